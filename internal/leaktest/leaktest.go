@@ -1,0 +1,49 @@
+// Package leaktest fails a test binary that leaves goroutines or fds behind.
+package leaktest
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"testing"
+	"time"
+)
+
+// Main is the body of a TestMain: it runs the tests, waits up to ten seconds
+// for goroutines and fds to be no more than they were before, and returns the
+// exit code. Goroutines that package initialisation started (the default pool
+// of ants) count as having been there before.
+func Main(m *testing.M) int {
+	// Go's own poller opens its fds on first use and keeps them.
+	r, w, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	r.Close()
+	w.Close()
+	fds, goroutines := FDs(), runtime.NumGoroutine()
+	if code := m.Run(); code != 0 {
+		return code
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for FDs() > fds || runtime.NumGoroutine() > goroutines {
+		if time.Now().After(deadline) {
+			fmt.Printf("leak: fds %d, want %d; goroutines %d, want %d\n",
+				FDs(), fds, runtime.NumGoroutine(), goroutines)
+			_ = pprof.Lookup("goroutine").WriteTo(os.Stdout, 1)
+			return 1
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return 0
+}
+
+// FDs is the number of fds that the process has open.
+func FDs() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		panic(err)
+	}
+	return len(entries) - 1 // The directory itself.
+}

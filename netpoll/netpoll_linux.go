@@ -1,0 +1,238 @@
+package netpoll
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
+	"sync"
+	"syscall"
+
+	epoll "github.com/mailru/easygo/netpoll"
+	"golang.org/x/sys/unix"
+)
+
+// Events is a set of epoll_ctl(2) event bits.
+type Events = epoll.EpollEvent
+
+// The events a registration may ask for or be told about, see epoll_ctl(2).
+const (
+	// Readable: data or, on a listener, a connection is waiting.
+	Readable Events = epoll.EPOLLIN
+	// Writable: there is room in the socket's send buffer.
+	Writable Events = epoll.EPOLLOUT
+	// ReadHangup: the peer has shut down its writing side or all of it.
+	ReadHangup Events = epoll.EPOLLRDHUP
+	// Hangup: both directions are shut down. Always reported, never asked for.
+	Hangup Events = epoll.EPOLLHUP
+	// Error: an error is pending on the fd. Always reported, never asked for.
+	Error Events = epoll.EPOLLERR
+	// EdgeTriggered: report a change once instead of as long as it lasts.
+	EdgeTriggered Events = epoll.EPOLLET
+	// Closed: the Poller was closed. Each registration that still stands then
+	// is told so once, from the goroutine that called Close.
+	Closed Events = 0x20
+)
+
+// Errors returned by a Poller.
+var (
+	// ErrClosed: the Poller has been closed.
+	ErrClosed = errors.New("netpoll: poller is closed")
+	// ErrRegistered: Add was called for an fd that is registered already.
+	ErrRegistered = errors.New("netpoll: fd is already registered")
+	// ErrNotRegistered: Del was called for an fd that is not registered.
+	ErrNotRegistered = errors.New("netpoll: fd is not registered")
+)
+
+// Config says how a Poller is made. The zero value is ready to use.
+type Config struct {
+	// Loops is the number of epoll instances. Defaults to one per four
+	// processors, which is ample for callbacks that only hand work on.
+	Loops int
+
+	// OnError is told when a loop's epoll_wait(2) fails for good, which the
+	// kernel does only for a broken invariant such as a closed epoll fd.
+	// Called on the loop's goroutine. Defaults to a panic, since every fd of
+	// that loop would be deaf from then on.
+	OnError func(error)
+}
+
+// Poller watches file descriptors. Make one with Open.
+type Poller struct {
+	loops []*loop // Immutable after construction.
+}
+
+// loop is one epoll instance.
+type loop struct {
+	// Immutable after construction.
+	ep   *epoll.Epoll
+	wake int // eventfd(2): tells the loop that fds are retired
+
+	mu      sync.Mutex
+	retired []int // Guarded by mu: deleted fds that the loop has yet to close.
+	spare   []int // Owned by the loop: the other half of the double buffer.
+	closed  bool  // Guarded by mu: the wait goroutine is gone.
+}
+
+// Open starts the loops. The caller must Close the Poller. It fails when the
+// process or the system is out of fds (EMFILE, ENFILE) or memory (ENOMEM).
+func Open(cfg Config) (*Poller, error) {
+	if cfg.Loops <= 0 {
+		cfg.Loops = (runtime.GOMAXPROCS(0) + 3) / 4
+	}
+	if cfg.OnError == nil {
+		cfg.OnError = func(err error) { panic(fmt.Sprintf("netpoll: epoll_wait: %v", err)) }
+	}
+	p := &Poller{}
+	for range cfg.Loops {
+		l, err := newLoop(cfg.OnError)
+		if err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+		p.loops = append(p.loops, l)
+	}
+	return p, nil
+}
+
+func newLoop(onError func(error)) (*loop, error) {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("netpoll: eventfd: %w", err)
+	}
+	ep, err := epollCreate(onError)
+	if err != nil {
+		unix.Close(wake)
+		return nil, fmt.Errorf("netpoll: epoll_create: %w", err)
+	}
+	l := &loop{ep: ep, wake: wake}
+	// Edge-triggered, so that the counter need not be read back to zero.
+	if err := ep.Add(wake, Readable|EdgeTriggered, l.closeRetired); err != nil {
+		ep.Close()
+		unix.Close(wake)
+		return nil, fmt.Errorf("netpoll: epoll_ctl: %w", err)
+	}
+	return l, nil
+}
+
+// epollCreate makes an easygo Epoll and marks its two fds close-on-exec,
+// which easygo omits. The fork lock covers the moment in between.
+func epollCreate(onError func(error)) (*epoll.Epoll, error) {
+	// When there is room for one fd only, easygo leaks it. So see that there is
+	// room for both.
+	var room [2]int
+	if err := unix.Pipe2(room[:], unix.O_CLOEXEC); err != nil {
+		return nil, err
+	}
+	unix.Close(room[0])
+	unix.Close(room[1])
+
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	ep, err := epoll.EpollCreate(&epoll.EpollConfig{OnWaitError: onError})
+	if err != nil {
+		return nil, err
+	}
+	v := reflect.ValueOf(ep).Elem()
+	for _, name := range []string{"fd", "eventFd"} {
+		unix.CloseOnExec(int(v.FieldByName(name).Int()))
+	}
+	return ep, nil
+}
+
+func (p *Poller) loop(fd int) *loop { return p.loops[uint(fd)%uint(len(p.loops))] }
+
+// Add registers fd, which should be non-blocking, and hands it over: after a
+// nil error it belongs to the Poller and is closed through Del alone. From
+// now on, also before Add has returned, cb is called on the loop's goroutine
+// for each event. Add never blocks on cb.
+//
+// On an error nothing is registered and fd stays the caller's: ErrClosed,
+// ErrRegistered, or what epoll_ctl(2) says (ENOMEM, ENOSPC, EPERM, EBADF).
+func (p *Poller) Add(fd int, events Events, cb func(Events)) error {
+	l := p.loop(fd)
+	err := l.ep.Add(fd, events, cb)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, epoll.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, epoll.ErrRegistered):
+		return fmt.Errorf("%w: %d", ErrRegistered, fd)
+	}
+	// easygo keeps the callback although epoll_ctl failed.
+	_ = l.ep.Del(fd)
+	return fmt.Errorf("netpoll: epoll_ctl: add fd %d: %w", fd, err)
+}
+
+// Del ends fd's registration and closes fd soon after, see the package
+// comment for what is guaranteed. It does not wait for the close(2) and may be
+// called from a callback. It returns ErrNotRegistered when fd is not (or no
+// longer) registered. Once the Poller is closed it closes fd at once and
+// returns nil.
+func (p *Poller) Del(fd int) error {
+	l := p.loop(fd)
+	// easygo deletes its entry even when epoll_ctl fails, so an error from the
+	// kernel (EBADF, ENOENT: the fd is out of the set) leaves nothing to undo.
+	if err := l.ep.Del(fd); errors.Is(err, epoll.ErrNotRegistered) {
+		return fmt.Errorf("%w: %d", ErrNotRegistered, fd)
+	}
+	l.retire(fd)
+	return nil
+}
+
+func (l *loop) retire(fd int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		unix.Close(fd)
+		return
+	}
+	l.retired = append(l.retired, fd)
+	if len(l.retired) == 1 {
+		// Eight bytes in the machine's order, see eventfd(2). It cannot fail:
+		// the counter holds 2^64-2.
+		one := [8]byte{1}
+		_, _ = unix.Write(l.wake, one[:])
+	}
+}
+
+// closeRetired closes what Del has left. It is the callback of l.wake, so it
+// runs when all events of the present batch have been matched to callbacks.
+func (l *loop) closeRetired(Events) {
+	l.mu.Lock()
+	fds := l.retired
+	l.retired = l.spare[:0]
+	l.mu.Unlock()
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+	l.spare = fds
+	if cap(fds) > 4096 { // A storm is over: do not keep its memory.
+		l.spare = nil
+	}
+}
+
+// Close stops the loops and waits until no callback runs any more, then tells
+// each registration that still stands Closed. Their fds stay open and are the
+// callers' again: Del closes them. A second Close returns ErrClosed.
+func (p *Poller) Close() error {
+	var errs []error
+	for _, l := range p.loops {
+		errs = append(errs, l.close())
+	}
+	return errors.Join(errs...)
+}
+
+func (l *loop) close() error {
+	if err := l.ep.Close(); err != nil {
+		if errors.Is(err, epoll.ErrClosed) {
+			return ErrClosed
+		}
+		return fmt.Errorf("netpoll: close: %w", err)
+	}
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.closeRetired(Closed)
+	return unix.Close(l.wake)
+}
