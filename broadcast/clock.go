@@ -1,0 +1,101 @@
+package broadcast
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/crier-ws/crier/netpoll"
+	"golang.org/x/sys/unix"
+)
+
+// clock is the milliseconds since the server was made. It wraps after 49 days;
+// compare with before.
+func (srv *Server) clock() uint32 { return uint32(time.Since(srv.started).Milliseconds()) }
+
+// reportEvery is how often the totals are logged.
+const reportEvery = time.Minute
+
+// tick is the goroutine of the server's clock: the only timer there is.
+func (srv *Server) tick() {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	report := time.NewTicker(reportEvery)
+	defer report.Stop()
+	for {
+		select {
+		case <-srv.stopTick:
+			return
+		case <-report.C:
+			srv.report("totals")
+		case <-ticker.C:
+			srv.expireHandshakes()
+			srv.acceptAgain()
+			for _, s := range srv.shards {
+				s.ticked.Store(true) // Pairs with the swap in shard.run.
+				s.wakeUp()
+			}
+		}
+	}
+}
+
+// expireHandshakes ends connections that took too long to become open or, once
+// refused, to go.
+func (srv *Server) expireHandshakes() {
+	for _, c := range srv.opening.expired(srv.clock()) {
+		// Owned, so that the answer does not come in between that of a worker.
+		if c.enter(0) {
+			if c.readPhase == readHead {
+				srv.total.timedOut.Add(1)
+				timeout := appendRefusal(nil, &Refusal{408, "the handshake took too long"}, false)
+				_, _ = srv.cfg.sockets.send(int(c.fd), [][]byte{timeout})
+			}
+			c.kill()
+			c.release()
+			continue
+		}
+		c.kill() // Its worker lets go of it.
+	}
+}
+
+// acceptAgain gives listeners a turn that could not accept for want of memory
+// or fds, since no event tells when there is some again.
+func (srv *Server) acceptAgain() {
+	if !srv.stalled.Swap(false) {
+		return
+	}
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for _, l := range srv.listeners {
+		l.event(netpoll.Readable)
+	}
+}
+
+// report logs the totals at info level.
+func (srv *Server) report(msg string) {
+	st := srv.Stats()
+	srv.cfg.Logger.Info(msg, "open", st.Open, "handshakes", st.Handshakes,
+		"accepted", st.Accepted, "upgraded", st.Upgraded, "refused", st.Refused, "shed", st.Shed,
+		"disconnects", st.Disconnects, "messages", st.Messages, "bytes_in", st.BytesIn,
+		"writes", st.Writes, "bytes_out", st.BytesOut, "skips", st.Skips, "holds", st.Holds)
+}
+
+// shedLine logs, at most once a second, that connections are refused for want
+// of something.
+func (srv *Server) shedLine(err error) {
+	if !srv.shedLog.due(srv.clock()) {
+		return
+	}
+	hint := "the kernel is short of memory"
+	if err == unix.EMFILE || err == unix.ENFILE {
+		hint = "raise the fd limit (ulimit -n, LimitNOFILE, fs.file-max) or set a maximum of connections"
+	}
+	srv.cfg.Logger.Error("connections are shed at accept", "err", err, "total", srv.total.shed.Load(), "open", srv.open.Load(), "hint", hint)
+}
+
+// rarely allows one thing a second.
+type rarely struct{ last atomic.Uint32 } // Server.clock of the last one, plus 1.
+
+func (r *rarely) due(now uint32) bool {
+	last := r.last.Load()
+	return (last == 0 || now-(last-1) >= 1000) && r.last.CompareAndSwap(last, now+1)
+}

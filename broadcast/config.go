@@ -1,0 +1,221 @@
+package broadcast
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// SlowPolicy says what happens to a connection that is lapped: whose next
+// bytes have left the log because its peer did not read.
+type SlowPolicy uint8
+
+const (
+	// SlowClose closes it: with status 1008 (RFC 6455, section 7.4.1) if it
+	// stands between two frames, with a reset if it is in the middle of one.
+	SlowClose SlowPolicy = iota
+	// SlowSkip lets it go on with the newest message, once the frame that it
+	// is in is out. Where too many bytes would have to be kept for that (in
+	// all, an eighth of the retention) it is closed like SlowClose.
+	SlowSkip
+)
+
+// Kind is the kind of a message.
+type Kind uint8
+
+// The kinds of messages, RFC 6455, section 5.6.
+const (
+	// Text is a message of valid UTF-8.
+	Text = Kind(ws.OpText)
+	// Binary is a message of any bytes.
+	Binary = Kind(ws.OpBinary)
+)
+
+// Message is one WebSocket message, whole and without its framing.
+type Message struct {
+	Kind    Kind
+	Payload []byte
+}
+
+// Refusal is an error with which OnConnect refuses a connection.
+type Refusal struct {
+	// Status is the HTTP status of the answer, 400 to 599.
+	Status int
+	// Reason is the body of the answer: a line of text for the client.
+	Reason string
+}
+
+// Error returns status and reason.
+func (r *Refusal) Error() string { return fmt.Sprintf("%d %s", r.Status, r.Reason) }
+
+// Config is what a Server is made with. DefaultConfig returns the one with
+// which it takes a Node broadcaster's place; the zero value is valid too, and
+// has neither greeting nor keep-alive.
+type Config struct {
+	// Path is the only request path that is served; others are answered 404.
+	// It starts with a slash. Empty serves any path.
+	Path string
+
+	// Greeting is a text message that each connection gets before any other.
+	// UTF-8, at most 64 KiB. Empty for none.
+	Greeting string
+
+	// MaxMessageBytes is the largest payload of a message that is accepted. A
+	// larger one closes its sender's connection with 1009. Defaults to 1 MiB;
+	// at most 1 GiB.
+	MaxMessageBytes int
+
+	// RetainBytes is how far a connection may fall behind before it is lapped,
+	// and the memory that the log takes up when all of it is in use. Defaults
+	// to 8 MiB, or to twice MaxMessageBytes where that is more, which is also
+	// the least that is advisable. At least 64 KiB.
+	RetainBytes int
+
+	// Slow is what happens to lapped connections. Defaults to SlowClose.
+	Slow SlowPolicy
+
+	// PingInterval is how often each connection is sent a ping. The pings of
+	// all connections are spread evenly over the interval. 0 sends none.
+	PingInterval time.Duration
+
+	// PingTimeout is how long a connection may give no sign of life (any frame
+	// counts) after a ping before it is dropped. It is looked at when the next
+	// ping is due. Defaults to twice PingInterval, that is, two pings;
+	// negative for ever.
+	PingTimeout time.Duration
+
+	// HandshakeTimeout is how long a handshake may take from accept to its last
+	// byte. Defaults to 10 s.
+	HandshakeTimeout time.Duration
+
+	// CloseTimeout is how long the server waits for the peer after it has sent
+	// or queued a close frame. Defaults to 5 s.
+	CloseTimeout time.Duration
+
+	// DrainTime is how long Shutdown takes to close all connections, one after
+	// the other, so that they do not all come back elsewhere in one moment.
+	// A thousand a second are never held back by it. 0 closes all at once.
+	DrainTime time.Duration
+
+	// MaxConns bounds the open connections. A handshake above it is answered
+	// 503 with Retry-After. 0 is no bound but the kernel's.
+	MaxConns int
+
+	// UnsentBytes bounds what the kernel holds of each connection's output
+	// that is not yet on its way (TCP_NOTSENT_LOWAT, tcp(7)), so that stalled
+	// peers do not fill kernel memory. Defaults to 128 KiB.
+	UnsentBytes int
+
+	// Shards is the number of goroutines that write to connections. Defaults
+	// to the number of processors.
+	Shards int
+
+	// Workers bounds the goroutines that read and decode. Defaults to twice
+	// the number of processors.
+	Workers int
+
+	// Logger gets the server's log. Defaults to slog.Default().
+	Logger *slog.Logger
+
+	// OnConnect, if set, is asked before a handshake is answered with 101. r
+	// is the request; its body is empty. An error refuses the connection: a
+	// *Refusal with its status, any other with 403. c is the same in all hooks.
+	//
+	// Hooks run on a worker. A hook that blocks takes that worker from all
+	// others; one that panics closes its connection. They run one after the
+	// other for one connection and side by side for several.
+	OnConnect func(c *Conn, r *http.Request) error
+
+	// OnMessage, if set, gets each message in the place of publishing it. It
+	// returns what to publish instead and true, or false for nothing. The
+	// payload is borrowed until it returns; the returned one is copied.
+	OnMessage func(c *Conn, m Message) (Message, bool)
+
+	// OnDisconnect, if set, is told once for every connection that was open
+	// that it has ended and why.
+	OnDisconnect func(c *Conn, why Reason)
+
+	sockets sockets // The kernel, unless a test says otherwise.
+}
+
+// DefaultGreeting is what the Node broadcaster says to each connection.
+const DefaultGreeting = "connection established"
+
+// DefaultConfig returns the configuration that makes a server the drop-in
+// replacement of a Node broadcaster.
+func DefaultConfig() Config {
+	return Config{
+		Greeting:     DefaultGreeting,
+		PingInterval: 30 * time.Second,
+		DrainTime:    5 * time.Second,
+	}
+}
+
+const (
+	defaultRetain = 8 << 20
+	minRetain     = 64 << 10
+	maxGreeting   = 64 << 10
+	maxMaxMessage = 1 << 30
+	maxDuration   = 14 * 24 * time.Hour // The clock is 32 bits of milliseconds.
+)
+
+// withDefaults returns cfg with zero fields replaced by their defaults, or an
+// error that joins all faults.
+func (cfg Config) withDefaults() (Config, error) {
+	setDefault(&cfg.MaxMessageBytes, 1<<20)
+	setDefault(&cfg.RetainBytes, max(defaultRetain, 2*cfg.MaxMessageBytes))
+	setDefault(&cfg.PingTimeout, 2*cfg.PingInterval)
+	setDefault(&cfg.HandshakeTimeout, 10*time.Second)
+	setDefault(&cfg.CloseTimeout, 5*time.Second)
+	setDefault(&cfg.UnsentBytes, 128<<10)
+	setDefault(&cfg.Shards, runtime.GOMAXPROCS(0))
+	setDefault(&cfg.Workers, 2*runtime.GOMAXPROCS(0))
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.sockets == nil {
+		cfg.sockets = kernel{}
+	}
+	return cfg, cfg.validate()
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+func (cfg *Config) validate() error {
+	var errs []error
+	check := func(ok bool, field string, value any, want string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("broadcast: Config.%s is %v, want %s", field, value, want))
+		}
+	}
+	check(cfg.Path == "" || strings.HasPrefix(cfg.Path, "/"), "Path", cfg.Path, "a path that starts with /")
+	check(len(cfg.Greeting) <= maxGreeting, "Greeting", fmt.Sprintf("%d bytes long", len(cfg.Greeting)), "at most 64 KiB")
+	check(validText([]byte(cfg.Greeting)), "Greeting", fmt.Sprintf("%q", cfg.Greeting), "valid UTF-8")
+	check(cfg.MaxMessageBytes >= 1 && cfg.MaxMessageBytes <= maxMaxMessage, "MaxMessageBytes", cfg.MaxMessageBytes, "1 to 1 GiB")
+	check(cfg.RetainBytes >= minRetain, "RetainBytes", cfg.RetainBytes, "at least 64 KiB")
+	check(cfg.Slow <= SlowSkip, "Slow", cfg.Slow, "SlowClose or SlowSkip")
+	span := func(d, least time.Duration, field string) {
+		check(d >= least && d <= maxDuration, field, d, fmt.Sprintf("%v to %v", least, maxDuration))
+	}
+	span(cfg.PingInterval, 0, "PingInterval")
+	span(max(0, cfg.PingTimeout), 0, "PingTimeout")
+	span(cfg.HandshakeTimeout, time.Millisecond, "HandshakeTimeout")
+	span(cfg.CloseTimeout, time.Millisecond, "CloseTimeout")
+	span(cfg.DrainTime, 0, "DrainTime")
+	check(cfg.MaxConns >= 0, "MaxConns", cfg.MaxConns, "0 or more")
+	check(cfg.UnsentBytes >= 4096, "UnsentBytes", cfg.UnsentBytes, "at least 4096")
+	check(cfg.Shards > 0, "Shards", cfg.Shards, "more than 0")
+	check(cfg.Workers > 0, "Workers", cfg.Workers, "more than 0")
+	return errors.Join(errs...)
+}

@@ -1,0 +1,309 @@
+package broadcast
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+// inbound is what a connection keeps while something from its peer is
+// unfinished: a handshake, a frame, a fragmented message. It grows with the
+// bytes that came and not with the length that was declared.
+type inbound struct {
+	rest []byte // Not decoded: a head or a frame's header that is cut, or what came while held.
+
+	// The frame whose payload is still coming, if inFrame.
+	inFrame bool
+	header  ws.Header
+	got     int64  // How much of the payload has come.
+	control []byte // The payload so far, if it is a control frame's.
+
+	// The message whose last fragment is still to come, if op is not 0.
+	op      ws.OpCode
+	payload []byte // Unmasked.
+	text    textCheck
+}
+
+// keptBytes is the capacity up to which buffers go back into the pool.
+const keptBytes = 16 << 10
+
+var inbounds = sync.Pool{New: func() any { return new(inbound) }}
+
+// inbound returns c's, made if need be.
+func (c *Conn) inbound() *inbound {
+	if c.in == nil {
+		c.in = inbounds.Get().(*inbound)
+	}
+	return c.in
+}
+
+func (c *Conn) freeInbound() {
+	in := c.in
+	if in == nil {
+		return
+	}
+	c.in = nil
+	if cap(in.rest)+cap(in.payload) > keptBytes {
+		return
+	}
+	*in = inbound{rest: in.rest[:0], payload: in.payload[:0], control: in.control[:0]}
+	inbounds.Put(in)
+}
+
+// verdict is what decoding came to.
+type verdict uint8
+
+const (
+	more  verdict = iota // go on
+	short                // the next step needs bytes that have not come
+	held                 // the server is behind: publish nothing now
+	over                 // the reading side is done: a close frame, or a violation
+)
+
+// decode decodes what has come. b is the worker's buffer, and written to.
+func (c *Conn) decode(w *worker, b []byte) verdict {
+	if c.in == nil || len(c.in.rest) == 0 {
+		n, v := c.frames(w, b)
+		if n < len(b) && v != over {
+			c.inbound().rest = append(c.in.rest[:0], b[n:]...)
+		}
+		return c.settle(v)
+	}
+	in := c.in
+	in.rest = append(in.rest, b...)
+	n, v := c.frames(w, in.rest)
+	in.rest = in.rest[:copy(in.rest, in.rest[n:])]
+	return c.settle(v)
+}
+
+// settle gives the inbound back when nothing is unfinished.
+func (c *Conn) settle(v verdict) verdict {
+	if in := c.in; in != nil && (v == over || len(in.rest) == 0 && !in.inFrame && in.op == 0) {
+		c.freeInbound()
+	}
+	return v
+}
+
+// frames decodes frames until b is used up or the verdict is not more, and
+// returns how much of b it used.
+func (c *Conn) frames(w *worker, b []byte) (n int, v verdict) {
+	for v == more {
+		var k int
+		if c.in != nil && c.in.inFrame {
+			if k, v = c.middle(w, b[n:]); k == 0 && v == more && c.in != nil && c.in.inFrame {
+				return n, short
+			}
+		} else {
+			k, v = c.start(w, b[n:])
+		}
+		n += k
+	}
+	return n, v
+}
+
+// start decodes at the start of a frame: the whole frame if it is there, else
+// its header.
+func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
+	n = headerSize(b)
+	if n == 0 || len(b) < n {
+		return 0, short
+	}
+	w.rd.Reset(b[:n])
+	h, err := ws.ReadHeaderBuffer(&w.rd, w.header[:])
+	if err == nil {
+		err = c.check(h, b[1])
+	}
+	if err != nil {
+		return n, c.violated(err)
+	}
+	if !h.OpCode.IsControl() && c.shard.srv.behind.Load() {
+		return 0, held
+	}
+	if rest := b[n:]; int64(len(rest)) >= h.Length {
+		p := rest[:h.Length]
+		ws.Cipher(p, h.Mask, 0)
+		return n + len(p), c.whole(w, h, p)
+	}
+	in := c.inbound()
+	in.inFrame, in.header, in.got, in.control = true, h, 0, in.control[:0]
+	if !h.OpCode.IsControl() && h.OpCode != ws.OpContinuation {
+		in.begin(h.OpCode)
+	}
+	return n, more
+}
+
+// Violations beside those that gobwas/ws knows.
+var (
+	errLength   = ws.ProtocolError("payload length is not in its shortest form")
+	errTooLarge = errors.New("message is larger than allowed")
+	errText     = errors.New("text is not valid UTF-8")
+	errStatus   = ws.ProtocolError("close frame is malformed")
+)
+
+// check checks a header against RFC 6455, section 5.2, and the state of the
+// connection. second is the header's second byte.
+func (c *Conn) check(h ws.Header, second byte) error {
+	state := ws.StateServerSide
+	size := h.Length
+	if c.in != nil && c.in.op != 0 {
+		state = state.Set(ws.StateFragmented)
+		size += int64(len(c.in.payload))
+	}
+	if err := ws.CheckHeader(h, state); err != nil {
+		return err
+	}
+	if !shortestLength(second, h.Length) {
+		return errLength
+	}
+	if !h.OpCode.IsControl() && size > int64(c.shard.srv.cfg.MaxMessageBytes) {
+		return errTooLarge
+	}
+	return nil
+}
+
+// whole takes a frame whose payload p is all there. p is borrowed.
+func (c *Conn) whole(w *worker, h ws.Header, p []byte) verdict {
+	if h.OpCode.IsControl() {
+		return c.control(w, h.OpCode, p)
+	}
+	if h.Fin && h.OpCode != ws.OpContinuation { // A message in one frame: no copy.
+		if h.OpCode == ws.OpText && !utf8.Valid(p) {
+			return c.violated(errText)
+		}
+		return c.message(w, Message{Kind(h.OpCode), p})
+	}
+	in := c.inbound()
+	if h.OpCode != ws.OpContinuation {
+		in.begin(h.OpCode)
+	}
+	if !in.add(p) {
+		return c.violated(errText)
+	}
+	if h.Fin {
+		return c.finishMessage(w)
+	}
+	return more
+}
+
+// begin starts a message that does not come in one piece.
+func (in *inbound) begin(op ws.OpCode) {
+	in.op, in.payload, in.text = op, in.payload[:0], textCheck{}
+}
+
+// add adds unmasked payload to the message, and says whether it may be text so
+// far if it must be. p is copied.
+func (in *inbound) add(p []byte) bool {
+	in.payload = append(in.payload, p...)
+	return in.op != ws.OpText || in.text.next(p)
+}
+
+// middle takes what there is of the payload of the frame that is in progress.
+func (c *Conn) middle(w *worker, b []byte) (n int, v verdict) {
+	in := c.in
+	p := b[:min(int64(len(b)), in.header.Length-in.got)]
+	n = len(p)
+	ws.Cipher(p, in.header.Mask, int(in.got%4))
+	in.got += int64(n)
+	op := in.header.OpCode
+	if op.IsControl() {
+		in.control = append(in.control, p...)
+	} else if !in.add(p) {
+		return n, c.violated(errText)
+	}
+	switch {
+	case in.got < in.header.Length:
+		return n, more
+	case op.IsControl():
+		in.inFrame = false
+		return n, c.control(w, op, in.control)
+	case !in.header.Fin:
+		in.inFrame = false
+		return n, more
+	case c.shard.srv.behind.Load():
+		return n, held // The frame stays in progress, with nothing left to come.
+	}
+	in.inFrame = false
+	return n, c.finishMessage(w)
+}
+
+// finishMessage publishes the message that came in pieces.
+func (c *Conn) finishMessage(w *worker) verdict {
+	in := c.in
+	if in.op == ws.OpText && !in.text.done() {
+		return c.violated(errText)
+	}
+	v := c.message(w, Message{Kind(in.op), in.payload})
+	in.op = 0
+	in.payload = in.payload[:0]
+	return v
+}
+
+// message publishes a message, or gives it to OnMessage. The payload is
+// borrowed.
+func (c *Conn) message(w *worker, m Message) verdict {
+	srv := c.shard.srv
+	if hook := srv.cfg.OnMessage; hook != nil {
+		var ok bool
+		if m, ok = hook(c, m); !ok {
+			return more
+		}
+		if err := srv.check(m); err != nil {
+			srv.cfg.Logger.Error("message of OnMessage not published", "err", err)
+			return more
+		}
+	}
+	srv.append(m)
+	w.published = true
+	return more
+}
+
+// control takes a control frame, RFC 6455, section 5.5. p is borrowed.
+func (c *Conn) control(w *worker, op ws.OpCode, p []byte) verdict {
+	switch op {
+	case ws.OpPing:
+		w.pong = append(w.pong[:0], p...)
+		w.pinged = true
+	case ws.OpClose:
+		return c.closed(p)
+	}
+	return more // A pong, asked for or not, is a sign of life and no more.
+}
+
+// closed answers a close frame: its body comes back as it is, RFC 6455,
+// section 5.5.1.
+func (c *Conn) closed(p []byte) verdict {
+	switch {
+	case len(p) == 1, len(p) >= 2 && !validStatus(binary.BigEndian.Uint16(p)):
+		return c.violated(errStatus)
+	case len(p) > 2 && !utf8.Valid(p[2:]):
+		return c.violated(errText)
+	}
+	m := newMail()
+	m.closing = appendFrame(m.closing, ws.OpClose, p)
+	c.stop(m, ReasonPeerClosed)
+	return over
+}
+
+// violated fails the connection, RFC 6455, section 7.1.7.
+func (c *Conn) violated(err error) verdict {
+	code, why := ws.StatusProtocolError, ReasonProtocolError
+	switch err {
+	case errText:
+		code, why = ws.StatusInvalidFramePayloadData, ReasonInvalidPayload
+	case errTooLarge:
+		code, why = ws.StatusMessageTooBig, ReasonTooLarge
+	}
+	c.shard.srv.cfg.Logger.Debug("connection failed", "fd", c.fd, "status", code, "err", err)
+	c.stop(closeMail(code, err.Error()), why)
+	return over
+}
+
+// stop ends decoding: from now on the reading side only waits for the peer to
+// go, and throws away what it still sends.
+func (c *Conn) stop(m *mail, why Reason) {
+	c.readPhase = readDiscard
+	c.shard.post(c, postClose, why, m)
+}

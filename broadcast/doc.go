@@ -1,0 +1,50 @@
+// Package broadcast is a WebSocket broadcast server: each message that a
+// client sends goes to all of them. It holds very many connections, most of
+// them idle, without a goroutine, a timer or a buffer for each.
+//
+// It knows WebSocket (RFC 6455) and sockets. It does not know flags, signals
+// or what messages mean. It runs on Linux only.
+//
+// # The data path, in file order
+//
+//	listener.go   accept4 until there is nothing more; who is in a handshake
+//	queue.go      turns on workers: a bounded ants pool
+//	read.go       a turn: recv until the socket is empty
+//	request.go    the HTTP request head, strictly
+//	handshake.go  101 and greeting, or a refusal
+//	decode.go     frames, in place; what is unfinished is kept
+//	utf8.go       text that comes in pieces
+//	frame.go      headers, lengths, status codes
+//	server.go     publish: into the log, wake the shards
+//	hold.go       publishers wait while the server is behind
+//	shard.go      the pass: everyone is brought to the log's head
+//	write.go      one send for each; what must wait stands aside
+//	inbox.go      what others tell a shard
+//	keepalive.go  pings, close timeouts, draining
+//	clock.go      the one timer
+//
+// and across it: conn.go (a connection), turnstile.go (who owns its reading
+// side), reason.go (how it ends, and the totals), sys_linux.go (system calls),
+// config.go.
+//
+// # Who owns what
+//
+//	loop (netpoll)   nothing: it marks a connection and queues it
+//	worker           the reading side of the connections whose turn it has
+//	shard            the writing side and the end of its connections, from the
+//	                 post of opened on; their lists, cursors and asides
+//	Server.opening   connections before that, under its mutex
+//	log              its own mutex; sealed bytes are immutable
+//	fd               the poller, from adopt on; given back by release, which
+//	                 the last owner calls, see Conn.kill
+//
+// # Glossary
+//
+//   - log: all messages as frames, one behind the other, see package framelog.
+//   - cursor, head, tail, lapped: as in package framelog.
+//   - shard: one goroutine that writes to a part of the connections.
+//   - pass: one walk of a shard over its connections.
+//   - turn: what a worker does for one connection before the next one's turn.
+//   - aside: what a connection gets beside the log, kept only while it must wait.
+//   - held: not read, because the server is behind.
+package broadcast

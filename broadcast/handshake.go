@@ -1,0 +1,217 @@
+package broadcast
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+)
+
+// maxHeadBytes bounds a request head. What is longer is answered 431.
+const maxHeadBytes = 8 << 10
+
+// handshaker is what a worker needs for handshakes, made once. It is the
+// connection that ws.Upgrader reads the head from and writes the answer to:
+// memory only.
+type handshaker struct {
+	bytes.Reader
+	req      request
+	out      []byte
+	upgrader ws.Upgrader
+}
+
+// init sets up the upgrader so that it takes the first subprotocol
+// offered, as the Node server does, and no extension.
+func (h *handshaker) init() {
+	h.upgrader = ws.Upgrader{
+		// The longest line that a head can have.
+		ReadBufferSize: maxHeadBytes,
+		Protocol:       func([]byte) bool { return true },
+	}
+}
+
+// Write takes the answer that ws.Upgrader makes.
+func (h *handshaker) Write(b []byte) (int, error) {
+	h.out = append(h.out, b...)
+	return len(b), nil
+}
+
+// upgrade makes the answer to a whole, checked head. ws.Upgrader reads further
+// than the head if it can, so it is given exactly that.
+func (h *handshaker) upgrade(head []byte) ([]byte, error) {
+	h.Reset(head)
+	h.out = h.out[:0]
+	_, err := h.upgrader.Upgrade(h)
+	return h.out, err
+}
+
+// head takes bytes of a request head, and answers it once it is whole.
+func (c *Conn) head(w *worker, b []byte) verdict {
+	from := 0
+	if c.in != nil {
+		from = max(0, len(c.in.rest)-1)
+		c.in.rest = append(c.in.rest, b...)
+		b = c.in.rest
+	}
+	if looksLikeTLS(b) {
+		return c.refuseTLS()
+	}
+	n, ok := endOfHead(b, from)
+	switch {
+	case !ok:
+		return c.refuse(w, badRequest("a line of the request head does not end with CR LF"))
+	case n > maxHeadBytes || n == 0 && len(b) > maxHeadBytes:
+		return c.refuse(w, &Refusal{http.StatusRequestHeaderFieldsTooLarge,
+			fmt.Sprintf("the request head is longer than %d bytes", maxHeadBytes)})
+	case n == 0:
+		if c.in == nil {
+			c.inbound().rest = append(c.in.rest[:0], b...)
+		}
+		return more
+	}
+	if refusal := c.upgrade(w, b[:n]); refusal != nil {
+		return c.refuse(w, refusal)
+	}
+	if c.readPhase != readFrames {
+		return over
+	}
+	if c.in != nil {
+		b = c.in.rest[:copy(c.in.rest, b[n:])]
+		c.in.rest = b
+		return c.decode(w, nil)
+	}
+	return c.decode(w, b[n:])
+}
+
+// upgrade answers a handshake with 101 and the greeting and makes the
+// connection the shard's, or says with what it must be refused.
+func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
+	srv := c.shard.srv
+	h := &w.handshake
+	if refusal := h.req.parse(head); refusal != nil {
+		return refusal
+	}
+	if refusal := h.req.check(srv.cfg.Path); refusal != nil {
+		return refusal
+	}
+	answer, err := h.upgrade(head)
+	if err != nil {
+		return badRequest(err.Error())
+	}
+	if refusal := srv.admit(); refusal != nil {
+		return refusal
+	}
+	opened := false
+	defer func() { // Also when OnConnect panics.
+		if !opened {
+			srv.open.Add(-1)
+		}
+	}()
+	if refusal := c.ask(head); refusal != nil {
+		return refusal
+	}
+	if !srv.opening.remove(c) { // It was too late: whoever took it out ends it.
+		c.readPhase = readEnd
+		return nil
+	}
+	opened = true
+	srv.total.upgraded.Add(1)
+	c.readPhase = readFrames
+	c.cursor = srv.log.Head()
+	m := newMail()
+	m.response = append(append(m.response, answer...), srv.greeting...)
+	c.shard.post(c, postOpened, 0, m)
+	return nil
+}
+
+// ask asks OnConnect.
+func (c *Conn) ask(head []byte) *Refusal {
+	hook := c.shard.srv.cfg.OnConnect
+	if hook == nil {
+		return nil
+	}
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
+	if err != nil {
+		return badRequest(err.Error())
+	}
+	r.RemoteAddr = c.RemoteAddr().String()
+	err = hook(c, r)
+	var refusal *Refusal
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refusal):
+		return refusal
+	default:
+		return &Refusal{http.StatusForbidden, err.Error()}
+	}
+}
+
+// refuse answers a request with an error and lingers: closing at once would
+// reset the connection if the peer is still sending, and the reset can
+// overtake the answer. Peer or handshake timeout end it.
+func (c *Conn) refuse(w *worker, r *Refusal) verdict {
+	srv := c.shard.srv
+	srv.total.refusals(r.Status)
+	srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "status", r.Status, "reason", r.Reason)
+	w.out = appendRefusal(w.out[:0], r, string(w.handshake.req.method) == http.MethodHead)
+	return c.linger(w.out)
+}
+
+// linger sends the last bytes of a connection that was never open.
+func (c *Conn) linger(answer []byte) verdict {
+	// The socket's buffer is empty and larger than any answer.
+	_, _ = c.shard.sockets.send(int(c.fd), [][]byte{answer})
+	_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
+	c.freeInbound()
+	c.readPhase = readLinger
+	return over
+}
+
+// appendRefusal appends an HTTP answer with the headers that RFC 9110 asks for
+// with its status.
+func appendRefusal(dst []byte, r *Refusal, head bool) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	dst = append(append(dst, ' '), http.StatusText(r.Status)...)
+	switch r.Status {
+	case http.StatusUpgradeRequired: // RFC 9110, section 15.5.22; RFC 6455, section 4.4.
+		dst = append(dst, "\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade, close"...)
+	case http.StatusMethodNotAllowed: // RFC 9110, section 15.5.6.
+		dst = append(dst, "\r\nAllow: GET\r\nConnection: close"...)
+	case http.StatusServiceUnavailable: // RFC 9110, section 15.6.4.
+		dst = append(dst, "\r\nRetry-After: 5\r\nConnection: close"...)
+	default:
+		dst = append(dst, "\r\nConnection: close"...)
+	}
+	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(r.Reason)+1), 10)
+	dst = append(dst, "\r\n\r\n"...)
+	if head {
+		return dst
+	}
+	return append(append(dst, r.Reason...), '\n')
+}
+
+// looksLikeTLS says whether b starts like a TLS handshake record (RFC 8446,
+// section 5.1), which no HTTP request does.
+func looksLikeTLS(b []byte) bool { return len(b) >= 2 && b[0] == 0x16 && b[1] == 3 }
+
+// tlsAlert is a fatal handshake_failure, RFC 8446, section 6: what a TLS client
+// understands at once.
+var tlsAlert = []byte{0x15, 3, 1, 0, 2, 2, 40}
+
+func (c *Conn) refuseTLS() verdict {
+	srv := c.shard.srv
+	srv.total.tls.Add(1)
+	if srv.tlsLog.due(srv.clock()) {
+		srv.cfg.Logger.Warn("TLS on the plain port: this server speaks plain WebSocket, use ws:// and not wss:// here, or put a TLS proxy in front",
+			"remote", c.RemoteAddr(), "total", srv.total.tls.Load())
+	}
+	return c.linger(tlsAlert)
+}

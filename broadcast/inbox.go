@@ -1,0 +1,116 @@
+package broadcast
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/gobwas/ws"
+)
+
+// postKind is a set of things that others tell a shard about a connection.
+type postKind uint8
+
+const (
+	postOpened   postKind = 1 << iota // the handshake is done: mail.response, then messages from c.cursor on
+	postWritable                      // its socket has room again
+	postPong                          // the peer pinged: mail.pong is the newest ping's payload
+	postClose                         // the reading side is done: send mail.closing, a close frame
+	postEnd                           // the peer's stream has ended
+)
+
+// post is what the shard is told about one connection. There is at most one
+// for each, so an inbox is bounded by the number of connections.
+type post struct {
+	c    *Conn
+	mail *mail // nil if nothing is to be sent
+	what postKind
+	why  Reason // for postClose and postEnd
+}
+
+// mail is what a shard is asked to send beside messages. It is pooled.
+type mail struct {
+	response []byte // the 101 answer and the greeting
+	pong     []byte
+	closing  []byte
+}
+
+var mails = sync.Pool{New: func() any { return &mail{response: make([]byte, 0, 256)} }}
+
+func newMail() *mail { return mails.Get().(*mail) }
+
+func (m *mail) free() {
+	if m == nil || cap(m.response) > 4096 {
+		return
+	}
+	m.response, m.pong, m.closing = m.response[:0], m.pong[:0], m.closing[:0]
+	mails.Put(m)
+}
+
+// inbox collects posts until the shard comes by.
+type inbox struct {
+	waiting atomic.Bool // Written under mu; lets the shard look without the lock.
+
+	mu    sync.Mutex
+	posts []post // Guarded by mu.
+	spare []post // Owned by the shard: the other half of the double buffer.
+}
+
+// put adds a post, or adds to the one that is waiting for c already. m is
+// handed over.
+func (b *inbox) put(c *Conn, what postKind, why Reason, m *mail) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.posted == 0 {
+		b.posts = append(b.posts, post{c: c, mail: m, what: what, why: why})
+		c.posted = uint32(len(b.posts))
+		b.waiting.Store(true) // Pairs with the load in shard.pass.
+		return
+	}
+	p := &b.posts[c.posted-1]
+	p.what |= what
+	if p.why == 0 {
+		p.why = why
+	}
+	if p.mail == nil {
+		p.mail = m
+		return
+	}
+	if what&postPong != 0 { // Only the newest ping needs an answer, RFC 6455, section 5.5.3.
+		p.mail.pong = append(p.mail.pong[:0], m.pong...)
+	}
+	if what&postClose != 0 {
+		p.mail.closing = append(p.mail.closing[:0], m.closing...)
+	}
+	m.free()
+}
+
+// take returns what has come, which stays valid until the next take.
+func (b *inbox) take() []post {
+	clear(b.spare[:cap(b.spare)])
+	if cap(b.spare) > 1024 { // A storm is over: do not keep its memory.
+		b.spare = nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	posts := b.posts
+	for i := range posts {
+		posts[i].c.posted = 0
+	}
+	b.posts, b.spare = b.spare[:0], posts
+	b.waiting.Store(false)
+	return posts
+}
+
+// post tells the shard something about c and wakes it. m may be nil; it is
+// handed over. Any goroutine.
+func (s *shard) post(c *Conn, what postKind, why Reason, m *mail) {
+	s.inbox.put(c, what, why, m)
+	s.wakeUp()
+}
+
+// closeMail is the mail for a close frame with a status.
+func closeMail(code ws.StatusCode, reason string) *mail {
+	m := newMail()
+	m.closing = appendClose(m.closing, code, reason)
+	return m
+}

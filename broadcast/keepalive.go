@@ -1,0 +1,136 @@
+package broadcast
+
+import (
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// tickEvery is how often the server's clock ticks.
+const tickEvery = 100 * time.Millisecond
+
+// sweep is how far the keep-alive is on its way through the open list. One
+// sweep takes PingInterval, so pings are spread evenly over it.
+type sweep struct {
+	began uint32 // Server.clock
+	next  int    // index in shard.open
+}
+
+// tick does what is due by time. The server's clock calls for it every
+// tickEvery.
+func (s *shard) tick() {
+	now := s.srv.clock()
+	s.expire(now)
+	s.retry()
+	if s.srv.draining.Load() {
+		s.drain(now)
+	} else if s.srv.cfg.PingInterval > 0 {
+		s.keepAlive(now)
+	}
+}
+
+// expire lets go of closing connections whose peers took too long.
+func (s *shard) expire(now uint32) {
+	for i := 0; i < len(s.closing); {
+		c := s.closing[i]
+		if before(now, c.since) {
+			i++
+			continue
+		}
+		c.abort()
+		s.finish(c, c.why)
+	}
+}
+
+// retry tries again what failed for want of kernel memory.
+func (s *shard) retry() {
+	starved := s.starved
+	s.starved = nil
+	for _, c := range starved {
+		if c.phase != phaseNone {
+			s.resume(c)
+		}
+	}
+}
+
+// keepAlive visits the part of the connections that is due since the last tick.
+func (s *shard) keepAlive(now uint32) {
+	interval := milliseconds(s.srv.cfg.PingInterval)
+	elapsed := now - s.sweep.began
+	due := len(s.open)
+	if elapsed < interval {
+		due = int(uint64(due) * uint64(elapsed) / uint64(interval))
+	}
+	for s.sweep.next < due && s.sweep.next < len(s.open) {
+		c := s.open[s.sweep.next]
+		s.visit(c, now)
+		// Unless it was taken out and another is in its place.
+		if s.sweep.next < len(s.open) && s.open[s.sweep.next] == c {
+			s.sweep.next++
+		}
+	}
+	if elapsed >= interval {
+		s.sweep = sweep{began: now}
+	}
+}
+
+var pingFrame = appendFrame(nil, ws.OpPing, nil)
+
+// visit pings a connection, or drops it if it gave no sign of life for too
+// long. A connection in the middle of a frame is not pinged, but must show
+// life all the same.
+func (s *shard) visit(c *Conn, now uint32) {
+	if c.take(heard) {
+		c.since = 0
+	}
+	// A visit comes up to one tick early or late.
+	slack := milliseconds(min(tickEvery, s.srv.cfg.PingInterval/2))
+	if s.srv.cfg.PingTimeout > 0 && c.since != 0 && !before(now+slack, c.since+milliseconds(s.srv.cfg.PingTimeout)) {
+		c.abort()
+		s.finish(c, ReasonPingTimeout)
+		return
+	}
+	if c.since == 0 {
+		c.since = max(now, 1)
+	}
+	if c.out == 0 {
+		s.srv.total.pings.Add(1)
+		s.say(c, pingFrame)
+	}
+}
+
+// drainRate is how many connections a second a drain closes at least.
+const drainRate = 1000
+
+// drain closes the share of the connections that is due: all of them over
+// DrainTime, or sooner where they are few. Each gets what was published
+// before; one whose socket is full gets until the end of the drain for it.
+func (s *shard) drain(now uint32) {
+	elapsed := int(now - s.srv.drainBegan.Load())
+	whole := int(milliseconds(s.srv.cfg.DrainTime))
+	total := s.drained + len(s.open)
+	whole = min(whole, total*1000*s.srv.cfg.Shards/drainRate)
+	over := elapsed >= whole
+	due := total
+	if !over {
+		due = max(1, total*elapsed/whole)
+	}
+	late := elapsed >= int(milliseconds(s.srv.cfg.DrainTime))
+	for i := len(s.open) - 1; i >= 0 && s.drained < due; i-- {
+		if i >= len(s.open) {
+			continue
+		}
+		if c := s.open[i]; late || c.out == 0 && c.cursor >= s.view.Head {
+			s.drained++
+			s.startClose(c, goingAway, ReasonShutdown)
+		}
+	}
+}
+
+var goingAway = appendClose(nil, ws.StatusGoingAway, "server is shutting down")
+
+// milliseconds is d as the clock counts.
+func milliseconds(d time.Duration) uint32 { return uint32(max(1, d.Milliseconds())) }
+
+// before says whether a is before b, for times less than 24 days apart.
+func before(a, b uint32) bool { return int32(a-b) < 0 }

@@ -1,0 +1,221 @@
+package broadcast
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+
+	"github.com/crier-ws/crier/netpoll"
+	"golang.org/x/sys/unix"
+)
+
+// acceptsPerTurn is how many connections one turn accepts at most.
+const acceptsPerTurn = 256
+
+// listener accepts connections on a listening socket that epoll watches.
+type listener struct {
+	turnstile // Atomic.
+
+	// Immutable after construction.
+	srv *Server
+	fd  int
+	ln  net.Listener // The same socket, as its owner sees it.
+
+	// Owned by the accepting side.
+	reserve int // An fd kept for the moment when there is no other, or -1.
+}
+
+// newListener takes over ln: a socket of its own fd on the same listener, with
+// the options that accepted connections inherit.
+func newListener(srv *Server, ln net.Listener) (*listener, error) {
+	sc, ok := ln.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("broadcast: listener %T has no file descriptor; want a *net.TCPListener or a *net.UnixListener", ln)
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("broadcast: listener: %w", err)
+	}
+	l := &listener{srv: srv, ln: ln, fd: -1}
+	var dupErr error
+	if err := raw.Control(func(fd uintptr) {
+		l.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+	}); err != nil {
+		return nil, fmt.Errorf("broadcast: listener: %w", err)
+	}
+	if dupErr != nil {
+		return nil, fmt.Errorf("broadcast: listener: dup: %w", dupErr)
+	}
+	if err := unix.SetNonblock(l.fd, true); err != nil {
+		unix.Close(l.fd)
+		return nil, fmt.Errorf("broadcast: listener: %w", err)
+	}
+	// Linux hands these down to accepted connections. They fail on a Unix
+	// socket, which needs neither.
+	_ = unix.SetsockoptInt(l.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(l.fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, srv.cfg.UnsentBytes)
+	l.fillReserve()
+	return l, nil
+}
+
+func (l *listener) fillReserve() bool {
+	if l.reserve <= 0 {
+		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			fd = -1
+		}
+		l.reserve = fd
+	}
+	return l.reserve >= 0
+}
+
+func (l *listener) event(ev netpoll.Events) {
+	if ev != netpoll.Closed && l.enter(0) {
+		l.srv.queue.push(l)
+	}
+}
+
+// turn accepts until there is nothing more to accept or the turn is over.
+func (l *listener) turn(*worker) {
+	for range acceptsPerTurn {
+		if l.has(closed) {
+			l.release()
+			return
+		}
+		if !l.accept() && l.leave() {
+			return
+		}
+	}
+	l.srv.queue.push(l)
+}
+
+// panicked is for the task interface: nothing in a turn runs foreign code.
+func (l *listener) panicked(v any, stack []byte) {
+	panic(fmt.Sprintf("broadcast: accepting: %v\n%s", v, stack))
+}
+
+// accept accepts one connection and says whether there may be more.
+func (l *listener) accept() bool {
+	fd, errno := l.srv.cfg.sockets.accept4(l.fd)
+	switch errno {
+	case 0:
+		l.srv.total.accepted.Add(1)
+		l.srv.adopt(fd)
+		return true
+	case unix.EAGAIN:
+		return false
+	case unix.EMFILE, unix.ENFILE:
+		return l.shed(errno)
+	case unix.ENOBUFS, unix.ENOMEM:
+		// Nothing can be done but to wait: the clock tries again.
+		l.srv.shedLine(errno)
+		l.srv.stalled.Store(true)
+		return false
+	case unix.EBADF, unix.EINVAL, unix.ENOTSOCK, unix.EOPNOTSUPP:
+		return false // Not a listener, or no longer.
+	default:
+		// accept(2): EINTR, ECONNABORTED and the network's errors concern one
+		// connection, which is gone.
+		return true
+	}
+}
+
+// shed gets rid of one waiting connection when there is no fd for it: the
+// reserve makes room to accept and close it. Left alone, it would keep the
+// listener readable and its client waiting.
+func (l *listener) shed(errno unix.Errno) bool {
+	if l.reserve < 0 && !l.fillReserve() {
+		l.srv.shedLine(errno)
+		l.srv.stalled.Store(true)
+		return false
+	}
+	unix.Close(l.reserve)
+	l.reserve = -1
+	fd, again := l.srv.cfg.sockets.accept4(l.fd)
+	if again == 0 {
+		unix.Close(fd)
+		l.srv.total.shed.Add(1)
+		l.srv.shedLine(errno)
+	}
+	l.fillReserve()
+	return again != unix.EAGAIN && l.reserve >= 0
+}
+
+// close stops accepting.
+func (l *listener) close() {
+	for {
+		s := l.state.Load()
+		if s&closed != 0 {
+			return
+		}
+		if l.state.CompareAndSwap(s, s|closed) {
+			if s&owned == 0 {
+				l.release()
+			}
+			return
+		}
+	}
+}
+
+func (l *listener) release() {
+	if l.reserve >= 0 {
+		unix.Close(l.reserve)
+	}
+	_ = l.srv.poller.Del(l.fd)
+	l.ln.Close()
+}
+
+// opening is the list of connections whose handshake is not finished, or was
+// refused and lingers.
+type opening struct {
+	mu     sync.Mutex
+	list   connList // Guarded by mu.
+	closed bool     // Guarded by mu: the server stops.
+}
+
+// add says no if the server is stopping.
+func (o *opening) add(c *Conn) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.list.add(c)
+	}
+	return !o.closed
+}
+
+// remove says whether c was in the list: whoever took it out decides what
+// becomes of it.
+func (o *opening) remove(c *Conn) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.list.holds(c) {
+		return false
+	}
+	o.list.remove(c)
+	if len(o.list) == 0 && cap(o.list) > 1024 {
+		o.list = nil // A storm is over: do not keep its memory.
+	}
+	return true
+}
+
+// expired takes out those whose time is up.
+func (o *opening) expired(now uint32) (late []*Conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := 0; i < len(o.list); {
+		if c := o.list[i]; o.closed || !before(now, c.since) {
+			o.list.remove(c)
+			late = append(late, c)
+			continue
+		}
+		i++
+	}
+	return late
+}
+
+func (o *opening) len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.list)
+}

@@ -1,0 +1,128 @@
+package broadcast
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// readsPerTurn is how many full buffers a connection may read before others
+// get their turn, so that a firehose does not keep a worker for itself.
+const readsPerTurn = 4
+
+// turn reads until the socket is empty or the turn is over.
+func (c *Conn) turn(w *worker) {
+	srv := c.shard.srv
+	for range readsPerTurn {
+		if c.has(closed) {
+			c.release()
+			return
+		}
+		v := c.readOnce(w)
+		c.say(w)
+		if v == held {
+			srv.hold(c)
+			return
+		}
+		if v == short && c.leave() {
+			return
+		}
+	}
+	srv.queue.push(c)
+}
+
+// panicked closes the one connection whose turn it was.
+func (c *Conn) panicked(v any, stack []byte) {
+	srv := c.shard.srv
+	srv.cfg.Logger.Error("panic while reading; the connection is closed", "panic", v, "stack", string(stack))
+	switch {
+	case c.has(closed): // In OnDisconnect. The fd is closed already.
+		return
+	case c.readPhase == readHead, c.readPhase == readLinger:
+		c.readPhase = readEnd
+		srv.abandon(c)
+	case c.readPhase == readFrames:
+		c.freeInbound()
+		c.stop(closeMail(1011, "internal error"), ReasonInternal)
+	}
+	srv.queue.push(c) // Still owned: it leaves in an orderly way.
+}
+
+// readOnce makes one recv and takes what it brought. The verdict is short if
+// the socket is empty.
+func (c *Conn) readOnce(w *worker) verdict {
+	if c.readPhase == readFrames && c.in != nil {
+		// What came while it was held goes first.
+		if v := c.decode(w, nil); v == held {
+			return held
+		}
+	}
+	if c.readPhase == readEnd {
+		return short
+	}
+	n, errno := c.shard.sockets.recv(int(c.fd), w.buf)
+	switch {
+	case errno == unix.EAGAIN:
+		return short
+	case errno == unix.EINTR:
+		return more
+	case errno != 0:
+		c.end(reasonFor(errno))
+		return short
+	case n == 0:
+		c.end(ReasonPeerGone)
+		return short
+	}
+	c.set(heard)
+	if c.receive(w, w.buf[:n]) == held {
+		return held
+	}
+	// A short read has emptied the socket, and what comes later brings an event
+	// of its own. But the end of the stream may have come with these bytes.
+	if n < len(w.buf) && !c.has(hup) {
+		return short
+	}
+	return more
+}
+
+// receive takes the bytes of one recv. b is the worker's buffer.
+func (c *Conn) receive(w *worker, b []byte) verdict {
+	switch c.readPhase {
+	case readHead:
+		return c.head(w, b)
+	case readFrames:
+		return c.decode(w, b)
+	default:
+		return over
+	}
+}
+
+// end notes that the peer's stream has ended.
+func (c *Conn) end(why Reason) {
+	phase := c.readPhase
+	c.readPhase = readEnd
+	switch phase {
+	case readHead:
+		c.shard.srv.total.abandoned.Add(1)
+		c.shard.srv.abandon(c)
+	case readLinger:
+		c.shard.srv.abandon(c)
+	default:
+		c.freeInbound()
+		c.shard.post(c, postEnd, why, nil)
+	}
+}
+
+// say passes on what came of the bytes of one recv: a pong to the newest ping,
+// and the shards' wake-up. Once for all frames that came together, so that
+// they leave together.
+func (c *Conn) say(w *worker) {
+	if w.pinged {
+		w.pinged = false
+		m := newMail()
+		m.pong = append(m.pong, w.pong...)
+		c.shard.post(c, postPong, 0, m)
+	}
+	if w.published {
+		w.published = false
+		c.shard.srv.wakeShards()
+	}
+}

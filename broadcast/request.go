@@ -1,0 +1,216 @@
+package broadcast
+
+import (
+	"bytes"
+	"encoding/base64"
+	"net/http"
+)
+
+// request is what the server needs of an HTTP request head. All slices point
+// into the head.
+type request struct {
+	method, target []byte
+	http10         bool
+
+	hosts      int
+	upgrade    bool // Upgrade lists websocket
+	connection bool // Connection lists upgrade
+	body       bool // the request announces one
+	keys       int
+	key        []byte
+	versions   int
+	version    []byte
+}
+
+// endOfHead looks for the empty line that ends a head, given that b[:from] was
+// searched before. It returns the head's length, or 0 if it has not ended; ok
+// is false if a line ends without a carriage return, which RFC 9112, section
+// 2.2, lets a server refuse, and which front proxies and we might take
+// differently.
+func endOfHead(b []byte, from int) (n int, ok bool) {
+	for i := from; ; {
+		j := bytes.IndexByte(b[i:], '\n')
+		if j < 0 {
+			return 0, true
+		}
+		i += j
+		if i == 0 || b[i-1] != '\r' {
+			return 0, false
+		}
+		if i >= 3 && b[i-2] == '\n' {
+			return i + 1, true
+		}
+		i++
+	}
+}
+
+func badRequest(reason string) *Refusal { return &Refusal{http.StatusBadRequest, reason} }
+
+// parse takes a whole head apart, more strictly than RFC 9112 asks: what two
+// servers in a row might read in two ways is refused.
+func (r *request) parse(head []byte) *Refusal {
+	*r = request{}
+	line, rest, _ := bytes.Cut(head, crlf)
+	if refusal := r.requestLine(line); refusal != nil {
+		return refusal
+	}
+	for len(rest) > 0 {
+		line, rest, _ = bytes.Cut(rest, crlf)
+		if len(line) == 0 {
+			return nil
+		}
+		if refusal := r.field(line); refusal != nil {
+			return refusal
+		}
+	}
+	return badRequest("the request head does not end with an empty line")
+}
+
+var crlf = []byte("\r\n")
+
+// requestLine: RFC 9112, section 3.
+func (r *request) requestLine(line []byte) *Refusal {
+	method, rest, ok1 := bytes.Cut(line, []byte(" "))
+	target, version, ok2 := bytes.Cut(rest, []byte(" "))
+	if !ok1 || !ok2 || !isToken(method) || !isVisible(target) {
+		return badRequest("malformed request line, want: GET /path HTTP/1.1")
+	}
+	digits, ok := bytes.CutPrefix(version, []byte("HTTP/"))
+	if !ok || len(digits) != 3 || digits[1] != '.' || !isDigit(digits[0]) || !isDigit(digits[2]) {
+		return badRequest("malformed HTTP version, want: HTTP/1.1")
+	}
+	if digits[0] != '1' {
+		return &Refusal{http.StatusHTTPVersionNotSupported, "HTTP/1.1 is spoken here"}
+	}
+	r.method, r.target, r.http10 = method, target, digits[2] == '0'
+	return nil
+}
+
+// field: RFC 9112, section 5.
+func (r *request) field(line []byte) *Refusal {
+	name, value, ok := bytes.Cut(line, []byte(":"))
+	if !ok || !isToken(name) {
+		return badRequest("malformed header line, want: Name: value")
+	}
+	value = bytes.Trim(value, " \t")
+	for _, b := range value {
+		if b < ' ' && b != '\t' || b == 0x7f {
+			return badRequest("control character in a header")
+		}
+	}
+	// The name decides by its length, and only then by its letters.
+	is := func(s string) bool { return len(name) == len(s) && bytes.EqualFold(name, []byte(s)) }
+	switch {
+	case is("Host"):
+		r.hosts++
+	case is("Upgrade"):
+		r.upgrade = r.upgrade || listHas(value, "websocket")
+	case is("Connection"):
+		r.connection = r.connection || listHas(value, "upgrade")
+	case is("Sec-WebSocket-Key"):
+		r.keys++
+		r.key = value
+	case is("Sec-WebSocket-Version"):
+		r.versions++
+		r.version = value
+	case is("Content-Length"):
+		r.body = r.body || string(value) != "0"
+	case is("Transfer-Encoding"):
+		r.body = true
+	}
+	return nil
+}
+
+// check says whether the request is a WebSocket handshake for path (any if
+// empty), RFC 6455, section 4.2.1, and if not, with what to refuse it.
+func (r *request) check(path string) *Refusal {
+	switch {
+	case string(r.method) != http.MethodGet:
+		return &Refusal{http.StatusMethodNotAllowed, "a WebSocket handshake is a GET request"}
+	case r.hosts > 1 || r.hosts == 0 && !r.http10:
+		return badRequest("want exactly one Host header")
+	case r.body:
+		return badRequest("a WebSocket handshake has no body")
+	}
+	switch p, ok := r.path(); {
+	case !ok:
+		return badRequest("malformed request target, want a path that starts with /")
+	case path != "" && string(p) != path:
+		return &Refusal{http.StatusNotFound, "nothing is served under this path"}
+	case !r.upgrade:
+		return &Refusal{http.StatusUpgradeRequired,
+			"this is a WebSocket server: expected a request with the headers Upgrade: websocket, " +
+				"Connection: Upgrade, Sec-WebSocket-Version: 13 and Sec-WebSocket-Key"}
+	case r.http10:
+		return badRequest("a WebSocket handshake needs HTTP/1.1 or higher")
+	case !r.connection:
+		return badRequest("want the header Connection: Upgrade")
+	case r.versions == 0:
+		return badRequest("want the header Sec-WebSocket-Version: 13")
+	case r.versions > 1 || string(r.version) != "13":
+		return &Refusal{http.StatusUpgradeRequired, "want the header Sec-WebSocket-Version: 13"}
+	case r.keys != 1 || !isKey(r.key):
+		return badRequest("want one Sec-WebSocket-Key header with 16 bytes in base64")
+	}
+	return nil
+}
+
+// path is the target's path, without its query. The target may be in absolute
+// form, RFC 9112, section 3.2.2.
+func (r *request) path() (p []byte, ok bool) {
+	p = r.target
+	if i := bytes.Index(p, []byte("://")); i > 0 && p[0] != '/' {
+		p = p[i+3:]
+		i = bytes.IndexAny(p, "/?")
+		if i < 0 || p[i] == '?' {
+			return []byte("/"), true
+		}
+		p = p[i:]
+	}
+	p, _, _ = bytes.Cut(p, []byte("?"))
+	return p, len(p) > 0 && p[0] == '/'
+}
+
+// isKey: RFC 6455, section 4.2.1, item 5.
+func isKey(b []byte) bool {
+	var raw [18]byte
+	if len(b) != 24 {
+		return false
+	}
+	n, err := base64.StdEncoding.Decode(raw[:], b)
+	return err == nil && n == 16
+}
+
+// listHas says whether a comma-separated list has a token, in any case.
+func listHas(list []byte, token string) bool {
+	for len(list) > 0 {
+		var item []byte
+		item, list, _ = bytes.Cut(list, []byte(","))
+		if bytes.EqualFold(bytes.Trim(item, " \t"), []byte(token)) {
+			return true
+		}
+	}
+	return false
+}
+
+func isDigit(b byte) bool { return '0' <= b && b <= '9' }
+
+// isToken: RFC 9110, section 5.6.2.
+func isToken(b []byte) bool {
+	for _, c := range b {
+		if !isDigit(c) && (c|0x20 < 'a' || c|0x20 > 'z') && bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), c) < 0 {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// isVisible says whether b is one or more visible ASCII characters.
+func isVisible(b []byte) bool {
+	for _, c := range b {
+		if c <= ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return len(b) > 0
+}

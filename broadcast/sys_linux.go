@@ -1,0 +1,75 @@
+package broadcast
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxPieces bounds the pieces of one sendmsg(2); 64 full segments are 16 MiB,
+// more than a socket takes at once.
+const maxPieces = 64
+
+// sockets is the seam between the server and the kernel's data path: real
+// sockets, or a test that injects faults or counts. All calls are
+// non-blocking; EAGAIN is a value here and not an error. b and pieces are
+// borrowed until the call returns.
+type sockets interface {
+	// accept4 wraps accept4(2) with SOCK_NONBLOCK and SOCK_CLOEXEC.
+	accept4(fd int) (nfd int, errno unix.Errno)
+	// recv wraps recv(2).
+	recv(fd int, b []byte) (n int, errno unix.Errno)
+	// send wraps send(2), or sendmsg(2) where there is more than one piece.
+	// There must be one, and at most maxPieces.
+	send(fd int, pieces [][]byte) (n int, errno unix.Errno)
+}
+
+// kernel is the real thing. It enters the kernel without telling Go's
+// scheduler (RawSyscall): the calls do not block, and send is what a broadcast
+// consists of. See docs/architecture.md for what this saves.
+type kernel struct{}
+
+const ioFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+
+func (kernel) accept4(fd int) (int, unix.Errno) {
+	nfd, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0,
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	return int(nfd), errno
+}
+
+func (kernel) recv(fd int, b []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+func (k kernel) send(fd int, pieces [][]byte) (int, unix.Errno) {
+	if len(pieces) > 1 {
+		return k.sendmsg(fd, pieces)
+	}
+	b := pieces[0]
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), ioFlags, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+func (kernel) sendmsg(fd int, pieces [][]byte) (int, unix.Errno) {
+	var iov [maxPieces]unix.Iovec
+	for i, b := range pieces {
+		iov[i].Base = unsafe.SliceData(b)
+		iov[i].SetLen(len(b))
+	}
+	msg := unix.Msghdr{Iov: &iov[0]}
+	msg.SetIovlen(len(pieces))
+	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), ioFlags)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}

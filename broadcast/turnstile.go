@@ -1,0 +1,78 @@
+package broadcast
+
+import "sync/atomic"
+
+// turnstile lets one worker at a time own the reading side of a socket, and
+// loses no event between "worker leaves" and "event comes". It also carries
+// the few flags that other goroutines need of a connection, so that a look at
+// all of them is one load:
+//
+//	bit 0  owned    a worker has the reading side, or it is queued for one
+//	bit 1  again    an event came while it was owned
+//	bit 2  hup      the peer has shut down: read on until the end of stream
+//	bit 3  closed   nobody may use the fd any more but the owner, who closes it
+//	bit 4  heard    bytes came from the peer since the keep-alive last looked
+//	bit 5  wantOut  the shard waits for room in the send buffer
+//
+// owned and again are written by the loop (enter) and the worker (leave);
+// closed by whoever ends the connection; heard is set by the worker and taken
+// by the shard; wantOut is set by the shard and taken by the loop.
+type turnstile struct{ state atomic.Uint32 }
+
+const (
+	owned uint32 = 1 << iota
+	again
+	hup
+	closed
+	heard
+	wantOut
+)
+
+// enter notes an event and says whether the caller now owns the reading side
+// and must see that it gets a turn. flags is hup or 0.
+func (t *turnstile) enter(flags uint32) bool {
+	for {
+		s := t.state.Load()
+		switch {
+		case s&closed != 0:
+			return false
+		case s&owned != 0:
+			if t.state.CompareAndSwap(s, s|again|flags) {
+				return false
+			}
+		case t.state.CompareAndSwap(s, s|owned|flags):
+			return true
+		}
+	}
+}
+
+// leave gives the reading side up unless an event came meanwhile. It returns
+// false if so, or if the connection was closed: the caller owns it still.
+func (t *turnstile) leave() bool {
+	for {
+		s := t.state.Load()
+		switch {
+		case s&closed != 0:
+			return false
+		case s&again != 0:
+			if t.state.CompareAndSwap(s, s&^again) {
+				return false
+			}
+		case t.state.CompareAndSwap(s, s&^owned):
+			return true
+		}
+	}
+}
+
+// has says whether a flag is set.
+func (t *turnstile) has(flag uint32) bool { return t.state.Load()&flag != 0 }
+
+// take clears a flag and says whether it was set.
+func (t *turnstile) take(flag uint32) bool {
+	return t.has(flag) && t.state.And(^flag)&flag != 0
+}
+
+// set sets a flag and says whether it was set before.
+func (t *turnstile) set(flag uint32) bool {
+	return t.has(flag) || t.state.Or(flag)&flag != 0
+}

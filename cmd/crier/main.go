@@ -1,0 +1,78 @@
+// Command crier is a WebSocket broadcast server: what any client sends goes to
+// all of them. See the README for what it is the replacement of.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/alecthomas/kong"
+	"github.com/crier-ws/crier/broadcast"
+)
+
+// cli is the one definition of commands, flags and environment variables.
+type cli struct {
+	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve: what any client sends goes to all of them (the default command)."`
+	Version versionCmd `cmd:"" help:"Print the version and exit."`
+}
+
+const description = `Each flag can also be given in the environment, as CRIER_ and its name in capitals; a flag wins. ` +
+	`Sizes are bytes or written like 512KiB, 1MiB, 2GiB. Durations are written like 500ms, 30s, 1m30s. ` +
+	`"crier serve" is the same as "crier"; "crier version" prints the version.`
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(out io.Writer) error {
+	_, err := fmt.Fprintln(out, "crier", version())
+	return err
+}
+
+// version is the module's version as the go command stamped it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is main with its surroundings as arguments. It returns the exit code: 0,
+// 1 if serving failed, 2 if the command line was wrong.
+func run(args []string, stdout, stderr io.Writer) int {
+	exit := -1
+	var c cli
+	parser := kong.Must(&c,
+		kong.Name("crier"),
+		kong.Description("A WebSocket broadcast server: what any client sends goes to all of them."),
+		kong.Writers(stdout, stderr),
+		kong.DefaultEnvars("CRIER"),
+		kong.Vars{"greeting": broadcast.DefaultGreeting},
+		kong.BindTo(stdout, (*io.Writer)(nil)),
+		kong.Bind(streams{stderr}),
+		kong.Exit(func(code int) { exit = code }), // --help
+	)
+	if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
+		args = []string{"serve", args[0]} // What serving takes is what one wants to know.
+	}
+	ctx, err := parser.Parse(args)
+	switch {
+	case exit >= 0:
+		return exit
+	case err != nil:
+		fmt.Fprintf(stderr, "crier: %v (crier --help lists what there is)\n", err)
+		return 2
+	}
+	if err := ctx.Run(); err != nil {
+		fmt.Fprintf(stderr, "crier: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// streams is where serving writes.
+type streams struct{ log io.Writer }

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/crier-ws/crier/broadcast"
+	"golang.org/x/sys/unix"
+)
+
+// serveCmd is the flags of serving.
+type serveCmd struct {
+	Listen string `default:":18000" placeholder:"HOST:PORT" help:"Address to listen on; without a host, all interfaces. Port 0 picks a free one."`
+	Path   string `placeholder:"/PATH" help:"Serve this path only; others get 404. Without it, any path is served."`
+
+	Greeting   string `default:"${greeting}" placeholder:"TEXT" help:"Text that each connection gets first; empty for none (default: ${greeting})."`
+	MaxMessage size   `default:"1MiB" placeholder:"SIZE" help:"Largest message; a larger one closes its sender with 1009 (default: 1MiB)."`
+
+	Retain *size  `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message where that is more)."`
+	Slow   string `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What becomes of a connection that fell further behind: close it with 1008, or skip to the newest message (default: close)."`
+
+	PingInterval     span  `default:"30s" placeholder:"DURATION" help:"How often each connection is pinged; 0 for never (default: 30s)."`
+	PingTimeout      *span `placeholder:"DURATION" help:"How long a ping may stay unanswered before the connection is dropped; 0 for ever (default: twice --ping-interval)."`
+	HandshakeTimeout span  `default:"10s" placeholder:"DURATION" help:"How long a handshake may take (default: 10s)."`
+	Drain            span  `default:"5s" placeholder:"DURATION" help:"Over how long connections are closed after SIGTERM or SIGINT (default: 5s)."`
+
+	MaxConns count `placeholder:"N" help:"Most open connections; more get 503. 0 is as many as the fd limit allows (default: 0)."`
+
+	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`
+}
+
+// Help is shown by --help, between the one-line help and the flags.
+func (*serveCmd) Help() string { return description }
+
+// gcPercent is the collector's setting unless GOGC is given. Nearly all of the
+// heap is connections that stay and log segments that hold no pointers, so
+// collecting early costs little and saves what counts as memory per
+// connection. See docs/architecture.md for the figures.
+const gcPercent = 25
+
+// reservedFDs is what the process needs beside connections: standard streams,
+// listener, epoll and event fds, the reserve, and some for handshakes that are
+// refused.
+const reservedFDs = 100
+
+// Run serves until SIGTERM or SIGINT.
+func (cmd *serveCmd) Run(s streams) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	logger := cmd.logger(s)
+	limit, err := raiseFDLimit()
+	if err != nil {
+		return err
+	}
+	cfg := cmd.config(logger, limit)
+	ln, err := net.Listen("tcp", cmd.Listen)
+	if err != nil {
+		return cmd.explainListen(err)
+	}
+	srv, err := broadcast.New(cfg)
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	logger.Info("serving", "version", version(), "addr", ln.Addr().String(), "path", cmd.Path,
+		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes)
+	return serve(srv, ln, cmd.grace(cfg), logger)
+}
+
+// serve serves until a signal comes, and drains. A second signal exits at once.
+func serve(srv *broadcast.Server, ln net.Listener, grace time.Duration, logger *slog.Logger) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }() // Ends with Shutdown below.
+
+	var serveErr error
+	select {
+	case serveErr = <-failed:
+	case sig := <-signals:
+		logger.Info("draining", "signal", sig.String(), "open", srv.Stats().Open, "grace", grace)
+		go func() { // Ends with the process.
+			sig := <-signals
+			logger.Error("second signal: exiting at once", "signal", sig.String(), "open", srv.Stats().Open)
+			os.Exit(1)
+		}()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := srv.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
+		logger.Warn("some connections were cut off: their peers did not answer the close")
+	}
+	st := srv.Stats()
+	logger.Info("stopped", "accepted", st.Accepted, "messages", st.Messages, "disconnects", st.Disconnects)
+	return serveErr
+}
+
+// grace is how long Shutdown may take in all: the drain, and then the peers'
+// time to answer.
+func (cmd *serveCmd) grace(cfg broadcast.Config) time.Duration {
+	return cfg.DrainTime + cfg.CloseTimeout
+}
+
+func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config {
+	cfg := broadcast.Config{
+		Path:             cmd.Path,
+		Greeting:         cmd.Greeting,
+		MaxMessageBytes:  int(cmd.MaxMessage),
+		PingInterval:     time.Duration(cmd.PingInterval),
+		HandshakeTimeout: time.Duration(cmd.HandshakeTimeout),
+		CloseTimeout:     3 * time.Second,
+		DrainTime:        time.Duration(cmd.Drain),
+		MaxConns:         int(cmd.MaxConns),
+		Logger:           logger,
+	}
+	if cmd.Retain != nil {
+		cfg.RetainBytes = int(*cmd.Retain)
+	}
+	if cmd.Slow == "skip" {
+		cfg.Slow = broadcast.SlowSkip
+	}
+	if cmd.PingTimeout != nil {
+		cfg.PingTimeout = time.Duration(*cmd.PingTimeout)
+		if cfg.PingTimeout == 0 {
+			cfg.PingTimeout = -1
+		}
+	}
+	allowed := int(max(1, int64(limit)-reservedFDs))
+	switch {
+	case cfg.MaxConns == 0:
+		cfg.MaxConns = allowed
+	case cfg.MaxConns > allowed:
+		logger.Warn("the fd limit allows fewer connections than --max-conns", "max_conns", cfg.MaxConns,
+			"allowed", allowed, "fd_limit", limit, "hint", "raise it with ulimit -n or LimitNOFILE")
+	}
+	return cfg
+}
+
+// Validate finds what the broadcast package would refuse or take for a default,
+// and names the flag. kong calls it.
+func (cmd *serveCmd) Validate() error {
+	var errs []error
+	check := func(ok bool, flag string, value any, want string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("--%s is %v, want %s", flag, value, want))
+		}
+	}
+	check(cmd.Path == "" || cmd.Path[0] == '/', "path", fmt.Sprintf("%q", cmd.Path), "a path that starts with /")
+	check(cmd.MaxMessage >= 1 && cmd.MaxMessage <= 1<<30, "max-message", int(cmd.MaxMessage), "1 to 1GiB")
+	check(cmd.Retain == nil || *cmd.Retain >= 64<<10, "retain", deref(cmd.Retain), "at least 64KiB")
+	check(cmd.HandshakeTimeout > 0, "handshake-timeout", time.Duration(cmd.HandshakeTimeout), "more than 0")
+	check(len(cmd.Greeting) <= 64<<10, "greeting", fmt.Sprintf("%d bytes long", len(cmd.Greeting)), "at most 64KiB")
+	return errors.Join(errs...)
+}
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+func (cmd *serveCmd) logger(s streams) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cmd.LogLevel)); err != nil {
+		panic(err) // The flag's enum allows only what slog knows.
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if cmd.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(s.log, opts))
+	}
+	return slog.New(slog.NewTextHandler(s.log, opts))
+}
+
+// explainListen says in one line what is wrong with --listen.
+func (cmd *serveCmd) explainListen(err error) error {
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("--listen %s: the port is in use by another process", cmd.Listen)
+	}
+	return fmt.Errorf("--listen %s: %w; want HOST:PORT or :PORT", cmd.Listen, err)
+}
+
+// raiseFDLimit raises the soft limit of open files to the hard one and returns
+// it, setrlimit(2).
+func raiseFDLimit() (uint64, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("reading the fd limit: %w", err)
+	}
+	limit.Cur = limit.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("raising the fd limit to %d: %w", limit.Max, err)
+	}
+	return limit.Cur, nil
+}

@@ -1,0 +1,22 @@
+// Package clients tests crier with WebSocket clients that nobody here wrote: Node's
+// ws, .NET's ClientWebSocket under mono, gobwas/ws and gorilla/websocket. It is a
+// module of its own, so that what only these tests need stays out of crier's go.mod.
+//
+// It knows crier only as a program and a URL. In the order of a run:
+//
+//	main_test.go           builds crier once, or takes the program named by CRIER_BIN
+//	process_linux_test.go  a program that ends with its test
+//	target_test.go         the server under test: crier, or Node's broadcaster
+//	tool_test.go           node, npm and mono: absent is skipped, but fails if CI is set
+//	client_test.go         one Go client with an inbox, over either library
+//	gobwas_test.go         the dialer of gobwas/ws
+//	gorilla_test.go        the dialer of gorilla/websocket
+//	suite_test.go          the assertions of both
+//	node_test.go           node/suite.js, and the drop-in comparison
+//	mono_test.go           mono/Client.cs
+//	sigterm_test.go        Node and .NET clients see crier leave
+//
+// With CLIENTS_TARGET=broadcaster the same suites run against node/broadcaster.js, the
+// server that crier takes the place of. That tests the tests: what fails there is not
+// crier's fault.
+package clients

@@ -1,0 +1,114 @@
+package clients
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	nodeDir      = "node"
+	npmTimeout   = 3 * time.Minute
+	mcsTimeout   = time.Minute
+	skipTemplate = "\n**** SKIPPED %s: %s is not installed; crier is NOT tested with this client ****\n\n"
+)
+
+// needTools skips t with a loud line if one of the tools is absent. Where CI is set it
+// fails instead: there a client left out would go unseen.
+func needTools(t *testing.T, tools ...string) {
+	t.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err == nil {
+			continue
+		}
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s is not installed, and CI is set", tool)
+		}
+		fmt.Fprintf(os.Stderr, skipTemplate, t.Name(), tool)
+		t.Skipf("%s is not installed", tool)
+	}
+}
+
+// installed is the outcome of npm ci, which runs at most once.
+var installed = sync.OnceValue(func() error {
+	locked, err := wsVersion("package-lock.json")
+	if err != nil {
+		return err
+	}
+	// npm writes this file last, so a broken install is not taken for a whole one.
+	present, err := wsVersion(filepath.Join("node_modules", ".package-lock.json"))
+	if err == nil && present == locked {
+		return nil
+	}
+	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	cmd.Dir = nodeDir
+	return runTool(cmd, npmTimeout)
+})
+
+// wsVersion returns the version of ws in a lock file of npm.
+func wsVersion(file string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(nodeDir, file))
+	if err != nil {
+		return "", err
+	}
+	var lock struct {
+		Packages map[string]struct{ Version string }
+	}
+	if err := json.Unmarshal(data, &lock); err != nil {
+		return "", fmt.Errorf("%s: %w", file, err)
+	}
+	version := lock.Packages["node_modules/ws"].Version
+	if version == "" {
+		return "", fmt.Errorf("%s does not name ws", file)
+	}
+	return version, nil
+}
+
+// needNode makes node and the ws package ready.
+func needNode(t *testing.T) {
+	t.Helper()
+	needTools(t, "node", "npm")
+	if err := installed(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// compiled is the path of the C# client, compiled at most once.
+var compiled = sync.OnceValues(func() (string, error) {
+	exe := filepath.Join(scratch, "Client.exe")
+	cmd := exec.Command("mcs", "-codepage:utf8", "-warnaserror", "-out:"+exe,
+		filepath.Join("mono", "Client.cs"))
+	return exe, runTool(cmd, mcsTimeout)
+})
+
+// needMono returns the path of the compiled C# client.
+func needMono(t *testing.T) string {
+	t.Helper()
+	needTools(t, "mcs", "mono")
+	exe, err := compiled()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exe
+}
+
+// runTool runs cmd to its end, at most for limit. The error holds its output.
+func runTool(cmd *exec.Cmd, limit time.Duration) error {
+	out := &output{}
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	late := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
+	defer late.Stop()
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
+	}
+	return nil
+}
