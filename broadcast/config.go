@@ -170,7 +170,7 @@ const (
 func (cfg Config) withDefaults() (Config, error) {
 	setDefault(&cfg.MaxMessageBytes, 1<<20)
 	setDefault(&cfg.RetainBytes, max(defaultRetain, 2*cfg.MaxMessageBytes))
-	setDefault(&cfg.PingTimeout, 2*cfg.PingInterval)
+	setDefault(&cfg.PingTimeout, min(2*cfg.PingInterval, maxDuration))
 	setDefault(&cfg.HandshakeTimeout, 10*time.Second)
 	setDefault(&cfg.CloseTimeout, 5*time.Second)
 	setDefault(&cfg.UnsentBytes, 128<<10)

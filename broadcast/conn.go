@@ -106,6 +106,7 @@ func (c *Conn) event(ev netpoll.Events) {
 	}
 	if c.enter(flags) {
 		c.shard.srv.queue.push(c)
+		c.shard.srv.poller.Yield(int(c.fd))
 	}
 }
 

@@ -147,10 +147,10 @@ var (
 // connection. second is the header's second byte.
 func (c *Conn) check(h ws.Header, second byte) error {
 	state := ws.StateServerSide
-	size := h.Length
+	room := int64(c.shard.srv.cfg.MaxMessageBytes)
 	if c.in != nil && c.in.op != 0 {
 		state = state.Set(ws.StateFragmented)
-		size += int64(len(c.in.payload))
+		room -= int64(len(c.in.payload))
 	}
 	if err := ws.CheckHeader(h, state); err != nil {
 		return err
@@ -158,7 +158,7 @@ func (c *Conn) check(h ws.Header, second byte) error {
 	if !shortestLength(second, h.Length) {
 		return errLength
 	}
-	if !h.OpCode.IsControl() && size > int64(c.shard.srv.cfg.MaxMessageBytes) {
+	if !h.OpCode.IsControl() && h.Length > room { // The length may be as large as 2^63-1.
 		return errTooLarge
 	}
 	return nil

@@ -21,7 +21,7 @@ const maxHeadBytes = 8 << 10
 type handshaker struct {
 	bytes.Reader
 	req      request
-	out      []byte
+	in, out  []byte
 	upgrader ws.Upgrader
 }
 
@@ -41,10 +41,21 @@ func (h *handshaker) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// upgrade makes the answer to a whole, checked head. ws.Upgrader reads further
-// than the head if it can, so it is given exactly that.
-func (h *handshaker) upgrade(head []byte) ([]byte, error) {
-	h.Reset(head)
+// plainHead is all that ws.Upgrader needs to see of a request that was
+// checked, up to the key.
+const plainHead = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+
+// upgrade makes the answer to the request in req, which was checked. It says
+// the same to ws.Upgrader in its plainest form: that one refuses some lists
+// of tokens that RFC 9110 allows, and reads further than the head if it can.
+func (h *handshaker) upgrade() ([]byte, error) {
+	h.in = append(append(h.in[:0], plainHead...), h.req.key...)
+	if len(h.req.protocol) > 0 {
+		h.in = append(append(h.in, "\r\nSec-WebSocket-Protocol: "...), h.req.protocol...)
+	}
+	h.in = append(h.in, "\r\n\r\n"...)
+	h.Reset(h.in)
 	h.out = h.out[:0]
 	_, err := h.upgrader.Upgrade(h)
 	return h.out, err
@@ -52,6 +63,7 @@ func (h *handshaker) upgrade(head []byte) ([]byte, error) {
 
 // head takes bytes of a request head, and answers it once it is whole.
 func (c *Conn) head(w *worker, b []byte) verdict {
+	w.handshake.req = request{}
 	from := 0
 	if c.in != nil {
 		from = max(0, len(c.in.rest)-1)
@@ -99,7 +111,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal := h.req.check(srv.cfg.Path); refusal != nil {
 		return refusal
 	}
-	answer, err := h.upgrade(head)
+	answer, err := h.upgrade()
 	if err != nil {
 		return badRequest(err.Error())
 	}

@@ -1,6 +1,7 @@
 package broadcast
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"sync"
@@ -23,7 +24,18 @@ type listener struct {
 	ln  net.Listener // The same socket, as its owner sees it.
 
 	// Owned by the accepting side.
-	reserve int // An fd kept for the moment when there is no other, or -1.
+	reserve int  // An fd kept for the moment when there is no other, or -1.
+	early   bool // What is accepted may have connected before the options were set.
+}
+
+// Listen listens on a TCP address like ":18000" or "127.0.0.1:0". It is
+// net.Listen but for Multipath TCP, which Go's listeners offer by default and
+// which costs a broadcast: its sockets ignore UnsentBytes, and each write of
+// theirs is dearer.
+func Listen(addr string) (net.Listener, error) {
+	var cfg net.ListenConfig
+	cfg.SetMultipathTCP(false)
+	return cfg.Listen(context.Background(), "tcp", addr)
 }
 
 // newListener takes over ln: a socket of its own fd on the same listener, with
@@ -37,7 +49,7 @@ func newListener(srv *Server, ln net.Listener) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broadcast: listener: %w", err)
 	}
-	l := &listener{srv: srv, ln: ln, fd: -1}
+	l := &listener{srv: srv, ln: ln, fd: -1, early: true}
 	var dupErr error
 	if err := raw.Control(func(fd uintptr) {
 		l.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
@@ -51,12 +63,16 @@ func newListener(srv *Server, ln net.Listener) (*listener, error) {
 		unix.Close(l.fd)
 		return nil, fmt.Errorf("broadcast: listener: %w", err)
 	}
-	// Linux hands these down to accepted connections. They fail on a Unix
-	// socket, which needs neither.
-	_ = unix.SetsockoptInt(l.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	_ = unix.SetsockoptInt(l.fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, srv.cfg.UnsentBytes)
+	l.setOptions(l.fd) // Linux hands them down to the connections that come now.
 	l.fillReserve()
 	return l, nil
+}
+
+// setOptions sets a socket's options, see tcp(7). They fail on a Unix socket,
+// which needs none.
+func (l *listener) setOptions(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, l.srv.cfg.UnsentBytes)
 }
 
 func (l *listener) fillReserve() bool {
@@ -73,6 +89,7 @@ func (l *listener) fillReserve() bool {
 func (l *listener) event(ev netpoll.Events) {
 	if ev != netpoll.Closed && l.enter(0) {
 		l.srv.queue.push(l)
+		l.srv.poller.Yield(l.fd)
 	}
 }
 
@@ -91,7 +108,7 @@ func (l *listener) turn(*worker) {
 }
 
 // panicked is for the task interface: nothing in a turn runs foreign code.
-func (l *listener) panicked(v any, stack []byte) {
+func (l *listener) panicked(_ *worker, v any, stack []byte) {
 	panic(fmt.Sprintf("broadcast: accepting: %v\n%s", v, stack))
 }
 
@@ -101,9 +118,13 @@ func (l *listener) accept() bool {
 	switch errno {
 	case 0:
 		l.srv.total.accepted.Add(1)
+		if l.early {
+			l.setOptions(fd)
+		}
 		l.srv.adopt(fd)
 		return true
 	case unix.EAGAIN:
+		l.early = false
 		return false
 	case unix.EMFILE, unix.ENFILE:
 		return l.shed(errno)
@@ -138,8 +159,11 @@ func (l *listener) shed(errno unix.Errno) bool {
 		l.srv.total.shed.Add(1)
 		l.srv.shedLine(errno)
 	}
-	l.fillReserve()
-	return again != unix.EAGAIN && l.reserve >= 0
+	if !l.fillReserve() {
+		l.srv.stalled.Store(true)
+		return false
+	}
+	return again != unix.EAGAIN
 }
 
 // close stops accepting.

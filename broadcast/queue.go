@@ -16,7 +16,7 @@ import (
 type task interface {
 	turn(w *worker)
 	// panicked is called in the place of the rest of a turn that panicked.
-	panicked(v any, stack []byte)
+	panicked(w *worker, v any, stack []byte)
 }
 
 // recvBytes is the size of a worker's buffer: what one recv(2) can bring.
@@ -131,7 +131,7 @@ func (q *queue) run(w *worker) {
 func (q *queue) turn(t task, w *worker) {
 	defer func() {
 		if v := recover(); v != nil {
-			t.panicked(v, debug.Stack())
+			t.panicked(w, v, debug.Stack())
 		}
 	}()
 	t.turn(w)

@@ -30,8 +30,9 @@ func (c *Conn) turn(w *worker) {
 }
 
 // panicked closes the one connection whose turn it was.
-func (c *Conn) panicked(v any, stack []byte) {
+func (c *Conn) panicked(w *worker, v any, stack []byte) {
 	srv := c.shard.srv
+	c.say(w) // What came of the frames before.
 	srv.cfg.Logger.Error("panic while reading; the connection is closed", "panic", v, "stack", string(stack))
 	switch {
 	case c.has(closed): // In OnDisconnect. The fd is closed already.

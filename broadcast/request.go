@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"net/http"
+	"net/url"
+	"strings"
 )
 
 // request is what the server needs of an HTTP request head. All slices point
@@ -20,6 +22,7 @@ type request struct {
 	key        []byte
 	versions   int
 	version    []byte
+	protocol   []byte // the first list of subprotocols offered
 }
 
 // endOfHead looks for the empty line that ends a head, given that b[:from] was
@@ -113,6 +116,10 @@ func (r *request) field(line []byte) *Refusal {
 	case is("Sec-WebSocket-Version"):
 		r.versions++
 		r.version = value
+	case is("Sec-WebSocket-Protocol"):
+		if len(r.protocol) == 0 {
+			r.protocol = value
+		}
 	case is("Content-Length"):
 		r.body = r.body || string(value) != "0"
 	case is("Transfer-Encoding"):
@@ -155,21 +162,32 @@ func (r *request) check(path string) *Refusal {
 	return nil
 }
 
-// path is the target's path, without its query. The target may be in absolute
-// form, RFC 9112, section 3.2.2.
+// path is the target's path, without its query and as it was written. The
+// target may be in absolute form, RFC 9112, section 3.2.2.
 func (r *request) path() (p []byte, ok bool) {
-	p = r.target
-	if i := bytes.Index(p, []byte("://")); i > 0 && p[0] != '/' {
-		p = p[i+3:]
-		i = bytes.IndexAny(p, "/?")
-		if i < 0 || p[i] == '?' {
-			return []byte("/"), true
+	if r.target[0] != '/' {
+		u, err := url.ParseRequestURI(string(r.target))
+		if err != nil || u.Host == "" {
+			return nil, false
 		}
-		p = p[i:]
+		return []byte("/" + strings.TrimPrefix(u.EscapedPath(), "/")), true
 	}
-	p, _, _ = bytes.Cut(p, []byte("?"))
-	return p, len(p) > 0 && p[0] == '/'
+	p, _, _ = bytes.Cut(r.target, []byte("?"))
+	return p, escapesAreWhole(p)
 }
+
+// escapesAreWhole says whether two hexadecimal digits follow each percent
+// sign, RFC 3986, section 2.1.
+func escapesAreWhole(p []byte) bool {
+	for i, b := range p {
+		if b == '%' && (len(p) < i+3 || !isHex(p[i+1]) || !isHex(p[i+2])) {
+			return false
+		}
+	}
+	return true
+}
+
+func isHex(b byte) bool { return isDigit(b) || 'a' <= b|0x20 && b|0x20 <= 'f' }
 
 // isKey: RFC 6455, section 4.2.1, item 5.
 func isKey(b []byte) bool {

@@ -1,6 +1,7 @@
 package broadcast
 
 import (
+	"math"
 	"sync/atomic"
 
 	"github.com/crier-ws/crier/broadcast/framelog"
@@ -186,6 +187,9 @@ func (s *shard) startClose(c *Conn, frame []byte, why Reason) {
 	c.phase = phaseClosing
 	c.why = why
 	c.since = s.srv.clock() + milliseconds(s.srv.cfg.CloseTimeout)
+	if s.view.Holds(c.cursor) && s.view.Boundary(c.cursor) == c.cursor {
+		c.cursor = noMore
+	}
 	a := s.asideOf(c)
 	a.closing = append(a.closing[:0], frame...)
 	a.pinged = false
@@ -193,6 +197,9 @@ func (s *shard) startClose(c *Conn, frame []byte, why Reason) {
 		s.flushAside(c)
 	}
 }
+
+// noMore is the cursor of a connection that gets nothing more of the log.
+const noMore = math.MaxUint64
 
 // finish lets go of a connection. why counts if it has no reason yet.
 func (s *shard) finish(c *Conn, why Reason) {
@@ -233,6 +240,7 @@ func (s *shard) lapped(c *Conn) {
 		s.finish(c, ReasonSlow)
 		return
 	}
+	c.cursor = noMore
 	s.startClose(c, appendClose(nil, ws.StatusPolicyViolation, "too slow: messages were lost"), ReasonSlow)
 }
 

@@ -186,7 +186,13 @@ func (s *shard) finishFrame(c *Conn) bool {
 		s.finish(c, c.why)
 		return false
 	}
-	return s.writeLog(c, s.view.Boundary(c.cursor))
+	if !s.writeLog(c, s.view.Boundary(c.cursor)) {
+		return false
+	}
+	if c.phase == phaseClosing {
+		c.cursor = noMore
+	}
+	return true
 }
 
 // next makes the next control frame the one to be sent.

@@ -63,7 +63,7 @@ func (cmd *serveCmd) Run(s streams) error {
 		return err
 	}
 	cfg := cmd.config(logger, limit)
-	ln, err := net.Listen("tcp", cmd.Listen)
+	ln, err := broadcast.Listen(cmd.Listen)
 	if err != nil {
 		return cmd.explainListen(err)
 	}

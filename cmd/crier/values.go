@@ -38,8 +38,8 @@ type span time.Duration
 // UnmarshalText parses a duration.
 func (s *span) UnmarshalText(text []byte) error {
 	d, err := time.ParseDuration(string(text))
-	if err != nil || d < 0 {
-		return fmt.Errorf("%q is not a duration; want a number with its unit, like 500ms, 30s or 1m30s, or 0", text)
+	if err != nil || d < 0 || d > 14*24*time.Hour {
+		return fmt.Errorf("%q is not a duration; want a number with its unit, like 500ms, 30s or 1m30s, or 0, and at most 336h", text)
 	}
 	*s = span(d)
 	return nil

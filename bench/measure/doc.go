@@ -1,0 +1,46 @@
+// Command measure measures any WebSocket broadcaster that is given as a command line.
+//
+//	measure MODE    [flags] NAME='COMMAND' ...
+//	measure compare -mode MODE [flags] NAME='COMMAND' ...
+//
+// A broadcaster sends each message of any client to all clients, the sender among
+// them. Each round starts the command as a fresh process on one core and loads it
+// from this process on the other. {port} in the command stands for a free port of
+// 127.0.0.1, which is also in the environment as PORT. compare takes the servers in
+// turn (A B A B A B), and prints the median of each figure and, for the first figure,
+// the median of its ratios to that of the first server in the same round.
+//
+// The modes:
+//
+//   - idle: anonymous memory per idle connection, as the slope from a tenth of the
+//     connections to all of them, and the number of threads.
+//   - fanout: CPU per delivery, in closed loop: a message, wait until all have it, next.
+//   - burst: the same with bursts of messages, each sender's in one write.
+//   - handshake: CPU per connection accepted and greeted.
+//   - stalled: growth of anonymous memory while a tenth of the receivers do not read.
+//   - overload: latency in open loop, from the time each message was due.
+//
+// CPU is what the server's process was charged, kernel included, by its CPU clock
+// (clock_getcpuclockid(3)): nanoseconds, of all threads, those that ended included.
+// Child processes of the server are not seen, so the command must not fork. A wrapper
+// like strace(1) or perf(1) is ended with what it runs, but the figures are its own.
+//
+// Each receiver checks that it gets every message of every sender whole, once and in
+// order, and a run in which one does not has failed (stalled and overload allow a
+// server to cut receivers off, and count it). A failed run gives no figures.
+//
+// In the order in which a run passes them:
+//
+//	main.go           command line, flags, rounds
+//	server_linux.go   the process measured: start, CPU, memory, end
+//	socket_linux.go   connections without the net package
+//	swarm_linux.go    all connections on one epoll, by one thread
+//	upgrade.go        request, 101, greeting
+//	payload.go        messages that carry their own check
+//	frame.go          the frames of a server, out of bytes as they come
+//	window.go         CPU over a span of time
+//	idle.go ...       the modes, a file each: idle, handshake, fanout, stalled, overload
+//	pace.go           open loop, for the last two
+//	histogram.go      latencies
+//	report.go         medians, ratios, table and JSON
+package main

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
+
+var errRefused = errors.New("measure: the server did not upgrade")
+
+// A fixed key: what it protects from does not concern a measurement.
+const (
+	key    = "dGhlIHNhbXBsZSBub25jZQ=="
+	accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" // RFC 6455, section 1.3
+)
+
+// request returns the opening handshake for a path. It has the fields that browsers
+// send in length and number, but offers no compression.
+func request(path string) []byte {
+	return []byte("GET " + path + " HTTP/1.1\r\n" +
+		"Host: 127.0.0.1\r\n" +
+		"Connection: Upgrade\r\n" +
+		"Upgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\n" +
+		"Sec-WebSocket-Key: " + key + "\r\n\r\n")
+}
+
+// answer looks for a whole 101 response with the greeting behind it. It returns what
+// follows, and false while there is less.
+func answer(b []byte, greeting string) (rest []byte, whole bool, err error) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		return nil, false, nil
+	}
+	head, rest := b[:end], b[end+4:]
+	if !bytes.HasPrefix(head, []byte("HTTP/1.1 101 ")) || !bytes.Contains(head, []byte(accept)) {
+		return nil, false, fmt.Errorf("%w: %.80q", errRefused, head)
+	}
+	if greeting == "" {
+		return rest, true, nil
+	}
+	want := append([]byte{0x81, byte(len(greeting))}, greeting...)
+	if len(rest) < len(want) {
+		return nil, false, nil
+	}
+	if !bytes.HasPrefix(rest, want) {
+		return nil, false, fmt.Errorf("%w: greeted with %.80q", errRefused, rest)
+	}
+	return rest[len(want):], true, nil
+}

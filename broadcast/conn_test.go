@@ -1,0 +1,129 @@
+package broadcast
+
+import (
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestConnSize: 48 bytes is a size class of the allocator; one byte more costs
+// a million connections 16 MB.
+func TestConnSize(t *testing.T) {
+	if got := unsafe.Sizeof(Conn{}); got > 48 {
+		t.Errorf("size of a Conn: got %d bytes, want 48 at most", got)
+	}
+}
+
+// TestConnList takes connections in and out at random and compares with a set.
+func TestConnList(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var l connList
+	var in []*Conn
+	for range 2000 {
+		if len(in) == 0 || rng.IntN(5) < 3 && len(in) < 30 {
+			c := new(Conn)
+			if len(in) > 0 && l.holds(c) {
+				t.Fatal("holds: got true for one that was never added")
+			}
+			l.add(c)
+			in = append(in, c)
+		} else {
+			i := rng.IntN(len(in))
+			c := in[i]
+			in = slices.Delete(in, i, i+1)
+			slot, last := int(c.slot), l[len(l)-1]
+			moved := l.remove(c)
+			switch {
+			case c == last && moved != nil:
+				t.Fatalf("remove of the last one: got %p moved, want nil", moved)
+			case c != last && (moved != last || l[slot] != moved):
+				t.Fatalf("remove: got %p moved, want %p at %d", moved, last, slot)
+			case l.holds(c):
+				t.Fatal("holds: got true after remove")
+			}
+		}
+		if len(l) != len(in) {
+			t.Fatalf("length: got %d, want %d", len(l), len(in))
+		}
+		for _, c := range in {
+			if !l.holds(c) || l[c.slot] != c {
+				t.Fatalf("holds: got false for one in the list, slot %d", c.slot)
+			}
+		}
+	}
+}
+
+func TestConnRemoteAddr(t *testing.T) {
+	seen := make(chan netip.AddrPort, 1)
+	cfg := Config{OnConnect: func(c *Conn, _ *http.Request) error { seen <- c.RemoteAddr(); return nil }}
+	listen := func(network, address string) net.Listener {
+		ln, err := net.Listen(network, address)
+		if err != nil {
+			t.Skipf("%s: %v", network, err)
+		}
+		return ln
+	}
+	tests := []struct{ name, network, address string }{
+		{"IPv4", "tcp4", "127.0.0.1:0"},
+		{"IPv6", "tcp6", "[::1]:0"},
+		{"Unix", "unix", filepath.Join(t.TempDir(), "s")},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			srv, _ := newServer(t, cfg)
+			ln := listen(tt.network, tt.address)
+			served := make(chan error, 1)
+			go func() { served <- srv.Serve(ln) }() // Stopped by the cleanup of newServer.
+			conn, err := net.Dial(tt.network, ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := conn.Write([]byte(handshakeHead)); err != nil {
+				t.Fatal(err)
+			}
+			var want netip.AddrPort
+			if a, ok := conn.LocalAddr().(*net.TCPAddr); ok {
+				want = a.AddrPort()
+			}
+			if got := <-seen; got != want {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestReasonNames(t *testing.T) {
+	want := map[Reason]string{
+		ReasonPeerClosed: "peer-closed", ReasonPeerGone: "peer-gone", ReasonReset: "reset",
+		ReasonProtocolError: "protocol-error", ReasonInvalidPayload: "invalid-payload",
+		ReasonTooLarge: "too-large", ReasonSlow: "slow", ReasonPingTimeout: "ping-timeout",
+		ReasonShutdown: "shutdown", ReasonInternal: "internal",
+		0: "reason(0)", reasons: "reason(11)", 255: "reason(255)",
+	}
+	if got, want := int(reasons), len(want)-2; got != want {
+		t.Errorf("reasons: got %d, want %d", got, want)
+	}
+	for r, name := range want {
+		if got := r.String(); got != name {
+			t.Errorf("reason %d: got %q, want %q", r, got, name)
+		}
+	}
+}
+
+func TestReasonFor(t *testing.T) {
+	for errno, want := range map[unix.Errno]Reason{
+		unix.EPIPE: ReasonPeerGone, unix.ECONNRESET: ReasonReset, unix.ETIMEDOUT: ReasonReset, unix.EHOSTUNREACH: ReasonReset,
+	} {
+		if got := reasonFor(errno); got != want {
+			t.Errorf("%v: got %v, want %v", errno, got, want)
+		}
+	}
+}

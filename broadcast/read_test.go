@@ -1,0 +1,145 @@
+package broadcast
+
+import (
+	"bytes"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+)
+
+// recvFaults is the kernel, whose recv fails as it is told.
+type recvFaults struct {
+	kernel
+	fault atomic.Uint32 // The errno, or 0.
+	left  atomic.Int64  // How often.
+	calls atomic.Int64
+}
+
+func (f *recvFaults) fail(errno unix.Errno, times int64) {
+	f.calls.Store(0)
+	f.fault.Store(uint32(errno))
+	f.left.Store(times)
+}
+
+func (f *recvFaults) recv(fd int, b []byte) (int, unix.Errno) {
+	f.calls.Add(1)
+	if errno := unix.Errno(f.fault.Load()); errno != 0 && f.left.Add(-1) >= 0 {
+		return 0, errno
+	}
+	return f.kernel.recv(fd, b)
+}
+
+// TestReadInterrupted: EINTR is no fault, not before nor behind the handshake,
+// nor if it comes more often than a turn has reads.
+func TestReadInterrupted(t *testing.T) {
+	var f recvFaults
+	srv, addr := newServer(t, Config{sockets: &f})
+	f.fail(unix.EINTR, 3*readsPerTurn)
+	c := dial(t, addr)
+	f.fail(unix.EINTR, 3*readsPerTurn)
+	c.sendText("hello")
+	c.expectText("hello")
+	if got := f.calls.Load(); got <= 3*readsPerTurn {
+		t.Errorf("calls of recv: got %d, want more than %d", got, 3*readsPerTurn)
+	}
+	eventually(t, "the turn to be over", srv.queue.quiet)
+}
+
+// TestReadSpurious: an event without bytes changes nothing and does not spin.
+func TestReadSpurious(t *testing.T) {
+	var f recvFaults
+	srv, addr := newServer(t, Config{sockets: &f})
+	c := dial(t, addr)
+	eventually(t, "the turn to be over", srv.queue.quiet)
+	f.fail(unix.EAGAIN, 1)
+	c.sendText("one")
+	eventually(t, "the spurious recv", func() bool { return f.left.Load() <= 0 })
+	eventually(t, "the turn to be over", srv.queue.quiet)
+	if got := f.calls.Load(); got != 1 {
+		t.Errorf("calls of recv: got %d, want 1", got)
+	}
+	c.sendText("two") // Brings the next edge.
+	c.expectText("one")
+	c.expectText("two")
+}
+
+// TestReadFaults: a connection that the kernel reports broken ends, and others
+// do not.
+func TestReadFaults(t *testing.T) {
+	for errno, why := range map[unix.Errno]Reason{
+		unix.ECONNRESET: ReasonReset, unix.ETIMEDOUT: ReasonReset, unix.EHOSTUNREACH: ReasonReset, unix.EPIPE: ReasonPeerGone,
+	} {
+		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
+			var f recvFaults
+			srv, addr := newServer(t, Config{sockets: &f})
+			other := dial(t, addr)
+			c := dial(t, addr)
+			eventually(t, "the turns to be over", srv.queue.quiet)
+			f.fail(errno, 1)
+			c.sendText("lost")
+			eventually(t, "the connection to end", func() bool { return srv.Stats().Disconnects[why.String()] == 1 })
+			f.fail(errno, 1)
+			connect(t, addr).send([]byte("GET"))
+			eventually(t, "the handshake to end", func() bool { return srv.Stats().HandshakeAbandoned == 1 })
+			other.sendText("still here")
+			other.expectText("still here")
+			if st := srv.Stats(); st.Open != 1 || st.Handshakes != 0 || len(st.Disconnects) != 1 {
+				t.Errorf("got %+v, want one open and one disconnect", st)
+			}
+		})
+	}
+}
+
+// TestReadReset: the real thing.
+func TestReadReset(t *testing.T) {
+	srv, addr := newServer(t, Config{})
+	c := dial(t, addr)
+	eventually(t, "the turn to be over", srv.queue.quiet)
+	if err := c.Conn.(interface{ SetLinger(int) error }).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	eventually(t, "the connection to end", func() bool { return srv.Stats().Disconnects["reset"] == 1 })
+}
+
+// TestReadEnd: what came in front of the end of the stream is not lost, with
+// either kind of end.
+func TestReadEnd(t *testing.T) {
+	srv, addr := newServer(t, Config{})
+	other := dial(t, addr)
+	for i := range 20 {
+		want := fmt.Sprintf("last words %d", i)
+		c := dial(t, addr)
+		c.sendText(want)
+		if i%2 == 0 {
+			c.Close()
+		} else {
+			_ = c.Conn.(interface{ CloseWrite() error }).CloseWrite()
+		}
+		other.expectText(want)
+		eventually(t, "the connection to end", func() bool { return srv.Stats().Open == 1 })
+	}
+	// One that closed with our message unread in its buffer may have sent a
+	// reset before the end of its stream was seen.
+	if st := srv.Stats(); st.Disconnects["peer-gone"] < 10 || st.Disconnects["peer-gone"]+st.Disconnects["reset"] != 20 {
+		t.Errorf("disconnects: got %v, want 20 peer-gone or reset, 10 peer-gone at least", st.Disconnects)
+	}
+}
+
+// TestReadMoreThanATurn: what is more than a worker's buffer, and more than one
+// turn reads, comes out whole and in order, and nobody else waits for it.
+func TestReadMoreThanATurn(t *testing.T) {
+	_, addr := newServer(t, Config{Workers: 1})
+	large := string(bytes.Repeat([]byte("0123456789"), recvBytes*readsPerTurn/10+1))
+	c := dial(t, addr)
+	for i := range 3 {
+		c.send(stream(fmt.Sprint("text before ", i), "binary "+large))
+		c.expectText(fmt.Sprint("before ", i))
+		c.expectFrame(ws.OpBinary, large)
+		c.sendFrame(true, ws.OpPing, []byte("p"))
+		c.expectFrame(ws.OpPong, "p")
+	}
+}

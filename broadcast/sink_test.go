@@ -1,0 +1,127 @@
+package broadcast
+
+import (
+	"bytes"
+	"log/slog"
+	"testing"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+)
+
+// sink stands in for the kernel: it takes what is sent to each fd, as far as
+// room says. It is for one goroutine.
+type sink struct {
+	kernel
+	sent  map[int]*bytes.Buffer
+	calls map[int]int
+	// room says how much of n bytes fd takes. nil takes all.
+	room func(fd, n int) (int, unix.Errno)
+}
+
+func newSink() *sink {
+	return &sink{sent: make(map[int]*bytes.Buffer), calls: make(map[int]int)}
+}
+
+func (k *sink) send(fd int, pieces [][]byte) (int, unix.Errno) {
+	k.calls[fd]++
+	total := 0
+	for _, b := range pieces {
+		total += len(b)
+	}
+	n := total
+	if k.room != nil {
+		var errno unix.Errno
+		if n, errno = k.room(fd, total); errno != 0 {
+			return 0, errno
+		}
+	}
+	buf := k.sent[fd]
+	if buf == nil {
+		buf = new(bytes.Buffer)
+		k.sent[fd] = buf
+	}
+	left := n
+	for _, b := range pieces {
+		b = b[:min(left, len(b))]
+		buf.Write(b)
+		left -= len(b)
+	}
+	return n, 0
+}
+
+// bench is a shard whose goroutine does not run: the test makes the passes. It
+// has conns connections with the fds from firstFD on, which are no real ones.
+type bench struct {
+	*shard
+	t     testing.TB
+	sink  *sink
+	conns []*Conn
+}
+
+const firstFD = 1 << 24 // Above any limit, so that a stray call does no harm.
+
+func newBench(t testing.TB, cfg Config, conns int) *bench {
+	t.Helper()
+	k := newSink()
+	cfg.sockets, cfg.Shards = k, 1
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	srv, _ := newServer(t, cfg)
+	// The server's own shard must not hold the log back.
+	srv.shards[0].reader.Close()
+	b := &bench{shard: newShard(srv), t: t, sink: k}
+	t.Cleanup(b.reader.Close)
+	b.load()
+	for i := range conns {
+		c := &Conn{fd: int32(firstFD + i), shard: b.shard, phase: phaseOpen}
+		b.conns = append(b.conns, c)
+		b.open.add(c)
+		srv.open.Add(1)
+	}
+	t.Cleanup(b.finishAll)
+	return b
+}
+
+// publish appends text messages.
+func (b *bench) publish(messages ...string) {
+	for _, m := range messages {
+		b.srv.append(Message{Text, []byte(m)})
+	}
+}
+
+// run does what a wake-up does.
+func (b *bench) run() {
+	b.pass()
+	b.readInbox()
+	b.reader.Offered(b.view.Head)
+}
+
+// writable does what an EPOLLOUT edge does.
+func (b *bench) writable(c *Conn) {
+	if c.take(wantOut) {
+		b.post(c, postWritable, 0, nil)
+	}
+	b.readInbox()
+}
+
+// texts is the wire form of text messages.
+func texts(messages ...string) (wire []byte) {
+	for _, m := range messages {
+		wire = appendFrame(wire, ws.OpText, []byte(m))
+	}
+	return wire
+}
+
+// expect compares all that was ever sent to the i-th connection.
+func (b *bench) expect(i int, want []byte) {
+	b.t.Helper()
+	var got []byte
+	if buf := b.sink.sent[firstFD+i]; buf != nil {
+		got = buf.Bytes()
+	}
+	if !bytes.Equal(got, want) {
+		b.t.Fatalf("connection %d: got %s on the wire, want %s", i, brief(got), brief(want))
+	}
+}
+
+func (b *bench) disconnects(r Reason) uint64 { return b.srv.total.disconnect[r].Load() }

@@ -1,0 +1,17 @@
+package scale
+
+import (
+	"os"
+	"testing"
+
+	"github.com/crier-ws/crier/internal/leaktest"
+)
+
+// TestMain runs the tests or, in a process that startServer has started, the
+// server that they are about.
+func TestMain(m *testing.M) {
+	if config := os.Getenv(childEnv); config != "" {
+		os.Exit(serveChild(config))
+	}
+	os.Exit(leaktest.Main(m))
+}

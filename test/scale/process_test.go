@@ -1,0 +1,202 @@
+package scale
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// process is a child that must end before its test does.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	log   logBuffer // Its standard error.
+	ended bool
+}
+
+// start starts a process. It is killed at the end of the test if it still runs
+// then, and with this process.
+func start(t *testing.T, p *process) {
+	t.Helper()
+	p.t = t
+	p.cmd.Stderr = &p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !p.ended {
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait()
+		}
+		if t.Failed() {
+			t.Logf("log of %s, its end:\n%s", p.cmd.Path, p.log.tail())
+		}
+	})
+}
+
+// exit waits for the end of the process and returns its exit code, -1 for a
+// signal's.
+func (p *process) exit() int {
+	p.t.Helper()
+	killer := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
+	_ = p.cmd.Wait() // The error is the exit code.
+	p.ended = true
+	if !killer.Stop() {
+		p.t.Fatalf("%s did not end in %v", p.cmd.Path, patience)
+	}
+	if strings.Contains(p.log.String(), "DATA RACE") {
+		p.t.Errorf("%s had a data race", p.cmd.Path)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// proc reads a file of the process in /proc.
+func (p *process) proc(name string) string {
+	p.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, name))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// fds counts the open fds.
+func (p *process) fds() int {
+	p.t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// rssAnon is RssAnon in bytes, proc_pid_status(5).
+func (p *process) rssAnon() int {
+	p.t.Helper()
+	_, rest, _ := strings.Cut(p.proc("status"), "RssAnon:")
+	var kib int
+	if _, err := fmt.Sscanf(rest, "%d kB", &kib); err != nil {
+		p.t.Fatalf("RssAnon: %v", err)
+	}
+	return kib << 10
+}
+
+// cpu is the user and system time used, proc_pid_stat(5), in its ticks of 10 ms.
+func (p *process) cpu() time.Duration {
+	p.t.Helper()
+	stat := p.proc("stat")
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:]) // From the third on.
+	var ticks int
+	for _, f := range fields[14-3 : 16-3] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			p.t.Fatalf("stat: %v", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// server is a re-executed test binary.
+type server struct {
+	process
+	port    int
+	fdsIdle int // Without a connection.
+	in      io.Writer
+	out     *bufio.Scanner
+	outFile *os.File
+}
+
+// startServer starts a server process and has it serve one client, so that
+// whatever comes with the first is there.
+func startServer(t *testing.T, cfg childConfig) *server {
+	t.Helper()
+	config, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{process: process{cmd: exec.Command(exe)}}
+	s.cmd.Env = append(os.Environ(), childEnv+"="+string(config))
+	in, inErr := s.cmd.StdinPipe()
+	out, outErr := s.cmd.StdoutPipe()
+	if inErr != nil || outErr != nil {
+		t.Fatal(inErr, outErr)
+	}
+	s.in, s.out, s.outFile = in, bufio.NewScanner(out), out.(*os.File)
+	start(t, &s.process)
+	s.port = s.ask("stats").Port
+	first := newAlone(t, s.port)
+	s.fdsIdle = s.fds() - 1
+	first.reset()
+	eventually(t, "the first client to be gone", func() bool { return s.ask("stats").Stats.Open == 0 && s.fds() == s.fdsIdle })
+	return s
+}
+
+// ask gives a command and returns the answer.
+func (s *server) ask(command string) (a answer) {
+	s.t.Helper()
+	if _, err := fmt.Fprintln(s.in, command); err != nil {
+		s.t.Fatalf("server process: %v", err)
+	}
+	if err := s.outFile.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		s.t.Fatal(err)
+	}
+	if !s.out.Scan() {
+		s.t.Fatalf("server process: no answer to %q: %v", command, s.out.Err())
+	}
+	if err := json.Unmarshal(s.out.Bytes(), &a); err != nil {
+		s.t.Fatalf("server process: %v", err)
+	}
+	return a
+}
+
+// quit shuts the server down, which must leave nothing behind.
+func (s *server) quit() {
+	s.t.Helper()
+	a := s.ask("quit")
+	if a.Stats.Open != 0 || a.Stats.Handshakes != 0 {
+		s.t.Errorf("after Shutdown: %d open, %d handshakes, want none", a.Stats.Open, a.Stats.Handshakes)
+	}
+	if code := s.exit(); code != 0 {
+		s.t.Errorf("server process: exit code %d, want 0", code)
+	}
+}
+
+// logBuffer keeps what a process logs. Any goroutine may use it.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // Guarded by mu.
+}
+
+// Write keeps b, which is copied.
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *logBuffer) tail() string {
+	s := l.String()
+	return s[max(0, len(s)-8<<10):]
+}

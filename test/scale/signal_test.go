@@ -1,0 +1,179 @@
+package scale
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The real command, under signals.
+func TestSignals(t *testing.T) {
+	exe := buildCrier(t)
+	t.Run("SIGTERM in a storm", func(t *testing.T) { sigtermInStorm(t, exe) })
+	t.Run("SIGTERM twice", func(t *testing.T) { sigtermTwice(t, exe) })
+}
+
+// buildCrier builds cmd/crier as this binary is built.
+func buildCrier(t *testing.T) string {
+	t.Helper()
+	exe := filepath.Join(t.TempDir(), "crier")
+	args := []string{"build", "-o", exe}
+	if raceBuild {
+		args = append(args, "-race")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "go", append(args, "github.com/crier-ws/crier/cmd/crier")...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return exe
+}
+
+var servingLine = regexp.MustCompile(`msg=serving .*addr=127\.0\.0\.1:(\d+)`)
+
+// startCrier starts the command and returns the port that it serves.
+func startCrier(t *testing.T, exe string, args ...string) (p *process, port int) {
+	t.Helper()
+	p = &process{cmd: exec.Command(exe, append([]string{"--listen=127.0.0.1:0", "--ping-interval=0"}, args...)...)}
+	start(t, p)
+	var line []string
+	eventually(t, "crier to serve", func() bool {
+		line = servingLine.FindStringSubmatch(p.log.String())
+		return line != nil
+	})
+	port, err := strconv.Atoi(line[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, port
+}
+
+func (p *process) signal(sig syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// With SIGTERM in the middle of a storm everyone gets what was published
+// before, then close 1001, and the command ends with code 0.
+func sigtermInStorm(t *testing.T, exe string) {
+	const (
+		drain  = 20 * time.Second      // What it may take; it takes as long as the clients do.
+		grace  = drain + 3*time.Second // With the time for the peers' answers, see cmd/crier.
+		before = stormTotal / 4        // Connections of the storm before the signal.
+		size   = 256 << 10
+		total  = 4 << 20 // More than any socket holds, less than the retention.
+	)
+	needFDs(t, stormWorkers+healthy)
+	crier, port := startCrier(t, exe, "--drain="+drain.String())
+	sw := newSwarm(t, port)
+	var ledgers []*ledger
+	clients := sw.add(healthy, receiverBuffer, func(c *client) {
+		l := newLedger(false)
+		ledgers = append(ledgers, l)
+		c.sink = scan(l)
+		c.mayEnd = true
+	})
+	st := startStorm(port, stormTotal)
+	publisher := newAlone(t, port)
+	count := 0
+	for st.began.Load() < before {
+		publisher.publish(count, healthSize)
+		count++
+		sw.poll(0)
+	}
+	// Nobody reads while the last ones are published, so at the signal nobody has
+	// got them and all sockets are full.
+	for range total / size {
+		publisher.publish(count, size)
+		count++
+	}
+	if st.over() {
+		t.Error("the storm was over before the signal")
+	}
+	st.mayFail.Store(true)
+	signalled := time.Now()
+	crier.signal(syscall.SIGTERM)
+	eventually(t, "the drain to begin", func() bool { return strings.Contains(crier.log.String(), "msg=draining") })
+	publisher.reset()
+	sw.until("everyone to be closed", func() bool { return sw.gone == healthy })
+	code := crier.exit()
+	took := time.Since(signalled)
+	if err := st.wait(); err != nil {
+		t.Error(err)
+	}
+	t.Logf("exit code %d after %v and %d messages; of %d connections of the storm %d failed", code, took, count, stormTotal, st.failed.Load())
+	if code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	if took > grace {
+		t.Errorf("it took %v, want at most %v", took, grace)
+	}
+	if s := statuses(clients); s[1001] != healthy {
+		t.Errorf("clients by close status: %v, want %d with 1001", s, healthy)
+	}
+	if n, err := short(ledgers, count); n > 0 {
+		t.Errorf("%d of %d clients miss messages; one of them %v", n, healthy, err)
+	}
+}
+
+// short counts the clients that miss messages of sender 0.
+func short(ledgers []*ledger, count int) (n int, last error) {
+	for _, l := range ledgers {
+		if err := l.want(1, count); err != nil {
+			n, last = n+1, err
+		}
+	}
+	return n, last
+}
+
+// A second SIGTERM ends the command at once, with code 1, while it waits for
+// peers that do not read.
+func sigtermTwice(t *testing.T, exe string) {
+	const (
+		drain   = time.Minute
+		stalled = 20
+		size    = 512 << 10
+		total   = 5 << 20 // More than any socket holds, less than the retention of 8 MiB.
+	)
+	needFDs(t, stalled+healthy)
+	crier, port := startCrier(t, exe, "--drain="+drain.String())
+	sw := newSwarm(t, port)
+	sink := func(c *client) {
+		c.sink = scan(newLedger(false))
+		c.mayEnd = true
+	}
+	stuck := sw.add(stalled, stalledBuffer, sink)
+	sw.pause(stuck, true)
+	clients := sw.add(healthy, 0, sink)
+	publisher := newAlone(t, port)
+	for number := range total / size {
+		publisher.publish(number, size)
+		want := (number + 1) * frameSize(size) * healthy
+		sw.until("the healthy to get it", func() bool { return sw.bytes >= want })
+	}
+	publisher.reset()
+
+	signalled := time.Now()
+	crier.signal(syscall.SIGTERM)
+	sw.until("the healthy to be closed", func() bool { return sw.gone == healthy })
+	if s := statuses(clients); s[1001] != healthy {
+		t.Errorf("clients by close status: %v, want %d with 1001", s, healthy)
+	}
+	crier.signal(syscall.SIGTERM)
+	code := crier.exit()
+	if code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	if took := time.Since(signalled); took >= drain {
+		t.Errorf("it took %v, as long as the drain of %v", took, drain)
+	}
+}
