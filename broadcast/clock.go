@@ -15,18 +15,25 @@ func (srv *Server) clock() uint32 { return uint32(time.Since(srv.started).Millis
 // reportEvery is how often the totals are logged.
 const reportEvery = time.Minute
 
+// trimEvery is after how long memory of the log that was not needed is freed.
+const trimEvery = 10 * time.Second
+
 // tick is the goroutine of the server's clock: the only timer there is.
 func (srv *Server) tick() {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	report := time.NewTicker(reportEvery)
 	defer report.Stop()
+	trim := time.NewTicker(trimEvery)
+	defer trim.Stop()
 	for {
 		select {
 		case <-srv.stopTick:
 			return
 		case <-report.C:
 			srv.report("totals")
+		case <-trim.C:
+			srv.log.Trim()
 		case <-ticker.C:
 			srv.expireHandshakes()
 			srv.acceptAgain()

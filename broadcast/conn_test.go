@@ -1,12 +1,14 @@
 package broadcast
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"unsafe"
 
@@ -95,6 +97,66 @@ func TestConnRemoteAddr(t *testing.T) {
 			}
 			if got := <-seen; got != want {
 				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// sendFaults is the kernel, whose send fails for one fd.
+type sendFaults struct {
+	kernel
+	fd atomic.Int64
+}
+
+func (f *sendFaults) send(fd int, pieces [][]byte) (int, unix.Errno) {
+	if int64(fd) == f.fd.Load() {
+		return 0, unix.ECONNRESET
+	}
+	return f.kernel.send(fd, pieces)
+}
+
+// TestConnEndsWhileRead: a connection that the shard ends while a worker reads
+// it keeps its fd until the worker is done, and ends once.
+func TestConnEndsWhileRead(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		t.Run(fmt.Sprintf("OnDisconnect=%t", told), func(t *testing.T) {
+			reading, gate := make(chan *Conn), make(chan struct{})
+			ended := make(chan Reason, 2)
+			var f sendFaults
+			cfg := Config{sockets: &f, OnMessage: func(c *Conn, _ Message) (Message, bool) {
+				reading <- c
+				<-gate
+				return Message{}, false
+			}}
+			if told {
+				cfg.OnDisconnect = func(_ *Conn, why Reason) { ended <- why }
+			}
+			srv, addr := newServer(t, cfg)
+			dial(t, addr).sendText("read me")
+			c := <-reading
+			f.fd.Store(int64(c.fd))
+			if err := srv.Publish(t.Context(), Message{Text, []byte("not to be sent")}); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the shard to end it", func() bool { return srv.Stats().Disconnects["reset"] == 1 && c.has(closed) })
+			// Were it closed before its time, the loop would do so at once.
+			dial(t, addr)
+			if _, err := unix.FcntlInt(uintptr(c.fd), unix.F_GETFD, 0); err != nil || len(ended) > 0 || !c.has(owned) {
+				t.Errorf("while it is read: fd %v, %d calls of OnDisconnect, owned %t, want an open fd, 0, true", err, len(ended), c.has(owned))
+			}
+			close(gate)
+			eventually(t, "the fd to be closed", func() bool {
+				_, err := unix.FcntlInt(uintptr(c.fd), unix.F_GETFD, 0)
+				return err == unix.EBADF
+			})
+			if told {
+				if got := <-ended; got != ReasonReset {
+					t.Errorf("OnDisconnect: got %v, want %v", got, ReasonReset)
+				}
+			}
+			eventually(t, "the turn to be over", srv.queue.quiet)
+			if len(ended) > 0 {
+				t.Error("OnDisconnect: got a second call")
 			}
 		})
 	}

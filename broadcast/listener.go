@@ -19,19 +19,20 @@ type listener struct {
 	turnstile // Atomic.
 
 	// Immutable after construction.
-	srv *Server
-	fd  int
-	ln  net.Listener // The same socket, as its owner sees it.
+	srv   *Server
+	fd    int
+	ln    net.Listener // The same socket, as its owner sees it.
+	mptcp bool         // Its connections do not inherit all options.
 
 	// Owned by the accepting side.
 	reserve int  // An fd kept for the moment when there is no other, or -1.
-	early   bool // What is accepted may have connected before the options were set.
+	each    bool // Accepted connections need their options set one by one.
 }
 
 // Listen listens on a TCP address like ":18000" or "127.0.0.1:0". It is
-// net.Listen but for Multipath TCP, which Go's listeners offer by default and
-// which costs a broadcast: its sockets ignore UnsentBytes, and each write of
-// theirs is dearer.
+// net.Listen but for Multipath TCP, which Go's listeners offer by default: its
+// connections do not inherit all options of the listener, so that accepting
+// takes two more system calls for each.
 func Listen(addr string) (net.Listener, error) {
 	var cfg net.ListenConfig
 	cfg.SetMultipathTCP(false)
@@ -49,7 +50,7 @@ func newListener(srv *Server, ln net.Listener) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broadcast: listener: %w", err)
 	}
-	l := &listener{srv: srv, ln: ln, fd: -1, early: true}
+	l := &listener{srv: srv, ln: ln, fd: -1, each: true}
 	var dupErr error
 	if err := raw.Control(func(fd uintptr) {
 		l.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
@@ -64,6 +65,8 @@ func newListener(srv *Server, ln net.Listener) (*listener, error) {
 		return nil, fmt.Errorf("broadcast: listener: %w", err)
 	}
 	l.setOptions(l.fd) // Linux hands them down to the connections that come now.
+	protocol, err := unix.GetsockoptInt(l.fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	l.mptcp = err == nil && protocol == unix.IPPROTO_MPTCP
 	l.fillReserve()
 	return l, nil
 }
@@ -118,13 +121,13 @@ func (l *listener) accept() bool {
 	switch errno {
 	case 0:
 		l.srv.total.accepted.Add(1)
-		if l.early {
+		if l.each {
 			l.setOptions(fd)
 		}
 		l.srv.adopt(fd)
 		return true
 	case unix.EAGAIN:
-		l.early = false
+		l.each = l.mptcp // Those that connected before the options were set are through.
 		return false
 	case unix.EMFILE, unix.ENFILE:
 		return l.shed(errno)

@@ -129,6 +129,26 @@ func TestReadEnd(t *testing.T) {
 	}
 }
 
+// TestReadEndAtOnce: the end of the stream is there before the first event, so
+// no event of its own tells of it.
+func TestReadEndAtOnce(t *testing.T) {
+	srv, addr := newServer(t, Config{})
+	other := dial(t, addr)
+	ln, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := connect(t, ln.Addr().String())
+	c.send(append([]byte(handshakeHead), stream("text early")...))
+	if err := c.Conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }() // Stopped by the cleanup of newServer.
+	other.expectText("early")
+	eventually(t, "the connection to end", func() bool { return srv.Stats().Disconnects["peer-gone"] == 1 })
+}
+
 // TestReadMoreThanATurn: what is more than a worker's buffer, and more than one
 // turn reads, comes out whole and in order, and nobody else waits for it.
 func TestReadMoreThanATurn(t *testing.T) {

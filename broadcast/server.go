@@ -344,12 +344,13 @@ func (srv *Server) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_ = srv.await(ctx, func() bool {
+		quiet := srv.queue.quiet() // If so, nothing is posted any more.
 		srv.behind.Store(false)
 		srv.resume()
 		for _, s := range srv.shards {
 			s.finishAll()
 		}
-		return srv.queue.quiet()
+		return quiet && srv.queue.quiet()
 	})
 	for _, s := range srv.shards {
 		s.reader.Close()

@@ -9,10 +9,11 @@
 //
 // The contract, in short:
 //
-//   - Append adds a frame at the head. Bytes once written never change.
+//   - Append adds a frame at the head. Bytes once written never change while
+//     anybody can see them.
 //   - Old segments are dropped whole from the tail once more than the
-//     retention lies behind them; the garbage collector frees one when the
-//     last View lets go of it.
+//     retention lies behind them. A segment is used again when the last View
+//     has let go of it, and not before.
 //   - A reader copies the log's state into a View and may then read the bytes
 //     from View.Tail to View.Head for as long as it likes, without a lock.
 //   - A cursor below the tail is lapped: its bytes are gone.
@@ -56,11 +57,13 @@ const headerBytes = 16
 // it. It borrows b until it returns and is called by any reader at any time.
 type FrameLen func(b []byte) int
 
-// segment is a piece of the log. Bytes below Log.head are immutable; those
-// above belong to Append.
+// segment is a piece of the log. While it is in the log or in a View, bytes
+// below Log.head are immutable; those above belong to Append.
 type segment struct {
-	base uint64 // Immutable: the offset of buf[0].
+	base uint64 // The offset of buf[0]. Changes only in reuse.
 	buf  []byte // Immutable slice header; its length is the segment's size.
+
+	users int // Guarded by Log.mu: the log and the views that hold it.
 
 	// marks[k] is one more than the position in buf of the first frame start
 	// within the k-th markEvery bytes, or 0 if there is none. It makes finding
@@ -70,7 +73,16 @@ type segment struct {
 }
 
 func newSegment(base uint64, size int) *segment {
-	return &segment{base: base, buf: make([]byte, size), marks: make([]atomic.Uint32, size/markEvery)}
+	return &segment{base: base, users: 1, buf: make([]byte, size), marks: make([]atomic.Uint32, size/markEvery)}
+}
+
+// reuse makes s, which nobody uses, a new segment.
+func (s *segment) reuse(base uint64) *segment {
+	s.base, s.users = base, 1
+	for i := range s.marks {
+		s.marks[i].Store(0)
+	}
+	return s
 }
 
 func (s *segment) end() uint64 { return s.base + uint64(len(s.buf)) }
@@ -98,6 +110,8 @@ type Log struct {
 	last    uint64     // Where the newest frame starts.
 	frames  uint64     // How many were ever appended.
 	readers []*Reader
+	free    []*segment // Of full size, without users. Left to the collector they would count as memory until its next cycle.
+	unused  int        // The least that free has held since Trim.
 }
 
 // New makes an empty log that holds at least the last retain bytes and, at
@@ -149,9 +163,36 @@ func (l *Log) writable(head uint64) *segment {
 	if head < s.end() {
 		return s
 	}
-	s = newSegment(head, min(2*len(s.buf), maxSegment))
+	if n := len(l.free) - 1; n >= 0 {
+		s = l.free[n].reuse(head)
+		l.free[n] = nil
+		l.free = l.free[:n]
+		l.unused = min(l.unused, n)
+	} else {
+		s = newSegment(head, min(2*len(s.buf), maxSegment))
+	}
 	l.segs = append(l.segs, s)
 	return s
+}
+
+// release says that a user lets go of s.
+func (l *Log) release(s *segment) {
+	s.users--
+	if s.users == 0 && len(s.buf) == maxSegment {
+		l.free = append(l.free, s)
+	}
+}
+
+// Trim gives the memory back that the log has not needed since the call of
+// Trim before. Without it, a log keeps what it once needed: up to half as much
+// again as the retention, if readers were far behind.
+func (l *Log) Trim() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept := len(l.free) - l.unused
+	clear(l.free[kept:])
+	l.free = l.free[:kept]
+	l.unused = kept
 }
 
 // offered is the offset up to which every Reader has offered the log.
@@ -171,6 +212,9 @@ func (l *Log) drop(head, offered uint64) {
 	}
 	if n == 0 {
 		return
+	}
+	for _, s := range l.segs[:n] {
+		l.release(s)
 	}
 	kept := copy(l.segs, l.segs[n:])
 	clear(l.segs[kept:])

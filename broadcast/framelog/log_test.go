@@ -196,6 +196,41 @@ func TestViewOutlivesTheLog(t *testing.T) {
 	}
 }
 
+// TestSegmentsAreUsedAgain lets a view hold on to segments that the log drops:
+// they must not be used again before the view lets go, and are after that.
+func TestSegmentsAreUsedAgain(t *testing.T) {
+	l, ref := New(maxSegment, testLen), &reference{}
+	r := l.NewReader()
+	add := func(bytes int) {
+		for range bytes / 1000 {
+			h, p := testFrame(1000, byte(len(ref.starts)))
+			l.Append(h, p)
+			ref.append(h, p)
+			r.Offered(l.Head())
+		}
+	}
+	add(3 * maxSegment) // Past the small segments of the start.
+	var v View
+	r.Load(&v)
+	then := &reference{bytes: bytes.Clone(ref.bytes), starts: slices.Clone(ref.starts)}
+	add(10 * maxSegment)
+	check(t, &v, then)
+	held := len(v.segs)
+	before := len(l.free)
+	v.Reset()
+	if got := len(l.free); got < before+held-1 {
+		t.Errorf("free segments after the view let go of %d: got %d, want at least %d", held, got, before+held-1)
+	}
+	r.Load(&v)
+	check(t, &v, ref)
+	v.Reset()
+	l.Trim()
+	l.Trim()
+	if got := len(l.free); got != 0 {
+		t.Errorf("free segments after two calls of Trim: got %d, want 0", got)
+	}
+}
+
 func TestAllocs(t *testing.T) {
 	l := New(1<<20, testLen)
 	r := l.NewReader()

