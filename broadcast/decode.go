@@ -68,7 +68,8 @@ func (c *Conn) decode(w *worker, b []byte) verdict {
 	if c.in == nil || len(c.in.rest) == 0 {
 		n, v := c.frames(w, b)
 		if n < len(b) && v != over {
-			c.inbound().rest = append(c.in.rest[:0], b[n:]...)
+			in := c.inbound()
+			in.rest = append(in.rest[:0], b[n:]...)
 		}
 		return c.settle(v)
 	}

@@ -82,7 +82,8 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 			fmt.Sprintf("the request head is longer than %d bytes", maxHeadBytes)})
 	case n == 0:
 		if c.in == nil {
-			c.inbound().rest = append(c.in.rest[:0], b...)
+			in := c.inbound()
+			in.rest = append(in.rest[:0], b...)
 		}
 		return more
 	}

@@ -50,7 +50,7 @@ func newListener(srv *Server, ln net.Listener) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broadcast: listener: %w", err)
 	}
-	l := &listener{srv: srv, ln: ln, fd: -1, each: true}
+	l := &listener{srv: srv, ln: ln, fd: -1, each: true, reserve: -1}
 	var dupErr error
 	if err := raw.Control(func(fd uintptr) {
 		l.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
@@ -79,7 +79,7 @@ func (l *listener) setOptions(fd int) {
 }
 
 func (l *listener) fillReserve() bool {
-	if l.reserve <= 0 {
+	if l.reserve < 0 {
 		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			fd = -1

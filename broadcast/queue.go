@@ -129,12 +129,22 @@ func (q *queue) run(w *worker) {
 }
 
 func (q *queue) turn(t task, w *worker) {
+	done := false
 	defer func() {
-		if v := recover(); v != nil {
-			t.panicked(w, v, debug.Stack())
+		v := recover()
+		if done {
+			return
 		}
+		if v == nil {
+			// A hook called runtime.Goexit, which takes this goroutine and must
+			// not take the worker. Ends when there is no task.
+			v = "runtime.Goexit"
+			go q.run(w)
+		}
+		t.panicked(w, v, debug.Stack())
 	}()
 	t.turn(w)
+	done = true
 }
 
 // quiet says whether there is no task and no worker busy.

@@ -228,3 +228,24 @@ func BenchmarkQueue(b *testing.B) {
 		eventually(b, "quiet", q.quiet)
 	})
 }
+
+func TestQueueGoexit(t *testing.T) {
+	q, err := newQueue(1, newWorker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.close()
+	const tasks = 5
+	var ran atomic.Int32
+	for range tasks {
+		q.push(&leaver{ran: &ran})
+	}
+	eventually(t, "every task to have its turn", func() bool { return ran.Load() == tasks && q.quiet() })
+}
+
+// leaver ends the goroutine of its turn.
+type leaver struct{ ran *atomic.Int32 }
+
+func (l *leaver) turn(*worker) { runtime.Goexit() }
+
+func (l *leaver) panicked(*worker, any, []byte) { l.ran.Add(1) }

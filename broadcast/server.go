@@ -111,6 +111,7 @@ func newWorker() *worker {
 func (srv *Server) Serve(ln net.Listener) error {
 	l, err := newListener(srv, ln)
 	if err != nil {
+		ln.Close()
 		return err
 	}
 	if err := srv.listen(l); err != nil {
