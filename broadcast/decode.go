@@ -297,7 +297,9 @@ func (c *Conn) violated(err error) verdict {
 	case errTooLarge:
 		code, why = ws.StatusMessageTooBig, ReasonTooLarge
 	}
-	c.shard.srv.cfg.Logger.Debug("connection failed", "fd", c.fd, "status", code, "err", err)
+	if srv := c.shard.srv; srv.debug {
+		srv.cfg.Logger.Debug("connection failed", "fd", c.fd, "status", code, "err", err)
+	}
 	c.stop(closeMail(code, err.Error()), why)
 	return over
 }

@@ -133,6 +133,10 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 		return nil
 	}
 	opened = true
+	if srv.debug {
+		path, _ := h.req.path() // Without the query, where tokens stand.
+		srv.cfg.Logger.Debug("connected", "fd", c.fd, "remote", c.RemoteAddr(), "path", string(path))
+	}
 	srv.total.upgraded.Add(1)
 	c.readPhase = readFrames
 	c.cursor = srv.log.Head()
@@ -171,7 +175,9 @@ func (c *Conn) ask(head []byte) *Refusal {
 func (c *Conn) refuse(w *worker, r *Refusal) verdict {
 	srv := c.shard.srv
 	srv.total.refusals(r.Status)
-	srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "status", r.Status, "reason", r.Reason)
+	if srv.debug {
+		srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "remote", c.RemoteAddr(), "status", r.Status, "reason", r.Reason)
+	}
 	w.out = appendRefusal(w.out[:0], r, string(w.handshake.req.method) == http.MethodHead)
 	return c.linger(w.out)
 }

@@ -39,30 +39,34 @@ type worker struct {
 // workers. The ants pool has the goroutines; the queue holds what the pool
 // would refuse while all are busy, so a task that was pushed gets its turn.
 type queue struct {
-	pool *ants.PoolWithFuncGeneric[*worker] // Immutable after construction.
+	// Immutable after construction.
+	pool    *ants.PoolWithFuncGeneric[*worker]
+	size    int           // The number of workers.
+	started chan struct{} // Closed when all of the pool's goroutines run.
 
 	mu   sync.Mutex
 	ring []task    // Guarded by mu: a ring buffer; its length is a power of two.
 	head int       // Guarded by mu: the oldest task in ring.
 	n    int       // Guarded by mu: how many there are.
 	idle []*worker // Guarded by mu: workers without a goroutine.
-	size int       // Immutable: the number of workers.
 }
 
 func newQueue(workers int, newWorker func() *worker) (*queue, error) {
-	q := &queue{ring: make([]task, 64), size: workers}
-	// A worker that went idle is still a running goroutine of the pool for a
-	// moment, so the pool has room for more. Should it be full all the same,
-	// Invoke waits until one of them is back: a matter of the scheduler and not
-	// of a peer. Workers are few and stay, so there is nothing to purge.
-	pool, err := ants.NewPoolWithFuncGeneric(2*workers, q.run, ants.WithDisablePurge(true))
+	q := &queue{ring: make([]task, 64), size: workers, started: make(chan struct{})}
+	// Workers are few and stay, so there is nothing to purge. One that went idle
+	// is on its way back to the pool for a moment; Invoke waits for that, which
+	// is a matter of the scheduler and not of a peer.
+	pool, err := ants.NewPoolWithFuncGeneric(workers, q.run, ants.WithDisablePurge(true))
 	if err != nil {
 		return nil, fmt.Errorf("broadcast: worker pool: %w", err)
 	}
 	q.pool = pool
-	for range workers {
-		q.idle = append(q.idle, newWorker())
+	for range workers { // All goroutines start now: their number never changes.
+		if err := pool.Invoke(newWorker()); err != nil {
+			return nil, fmt.Errorf("broadcast: worker pool: %w", err)
+		}
 	}
+	close(q.started)
 	return q, nil
 }
 
@@ -119,6 +123,7 @@ func (q *queue) resize(size int) {
 
 // run is the pool's function: turns until there is no task left.
 func (q *queue) run(w *worker) {
+	<-q.started
 	for {
 		t := q.pop(w)
 		if t == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"sync"
@@ -40,6 +41,7 @@ type Server struct {
 	queue    *queue
 	greeting []byte // The frame.
 	started  time.Time
+	debug    bool          // The logger takes debug lines: one for each connection.
 	stopTick chan struct{} // Closed by Shutdown.
 	ticking  sync.WaitGroup
 
@@ -76,6 +78,7 @@ func New(cfg Config) (*Server, error) {
 		cfg:      cfg,
 		log:      framelog.New(cfg.RetainBytes, frameLen),
 		started:  time.Now(),
+		debug:    cfg.Logger.Enabled(context.Background(), slog.LevelDebug),
 		stopTick: make(chan struct{}),
 		closed:   make(chan struct{}),
 	}
@@ -177,7 +180,9 @@ func (srv *Server) admit() *Refusal {
 func (srv *Server) ended(c *Conn) {
 	srv.open.Add(-1)
 	srv.total.disconnect[c.why].Add(1)
-	srv.cfg.Logger.Debug("disconnected", "fd", c.fd, "reason", c.why)
+	if srv.debug {
+		srv.cfg.Logger.Debug("disconnected", "fd", c.fd, "reason", c.why)
+	}
 }
 
 // Publish sends m to every open connection. The payload is copied. It waits

@@ -37,7 +37,7 @@ type childConfig struct {
 type answer struct {
 	Port       int
 	Goroutines int    // Without Pool.
-	Pool       int    // Goroutines of ants workers, which come with load and stay.
+	Pool       int    // Goroutines of ants workers.
 	Heap       uint64 // Bytes in use after a collection.
 	Stats      broadcast.Stats
 }

@@ -58,8 +58,8 @@ func TestTenThousandReceivers(t *testing.T) {
 	}
 	after := srv.ask("stats")
 	t.Logf("messages: %d, writes: %d, goroutines in the pool: %d", after.Stats.Messages, after.Stats.Writes, after.Pool)
-	if most := 4 * runtime.GOMAXPROCS(0); after.Pool > most { // Twice Config.Workers.
-		t.Errorf("goroutines in the pool are %d, want at most %d", after.Pool, most)
+	if want := 2 * runtime.GOMAXPROCS(0); idle.Pool != want || after.Pool != want { // Config.Workers.
+		t.Errorf("goroutines in the pool are %d without connections, %d at last, want %d", idle.Pool, after.Pool, want)
 	}
 	if after.Goroutines != idle.Goroutines {
 		t.Errorf("goroutines are %d after the messages, want %d", after.Goroutines, idle.Goroutines)
