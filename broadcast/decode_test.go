@@ -86,11 +86,12 @@ func (d *decoder) recv(t testing.TB, b []byte) (verdict, told) {
 // wholeFrame takes a frame of the server apart.
 func wholeFrame(t testing.TB, b []byte) (ws.OpCode, []byte) {
 	t.Helper()
-	f, err := ws.ReadFrame(bytes.NewReader(b))
-	if err != nil || f.Header.Masked || f.Header.Rsv != 0 || !f.Header.Fin {
-		t.Fatalf("got frame %q: %+v, %v", b, f.Header, err)
+	r := bytes.NewReader(b)
+	h, err := ws.ReadHeader(r)
+	if err != nil || h.Masked || h.Rsv != 0 || !h.Fin || h.Length != int64(r.Len()) {
+		t.Fatalf("got frame %q: %+v, %v", b, h, err)
 	}
-	return f.Header.OpCode, f.Payload
+	return h.OpCode, b[len(b)-r.Len():]
 }
 
 // outcome is what a stream of frames comes to.
