@@ -126,6 +126,8 @@ type Config struct {
 	// OnConnect, if set, is asked before a handshake is answered with 101. r
 	// is the request; its body is empty. An error refuses the connection: a
 	// *Refusal with its status, any other with 403. c is the same in all hooks.
+	// A connection that was accepted here but took longer than HandshakeTimeout
+	// is not opened: no OnDisconnect follows.
 	//
 	// Hooks run on a worker. A hook that blocks takes that worker from all
 	// others; one that panics closes its connection. They run one after the

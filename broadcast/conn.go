@@ -45,11 +45,12 @@ type Conn struct {
 type readPhase uint8
 
 const (
-	readHead    readPhase = iota // an HTTP request head
-	readLinger                   // nothing: the request was refused, the peer is to go
-	readFrames                   // WebSocket frames
-	readDiscard                  // nothing: a close frame ends it, the peer is to go
-	readEnd                      // the stream has ended: it reads no more
+	readHead     readPhase = iota // an HTTP request head
+	readLinger                    // nothing: the request was refused, the peer is to go
+	readFrames                    // WebSocket frames
+	readDiscard                   // nothing: a close frame ends it, the peer is to go
+	readEnd                       // the stream has ended: it reads no more
+	readReleased                  // the fd is given back: nothing may follow
 )
 
 // phase is what the shard makes of a connection.
@@ -139,6 +140,7 @@ func (c *Conn) kill() {
 // release lets go of the fd and of all memory. Its caller is the last.
 func (c *Conn) release() {
 	c.freeInbound()
+	c.readPhase = readReleased
 	srv := c.shard.srv
 	defer srv.poller.Del(int(c.fd))
 	if hook := srv.cfg.OnDisconnect; hook != nil && c.why != 0 {

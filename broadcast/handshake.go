@@ -162,8 +162,10 @@ func (c *Conn) ask(head []byte) *Refusal {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &refusal):
+	case errors.As(err, &refusal) && refusal != nil && refusal.Status >= 400 && refusal.Status <= 599:
 		return refusal
+	case refusal != nil || errors.As(err, &refusal):
+		return &Refusal{http.StatusInternalServerError, "refused with a status that is no error's"}
 	default:
 		return &Refusal{http.StatusForbidden, err.Error()}
 	}

@@ -80,7 +80,9 @@ var pingFrame = appendFrame(nil, ws.OpPing, nil)
 // long. A connection in the middle of a frame is not pinged, but must show
 // life all the same.
 func (s *shard) visit(c *Conn, now uint32) {
-	if c.take(heard) {
+	// Owned: there are bytes from the peer that wait to be read, because a
+	// worker is at it or because it is held.
+	if c.take(heard) || c.has(owned) {
 		c.since = 0
 	}
 	// A visit comes up to one tick early or late.
@@ -106,7 +108,7 @@ const drainRate = 1000
 // DrainTime, or sooner where they are few. Each gets what was published
 // before; one whose socket is full gets until the end of the drain for it.
 func (s *shard) drain(now uint32) {
-	elapsed := int(now - s.srv.drainBegan.Load())
+	elapsed := max(0, int(int32(now-s.srv.drainBegan.Load()))) // The drain may have begun after now.
 	whole := int(milliseconds(s.srv.cfg.DrainTime))
 	total := s.drained + len(s.open)
 	whole = min(whole, total*1000*s.srv.cfg.Shards/drainRate)

@@ -63,6 +63,8 @@ func newQueue(workers int, newWorker func() *worker) (*queue, error) {
 	q.pool = pool
 	for range workers { // All goroutines start now: their number never changes.
 		if err := pool.Invoke(newWorker()); err != nil {
+			close(q.started)
+			pool.Release()
 			return nil, fmt.Errorf("broadcast: worker pool: %w", err)
 		}
 	}
@@ -144,7 +146,7 @@ func (q *queue) turn(t task, w *worker) {
 			// A hook called runtime.Goexit, which takes this goroutine and must
 			// not take the worker. Ends when there is no task.
 			v = "runtime.Goexit"
-			go q.run(w)
+			defer func() { go q.run(w) }() // Not before panicked is through with w.
 		}
 		t.panicked(w, v, debug.Stack())
 	}()

@@ -35,8 +35,9 @@ func (c *Conn) panicked(w *worker, v any, stack []byte) {
 	c.say(w) // What came of the frames before.
 	srv.cfg.Logger.Error("panic while reading; the connection is closed", "panic", v, "stack", string(stack))
 	switch {
-	case c.has(closed): // In OnDisconnect. The fd is closed already.
+	case c.readPhase == readReleased: // In OnDisconnect. The fd is closed already.
 		return
+	case c.has(closed): // While the hook ran. Its turn releases it.
 	case c.readPhase == readHead, c.readPhase == readLinger:
 		c.readPhase = readEnd
 		srv.abandon(c)

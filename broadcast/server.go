@@ -144,6 +144,8 @@ func (srv *Server) listen(l *listener) error {
 func (srv *Server) adopt(fd int) {
 	c := &Conn{fd: int32(fd), shard: srv.shards[srv.next.Add(1)%uint32(len(srv.shards))]}
 	c.since = srv.clock() + milliseconds(srv.cfg.HandshakeTimeout)
+	// Owned until it is registered: so who ends it meanwhile leaves the fd to us.
+	c.enter(0)
 	if !srv.opening.add(c) {
 		unix.Close(fd)
 		return
@@ -154,6 +156,10 @@ func (srv *Server) adopt(fd int) {
 		unix.Close(fd)
 		srv.total.shed.Add(1)
 		srv.shedLine(err)
+		return
+	}
+	if !c.leave() {
+		srv.queue.push(c)
 	}
 }
 

@@ -81,8 +81,8 @@ func (s *shard) run() {
 		if s.srv.log.Head() != s.view.Head {
 			s.pass()
 		}
-		// A connection whose handshake was done before this moment is in the list
-		// before its place in the log is offered, and so cannot be lapped unseen.
+		// What was posted before this moment is in the list before its place in the
+		// log is offered, and so is not lapped unseen.
 		s.readInbox()
 		s.reader.Offered(s.view.Head)
 		s.srv.caughtUp()
@@ -160,6 +160,10 @@ func (s *shard) attend(p *post) {
 	if p.what&postOpened != 0 {
 		c.phase = phaseOpen
 		c.since = 0
+		if c.cursor < s.view.Tail {
+			// Its worker was late to say so. It gets what there is, from a border on.
+			c.cursor = s.view.Boundary(s.view.Tail)
+		}
 		s.open.add(c)
 		s.say(c, p.mail.response)
 	}
@@ -253,8 +257,10 @@ func (s *shard) skip(c *Conn, rest uint64) bool {
 	}
 	if n > 0 {
 		a := s.asideOf(c)
-		for _, b := range s.prev.Slices(make([][]byte, 0, maxPieces), c.cursor, rest) {
-			a.sending = append(a.sending, b...)
+		for at := c.cursor; at < rest; at = rest - uint64(n-len(a.sending)) {
+			for _, b := range s.prev.Slices(make([][]byte, 0, maxPieces), at, rest) {
+				a.sending = append(a.sending, b...)
+			}
 		}
 		a.kept = n
 		s.kept += n

@@ -8,6 +8,11 @@ import (
 // flush writes c all of the log that it has not got. It is the whole of a
 // broadcast: one look-up that nearly always hits, one system call.
 func (s *shard) flush(c *Conn) {
+	if c.cursor < s.view.Tail { // Lapped since it was looked at last.
+		if s.lapped(c); c.phase != phaseOpen {
+			return
+		}
+	}
 	if c.out&outAside != 0 && !s.flushAside(c) {
 		return
 	}
@@ -72,6 +77,7 @@ func (s *shard) resume(c *Conn) {
 	c.out &^= outBlocked
 	switch c.phase {
 	case phaseOpen:
+		c.since = 0 // The peer has taken bytes: that is a sign of life.
 		s.flush(c)
 	case phaseClosing:
 		if c.out&outAside != 0 {
@@ -181,7 +187,7 @@ func (s *shard) finishFrame(c *Conn) bool {
 	if c.cursor >= s.view.Head {
 		return true
 	}
-	if c.cursor < s.view.Tail { // Only while closing: an open one is lapped first.
+	if c.cursor < s.view.Tail { // Only while closing: flush has seen to open ones.
 		c.abort()
 		s.finish(c, c.why)
 		return false

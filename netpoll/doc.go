@@ -15,7 +15,8 @@
 //
 // # Who may do what
 //
-//   - Add, Del, Yield: any goroutine, callbacks included.
+//   - Yield: callbacks.
+//   - Add, Del: any goroutine, callbacks included.
 //   - Close: one goroutine, and not from a callback.
 //   - Callbacks: run one after the other on the loop's goroutine. They must
 //     not block: while one runs, every other fd of that loop waits.

@@ -60,7 +60,7 @@ func (cmd *serveCmd) Run(s streams) error {
 	logger := cmd.logger(s)
 	limit, err := raiseFDLimit()
 	if err != nil {
-		return err
+		logger.Warn("the limit of open files stays as it is", "err", err, "fd_limit", limit)
 	}
 	cfg := cmd.config(logger, limit)
 	ln, err := broadcast.Listen(cmd.Listen)
@@ -72,16 +72,16 @@ func (cmd *serveCmd) Run(s streams) error {
 		ln.Close()
 		return err
 	}
-	logger.Info("serving", "version", version(), "addr", ln.Addr().String(), "path", cmd.Path,
-		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes)
-	return serve(srv, ln, cmd.grace(cfg), logger)
-}
-
-// serve serves until a signal comes, and drains. A second signal exits at once.
-func serve(srv *broadcast.Server, ln net.Listener, grace time.Duration, logger *slog.Logger) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
+	logger.Info("serving", "version", version(), "addr", ln.Addr().String(), "path", cmd.Path,
+		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes)
+	return serve(srv, ln, signals, cmd.grace(cfg), logger)
+}
+
+// serve serves until a signal comes, and drains. A second signal exits at once.
+func serve(srv *broadcast.Server, ln net.Listener, signals <-chan os.Signal, grace time.Duration, logger *slog.Logger) error {
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }() // Ends with Shutdown below.
 
@@ -106,10 +106,10 @@ func serve(srv *broadcast.Server, ln net.Listener, grace time.Duration, logger *
 	return serveErr
 }
 
-// grace is how long Shutdown may take in all: the drain, and then the peers'
-// time to answer.
+// grace is how long Shutdown may take in all: the drain, then the peers' time
+// to answer, and some ticks of the server's clock.
 func (cmd *serveCmd) grace(cfg broadcast.Config) time.Duration {
-	return cfg.DrainTime + cfg.CloseTimeout
+	return cfg.DrainTime + cfg.CloseTimeout + time.Second
 }
 
 func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config {
@@ -198,9 +198,9 @@ func raiseFDLimit() (uint64, error) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return 0, fmt.Errorf("reading the fd limit: %w", err)
 	}
-	limit.Cur = limit.Max
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, fmt.Errorf("raising the fd limit to %d: %w", limit.Max, err)
+	raised := unix.Rlimit{Cur: limit.Max, Max: limit.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {
+		return limit.Cur, fmt.Errorf("raising the fd limit to %d: %w", limit.Max, err)
 	}
-	return limit.Cur, nil
+	return limit.Max, nil
 }
