@@ -182,7 +182,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.Logger = slog.Default()
 	}
 	if cfg.sockets == nil {
-		cfg.sockets = kernel{}
+		cfg.sockets = &kernel{}
 	}
 	return cfg, cfg.validate()
 }

@@ -127,7 +127,7 @@ func TestConfigDefaults(t *testing.T) {
 		if cfg.Logger != slog.Default() {
 			t.Errorf("%s: got another logger than slog.Default()", tt.name)
 		}
-		if cfg.sockets != (kernel{}) {
+		if _, ok := cfg.sockets.(*kernel); !ok {
 			t.Errorf("%s: got sockets %T, want the kernel", tt.name, cfg.sockets)
 		}
 	}

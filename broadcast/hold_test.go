@@ -22,7 +22,7 @@ type slowSockets struct {
 	delay time.Duration
 }
 
-func (k slowSockets) send(fd int, pieces [][]byte) (int, unix.Errno) {
+func (k *slowSockets) send(fd int, pieces [][]byte) (int, unix.Errno) {
 	time.Sleep(k.delay) // The fault that this test is about.
 	return k.kernel.send(fd, pieces)
 }
@@ -32,7 +32,7 @@ func (k slowSockets) send(fd int, pieces [][]byte) (int, unix.Errno) {
 // that does not read is lapped all the same.
 func TestSlowShard(t *testing.T) {
 	srv, addr := newServer(t, Config{
-		Shards: 1, RetainBytes: minRetain, sockets: slowSockets{delay: 2 * time.Millisecond},
+		Shards: 1, RetainBytes: minRetain, sockets: &slowSockets{delay: 2 * time.Millisecond},
 	})
 	const publishers, messages, size = 4, 100, 8 << 10
 	var healthy [3]*client
@@ -114,14 +114,14 @@ type gateSockets struct {
 	gate chan struct{}
 }
 
-func (k gateSockets) send(fd int, pieces [][]byte) (int, unix.Errno) {
+func (k *gateSockets) send(fd int, pieces [][]byte) (int, unix.Errno) {
 	<-k.gate
 	return k.kernel.send(fd, pieces)
 }
 
 func TestPublishWaitsForTheServer(t *testing.T) {
 	gate := make(chan struct{})
-	srv, addr := newServer(t, Config{Shards: 1, RetainBytes: minRetain, sockets: gateSockets{gate: gate}})
+	srv, addr := newServer(t, Config{Shards: 1, RetainBytes: minRetain, sockets: &gateSockets{gate: gate}})
 	c := connect(t, addr)
 	c.send([]byte(handshakeHead))
 	eventually(t, "the handshake", func() bool { return srv.Stats().Open == 1 })

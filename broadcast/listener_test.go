@@ -148,7 +148,7 @@ func TestListenerShedWithoutReserve(t *testing.T) {
 		do   func(fd int) (int, unix.Errno) // The second accept4.
 	}{
 		{"nothing accepted", func(int) (int, unix.Errno) { return -1, unix.EMFILE }},
-		{"one shed", kernel{}.accept4},
+		{"one shed", new(kernel).accept4},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package broadcast
 
 import (
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -31,14 +32,14 @@ type kernel struct{}
 
 const ioFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 
-func (kernel) accept4(fd int) (int, unix.Errno) {
-	nfd, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0,
+func (*kernel) accept4(fd int) (int, unix.Errno) {
+	nfd, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0,
 		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 	return int(nfd), errno
 }
 
-func (kernel) recv(fd int, b []byte) (int, unix.Errno) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
+func (*kernel) recv(fd int, b []byte) (int, unix.Errno) {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno
@@ -46,12 +47,12 @@ func (kernel) recv(fd int, b []byte) (int, unix.Errno) {
 	return int(n), 0
 }
 
-func (k kernel) send(fd int, pieces [][]byte) (int, unix.Errno) {
+func (k *kernel) send(fd int, pieces [][]byte) (int, unix.Errno) {
 	if len(pieces) > 1 {
 		return k.sendmsg(fd, pieces)
 	}
 	b := pieces[0]
-	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
+	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), ioFlags, 0, 0)
 	if errno != 0 {
 		return 0, errno
@@ -59,7 +60,7 @@ func (k kernel) send(fd int, pieces [][]byte) (int, unix.Errno) {
 	return int(n), 0
 }
 
-func (kernel) sendmsg(fd int, pieces [][]byte) (int, unix.Errno) {
+func (*kernel) sendmsg(fd int, pieces [][]byte) (int, unix.Errno) {
 	var iov [maxPieces]unix.Iovec
 	for i, b := range pieces {
 		iov[i].Base = unsafe.SliceData(b)
@@ -67,7 +68,7 @@ func (kernel) sendmsg(fd int, pieces [][]byte) (int, unix.Errno) {
 	}
 	msg := unix.Msghdr{Iov: &iov[0]}
 	msg.SetIovlen(len(pieces))
-	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), ioFlags)
+	n, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), ioFlags)
 	if errno != 0 {
 		return 0, errno
 	}
