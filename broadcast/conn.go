@@ -12,23 +12,26 @@ import (
 //
 // A million of these lie idle, so every byte counts: see TestConnSize.
 type Conn struct {
-	turnstile // Atomic.
-
-	fd    int32  // Immutable.
-	shard *shard // Immutable.
+	// What a pass looks at comes first, together: see shard.pass.
 
 	// Owned by the reading side (see turnstile) until it has posted opened, by
 	// the shard after that.
 	cursor uint64 // The offset in the log of the next byte it gets.
 
-	// Owned by the reading side.
-	in        *inbound // What is unfinished of the peer's bytes; nil when idle.
-	readPhase readPhase
+	fd int32 // Immutable.
 
 	// Owned by the shard.
-	phase phase
 	out   outFlags
+	phase phase
 	why   Reason
+
+	readPhase readPhase // Owned by the reading side.
+
+	shard *shard // Immutable.
+
+	in *inbound // Owned by the reading side: what is unfinished of the peer's bytes; nil when idle.
+
+	turnstile // Atomic.
 
 	// Guarded by the list that it is in: Server.opening by its mutex, the
 	// shard's by the shard.
@@ -97,6 +100,7 @@ func (c *Conn) event(ev netpoll.Events) {
 	}
 	if ev&(netpoll.Writable|ended) != 0 && c.take(wantOut) {
 		c.shard.post(c, postWritable, 0, nil)
+		c.shard.srv.poller.Yield(int(c.fd))
 	}
 	if ev&(netpoll.Readable|ended) == 0 {
 		return

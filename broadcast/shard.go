@@ -23,22 +23,22 @@ type shard struct {
 	inbox  inbox
 	ticked atomic.Bool // Written by the server's clock, taken by run.
 
-	// Owned by the shard.
+	// Owned by the shard. What a pass needs for each connection stands together.
+	open    connList
+	passed  int // How far the pass in progress is in open.
+	batch   batch
+	writes  uint64
+	bytes   uint64
 	view    framelog.View // The log as this pass sees it.
 	prev    framelog.View // As the pass before saw it; empty between passes.
-	open    connList
+	missed  []*Conn       // Moved to a place that the pass in progress has behind it.
 	closing connList
 	asides  map[*Conn]*aside
-	kept    int // Bytes in asides that are copies of dropped frames.
-	batch   batch
+	kept    int       // Bytes in asides that are copies of dropped frames.
 	one     [1][]byte // What writeBytes sends.
-	missed  []*Conn   // Moved to a place that the pass in progress has behind it.
-	passed  int       // How far the pass in progress is in open.
 	starved []*Conn   // Blocked by want of kernel memory: no event will come.
 	sweep   sweep
 	drained int // How many connections the drain has closed.
-	writes  uint64
-	bytes   uint64
 }
 
 // batch is the bytes of the log that a run of connections gets: nearly all
@@ -113,8 +113,22 @@ func (s *shard) pass() {
 	for s.passed = 0; s.passed < len(s.open); {
 		i := s.passed
 		c := s.open[i]
+		if i+1 < len(s.open) {
+			// Brings it into the cache while the kernel is at work for this one.
+			_ = s.open[i+1].cursor
+		}
 		switch {
 		case c.cursor >= head:
+		case c.out == 0 && c.cursor == s.batch.from && s.batch.to == head:
+			// Nearly always. It is flush without its calls, each of which would be a
+			// cache miss when the kernel comes back.
+			n, errno := s.sockets.send(int(c.fd), s.batch.pieces)
+			if s.sent(c, n); errno != 0 && !s.refused(c, errno) {
+				break
+			}
+			if c.cursor < head {
+				s.flush(c)
+			}
 		case c.out&outBlocked == 0:
 			s.flush(c)
 		case c.cursor < tail:

@@ -28,10 +28,7 @@ func (s *shard) writeLog(c *Conn, to uint64) bool {
 			s.fill(c.cursor, to)
 		}
 		n, ok := s.write(c, b.pieces)
-		c.cursor += uint64(n)
-		s.writes++
-		s.bytes += uint64(n)
-		if !ok {
+		if s.sent(c, n); !ok {
 			return false
 		}
 	}
@@ -45,31 +42,41 @@ func (s *shard) fill(from, to uint64) {
 	s.batch.pieces = s.view.Slices(s.batch.pieces[:0], from, to)
 }
 
+// sent moves c's cursor past what a send took.
+func (s *shard) sent(c *Conn, n int) {
+	c.cursor += uint64(n)
+	s.writes++
+	s.bytes += uint64(n)
+}
+
 // write makes one send and says how much the socket took, and whether the
 // caller may go on. If not, the socket is full, and the loop will post
-// writable, or c is gone.
+// writable, or c is gone. A short write counts as success: the next one brings
+// EAGAIN.
 func (s *shard) write(c *Conn, pieces [][]byte) (n int, ok bool) {
 	n, errno := s.sockets.send(int(c.fd), pieces)
+	return n, errno == 0 || s.refused(c, errno)
+}
+
+// refused deals with a send that failed, and says whether to try again.
+func (s *shard) refused(c *Conn, errno unix.Errno) bool {
 	switch errno {
-	case 0:
-		// A short write counts as success: the next one brings EAGAIN.
-		return n, true
 	case unix.EINTR:
-		return n, true
+		return true
 	case unix.EAGAIN:
 		// The edge that ends this state may have come before anyone looked for
 		// it. With wantOut set, the next one is not lost: so try once more.
 		if !c.set(wantOut) {
-			return n, true
+			return true
 		}
 	case unix.ENOBUFS, unix.ENOMEM:
 		s.starved = append(s.starved, c) // The clock tries again.
 	default:
 		s.finish(c, reasonFor(errno))
-		return n, false
+		return false
 	}
 	c.out |= outBlocked
-	return n, false
+	return false
 }
 
 // resume goes on where EAGAIN stopped.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"runtime/metrics"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -74,7 +75,8 @@ type loop struct {
 	spare   []int // Owned by the loop: the other half of the double buffer.
 	closed  bool  // Guarded by mu: the wait goroutine is gone.
 
-	yield atomic.Bool // Written by Yield, taken by woken.
+	yield    atomic.Bool       // Written by Yield, taken by woken.
+	runnable [1]metrics.Sample // Owned by the loop: how many goroutines wait for a processor.
 }
 
 // Open starts the loops. The caller must Close the Poller. It fails when the
@@ -108,6 +110,7 @@ func newLoop(onError func(error)) (*loop, error) {
 		return nil, fmt.Errorf("netpoll: epoll_create: %w", err)
 	}
 	l := &loop{ep: ep, wake: wake}
+	l.runnable[0].Name = "/sched/goroutines/runnable:goroutines"
 	// Edge-triggered, so that the counter need not be read back to zero.
 	if err := ep.Add(wake, Readable|EdgeTriggered, l.woken); err != nil {
 		ep.Close()
@@ -205,12 +208,14 @@ func (l *loop) wakeUp() {
 }
 
 // Yield is for a callback of fd that has made another goroutine runnable: when
-// the loop is through with the events it has in hand, it lets others run
-// before it waits again. Without it, that goroutine may have to wait on a busy
-// machine until Go's scheduler has noticed that the loop is blocked in
+// the loop is through with the events it has in hand, it lets others run, and
+// it does not wait for events again as long as one of them has to wait for a
+// processor; it only looks for them. Otherwise that goroutine may have to wait
+// on a busy machine until Go's scheduler has noticed that the loop is blocked in
 // epoll_wait(2), which takes 20 us to 10 ms. It does not block.
-func (p *Poller) Yield(fd int) {
-	l := p.loop(fd)
+func (p *Poller) Yield(fd int) { p.loop(fd).yieldSoon() }
+
+func (l *loop) yieldSoon() {
 	if !l.yield.Swap(true) {
 		l.wakeUp()
 	}
@@ -219,8 +224,13 @@ func (p *Poller) Yield(fd int) {
 // woken is the callback of l.wake.
 func (l *loop) woken(Events) {
 	l.closeRetired()
-	if l.yield.Swap(false) {
-		runtime.Gosched()
+	if !l.yield.Swap(false) {
+		return
+	}
+	runtime.Gosched()
+	// Whoever is runnable now has been preempted, or could not be served yet.
+	if metrics.Read(l.runnable[:]); l.runnable[0].Value.Uint64() > 0 {
+		l.yieldSoon()
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // timerSlack is how late the kernel may wake a thread of this process from a
 // timed sleep, so that it can do so together with others.
-const timerSlack = time.Millisecond
+const timerSlack = 5 * time.Millisecond
 
 // slackMark in the environment says that coarseTimers has been here.
 const slackMark = "_CRIER_TIMER_SLACK"
