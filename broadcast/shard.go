@@ -113,10 +113,6 @@ func (s *shard) pass() {
 	for s.passed = 0; s.passed < len(s.open); {
 		i := s.passed
 		c := s.open[i]
-		if i+1 < len(s.open) {
-			// Brings it into the cache while the kernel is at work for this one.
-			_ = s.open[i+1].cursor
-		}
 		switch {
 		case c.cursor >= head:
 		case c.out == 0 && c.cursor == s.batch.from && s.batch.to == head:

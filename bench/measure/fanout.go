@@ -9,14 +9,14 @@ func (r *round) fanout() ([]metric, error) {
 		return nil, err
 	}
 	b := &bursts{round: r, seq: make([]uint64, r.senders)}
-	if _, err := b.sendFor(r.warmup); err != nil {
+	if _, err := b.sendFor(r.warmup, warmupMessages); err != nil {
 		return nil, err
 	}
 	w, err := r.openWindow()
 	if err != nil {
 		return nil, err
 	}
-	sent, err := b.sendFor(r.duration)
+	sent, err := b.sendFor(r.duration, 5)
 	if err != nil {
 		return nil, err
 	}
@@ -32,6 +32,12 @@ func (r *round) fanout() ([]metric, error) {
 	}, used.metrics()...), nil
 }
 
+// warmupMessages is the least number of bursts before the measured time. Linux
+// acknowledges the first 16 segments of a connection at once (tcp_input.c,
+// TCP_MAX_QUICKACKS), which costs the server half as much again; with many
+// connections that phase takes seconds.
+const warmupMessages = 25
+
 // bursts sends messages in closed loop.
 type bursts struct {
 	*round
@@ -40,9 +46,8 @@ type bursts struct {
 	frames []byte
 }
 
-// sendFor sends bursts for a time, at least a few, and returns how many messages.
-func (b *bursts) sendFor(d time.Duration) (int, error) {
-	const atLeast = 5
+// sendFor sends bursts for a time, atLeast in any case, and returns how many messages.
+func (b *bursts) sendFor(d time.Duration, atLeast int) (int, error) {
 	before := b.sent
 	end := time.Now().Add(d)
 	for i := 0; i < atLeast || time.Now().Before(end); i++ {
