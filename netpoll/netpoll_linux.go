@@ -208,11 +208,12 @@ func (l *loop) wakeUp() {
 }
 
 // Yield is for a callback of fd that has made another goroutine runnable: when
-// the loop is through with the events it has in hand, it lets others run, and
-// it does not wait for events again as long as one of them has to wait for a
-// processor; it only looks for them. Otherwise that goroutine may have to wait
-// on a busy machine until Go's scheduler has noticed that the loop is blocked in
-// epoll_wait(2), which takes 20 us to 10 ms. It does not block.
+// the loop is through with the events it has in hand, it lets others run before
+// it waits again. Where Go has one processor only, it also does not wait as long
+// as a goroutine has to wait for that; it only looks for events. Otherwise that
+// goroutine may have to wait on a busy machine until Go's scheduler has noticed
+// that the loop is blocked in epoll_wait(2), which takes 20 us to 10 ms. It does
+// not block.
 func (p *Poller) Yield(fd int) { p.loop(fd).yieldSoon() }
 
 func (l *loop) yieldSoon() {
@@ -228,10 +229,18 @@ func (l *loop) woken(Events) {
 		return
 	}
 	runtime.Gosched()
-	// Whoever is runnable now has been preempted, or could not be served yet.
-	if metrics.Read(l.runnable[:]); l.runnable[0].Value.Uint64() > 0 {
+	// With more processors, others would steal whom this one keeps waiting; and
+	// to go on looking would keep this one from stealing.
+	if runtime.GOMAXPROCS(0) == 1 && l.someoneWaits() {
 		l.yieldSoon()
 	}
+}
+
+// someoneWaits says whether a goroutine is runnable and does not run: it has
+// been preempted, or was not served yet.
+func (l *loop) someoneWaits() bool {
+	metrics.Read(l.runnable[:])
+	return l.runnable[0].Value.Uint64() > 0
 }
 
 // closeRetired closes what Del has left. It runs in a callback, so all events

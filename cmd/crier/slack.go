@@ -16,11 +16,13 @@ const timerSlack = 5 * time.Millisecond
 // slackMark in the environment says that coarseTimers has been here.
 const slackMark = "_CRIER_TIMER_SLACK"
 
-// coarseTimers sets the timer slack of all threads. Go's scheduler has a thread
-// that sleeps for 20 us at a time while there is work (sysmon). On a machine
-// with few cores that is a context switch every 70 us in the middle of each
-// broadcast: 10 % of its cost, see docs/architecture.md. Nothing here needs a
-// timer to be that exact.
+// coarseTimers sets the timer slack of all threads where Go has one processor
+// only. Go's scheduler has a thread that sleeps for 20 us at a time while there
+// is work (sysmon). On one core that is a context switch every 70 us in the
+// middle of each broadcast: 10 % of its cost, see docs/architecture.md. Nothing
+// here needs a timer to be that exact. With more processors sysmon is needed in
+// time, since a processor stands idle until it takes it from a thread that is
+// blocked in a system call.
 //
 // Threads inherit the slack from the one that makes them, and that thread is
 // made before any code of ours runs. So the process sets its own and executes
@@ -29,6 +31,9 @@ const slackMark = "_CRIER_TIMER_SLACK"
 func coarseTimers() {
 	if os.Getenv(slackMark) != "" {
 		os.Unsetenv(slackMark)
+		return
+	}
+	if runtime.GOMAXPROCS(0) > 1 {
 		return
 	}
 	runtime.LockOSThread()
