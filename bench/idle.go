@@ -1,4 +1,4 @@
-package main
+package bench
 
 // idle measures the memory per idle connection.
 func (r *round) idle() ([]metric, error) {

@@ -1,14 +1,10 @@
-// Command measure measures any WebSocket broadcaster that is given as a command line.
-//
-//	measure MODE    [flags] NAME='COMMAND' ...
-//	measure compare -mode MODE [flags] NAME='COMMAND' ...
+// Package bench measures WebSocket broadcasters end to end: real processes, real
+// sockets. [Run] is crier's own suite, for go test -bench; [Command] compares any
+// broadcasters. Linux only.
 //
 // A broadcaster sends each message of any client to all clients, the sender among
-// them. Each round starts the command as a fresh process on one core and loads it
-// from this process on the other. {port} in the command stands for a free port of
-// 127.0.0.1, which is also in the environment as PORT. compare takes the servers in
-// turn (A B A B A B), and prints the median of each figure and, for the first figure,
-// the median of its ratios to that of the first server in the same round.
+// them. Each round starts it as a fresh process on one core and loads it from this
+// process on the other.
 //
 // The modes:
 //
@@ -31,7 +27,8 @@
 //
 // In the order in which a run passes them:
 //
-//	main.go           command line, flags, rounds
+//	suite_linux.go    go test -bench: crier alone, sub-benchmarks for each case
+//	command.go        the command measure: flags, rounds, several servers
 //	server_linux.go   the process measured: start, CPU, memory, end
 //	socket_linux.go   connections without the net package
 //	swarm_linux.go    all connections on one epoll, by one thread
@@ -43,4 +40,4 @@
 //	pace.go           open loop, for the last two
 //	histogram.go      latencies
 //	report.go         medians, ratios, table and JSON
-package main
+package bench
