@@ -1,6 +1,7 @@
 package broadcast
 
 import (
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -51,17 +52,25 @@ func (srv *Server) expireHandshakes() {
 	for _, c := range srv.opening.expired(srv.clock()) {
 		// Owned, so that the answer does not come in between that of a worker.
 		if c.enter(0) {
-			if c.readPhase == readHead {
-				srv.total.timedOut.Add(1)
-				timeout := appendRefusal(nil, &Refusal{408, "the handshake took too long"}, false)
-				_, _ = srv.cfg.sockets.send(int(c.fd), [][]byte{timeout})
-			}
+			c.tooLate()
 			c.kill()
 			c.release()
 			continue
 		}
-		c.kill() // Its worker lets go of it.
+		c.kill() // Its worker tells it and lets go of it.
 	}
+}
+
+// tooLate answers a connection whose time for the handshake is up, unless it was
+// answered. The caller owns the reading side.
+func (c *Conn) tooLate() {
+	if c.readPhase != readHead {
+		return
+	}
+	c.readPhase = readEnd
+	c.shard.srv.total.timedOut.Add(1)
+	answer := appendRefusal(nil, &Refusal{http.StatusRequestTimeout, "the handshake took too long"}, false)
+	_, _ = c.shard.sockets.send(int(c.fd), [][]byte{answer})
 }
 
 // acceptAgain gives listeners a turn that could not accept for want of memory

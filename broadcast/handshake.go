@@ -128,8 +128,8 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal := c.ask(head); refusal != nil {
 		return refusal
 	}
-	if !srv.opening.remove(c) { // It was too late: whoever took it out ends it.
-		c.readPhase = readEnd
+	if !srv.opening.remove(c) { // Whoever took it out ends it.
+		c.tooLate()
 		return nil
 	}
 	opened = true

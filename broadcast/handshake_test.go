@@ -271,6 +271,29 @@ func TestHandshakeTimeout(t *testing.T) {
 	}
 }
 
+// TestHandshakeTimeoutWhileRead: its time is up while a worker has it.
+func TestHandshakeTimeoutWhileRead(t *testing.T) {
+	out := make(chan struct{})
+	srv, addr := newServer(t, Config{
+		HandshakeTimeout: 50 * time.Millisecond,
+		OnConnect:        func(*Conn, *http.Request) error { <-out; return nil },
+	})
+	c := connect(t, addr)
+	c.send([]byte(handshakeHead))
+	eventually(t, "the clock to give it up", func() bool { return srv.Stats().Accepted == 1 && srv.Stats().Handshakes == 0 })
+	close(out)
+	if got := c.readResponse().StatusCode; got != 408 {
+		t.Errorf("got %d, want 408", got)
+	}
+	eventually(t, "it to be counted, and not as open", func() bool {
+		st := srv.Stats()
+		return st.HandshakeTimeouts == 1 && st.Open == 0
+	})
+	if got := srv.Stats().Upgraded; got != 0 {
+		t.Errorf("upgraded: got %d, want 0", got)
+	}
+}
+
 // TestHandshakeLinger: a refused peer that does not go is let go of.
 func TestHandshakeLinger(t *testing.T) {
 	srv, addr := newServer(t, Config{HandshakeTimeout: 50 * time.Millisecond})

@@ -1,6 +1,7 @@
 package broadcast
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"runtime"
@@ -154,8 +155,9 @@ func TestPanicAfterTheHandshakeTimeout(t *testing.T) {
 	eventually(t, "the timeout", func() bool { st := srv.Stats(); return st.Accepted == 1 && st.Handshakes == 0 })
 	close(gate)
 	c.deadline()
-	if _, err := c.br.ReadByte(); err == nil {
-		t.Error("got an answer, want the connection closed")
+	// The clock may have had no time yet to close it when the hook panics.
+	if got, _ := io.ReadAll(c.br); len(got) > 0 && !strings.HasPrefix(string(got), "HTTP/1.1 408 ") {
+		t.Errorf("got %q, want the connection closed, with 408 or nothing", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package scale
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,7 +30,10 @@ type childConfig struct {
 	Shards          int
 	Slow            broadcast.SlowPolicy
 	CloseTimeout    time.Duration
-	FDLimit         uint64 // RLIMIT_NOFILE of the process; 0 leaves it.
+	// HandshakeTimeout is longer than any test if it is zero: what is left over
+	// must be seen, and not be cleaned up after a while.
+	HandshakeTimeout time.Duration
+	FDLimit          uint64 // RLIMIT_NOFILE of the process; 0 leaves it.
 }
 
 // answer is what the server says to each command. What needs fds to be seen is
@@ -79,9 +83,8 @@ func (c *child) start(config string) error {
 	}
 	c.port = ln.Addr().(*net.TCPAddr).Port
 	c.srv, err = broadcast.New(broadcast.Config{
-		Greeting: greeting,
-		// What is left over must be seen, and not be cleaned up after a while.
-		HandshakeTimeout: 2 * patience,
+		Greeting:         greeting,
+		HandshakeTimeout: cmp.Or(cc.HandshakeTimeout, 2*patience),
 		MaxMessageBytes:  cc.MaxMessageBytes,
 		RetainBytes:      cc.RetainBytes,
 		Shards:           cc.Shards,

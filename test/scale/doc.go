@@ -1,6 +1,7 @@
 // Package scale has the tests that need many connections and a server in a
 // process of its own: ten thousand receivers, hundreds of stalled ones, storms
-// of connects and resets, signals, a low fd limit. There is nothing to import.
+// of connects and resets, signals, a low fd limit, handshakes that trickle.
+// There is nothing to import.
 //
 // It knows the server from outside: broadcast.New, Serve, Stats and Shutdown in
 // a child process, or the real crier command. What a client sees it takes from
@@ -21,9 +22,9 @@
 //	storm_test.go     clients that connect and are gone
 //
 // and the situations: fanout_test.go, stalled_test.go, churn_test.go,
-// signal_test.go, fdlimit_test.go. race_test.go and norace_test.go say how the
-// binary was built, since servers must be built alike and the race detector's
-// shadow counts as memory.
+// signal_test.go, fdlimit_test.go, trickle_test.go. race_test.go and
+// norace_test.go say how the binary was built, since servers must be built alike
+// and the race detector's shadow counts as memory.
 //
 // # How ten thousand streams are checked
 //
@@ -38,5 +39,6 @@
 //   - stalled: a client that was greeted and then stops reading.
 //   - healthy: a receiver beside a storm.
 //   - ledger: the check that messages are intact and in order.
+//   - half-open: a connection whose handshake is not finished.
 //   - gone: a client whose connection has ended.
 package scale

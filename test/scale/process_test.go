@@ -81,15 +81,26 @@ func (p *process) fds() int {
 	return len(entries)
 }
 
-// rssAnon is RssAnon in bytes, proc_pid_status(5).
+// status is a number in the process's status, proc_pid_status(5).
+func (p *process) status(name string) (n int) {
+	p.t.Helper()
+	_, rest, _ := strings.Cut(p.proc("status"), "\n"+name+":")
+	if _, err := fmt.Sscanf(rest, "%d", &n); err != nil {
+		p.t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// rssAnon is RssAnon in bytes.
 func (p *process) rssAnon() int {
 	p.t.Helper()
-	_, rest, _ := strings.Cut(p.proc("status"), "RssAnon:")
-	var kib int
-	if _, err := fmt.Sscanf(rest, "%d kB", &kib); err != nil {
-		p.t.Fatalf("RssAnon: %v", err)
-	}
-	return kib << 10
+	return p.status("RssAnon") << 10
+}
+
+// threads counts the threads.
+func (p *process) threads() int {
+	p.t.Helper()
+	return p.status("Threads")
 }
 
 // cpu is the user and system time used, proc_pid_stat(5), in its ticks of 10 ms.

@@ -60,9 +60,10 @@ func address(net byte, i int) [4]byte {
 
 // The second bytes of source addresses, so that clients are told apart in ss(8).
 const (
-	swarmNet = 11
-	stormNet = 12
-	aloneNet = 13
+	swarmNet   = 11
+	stormNet   = 12
+	aloneNet   = 13
+	trickleNet = 14
 )
 
 // connect makes a non-blocking socket and begins to connect it to a port of
