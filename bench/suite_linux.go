@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,9 +71,6 @@ const spareFDs = 100
 // message was due. With -short only the quick ones run, for a shorter time. What needs
 // more file descriptors than the hard limit allows is skipped.
 func Run(b *testing.B) {
-	// The servers die with the thread that starts them.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	crier := filepath.Join(b.TempDir(), "crier")
 	if out, err := exec.Command("go", "build", "-o", crier, "github.com/crier-ws/crier/cmd/crier").CombinedOutput(); err != nil {
 		b.Fatalf("go build of crier: %v\n%s", err, out)
@@ -86,9 +82,10 @@ func Run(b *testing.B) {
 	if err := pin(last); err != nil {
 		b.Fatal(err)
 	}
-	fds, err := raiseFDLimit()
-	if err != nil {
-		b.Fatal(err)
+	// Go has raised the soft limit to the hard one, see package os; crier does too.
+	var fds unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &fds); err != nil {
+		b.Fatal(os.NewSyscallError("getrlimit", err))
 	}
 	for _, bm := range suite {
 		if testing.Short() && !bm.short {
@@ -105,10 +102,11 @@ func Run(b *testing.B) {
 			o.duration = min(o.duration, time.Second)
 		}
 		b.Run(bm.name, func(b *testing.B) {
-			// Each sub-benchmark has a goroutine of its own.
+			// The server dies with the thread that starts it, see startServer.
 			runtime.LockOSThread()
-			if need := uint64(o.conns + spareFDs); fds < need {
-				b.Skipf("needs %d file descriptors, the hard limit is %d (ulimit -Hn)", need, fds)
+			defer runtime.UnlockOSThread()
+			if need := uint64(o.conns + spareFDs); fds.Cur < need {
+				b.Skipf("needs %d file descriptors, the limit is %d (ulimit -Hn)", need, fds.Cur)
 			}
 			// What the test binary was given for its own scheduler is not for the server.
 			c := contender{"crier", "env -u GOMAXPROCS " + crier + " --listen 127.0.0.1:{port} --log-level error"}
@@ -153,17 +151,4 @@ func cores() (first, last int, err error) {
 		last = cpu
 	}
 	return first, last, nil
-}
-
-// raiseFDLimit raises the soft limit of open files to the hard one and returns it.
-func raiseFDLimit() (uint64, error) {
-	var lim unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
-		return 0, os.NewSyscallError("getrlimit", err)
-	}
-	lim.Cur = lim.Max
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
-		return 0, fmt.Errorf("raise the limit of open files to %d: %w", lim.Max, os.NewSyscallError("setrlimit", err))
-	}
-	return lim.Cur, nil
 }

@@ -397,3 +397,39 @@ func BenchmarkFanOut(b *testing.B) {
 		})
 	}
 }
+
+// TestPassBehindOthers: the second of a pass is written to in line, and a short
+// write or what stands aside is seen to there too.
+func TestPassBehindOthers(t *testing.T) {
+	second := firstFD + 1
+	t.Run("short write", func(t *testing.T) {
+		b := newBench(t, Config{}, 2)
+		b.sink.room = func(fd, n int) (int, unix.Errno) {
+			if fd == second && b.sink.calls[fd] == 1 {
+				return 3, 0
+			}
+			return n, 0
+		}
+		b.publish("one")
+		b.run()
+		b.expect(0, texts("one"))
+		b.expect(1, texts("one"))
+	})
+	t.Run("aside", func(t *testing.T) {
+		b := newBench(t, Config{}, 2)
+		full := true
+		b.sink.room = func(fd, n int) (int, unix.Errno) {
+			if fd == second && full {
+				return 0, unix.EAGAIN
+			}
+			return n, 0
+		}
+		b.shard.pong(b.conns[1], []byte("p"))
+		full = false
+		b.publish("one")
+		b.run() // It is still blocked: nothing may overtake the pong.
+		b.writable(b.conns[1])
+		b.expect(0, texts("one"))
+		b.expect(1, append(appendFrame(nil, ws.OpPong, []byte("p")), texts("one")...))
+	})
+}
