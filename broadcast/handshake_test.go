@@ -273,14 +273,15 @@ func TestHandshakeTimeout(t *testing.T) {
 
 // TestHandshakeTimeoutWhileRead: its time is up while a worker has it.
 func TestHandshakeTimeoutWhileRead(t *testing.T) {
-	out := make(chan struct{})
+	in, out := make(chan struct{}), make(chan struct{})
 	srv, addr := newServer(t, Config{
-		HandshakeTimeout: 50 * time.Millisecond,
-		OnConnect:        func(*Conn, *http.Request) error { <-out; return nil },
+		HandshakeTimeout: 500 * time.Millisecond,
+		OnConnect:        func(*Conn, *http.Request) error { close(in); <-out; return nil },
 	})
 	c := connect(t, addr)
 	c.send([]byte(handshakeHead))
-	eventually(t, "the clock to give it up", func() bool { return srv.Stats().Accepted == 1 && srv.Stats().Handshakes == 0 })
+	<-in
+	eventually(t, "the clock to give it up", func() bool { return srv.Stats().Handshakes == 0 })
 	close(out)
 	if got := c.readResponse().StatusCode; got != 408 {
 		t.Errorf("got %d, want 408", got)
