@@ -275,7 +275,7 @@ func TestHandshakeTimeout(t *testing.T) {
 func TestHandshakeTimeoutWhileRead(t *testing.T) {
 	in, out := make(chan struct{}), make(chan struct{})
 	srv, addr := newServer(t, Config{
-		HandshakeTimeout: 500 * time.Millisecond,
+		HandshakeTimeout: 2 * time.Second,
 		OnConnect:        func(*Conn, *http.Request) error { close(in); <-out; return nil },
 	})
 	c := connect(t, addr)
