@@ -34,9 +34,10 @@ type shard struct {
 	missed  []*Conn       // Moved to a place that the pass in progress has behind it.
 	closing connList
 	asides  map[*Conn]*aside
-	kept    int       // Bytes in asides that are copies of dropped frames.
-	one     [1][]byte // What writeBytes sends.
-	starved []*Conn   // Blocked by want of kernel memory: no event will come.
+	kept    int                                     // Bytes in asides that are copies of dropped frames.
+	one     [1][]byte                               // What writeBytes sends.
+	control [2 + ws.MaxControlFramePayloadSize]byte // Where pong puts its frame together: one on the stack would escape.
+	starved []*Conn                                 // Blocked by want of kernel memory: no event will come.
 	sweep   sweep
 	drained int // How many connections the drain has closed.
 }

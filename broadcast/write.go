@@ -151,8 +151,7 @@ func (s *shard) writeBytes(c *Conn, b []byte) (rest []byte, ok bool) {
 // pong answers a ping, now or when it can. payload is copied.
 func (s *shard) pong(c *Conn, payload []byte) {
 	if c.out == 0 {
-		var frame [2 + ws.MaxControlFramePayloadSize]byte
-		s.say(c, appendFrame(frame[:0], ws.OpPong, payload))
+		s.say(c, appendFrame(s.control[:0], ws.OpPong, payload))
 		return
 	}
 	a := s.asideOf(c)
