@@ -88,12 +88,19 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// TestServes runs the real program: each way to say "serve", and SIGTERM.
-func TestServes(t *testing.T) {
+// build builds the real program and returns its path.
+func build(t *testing.T) string {
+	t.Helper()
 	bin := filepath.Join(t.TempDir(), "crier")
 	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
+	return bin
+}
+
+// TestServes runs the real program: each way to say "serve", and SIGTERM.
+func TestServes(t *testing.T) {
+	bin := build(t)
 	for _, args := range [][]string{
 		{"--listen", "127.0.0.1:0"},
 		{"serve", "--listen=127.0.0.1:0", "--log-format=json"},

@@ -36,6 +36,8 @@ type serveCmd struct {
 
 	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`
+
+	Pprof loopback `placeholder:"HOST:PORT" help:"Serve profiles under /debug/pprof/ on this address, which must be a loopback address; port 0 picks a free one (default: off)."`
 }
 
 // Help is shown by --help, between the one-line help and the flags.
@@ -62,10 +64,15 @@ func (cmd *serveCmd) Run(s streams) error {
 	if err != nil {
 		logger.Warn("the limit of open files stays as it is", "err", err, "fd_limit", limit)
 	}
+	profiles, err := startProfiles(cmd.Pprof, logger)
+	if err != nil {
+		return err
+	}
+	defer profiles.close()
 	cfg := cmd.config(logger, limit)
 	ln, err := broadcast.Listen(cmd.Listen)
 	if err != nil {
-		return cmd.explainListen(err)
+		return explainListen("listen", cmd.Listen, err, "want HOST:PORT or :PORT")
 	}
 	srv, err := broadcast.New(cfg)
 	if err != nil {
@@ -75,8 +82,8 @@ func (cmd *serveCmd) Run(s streams) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
-	logger.Info("serving", "version", version(), "addr", ln.Addr().String(), "path", cmd.Path,
-		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes)
+	logger.Info("serving", append([]any{"version", version(), "addr", ln.Addr().String(), "path", cmd.Path,
+		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, profiles.attrs()...)...)
 	return serve(srv, ln, signals, cmd.grace(cfg), logger)
 }
 
@@ -183,12 +190,13 @@ func (cmd *serveCmd) logger(s streams) *slog.Logger {
 	return slog.New(slog.NewTextHandler(s.log, opts))
 }
 
-// explainListen says in one line what is wrong with --listen.
-func (cmd *serveCmd) explainListen(err error) error {
+// explainListen says in one line why the address that a flag gives is not
+// listened on, and what to write in its place.
+func explainListen(flag, addr string, err error, want string) error {
 	if errors.Is(err, unix.EADDRINUSE) {
-		return fmt.Errorf("--listen %s: the port is in use by another process", cmd.Listen)
+		return fmt.Errorf("--%s %s: the port is in use by another process", flag, addr)
 	}
-	return fmt.Errorf("--listen %s: %w; want HOST:PORT or :PORT", cmd.Listen, err)
+	return fmt.Errorf("--%s %s: %w; %s", flag, addr, err, want)
 }
 
 // raiseFDLimit raises the soft limit of open files to the hard one and returns

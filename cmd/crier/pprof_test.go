@@ -1,0 +1,392 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/crier-ws/crier/internal/leaktest"
+)
+
+const patience = 20 * time.Second // A test gives up after it. Nothing takes that long unless it is broken.
+
+func TestPprofAddress(t *testing.T) {
+	for _, text := range []string{
+		"", "127.0.0.1:6060", "127.0.0.1:0", "127.8.9.10:6060", "[::1]:6060", "[::ffff:127.0.0.1]:6060", "localhost:6060", "LocalHost:0",
+	} {
+		var got loopback
+		if err := got.UnmarshalText([]byte(text)); err != nil || string(got) != text {
+			t.Errorf("%q: got %q, %v, want it taken", text, got, err)
+		}
+	}
+	for _, text := range []string{
+		":6060", "0.0.0.0:6060", "[::]:6060", "10.0.0.1:6060", "192.168.1.5:6060", "128.0.0.1:6060", "126.255.255.255:6060",
+		"[::2]:6060", "[fe80::1]:6060", "[::ffff:10.0.0.1]:6060", "example.org:6060", "localhost.example.org:6060", "127.0.0.1.nip.io:6060",
+		"127.1:6060", "2130706433:6060", "6060", "127.0.0.1", "127.0.0.1:", "localhost", "::1:6060", "[::1]", "http://127.0.0.1:6060", " 127.0.0.1:6060",
+	} {
+		var got loopback
+		err := got.UnmarshalText([]byte(text))
+		if err == nil || got != "" || !strings.Contains(err.Error(), "127.0.0.1:PORT") {
+			t.Errorf("%q: got %q, %v, want an error that says what to write", text, got, err)
+		}
+	}
+}
+
+func TestPprofCommandLine(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	addr := taken.Addr().String()
+	tests := []struct {
+		name string
+		args string
+		env  string // CRIER_PPROF
+		code int
+		says []string
+	}{
+		{"help", "--help", "", 0, []string{"--pprof=HOST:PORT", "$CRIER_PPROF"}},
+		{"all interfaces", "--pprof :6060", "", 2, []string{"--pprof", `":6060"`, "loopback", "127.0.0.1:PORT"}},
+		{"other host's", "serve --pprof 192.168.1.5:6060", "", 2, []string{"--pprof", `"192.168.1.5:6060"`, "this host only", "127.0.0.1:PORT"}},
+		{"from the environment", "", "0.0.0.0:6060", 2, []string{"--pprof", "CRIER_PPROF", `"0.0.0.0:6060"`}},
+		{"port in use", "--listen 127.0.0.1:0 --pprof " + addr, "", 1, []string{"--pprof " + addr, "in use"}},
+		{"port too large", "--listen 127.0.0.1:0 --pprof 127.0.0.1:65536", "", 1, []string{"--pprof 127.0.0.1:65536", "port", "127.0.0.1:PORT"}},
+		{"port of --listen in use", "--pprof 127.0.0.1:0 --listen " + addr, "", 1, []string{"--listen " + addr, "in use"}},
+		{"empty is off", "--listen " + addr, "", 1, []string{"--listen " + addr, "in use"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("CRIER_PPROF", tt.env)
+			fds := leaktest.FDs()
+			var out bytes.Buffer
+			if got := run(strings.Fields(tt.args), &out, &out); got != tt.code {
+				t.Errorf("exit code: got %d, want %d", got, tt.code)
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("got %q, want it to say %q", out.String(), want)
+				}
+			}
+			if lines := strings.Count(out.String(), "\n"); tt.code != 0 && lines != 1 {
+				t.Errorf("an error of %d lines, want 1: %q", lines, out.String())
+			}
+			if got := leaktest.FDs(); got > fds {
+				t.Errorf("left %d fds open, want none", got-fds)
+			}
+		})
+	}
+}
+
+// TestPprofLocalhost: localhost is what the resolver says, all of it.
+func TestPprofLocalhost(t *testing.T) {
+	tests := []struct {
+		name, resolved string
+		want           string // the host that is listened on, or empty if it is refused
+	}{
+		{"usual", "127.0.0.1", "127.0.0.1"},
+		{"both, IPv6 first", "::1 127.0.0.1", "127.0.0.1"},
+		{"mapped", "::ffff:127.0.0.1", "127.0.0.1"},
+		{"elsewhere", "10.0.0.1", ""},
+		{"also elsewhere", "127.0.0.1 10.0.0.1", ""},
+		{"not found", "", ""},
+	}
+	defer func(old func(context.Context, string, string) ([]netip.Addr, error)) { lookup = old }(lookup)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			lookup = func(_ context.Context, _, host string) (addrs []netip.Addr, err error) {
+				if host != "localhost" || tt.resolved == "" {
+					return nil, errors.New("no such host")
+				}
+				for s := range strings.FieldsSeq(tt.resolved) {
+					addrs = append(addrs, netip.MustParseAddr(s))
+				}
+				return addrs, nil
+			}
+			ln, err := loopback("localhost:0").listen()
+			if tt.want == "" {
+				if err == nil {
+					ln.Close()
+					t.Fatalf("listens on %v, want an error", ln.Addr())
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			if host, _, _ := net.SplitHostPort(ln.Addr().String()); host != tt.want {
+				t.Errorf("listens on %v, want %s", ln.Addr(), tt.want)
+			}
+		})
+	}
+}
+
+// TestPprofOff: without the flag nothing is sampled, as before net/http/pprof
+// was in the binary.
+func TestPprofOff(t *testing.T) {
+	defer func(old int) { runtime.MemProfileRate = old }(runtime.MemProfileRate)
+	runtime.MemProfileRate = 512 << 10
+	p, err := startProfiles("", slog.New(slog.DiscardHandler))
+	if p != nil || err != nil {
+		t.Fatalf("got %v, %v, want nil, nil", p, err)
+	}
+	p.close()
+	if got := len(p.attrs()); got != 0 {
+		t.Errorf("the start line: got %d attributes, want none", got)
+	}
+	if got := runtime.MemProfileRate; got != 0 {
+		t.Errorf("memory profile rate: got %d, want 0", got)
+	}
+}
+
+// openProfiles serves profiles until the test is over, to a client of its own.
+func openProfiles(t *testing.T) (p *profiles, client *http.Client) {
+	t.Helper()
+	p, err := startProfiles("127.0.0.1:0", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	return p, &http.Client{Transport: tr, Timeout: patience}
+}
+
+func (p *profiles) url(path string) string { return "http://" + p.ln.Addr().String() + path }
+
+// fetch gets a URL, as change has changed the request, and returns the status
+// and the whole body.
+func fetch(t *testing.T, client *http.Client, url string, change func(*http.Request)) (int, []byte) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(r)
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, body
+}
+
+// TestPprofProfiles: what go tool pprof asks for, which is gzipped and names
+// what was sampled.
+func TestPprofProfiles(t *testing.T) {
+	p, client := openProfiles(t)
+	for path, want := range map[string]string{
+		"heap": "inuse_space", "allocs": "alloc_space", "goroutine": "goroutine", "profile?seconds=1": "nanoseconds",
+	} {
+		status, body := fetch(t, client, p.url("/debug/pprof/"+path), nil)
+		if status != http.StatusOK {
+			t.Errorf("%s: got %d %q, want 200", path, status, body)
+			continue
+		}
+		zr, err := gzip.NewReader(bytes.NewReader(body))
+		if err != nil {
+			t.Errorf("%s: got %v, want gzip", path, err)
+			continue
+		}
+		if plain, err := io.ReadAll(zr); err != nil || !strings.Contains(string(plain), want) {
+			t.Errorf("%s: got %d bytes, %v, want a profile of %s", path, len(plain), err, want)
+		}
+	}
+	for path, want := range map[string]string{
+		"/debug/pprof/":                         "full goroutine stack dump",
+		"/debug/pprof/cmdline":                  "crier.test",
+		"/debug/pprof/symbol":                   "num_symbols: 1",
+		"/debug/pprof/goroutine?debug=1":        "goroutine profile: total",
+		"/debug/pprof/trace?seconds=0.01":       "go 1.",
+		"/debug/pprof/nothing-of-this-name":     "Unknown profile",
+		"/":                                     "404",
+		"/debug/vars":                           "404",
+		"/debug/pprof/../../etc/passwd?debug=1": "404",
+	} {
+		if _, body := fetch(t, client, p.url(path), nil); !strings.Contains(string(body), want) {
+			t.Errorf("%s: got %.100q, want it to say %q", path, body, want)
+		}
+	}
+	if got := runtime.SetMutexProfileFraction(-1); got != 0 {
+		t.Errorf("mutex profiling: got 1 in %d, want it off", got)
+	}
+}
+
+// TestPprofForeignPages: what a page in a browser on this host can send.
+func TestPprofForeignPages(t *testing.T) {
+	p, client := openProfiles(t)
+	_, port, _ := net.SplitHostPort(p.ln.Addr().String())
+	tests := []struct {
+		name, host, site string
+		want             int
+	}{
+		{"address", "127.0.0.1:" + port, "", 200},
+		{"another of 127.0.0.0/8", "127.0.0.2:" + port, "", 200},
+		{"IPv6", "[::1]:" + port, "", 200},
+		{"IPv6 without port", "[::1]", "", 200},
+		{"name", "localhost:" + port, "", 200},
+		{"name through a forwarded port", "LOCALHOST:1234", "", 200},
+		{"name without port", "localhost", "", 200},
+		{"rebound name", "evil.example:" + port, "", 403},
+		{"rebound name without port", "evil.example", "", 403},
+		{"name that begins like an address", "127.0.0.1.evil.example:" + port, "", 403},
+		{"name that begins like localhost", "localhost.evil.example:" + port, "", 403},
+		{"name that ends like localhost", "evil.localhost:" + port, "", 403},
+		{"LAN address", "192.168.1.5:" + port, "", 403},
+		{"all interfaces", "0.0.0.0:" + port, "", 403},
+		{"all interfaces, IPv6", "[::]:" + port, "", 403},
+		{"typed into the address bar", "127.0.0.1:" + port, "none", 200},
+		{"followed from the index", "127.0.0.1:" + port, "same-origin", 200},
+		{"another port's page", "localhost:" + port, "same-site", 403},
+		{"another site's page", "127.0.0.1:" + port, "cross-site", 403},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/debug/pprof/symbol"} {
+				got, _ := fetch(t, client, p.url(path), func(r *http.Request) {
+					r.Host = tt.host
+					if tt.site != "" {
+						r.Header.Set("Sec-Fetch-Site", tt.site)
+					}
+				})
+				if got != tt.want {
+					t.Errorf("%s: got %d, want %d", path, got, tt.want)
+				}
+			}
+		})
+	}
+	t.Run("no host", func(t *testing.T) {
+		conn, err := net.Dial("tcp", p.ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		_, _ = io.WriteString(conn, "GET /debug/pprof/cmdline HTTP/1.0\r\n\r\n")
+		if answer, _ := io.ReadAll(conn); !bytes.HasPrefix(answer, []byte("HTTP/1.0 403 ")) {
+			t.Errorf("got %.40q, want 403", answer)
+		}
+	})
+}
+
+// longProfile begins a CPU profile of 30 s at a base URL and returns when it
+// runs. ended gets what came of the request.
+func longProfile(t *testing.T, client *http.Client, base string) (ended <-chan error) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { // Ends with the server.
+		resp, err := client.Get(base + "profile?seconds=30")
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+			resp.Body.Close()
+		}
+		done <- err
+	}()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if _, body := fetch(t, client, base+"goroutine?debug=1", nil); strings.Contains(string(body), "net/http/pprof.Profile") {
+			return done
+		}
+	}
+	t.Fatal("the long profile does not begin")
+	return nil
+}
+
+// TestPprofClose: close waits for no profile, and nothing is left behind.
+func TestPprofClose(t *testing.T) {
+	goroutines, fds := runtime.NumGoroutine(), leaktest.FDs()
+	tr := &http.Transport{}
+	client := &http.Client{Transport: tr, Timeout: time.Minute}
+	p, err := startProfiles("127.0.0.1:0", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := longProfile(t, client, p.url("/debug/pprof/"))
+	began := time.Now()
+	p.close()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("close took %v, want it not to wait for a profile of 30 s", took)
+	}
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("the profile was whole, want it cut off")
+		}
+	case <-time.After(patience):
+		t.Error("the request goes on after close")
+	}
+	if conn, err := net.Dial("tcp", p.ln.Addr().String()); err == nil {
+		conn.Close()
+		t.Error("the port is open after close")
+	}
+	tr.CloseIdleConnections()
+	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > goroutines || leaktest.FDs() > fds; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("left behind: %d goroutines, want %d; %d fds, want %d", runtime.NumGoroutine(), goroutines, leaktest.FDs(), fds)
+		}
+	}
+}
+
+// TestPprofServes runs the real program: the start line names the port, the
+// WebSocket port has no profiles, and a profile in progress does not hold up
+// SIGTERM.
+func TestPprofServes(t *testing.T) {
+	cmd := exec.Command(build(t), "--listen=127.0.0.1:0", "--pprof=localhost:0")
+	logs, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(3*patience, func() { _ = cmd.Process.Kill() }).Stop()
+	r := bufio.NewReader(logs)
+	line, err := r.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := startLine(t, bufio.NewReader(strings.NewReader(line)))
+	_, pprofAddr, ok := strings.Cut(strings.TrimSpace(line), " pprof=")
+	if !ok || !strings.HasPrefix(pprofAddr, "127.0.0.1:") || strings.HasSuffix(pprofAddr, ":0") {
+		t.Fatalf("start line %q does not name the address of the profiles", line)
+	}
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	client := &http.Client{Transport: tr, Timeout: time.Minute}
+	if status, _ := fetch(t, client, "http://"+addr+"/debug/pprof/", nil); status != http.StatusUpgradeRequired {
+		t.Errorf("/debug/pprof/ on the port of --listen: got %d, want 426", status)
+	}
+	if _, body := fetch(t, client, "http://"+pprofAddr+"/debug/pprof/heap?debug=1", nil); !strings.Contains(string(body), "@ heap/1048576") {
+		t.Errorf("heap: got %.60q, want a sample every 512 KiB", body)
+	}
+	ended := longProfile(t, client, "http://"+pprofAddr+"/debug/pprof/")
+	began := time.Now()
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	_, _ = io.Copy(io.Discard, r)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM: got %v, want exit 0", err)
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("the end took %v, want it not to wait for a profile of 30 s", took)
+	}
+	<-ended
+}
