@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/flags"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,18 +22,18 @@ type serveCmd struct {
 	Listen string `default:":18000" placeholder:"HOST:PORT" help:"Address to listen on; without a host, all interfaces. Port 0 picks a free one."`
 	Path   string `placeholder:"/PATH" help:"Serve this path only; others get 404. Without it, any path is served."`
 
-	Greeting   string `default:"${greeting}" placeholder:"TEXT" help:"Text that each connection gets first; empty for none (default: ${greeting})."`
-	MaxMessage size   `default:"1MiB" placeholder:"SIZE" help:"Largest message; a larger one closes its sender with 1009 (default: 1MiB)."`
+	Greeting   string     `default:"${greeting}" placeholder:"TEXT" help:"Text that each connection gets first; empty for none (default: ${greeting})."`
+	MaxMessage flags.Size `default:"1MiB" placeholder:"SIZE" help:"Largest message; a larger one closes its sender with 1009 (default: 1MiB)."`
 
-	Retain *size  `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message where that is more)."`
-	Slow   string `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What becomes of a connection that fell further behind: close it with 1008, or skip to the newest message (default: close)."`
+	Retain *flags.Size `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message where that is more)."`
+	Slow   string      `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What becomes of a connection that fell further behind: close it with 1008, or skip to the newest message (default: close)."`
 
-	PingInterval     span  `default:"30s" placeholder:"DURATION" help:"How often each connection is pinged; 0 for never (default: 30s)."`
-	PingTimeout      *span `placeholder:"DURATION" help:"How long a ping may stay unanswered before the connection is dropped; 0 for ever (default: twice --ping-interval)."`
-	HandshakeTimeout span  `default:"10s" placeholder:"DURATION" help:"How long a handshake may take (default: 10s)."`
-	Drain            span  `default:"5s" placeholder:"DURATION" help:"Over how long connections are closed after SIGTERM or SIGINT (default: 5s)."`
+	PingInterval     flags.Span  `default:"30s" placeholder:"DURATION" help:"How often each connection is pinged; 0 for never (default: 30s)."`
+	PingTimeout      *flags.Span `placeholder:"DURATION" help:"How long a ping may stay unanswered before the connection is dropped; 0 for ever (default: twice --ping-interval)."`
+	HandshakeTimeout flags.Span  `default:"10s" placeholder:"DURATION" help:"How long a handshake may take (default: 10s)."`
+	Drain            flags.Span  `default:"5s" placeholder:"DURATION" help:"Over how long connections are closed after SIGTERM or SIGINT (default: 5s)."`
 
-	MaxConns count `placeholder:"N" help:"Most open connections; more get 503. 0 is as many as the fd limit allows (default: 0)."`
+	MaxConns flags.Count `placeholder:"N" help:"Most open connections; more get 503. 0 is as many as the fd limit allows (default: 0)."`
 
 	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`

@@ -1,4 +1,6 @@
-package main
+// Package flags is kinds of values on the command line, for kong, which takes what
+// unmarshals from text.
+package flags
 
 import (
 	"fmt"
@@ -7,8 +9,8 @@ import (
 	"time"
 )
 
-// size is a number of bytes on the command line: 1048576, 1024KiB or 1MiB.
-type size int
+// Size is a number of bytes on the command line: 1048576, 1024KiB or 1MiB.
+type Size int
 
 var units = []struct {
 	suffix string
@@ -16,7 +18,7 @@ var units = []struct {
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}}
 
 // UnmarshalText parses a size.
-func (s *size) UnmarshalText(text []byte) error {
+func (s *Size) UnmarshalText(text []byte) error {
 	number, factor := strings.TrimSpace(string(text)), int64(1)
 	for _, u := range units {
 		if n, ok := strings.CutSuffix(number, u.suffix); ok {
@@ -28,32 +30,32 @@ func (s *size) UnmarshalText(text []byte) error {
 	if err != nil || n < 0 || n > (1<<50)/factor {
 		return fmt.Errorf("%q is not a size; want bytes, or a whole number with KiB, MiB or GiB", text)
 	}
-	*s = size(n * factor)
+	*s = Size(n * factor)
 	return nil
 }
 
-// span is a duration on the command line: 30s, 500ms, 1m30s or 0.
-type span time.Duration
+// Span is a duration on the command line: 30s, 500ms, 1m30s or 0.
+type Span time.Duration
 
 // UnmarshalText parses a duration.
-func (s *span) UnmarshalText(text []byte) error {
+func (s *Span) UnmarshalText(text []byte) error {
 	d, err := time.ParseDuration(string(text))
 	if err != nil || d < 0 || d > 14*24*time.Hour {
 		return fmt.Errorf("%q is not a duration; want a number with its unit, like 500ms, 30s or 1m30s, or 0, and at most 336h", text)
 	}
-	*s = span(d)
+	*s = Span(d)
 	return nil
 }
 
-// count is a number on the command line that is not negative.
-type count int
+// Count is a number on the command line that is not negative.
+type Count int
 
 // UnmarshalText parses a count.
-func (c *count) UnmarshalText(text []byte) error {
+func (c *Count) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 10, 31)
 	if err != nil {
 		return fmt.Errorf("%q is not a count; want a whole number from 0 to %d", text, 1<<31-1)
 	}
-	*c = count(n)
+	*c = Count(n)
 	return nil
 }
