@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/crier-ws/crier/bench/swarm"
 )
 
 // options are the command line's flags.
@@ -32,11 +34,14 @@ type options struct {
 	serverCPU string
 	clientCPU int
 	json      bool
+	syscalls  bool
 }
 
 // mode is a way to measure, with its defaults for flags that are 0.
 type mode struct {
 	name     string
+	lossy    bool // a server may leave out messages and cut receivers off
+	timed    bool // measures latencies
 	run      func(*round) ([]metric, error)
 	conns    int
 	size     int
@@ -51,24 +56,24 @@ var modes = []mode{
 	{name: "fanout", run: (*round).fanout, conns: 1000, burst: 1, duration: 3 * time.Second},
 	{name: "burst", run: (*round).fanout, conns: 1000, burst: 100, duration: 3 * time.Second},
 	{name: "handshake", run: (*round).handshake, conns: 10000},
-	{name: "stalled", run: (*round).stall, conns: 2000, size: 16 << 10, rate: 25, duration: 25 * time.Second,
-		settle: 2 * time.Second},
-	{name: "overload", run: (*round).overload, conns: 1000, rate: 3000, duration: 10 * time.Second},
+	{name: "stalled", lossy: true, run: (*round).stall, conns: 2000, size: 16 << 10, rate: 25,
+		duration: 25 * time.Second, settle: 2 * time.Second},
+	{name: "overload", lossy: true, timed: true, run: (*round).overload, conns: 1000, rate: 3000, duration: 10 * time.Second},
 }
 
 // round is one measurement of one server.
 type round struct {
 	*options
 	server *server
-	swarm  *swarm
+	swarm  *swarm.Swarm
 }
 
 // connect adds clients until there are n, and lets the server come to rest.
 func (r *round) connect(n int) error {
-	if err := r.swarm.growTo(n); err != nil {
+	if err := r.swarm.Grow(n); err != nil {
 		return err
 	}
-	return r.swarm.pollFor(r.settle)
+	return r.swarm.Rest(r.settle)
 }
 
 // contender is a server as named on the command line.
@@ -116,12 +121,21 @@ func measure(o *options, m *mode, c contender) ([]metric, error) {
 		return nil, err
 	}
 	defer server.stop()
-	swarm, err := newSwarm(o, server.port, deadline)
+	s, err := swarm.New(swarm.Config{
+		Target: server.addr(), Path: o.path, Greeting: o.greeting,
+		Conns: o.conns, Senders: o.senders, Size: o.size,
+		PerProcess: o.conns, Strict: !m.lossy, Timed: m.timed, Patience: o.timeout,
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer swarm.close()
-	return m.run(&round{options: o, server: server, swarm: swarm})
+	defer s.Close()
+	defer time.AfterFunc(time.Until(deadline), s.Interrupt).Stop()
+	metrics, err := m.run(&round{options: o, server: server, swarm: s})
+	if errors.Is(err, swarm.ErrInterrupted) {
+		err = fmt.Errorf("%w: it took more than %v, see -timeout", err, o.timeout)
+	}
+	return metrics, err
 }
 
 // parseArgs reads MODE or "compare", flags and servers.
@@ -190,6 +204,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.greeting, "greeting", o.greeting, "text message that follows the 101, none if empty")
 	f.StringVar(&o.serverCPU, "server-cpu", o.serverCPU, "cores for the server, as for taskset -c")
 	f.IntVar(&o.clientCPU, "client-cpu", o.clientCPU, "core for the clients")
+	f.BoolVar(&o.syscalls, "syscalls", false, "fanout, burst: count system calls as well")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 }
 
@@ -209,10 +224,10 @@ func (o *options) complete() (*mode, error) {
 	switch {
 	case o.rounds < 1 || o.conns < 10:
 		return nil, errors.New("measure: -rounds must be at least 1 and -conns at least 10")
-	case o.size < prefixBytes || o.size > maxPayload:
-		return nil, fmt.Errorf("measure: -size must be from %d to %d", prefixBytes, maxPayload)
-	case o.senders < 1 || o.senders > o.conns || o.senders > maxSenders:
-		return nil, fmt.Errorf("measure: -senders must be from 1 to -conns and %d", maxSenders)
+	case o.size < swarm.MinSize || o.size > swarm.MaxSize:
+		return nil, fmt.Errorf("measure: -size must be from %d to %d", swarm.MinSize, swarm.MaxSize)
+	case o.senders < 1 || o.senders > o.conns || o.senders > swarm.MaxSenders:
+		return nil, fmt.Errorf("measure: -senders must be from 1 to -conns and %d", swarm.MaxSenders)
 	case o.stalled+o.senders > o.conns:
 		return nil, errors.New("measure: -stalled and -senders are more than -conns")
 	case len(o.greeting) > 125:

@@ -1,43 +1,15 @@
 package bench
 
 import (
-	"flag"
-	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/crier-ws/crier/internal/leaktest"
 )
 
-// TestMain fails if a test leaves a goroutine or a file descriptor behind.
-func TestMain(m *testing.M) {
-	fds := openFDs()
-	code := m.Run()
-	if code != 0 || flag.Lookup("test.fuzz").Value.String() != "" { // fuzzing leaves its own behind
-		os.Exit(code)
-	}
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if runtime.NumGoroutine() == 1 && openFDs() <= fds+runtimeFDs {
-			os.Exit(0)
-		}
-	}
-	fmt.Fprintf(os.Stderr, "left over: %d goroutines (1 expected), %d file descriptors (at most %d expected)\n",
-		runtime.NumGoroutine(), openFDs(), fds+runtimeFDs)
-	os.Exit(1)
-}
-
-// runtimeFDs are the epoll and the event file descriptor of Go's own poller, which
-// stay once a test used the net package.
-const runtimeFDs = 2
-
-func openFDs() int {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		panic(err)
-	}
-	return len(entries)
-}
+func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 
 func TestParseArgs(t *testing.T) {
 	tests := []struct {

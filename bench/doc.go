@@ -21,23 +21,21 @@
 // Child processes of the server are not seen, so the command must not fork. A wrapper
 // like strace(1) or perf(1) is ended with what it runs, but the figures are its own.
 //
-// Each receiver checks that it gets every message of every sender whole, once and in
-// order, and a run in which one does not has failed (stalled and overload allow a
-// server to cut receivers off, and count it). A failed run gives no figures.
+// Connections are those of package swarm: each checks that it gets every message of every
+// sender whole, once and in order, and a run in which one does not has failed (stalled
+// and overload allow a server to leave messages out and to cut receivers off, and count
+// it). A failed run gives no figures.
+//
+// Besides, [MillionCommand] holds as many connections on one crier as the host allows.
 //
 // In the order in which a run passes them:
 //
 //	suite_linux.go    go test -bench: crier alone, sub-benchmarks for each case
 //	command.go        the command measure: flags, rounds, several servers
 //	server_linux.go   the process measured: start, CPU, memory, end
-//	socket_linux.go   connections without the net package
-//	swarm_linux.go    all connections on one epoll, by one thread
-//	upgrade.go        request, 101, greeting
-//	payload.go        messages that carry their own check
-//	frame.go          the frames of a server, out of bytes as they come
 //	window.go         CPU over a span of time
 //	idle.go ...       the modes, a file each: idle, handshake, fanout, stalled, overload
-//	pace.go           open loop, for the last two
-//	histogram.go      latencies
 //	report.go         medians, ratios, table and JSON
+//	million.go        a million connections
+//	limits_linux.go   what of the host bounds that
 package bench

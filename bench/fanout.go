@@ -1,22 +1,33 @@
 package bench
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/crier-ws/crier/bench/systrace"
+	"golang.org/x/sys/unix"
+)
 
 // fanout measures the CPU per delivery. It sends a burst (of one, in mode fanout),
-// waits until all clients have all of it, and sends the next.
+// waits until all connections have all of it, and sends the next.
 func (r *round) fanout() ([]metric, error) {
 	if err := r.connect(r.conns); err != nil {
 		return nil, err
 	}
-	b := &bursts{round: r, seq: make([]uint64, r.senders)}
-	if _, err := b.sendFor(r.warmup, warmupMessages); err != nil {
+	if _, err := r.broadcastFor(r.warmup, warmupMessages); err != nil {
+		return nil, err
+	}
+	before, err := r.swarm.Stats()
+	if err != nil {
 		return nil, err
 	}
 	w, err := r.openWindow()
 	if err != nil {
 		return nil, err
 	}
-	sent, err := b.sendFor(r.duration, 5)
+	sent, err := r.broadcastFor(r.duration, 5)
 	if err != nil {
 		return nil, err
 	}
@@ -24,12 +35,44 @@ func (r *round) fanout() ([]metric, error) {
 	if err != nil {
 		return nil, err
 	}
+	after, err := r.swarm.Stats()
+	if err != nil {
+		return nil, err
+	}
 	deliveries := float64(sent) * float64(r.conns)
-	return append([]metric{
+	calls, err := r.countCalls()
+	if err != nil {
+		return nil, err
+	}
+	return append(append([]metric{
 		{"CPU/delivery", "us", micros(used.cpu) / deliveries},
 		{"deliveries", "1/s", deliveries / used.wall.Seconds()},
 		{"messages", "", float64(sent)},
-	}, used.metrics()...), nil
+		{"swarm", "us", micros(after.CPU-before.CPU) / deliveries},
+	}, calls...), used.metrics()...), nil
+}
+
+// countCalls counts the server's system calls per delivery, of those that move bytes and
+// wait for sockets, during a few more bursts. Others a server makes by the clock, and it
+// runs much slower while it is counted. Where counting is not permitted there is none.
+func (r *round) countCalls() ([]metric, error) {
+	if !r.syscalls {
+		return nil, nil
+	}
+	const deliveries = 10000
+	bursts := max(1, deliveries/(r.conns*r.burst))
+	calls, err := systrace.Count(r.server.cmd.Process.Pid, func() error {
+		_, err := r.broadcastFor(0, bursts)
+		return err
+	})
+	if errors.Is(err, systrace.ErrNotPermitted) {
+		fmt.Fprintf(os.Stderr, "no system calls are counted: %v\n", err)
+		return nil, nil
+	}
+	n := calls.Of(unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_WRITE, unix.SYS_WRITEV,
+		unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_READ, unix.SYS_READV,
+		unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_PWAIT2, epollWait, unix.SYS_EPOLL_CTL)
+	return []metric{{callsPerDelivery, "", float64(n) / float64(bursts*r.burst*r.conns)}}, err
 }
 
 // warmupMessages is the least number of bursts before the measured time. Linux
@@ -38,45 +81,15 @@ func (r *round) fanout() ([]metric, error) {
 // connections that phase takes seconds.
 const warmupMessages = 25
 
-// bursts sends messages in closed loop.
-type bursts struct {
-	*round
-	sent   int
-	seq    []uint64 // per sender: the number of its next message
-	frames []byte
-}
-
-// sendFor sends bursts for a time, atLeast in any case, and returns how many messages.
-func (b *bursts) sendFor(d time.Duration, atLeast int) (int, error) {
-	before := b.sent
+// broadcastFor sends bursts in closed loop for a time, atLeast in any case, and returns
+// how many messages.
+func (r *round) broadcastFor(d time.Duration, atLeast int) (sent int, err error) {
 	end := time.Now().Add(d)
 	for i := 0; i < atLeast || time.Now().Before(end); i++ {
-		if err := b.sendOne(); err != nil {
-			return 0, err
+		if err := r.swarm.Broadcast(r.burst); err != nil {
+			return sent, err
 		}
-		if err := b.swarm.await(b.sent * b.conns); err != nil {
-			return 0, err
-		}
+		sent += r.burst
 	}
-	return b.sent - before, nil
-}
-
-// sendOne sends one burst: the next messages, dealt out to the senders in turn, each
-// sender's in one write.
-func (b *bursts) sendOne() error {
-	first := b.sent % b.senders
-	b.sent += b.burst
-	for k := range min(b.burst, b.senders) {
-		sender := (first + k) % b.senders
-		b.frames = b.frames[:0]
-		for i := k; i < b.burst; i += b.senders {
-			m := message{uint32(sender), b.seq[sender]}
-			b.frames = m.appendFrame(b.frames, b.size)
-			b.seq[sender]++
-		}
-		if err := b.swarm.send(b.swarm.conns[sender], b.frames); err != nil {
-			return err
-		}
-	}
-	return nil
+	return sent, nil
 }

@@ -5,23 +5,25 @@ import "time"
 // handshake measures the CPU per connection made. What connects first, so that the
 // server is warm, and all closing are outside of the window.
 func (r *round) handshake() ([]metric, error) {
-	if err := r.swarm.growTo(r.conns / 10); err != nil {
+	if err := r.swarm.Grow(r.conns / 10); err != nil {
 		return nil, err
 	}
-	r.swarm.reset()
-	if err := r.swarm.pollFor(r.settle); err != nil {
+	if err := r.swarm.Shrink(0); err != nil {
+		return nil, err
+	}
+	if err := r.swarm.Rest(r.settle); err != nil {
 		return nil, err
 	}
 	w, err := r.openWindow()
 	if err != nil {
 		return nil, err
 	}
-	if err := r.swarm.growTo(r.conns); err != nil {
+	if err := r.swarm.Grow(r.conns); err != nil {
 		return nil, err
 	}
 	wall := time.Since(w.start)
 	// What the server puts off belongs to the handshakes too.
-	if err := r.swarm.pollFor(100 * time.Millisecond); err != nil {
+	if err := r.swarm.Rest(100 * time.Millisecond); err != nil {
 		return nil, err
 	}
 	used, err := w.close()

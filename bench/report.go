@@ -97,13 +97,31 @@ func (r *report) print(w io.Writer, asJSON bool) error {
 		e.SetIndent("", "  ")
 		return e.Encode(map[string]any{
 			"mode": o.mode, "conns": o.conns, "senders": o.senders, "size": o.size,
-			"burst": o.burst, "rounds": o.rounds, "servers": r.servers,
+			"burst": o.burst, "rate": o.rate, "rounds": o.rounds, "servers": r.servers,
 		})
 	}
 	fmt.Fprintln(w, r.title())
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	r.printTable(t)
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, s := range r.servers {
+		if own, server := s.median("swarm"), s.median("CPU/delivery"); own > server {
+			fmt.Fprintf(w, "%s takes less CPU per delivery than the swarm, which so limits its deliveries/s.\n", s.Server)
+		}
+	}
+	return nil
+}
+
+// median returns a figure, 0 if there is no such.
+func (s results) median(name string) float64 {
+	for _, f := range s.Figures {
+		if f.Name == name {
+			return f.Median
+		}
+	}
+	return 0
 }
 
 // title says what was measured.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/crier-ws/crier/bench/systrace"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +25,8 @@ type server struct {
 	ended chan struct{} // closed once the process was waited for
 }
 
-// startServer starts a command on one core and waits until it accepts.
+// startServer starts a command, on certain cores unless cpu is empty, and waits until it
+// accepts.
 func startServer(command, cpu string, deadline time.Time) (*server, error) {
 	port, err := freePort()
 	if err != nil {
@@ -32,7 +35,11 @@ func startServer(command, cpu string, deadline time.Time) (*server, error) {
 	text := strconv.Itoa(port)
 	// exec twice, so that the child is the server itself and not a shell.
 	command = "exec " + strings.ReplaceAll(command, "{port}", text)
-	cmd := exec.Command("taskset", "-c", cpu, "sh", "-c", command)
+	args := []string{"sh", "-c", command}
+	if cpu != "" {
+		args = append([]string{"taskset", "-c", cpu}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "PORT="+text)
 	cmd.Stderr = os.Stderr
 	// A group of its own, so that stop reaches what a wrapper like strace(1) forked.
@@ -43,6 +50,8 @@ func startServer(command, cpu string, deadline time.Time) (*server, error) {
 	s := &server{cmd: cmd, port: port, ended: make(chan struct{})}
 	// Ends with the process, which stop kills; stop waits for it.
 	go func() {
+		// A wait(2) that is under way would take the stops of a tracer for the end.
+		_ = systrace.AwaitEnd(cmd.Process.Pid)
 		_ = cmd.Wait()
 		close(s.ended)
 	}()
@@ -53,10 +62,15 @@ func startServer(command, cpu string, deadline time.Time) (*server, error) {
 	return s, nil
 }
 
+// addr returns where the server listens.
+func (s *server) addr() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(s.port))
+}
+
 // awaitAccept connects until that works.
 func (s *server) awaitAccept(deadline time.Time) error {
 	for time.Now().Before(deadline) {
-		c, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)))
+		c, err := net.Dial("tcp4", s.addr().String())
 		if err == nil {
 			return c.Close()
 		}
@@ -132,9 +146,14 @@ func (s *server) status(field string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, after, ok := bytes.Cut(text, []byte("\n"+field+":"))
+	return numberAfter(text, field)
+}
+
+// numberAfter returns the number behind a field's name and colon at the begin of a line.
+func numberAfter(text []byte, field string) (int64, error) {
+	_, after, ok := bytes.Cut(append([]byte("\n"), text...), []byte("\n"+field+":"))
 	if !ok {
-		return 0, fmt.Errorf("measure: no %s in /proc/PID/status", field)
+		return 0, fmt.Errorf("measure: there is no %s", field)
 	}
 	line, _, _ := bytes.Cut(after, []byte("\n"))
 	value, _, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
@@ -159,4 +178,13 @@ func pin(cpu int) error {
 		}
 	}
 	return nil
+}
+
+// freePort returns a port of 127.0.0.1 that nobody listens on.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }

@@ -1,6 +1,9 @@
 package bench
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // stall measures how much memory the server takes for receivers that do not read,
 // and whether the others get everything meanwhile.
@@ -8,72 +11,71 @@ func (r *round) stall() ([]metric, error) {
 	if err := r.connect(r.conns); err != nil {
 		return nil, err
 	}
-	healthy := r.swarm.conns[:r.conns-r.stalled]
-	stalled := r.swarm.conns[len(healthy):]
-	for _, c := range stalled {
-		c.paused = true
+	if err := r.swarm.Stall(r.stalled); err != nil {
+		return nil, err
 	}
-	r.swarm.lossy = true
 	before, err := r.server.memory()
 	if err != nil {
 		return nil, err
 	}
-	p := r.newPace()
-	most, err := p.sendSampling()
+	most := r.server.sampleMemory()
+	err = errors.Join(r.swarm.Send(r.load()), r.swarm.Settle(r.grace))
+	growth := most() - before
 	if err != nil {
 		return nil, err
 	}
-	if err := p.awaitAll(healthy); err != nil {
+	healthy := r.conns - r.stalled
+	whole, err := r.swarm.Tally(0, healthy)
+	if err != nil {
 		return nil, err
 	}
-	if err := r.wake(p, len(healthy)); err != nil {
+	// That the stalled ones were cut off they learn behind what they have not read.
+	if err := errors.Join(r.swarm.Resume(), r.swarm.Settle(r.grace), r.intact()); err != nil {
 		return nil, err
 	}
-	whole, cut, lacking := p.tally(healthy)
-	stalledWhole, stalledCut, stalledLacking := p.tally(stalled)
+	stalled, err := r.swarm.Tally(healthy, r.conns)
+	if err != nil {
+		return nil, err
+	}
 	return []metric{
-		{"growth", "MB", float64(most-before) / 1e6},
-		{"healthy whole", "", float64(whole)},
-		{"healthy cut", "", float64(cut)},
-		{"healthy lacking", "", float64(lacking)},
-		{"stalled whole", "", float64(stalledWhole)},
-		{"stalled cut", "", float64(stalledCut)},
-		{"stalled lacking", "", float64(stalledLacking)},
+		{"growth", "MB", float64(growth) / 1e6},
+		{"healthy whole", "", float64(whole.Whole)},
+		{"healthy cut", "", float64(whole.Dropped)},
+		{"healthy lacking", "", float64(whole.Lacking)},
+		{"stalled whole", "", float64(stalled.Whole)},
+		{"stalled cut", "", float64(stalled.Dropped)},
+		{"stalled lacking", "", float64(stalled.Lacking)},
 	}, nil
 }
 
-// sendSampling sends all messages and returns the most memory the server had.
-func (p *pace) sendSampling() (most int64, err error) {
+// sampleMemory watches the server's memory until the function is called that it
+// returns, which returns the most that there was.
+func (s *server) sampleMemory() (most func() int64) {
 	const interval = 100 * time.Millisecond
-	for next := time.Now(); !p.done(); {
-		wait, err := p.sendDue()
-		if err != nil {
-			return 0, err
+	var highest int64
+	sample := func() {
+		// A server that has ended is noticed by what it does not deliver.
+		if memory, err := s.memory(); err == nil {
+			highest = max(highest, memory)
 		}
-		if now := time.Now(); !now.Before(next) {
-			memory, err := p.server.memory()
-			if err != nil {
-				return 0, err
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	// Ends with the call of most, which waits for it.
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(interval):
+				sample()
 			}
-			most = max(most, memory)
-			next = now.Add(interval)
 		}
-		if err := p.swarm.poll(min(wait, interval)); err != nil {
-			return 0, err
-		}
+	}()
+	return func() int64 {
+		close(stop)
+		<-stopped
+		sample()
+		return highest
 	}
-	memory, err := p.server.memory()
-	return max(most, memory), err
-}
-
-// wake lets the clients from the given one on read again, which is the only way to
-// learn whether the server had cut them off: its FIN waits behind unread data.
-func (r *round) wake(p *pace, from int) error {
-	for i, c := range r.swarm.conns[from:] {
-		c.paused = false
-		if err := r.swarm.drain(from+i, true); err != nil {
-			return err
-		}
-	}
-	return p.awaitAll(r.swarm.conns[from:])
 }

@@ -1,4 +1,4 @@
-package bench
+package swarm
 
 import (
 	"bytes"
@@ -7,10 +7,9 @@ import (
 	"fmt"
 )
 
-var (
-	errDamaged = errors.New("measure: a message came damaged")
-	errFrame   = errors.New("measure: a frame that no broadcaster sends")
-)
+// errFrame is what ends a connection: where the next frame starts is not known, or it
+// says what a swarm does not understand.
+var errFrame = errors.New("swarm: a frame that no broadcaster sends")
 
 // event is what frameReader.next found.
 type event uint8
@@ -18,7 +17,9 @@ type event uint8
 const (
 	eventNone    event = iota // the bytes are used up
 	eventMessage              // a whole message came
+	eventDamaged              // a whole message came that is none of the swarm's
 	eventPing                 // a ping came
+	eventPong                 // a pong came, which nobody asked for
 	eventClose                // a close frame came
 )
 
@@ -35,6 +36,9 @@ type frameReader struct {
 	current message
 	left    []byte
 
+	// skip is how much is still to come of a message that is damaged.
+	skip uint64
+
 	// control is the payload of the last control frame.
 	control []byte
 }
@@ -43,12 +47,18 @@ type frameReader struct {
 // frame, and returns the rest. The message is r.current, the control frame's payload
 // is r.control, which is good until the next call.
 func (r *frameReader) next(b []byte) (event, []byte, error) {
-	if len(r.left) > 0 {
+	switch {
+	case r.skip > 0:
+		return r.pass(b)
+	case len(r.left) > 0:
 		return r.fill(b)
 	}
 	head := b
 	if r.nheld > 0 {
 		head = r.held[:int(r.nheld)+copy(r.held[r.nheld:], b)]
+	}
+	if len(head) > 0 && !known(head[0]) {
+		return eventNone, nil, fmt.Errorf("%w: first byte %#x", errFrame, head[0])
 	}
 	need := headBytes(head)
 	if need > len(r.held) {
@@ -67,7 +77,8 @@ func (r *frameReader) next(b []byte) (event, []byte, error) {
 func (r *frameReader) fill(b []byte) (event, []byte, error) {
 	n := min(len(b), len(r.left))
 	if !bytes.Equal(b[:n], r.left[:n]) {
-		return eventNone, nil, errDamaged
+		r.skip, r.left = uint64(len(r.left)), nil
+		return r.pass(b)
 	}
 	r.left = r.left[n:]
 	if len(r.left) > 0 {
@@ -76,28 +87,48 @@ func (r *frameReader) fill(b []byte) (event, []byte, error) {
 	return eventMessage, b[n:], nil
 }
 
+// pass leaves out what comes of a damaged message.
+func (r *frameReader) pass(b []byte) (event, []byte, error) {
+	n := min(uint64(len(b)), r.skip)
+	r.skip -= n
+	if r.skip > 0 {
+		return eventNone, nil, nil
+	}
+	return eventDamaged, b[n:], nil
+}
+
 // open starts on a frame with a whole head, which b follows.
 func (r *frameReader) open(head, b []byte) (event, []byte, error) {
 	switch head[0] {
-	case 0x81, 0x82:
-		start, size := payload(head)
-		if size < prefixBytes || size > maxPayload {
-			return eventNone, nil, errDamaged
-		}
-		r.current = parsePrefix(head[start:])
-		r.left = r.current.filler(int(size) - prefixBytes)
-		if len(r.left) == 0 {
-			return eventMessage, b, nil
-		}
-		return r.fill(b)
 	case 0x88:
 		r.control = head[2:]
 		return eventClose, b, nil
 	case 0x89:
 		r.control = head[2:]
 		return eventPing, b, nil
+	case 0x8a:
+		return eventPong, b, nil
 	}
-	return eventNone, nil, fmt.Errorf("%w: first byte %#x", errFrame, head[0])
+	start, size, err := payload(head)
+	if err != nil {
+		return eventNone, nil, err
+	}
+	if size < prefixBytes || size > maxPayload {
+		r.skip = size - uint64(len(head)-start)
+		return r.pass(b)
+	}
+	r.current = parsePrefix(head[start:])
+	r.left = r.current.filler(int(size) - prefixBytes)
+	if len(r.left) == 0 {
+		return eventMessage, b, nil
+	}
+	return r.fill(b)
+}
+
+// known tells whether a frame that broadcasters send starts so: whole, and a text, a
+// binary, a close, a ping or a pong.
+func known(first byte) bool {
+	return first == 0x81 || first == 0x82 || first == 0x88 || first == 0x89 || first == 0x8a
 }
 
 // headBytes returns how many bytes of a frame must be there before it is looked at:
@@ -119,13 +150,23 @@ func headBytes(b []byte) int {
 	return 2 + min(int(b[1]), prefixBytes)
 }
 
-// payload returns where the payload of a data frame starts and its length.
-func payload(head []byte) (start int, size uint64) {
-	switch head[1] {
-	case 126:
-		return 4, uint64(binary.BigEndian.Uint16(head[2:]))
-	case 127:
-		return 10, binary.BigEndian.Uint64(head[2:])
+// payload returns where the payload of a data frame starts and its length. "The minimal
+// number of bytes MUST be used to encode the length", and a server does not mask, RFC
+// 6455, sections 5.1 and 5.2.
+func payload(head []byte) (start int, size uint64, err error) {
+	var shortest uint64
+	switch {
+	case head[1] > 127:
+		return 0, 0, fmt.Errorf("%w: masked", errFrame)
+	case head[1] == 127:
+		start, size, shortest = 10, binary.BigEndian.Uint64(head[2:]), 1<<16
+	case head[1] == 126:
+		start, size, shortest = 4, uint64(binary.BigEndian.Uint16(head[2:])), 126
+	default:
+		start, size = 2, uint64(head[1])
 	}
-	return 2, uint64(head[1])
+	if size < shortest {
+		return 0, 0, fmt.Errorf("%w: a length of %d that is not in its shortest form", errFrame, size)
+	}
+	return start, size, nil
 }

@@ -1,4 +1,4 @@
-package bench
+package swarm
 
 import (
 	"encoding/binary"

@@ -1,8 +1,9 @@
-package bench
+package swarm
 
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -69,13 +70,16 @@ func TestFrameReaderInPieces(t *testing.T) {
 		{message{0, 60}, 65535},
 		{message{3, 61}, 65536},
 	}
+	long := strings.Repeat("p", 125)
 	var b []byte
 	var want []found
 	for _, tt := range messages {
 		b = append(b, serverFrame(tt.m, tt.size)...)
-		b = append(b, 0x89, 2, 'h', 'i', 0x89, 0)
+		b = append(b, 0x89, 2, 'h', 'i', 0x8a, 1, 'x', 0x89, 0, 0x89, 125)
+		b = append(b, long...)
 		want = append(want, found{event: eventMessage, message: tt.m},
-			found{event: eventPing, control: "hi"}, found{event: eventPing})
+			found{event: eventPing, control: "hi"}, found{event: eventPong},
+			found{event: eventPing}, found{event: eventPing, control: long})
 	}
 	b = append(b, 0x88, 2, 0x03, 0xe8)
 	want = append(want, found{event: eventClose, control: "\x03\xe8"})
@@ -88,32 +92,66 @@ func TestFrameReaderInPieces(t *testing.T) {
 	}
 }
 
-func TestFrameReaderRefuses(t *testing.T) {
+// After a damaged message reading goes on with the next one.
+func TestFrameReaderPassesOverDamage(t *testing.T) {
 	good := serverFrame(message{1, 2}, 64)
-	changed := func(at int, to byte) []byte {
-		b := slices.Clone(good)
-		b[at] = to
-		return b
-	}
 	tests := []struct {
 		name string
 		b    []byte
-		want error
 	}{
-		{"a changed byte", changed(len(good)-1, '~'), errDamaged},
-		{"another message's number", changed(9, '9'), errDamaged},
-		{"less than the prefix", []byte{0x81, 3, 'a', 'b', 'c'}, errDamaged},
-		{"less than the prefix, in a long header", append([]byte{0x81, 126, 0, 7}, "00000000"...), errDamaged},
-		{"a length that nobody sent", append([]byte{0x81, 127, 1, 0, 0, 0, 0, 0, 0, 0}, "00000000"...), errDamaged},
-		{"a fragment", changed(0, 0x01), errFrame},
-		{"a compressed message", changed(0, 0xc1), errFrame},
-		{"a long control frame", append([]byte{0x89, 126}, make([]byte, 200)...), errFrame},
+		{"the last byte", changed(good, len(good)-1, '~')},
+		{"the first byte after the prefix", changed(good, 2+prefixBytes, '~')},
+		{"another message's number", changed(good, 9, '9')},
+		{"another message's sender", changed(good, 3, '9')},
+		{"empty", []byte{0x81, 0}},
+		{"less than the prefix", []byte{0x81, 3, 'a', 'b', 'c'}},
+		{"one byte less than the prefix", append([]byte{0x82, 7}, "0000000"...)},
+		{"longer than any", append([]byte{0x81, 127, 0, 0, 0, 0, 0, 0x10, 0, 1}, make([]byte, maxPayload+1)...)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := slices.Concat(tt.b, good, tt.b, good)
+			want := []found{{event: eventDamaged}, {event: eventMessage, message: message{1, 2}}}
+			want = append(want, want...)
+			for _, n := range []int{1, 7, len(tt.b), len(b)} {
+				if got, err := readAll(b, n); err != nil || !slices.Equal(got, want) {
+					t.Errorf("in pieces of %d: got %v, %v, want %v", n, got, err, want)
+				}
+			}
+		})
+	}
+}
+
+func changed(b []byte, at int, to byte) []byte {
+	b = slices.Clone(b)
+	b[at] = to
+	return b
+}
+
+func TestFrameReaderRefuses(t *testing.T) {
+	good := serverFrame(message{1, 2}, 64)
+	tests := []struct {
+		name string
+		b    []byte
+	}{
+		{"a fragment", changed(good, 0, 0x01)},
+		{"a continuation", changed(good, 0, 0x80)},
+		{"a compressed message", changed(good, 0, 0xc1)},
+		{"a masked message", message{1, 2}.appendFrame(nil, 64)},
+		{"a masked message with a long length", message{1, 2}.appendFrame(nil, 200)},
+		{"an unknown control frame", []byte{0x8b, 0}},
+		{"a ping in fragments", []byte{0x09, 0}},
+		{"a masked ping", []byte{0x89, 0x80, 1, 2, 3, 4}},
+		{"a long control frame", append([]byte{0x89, 126}, make([]byte, 200)...)},
+		{"2 bytes of length for less than the prefix", append([]byte{0x81, 126, 0, 7}, "00000000"...)},
+		{"2 bytes of length for 125", append([]byte{0x81, 126, 0, 125}, make([]byte, 125)...)},
+		{"8 bytes of length for 65535", append([]byte{0x81, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, make([]byte, 65535)...)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, n := range []int{1, len(tt.b)} {
-				if _, err := readAll(tt.b, n); !errors.Is(err, tt.want) {
-					t.Errorf("in pieces of %d: got %v, want %v", n, err, tt.want)
+				if got, err := readAll(tt.b, n); !errors.Is(err, errFrame) || len(got) > 0 {
+					t.Errorf("in pieces of %d: got %v, %v, want %v", n, got, err, errFrame)
 				}
 			}
 		})

@@ -1,4 +1,4 @@
-package bench
+package swarm
 
 import (
 	"bytes"
@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-var errRefused = errors.New("measure: the server did not upgrade")
+var errRefused = errors.New("swarm: the server did not upgrade")
 
 // A fixed key: what it protects from does not concern a measurement.
 const (
@@ -14,11 +14,11 @@ const (
 	accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" // RFC 6455, section 1.3
 )
 
-// request returns the opening handshake for a path. It has the fields that browsers
+// request returns the opening handshake for a host and path. It has the fields that browsers
 // send in length and number, but offers no compression.
-func request(path string) []byte {
+func request(host, path string) []byte {
 	return []byte("GET " + path + " HTTP/1.1\r\n" +
-		"Host: 127.0.0.1\r\n" +
+		"Host: " + host + "\r\n" +
 		"Connection: Upgrade\r\n" +
 		"Upgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\n" +
@@ -40,11 +40,11 @@ func answer(b []byte, greeting string) (rest []byte, whole bool, err error) {
 		return rest, true, nil
 	}
 	want := append([]byte{0x81, byte(len(greeting))}, greeting...)
+	if n := min(len(rest), len(want)); !bytes.Equal(rest[:n], want[:n]) {
+		return nil, false, fmt.Errorf("%w: greeted with %.80q", errRefused, rest)
+	}
 	if len(rest) < len(want) {
 		return nil, false, nil
-	}
-	if !bytes.HasPrefix(rest, want) {
-		return nil, false, fmt.Errorf("%w: greeted with %.80q", errRefused, rest)
 	}
 	return rest[len(want):], true, nil
 }

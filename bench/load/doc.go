@@ -1,0 +1,11 @@
+// Package load puts the clients of package swarm on the command line, against any
+// WebSocket broadcaster: crier load, and the command bench/swarm/cmd/swarm.
+//
+// In the order in which a run passes them:
+//
+//	load.go      flags, and what they may be
+//	run.go       connecting, sending, waiting for the rest
+//	progress.go  the line that shows how far it is
+//	report.go    summary and JSON
+//	plot.go      latency by percentile
+package load
