@@ -1,11 +1,12 @@
 package bench
 
 import (
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ type benchmark struct {
 	senders int
 	units   map[string]unit
 }
+
+// callsPerDelivery is the one figure that a mode may lack.
+const callsPerDelivery = "syscalls/delivery"
 
 // unit is how a figure is reported: its value times factor.
 type unit struct {
@@ -57,8 +61,9 @@ var suite = []benchmark{
 
 var (
 	idleUnits   = map[string]unit{"memory/conn": {"B/conn", 1}, "threads": {"threads", 1}}
-	fanoutUnits = map[string]unit{"CPU/delivery": {"ns/delivery", 1e3}, "deliveries": {"deliveries/s", 1}}
-	churnUnits  = map[string]unit{"CPU/handshake": {"ns/handshake", 1e3}, "handshakes": {"handshakes/s", 1}}
+	fanoutUnits = map[string]unit{"CPU/delivery": {"ns/delivery", 1e3}, "deliveries": {"deliveries/s", 1},
+		callsPerDelivery: {callsPerDelivery, 1}}
+	churnUnits = map[string]unit{"CPU/handshake": {"ns/handshake", 1e3}, "handshakes": {"handshakes/s", 1}}
 )
 
 // spareFDs is what a process has open besides the connections.
@@ -68,12 +73,14 @@ const spareFDs = 100
 // on the first core that this process may use, and loads it from the last; this
 // process stays bound to that one. ns/delivery and ns/handshake are CPU time of the
 // server, the kernel's included; p50-ns and p99-ns are latencies from the time when a
-// message was due. With -short only the quick ones run, for a shorter time. What needs
-// more file descriptors than the hard limit allows is skipped.
+// message was due; syscalls/delivery counts calls that move bytes or wait for sockets,
+// where ptrace(2) is permitted. million runs as many connections as the host's limits
+// allow, and logs which those are. With -short only the quick ones run, for a shorter
+// time. What needs more file descriptors than the hard limit allows is skipped.
 func Run(b *testing.B) {
 	crier := filepath.Join(b.TempDir(), "crier")
-	if out, err := exec.Command("go", "build", "-o", crier, "github.com/crier-ws/crier/cmd/crier").CombinedOutput(); err != nil {
-		b.Fatalf("go build of crier: %v\n%s", err, out)
+	if err := buildCrier(crier); err != nil {
+		b.Fatal(err)
 	}
 	first, last, err := cores()
 	if err != nil {
@@ -82,18 +89,13 @@ func Run(b *testing.B) {
 	if err := pin(last); err != nil {
 		b.Fatal(err)
 	}
-	// Go has raised the soft limit to the hard one, see package os; crier does too.
-	var fds unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &fds); err != nil {
-		b.Fatal(os.NewSyscallError("getrlimit", err))
-	}
 	for _, bm := range suite {
 		if testing.Short() && !bm.short {
 			continue
 		}
 		o := defaultOptions()
 		o.mode, o.conns, o.size, o.senders = bm.mode, bm.conns, bm.size, max(bm.senders, 1)
-		o.serverCPU, o.clientCPU = strconv.Itoa(first), last
+		o.serverCPU, o.clientCPU, o.syscalls = strconv.Itoa(first), last, true
 		m, err := o.complete()
 		if err != nil {
 			b.Fatalf("%s: %v", bm.name, err)
@@ -101,36 +103,87 @@ func Run(b *testing.B) {
 		if testing.Short() {
 			o.duration = min(o.duration, time.Second)
 		}
-		b.Run(bm.name, func(b *testing.B) {
-			// The server dies with the thread that starts it, see startServer.
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			if need := uint64(o.conns + spareFDs); fds.Cur < need {
-				b.Skipf("needs %d file descriptors, the limit is %d (ulimit -Hn)", need, fds.Cur)
-			}
-			// What the test binary was given for its own scheduler is not for the server.
-			c := contender{"crier", "env -u GOMAXPROCS " + crier + " --listen 127.0.0.1:{port} --log-level error"}
-			figures := map[string]float64{}
-			n := 0.0
-			for b.Loop() {
-				metrics, err := measure(o, m, c)
-				if err != nil {
-					b.Fatal(err)
-				}
-				n++
-				for _, f := range metrics {
-					figures[f.Name] += f.Value
-				}
-			}
-			b.ReportMetric(0, "ns/op") // The time that a measurement takes says nothing.
-			for name, u := range bm.units {
-				sum, ok := figures[name]
-				if !ok {
-					b.Fatalf("mode %s has no figure %q", o.mode, name)
-				}
-				b.ReportMetric(sum/n*u.factor, u.name)
-			}
-		})
+		b.Run(bm.name, func(b *testing.B) { bm.run(b, o, m, crier) })
+	}
+	b.Run("million", func(b *testing.B) { runMillion(b, crier, strconv.Itoa(first)) })
+}
+
+// run is the sub-benchmark.
+func (bm *benchmark) run(b *testing.B, o *options, m *mode, crier string) {
+	// The server dies with the thread that starts it, see startServer.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// Go has raised the soft limit to the hard one, see package os; crier does too.
+	var fds unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &fds); err != nil {
+		b.Fatal(os.NewSyscallError("getrlimit", err))
+	}
+	if need := uint64(o.conns + spareFDs); fds.Cur < need {
+		b.Skipf("needs %d file descriptors, the limit is %d (ulimit -Hn)", need, fds.Cur)
+	}
+	// What the test binary was given for its own scheduler is not for the server.
+	c := contender{"crier", "env -u GOMAXPROCS " + crier + " --listen 127.0.0.1:{port} --log-level error"}
+	sums, counts := map[string]float64{}, map[string]float64{}
+	for b.Loop() {
+		metrics, err := measure(o, m, c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, f := range metrics {
+			sums[f.Name] += f.Value
+			counts[f.Name]++
+		}
+	}
+	b.ReportMetric(0, "ns/op") // The time that a measurement takes says nothing.
+	for name, u := range bm.units {
+		switch {
+		case counts[name] > 0:
+			b.ReportMetric(sums[name]/counts[name]*u.factor, u.name)
+		case name != callsPerDelivery: // which needs a permission
+			b.Fatalf("mode %s has no figure %q", o.mode, name)
+		}
+	}
+}
+
+// runMillion holds a million connections, or as many as fit.
+func runMillion(b *testing.B, crier, serverCPU string) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	m := &million{
+		out: io.Discard, crier: crier, conns: 1_000_000, threads: 1, serverCPU: serverCPU, storm: 0.1,
+		ping: 5 * time.Second, rest: 2 * time.Second, keepAlive: 6 * time.Second, patience: time.Minute,
+	}
+	if testing.Short() {
+		m.conns, m.keepAlive = 5*fewConns, time.Second
+	}
+	limits, err := readLimits()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var text strings.Builder
+	if m.conns, err = fit(&text, m.conns, limits); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := m.run(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Log("\n" + text.String())
+	b.ReportMetric(0, "ns/op")
+	units := map[string]unit{
+		"connect: connections": {"conns", 1}, "connect: rate": {"connects/s", 1},
+		"idle: own memory per connection":                      {"B/conn", 1},
+		"idle: kernel memory (slab) per connection, both ends": {"kernel-B/conn", 1},
+		"idle: goroutines":                                     {"goroutines", 1},
+		"broadcast: from first to last":                        {"first-to-last-ns", 1e9},
+		"broadcast: CPU/delivery of the server":                {"ns/delivery", 1e3},
+		"storm: rate":                                          {"reconnects/s", 1},
+	}
+	for _, f := range m.found {
+		if u, ok := units[f.Name]; ok {
+			b.ReportMetric(f.Value*u.factor, u.name) // of the last run
+		}
 	}
 }
 

@@ -1,0 +1,330 @@
+package bench
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/crier-ws/crier/bench/swarm"
+)
+
+// million is one crier process with as many connections as fit.
+type million struct {
+	out       io.Writer // what is found, as it is found
+	crier     string    // the program
+	conns     int
+	threads   int
+	ping      time.Duration // crier's --ping-interval
+	rest      time.Duration // for which idling is measured
+	keepAlive time.Duration
+	storm     float64 // the share of the connections that come back at once
+	patience  time.Duration
+	serverCPU string // cores, all if empty
+
+	server *server
+	swarm  *swarm.Swarm
+	pprof  string // where crier tells of itself
+	found  []metric
+	begun  time.Time
+}
+
+// MillionCommand is the command million, without its name: see bench/million. It blocks
+// until all is measured. The goroutine must be locked to its thread, which must not end
+// before: the server dies with it.
+func MillionCommand(args []string) error {
+	m := &million{out: os.Stdout, threads: runtime.GOMAXPROCS(0), storm: 0.1}
+	f := flag.NewFlagSet("million", flag.ContinueOnError)
+	f.StringVar(&m.crier, "crier", "", "the crier `program` (default: built from this repository)")
+	f.IntVar(&m.conns, "conns", 1_000_000, "connections wanted")
+	f.DurationVar(&m.ping, "ping", 30*time.Second, "crier's --ping-interval")
+	f.DurationVar(&m.rest, "idle", 10*time.Second, "time of rest in which idling is measured")
+	f.DurationVar(&m.keepAlive, "keepalive", 30*time.Second, "time in which pings are counted")
+	f.DurationVar(&m.patience, "patience", 5*time.Minute, "time without any step forward after which it fails")
+	asJSON := f.Bool("json", false, "print JSON in the end")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if m.conns < 2*fewConns || f.NArg() > 0 {
+		return fmt.Errorf("million: -conns is %d, want at least %d, and no arguments besides flags", m.conns, 2*fewConns)
+	}
+	if *asJSON {
+		m.out = os.Stderr
+	}
+	dir, err := os.MkdirTemp("", "million")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if m.crier == "" {
+		m.crier = filepath.Join(dir, "crier")
+		if err := buildCrier(m.crier); err != nil {
+			return err
+		}
+	}
+	limits, err := readLimits()
+	if err != nil {
+		return err
+	}
+	if m.conns, err = fit(m.out, m.conns, limits); err != nil {
+		return err
+	}
+	err = m.run()
+	if *asJSON {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		err = errors.Join(err, e.Encode(m.found))
+	}
+	return err
+}
+
+// fewConns is what many connections are compared with.
+const fewConns = 1000
+
+// run measures all, with the connections that m.conns says.
+func (m *million) run() error {
+	if m.conns < 2*fewConns {
+		return fmt.Errorf("million: %d connections are too few: at least %d are needed", m.conns, 2*fewConns)
+	}
+	m.begun = time.Now()
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	m.pprof = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	command := fmt.Sprintf("env -u GOMAXPROCS %s --listen 127.0.0.1:{port} --log-level warn --ping-interval %v --pprof %s", m.crier, m.ping, m.pprof)
+	if m.server, err = startServer(command, m.serverCPU, time.Now().Add(time.Minute)); err != nil {
+		return err
+	}
+	defer m.server.stop()
+	m.swarm, err = swarm.New(swarm.Config{
+		Target: m.server.addr(), Greeting: "connection established", Conns: m.conns,
+		Threads: m.threads, Strict: true, Timed: true, Patience: m.patience,
+	})
+	if err != nil {
+		return err
+	}
+	defer m.swarm.Close()
+	stop := m.watch()
+	defer stop()
+	return cmp.Or(m.connect(), m.broadcast("broadcast"), m.pings(), m.reconnect(), m.broadcast("broadcast after the storm"))
+}
+
+// watch prints how far the run is, until the function is called that it returns.
+func (m *million) watch() (stop func()) {
+	const interval = 30 * time.Second
+	quit, ended := make(chan struct{}), make(chan struct{})
+	// Ends with the call of stop, which waits for it.
+	go func() {
+		defer close(ended)
+		ticks := time.NewTicker(interval)
+		defer ticks.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-ticks.C:
+				c := m.swarm.Progress()
+				fmt.Fprintf(m.out, "%8s  ... %d connections, %d deliveries\n", m.elapsed(), c.Open, c.Delivered)
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-ended
+	}
+}
+
+func (m *million) elapsed() time.Duration { return time.Since(m.begun).Round(time.Second) }
+
+// tell prints figures of a step and keeps them.
+func (m *million) tell(step string, figures ...metric) {
+	for _, f := range figures {
+		f.Name = step + ": " + f.Name
+		m.found = append(m.found, f)
+		fmt.Fprintf(m.out, "%8s  %s %s %s\n", m.elapsed(), f.Name, number(f.Value), f.Unit)
+	}
+}
+
+// state is what server and kernel use at one moment.
+type state struct {
+	memory     int64 // the server's own, bytes
+	slab       int64 // the kernel's, bytes
+	goroutines int64
+	threads    int64
+}
+
+func (m *million) state() (s state, err error) {
+	var errs [4]error
+	s.memory, errs[0] = m.server.memory()
+	s.slab, errs[1] = meminfo("Slab")
+	s.goroutines, errs[2] = m.goroutines()
+	s.threads, errs[3] = m.server.threads()
+	return s, errors.Join(errs[:]...)
+}
+
+// goroutines asks crier for the number of its goroutines.
+func (m *million) goroutines() (int64, error) {
+	r, err := http.Get("http://" + m.pprof + "/debug/pprof/goroutine?debug=1")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = r.Body.Close() }()
+	line, err := bufio.NewReader(r.Body).ReadString('\n')
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	if _, err := fmt.Sscanf(line, "goroutine profile: total %d", &n); err != nil {
+		return 0, fmt.Errorf("million: the goroutine profile starts with %q", line)
+	}
+	return n, nil
+}
+
+// connect makes all connections, and measures what they cost at rest.
+func (m *million) connect() error {
+	const settle = 2 * time.Second
+	if err := cmp.Or(m.swarm.Grow(fewConns), m.swarm.Rest(settle)); err != nil {
+		return err
+	}
+	few, err := m.state()
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := m.swarm.Grow(m.conns); err != nil {
+		return err
+	}
+	took := time.Since(start)
+	more := float64(m.conns - fewConns)
+	m.tell("connect", metric{"connections", "", float64(m.conns)},
+		metric{"time", "s", took.Seconds()}, metric{"rate", "1/s", more / took.Seconds()})
+	w, err := m.window()
+	if err != nil {
+		return err
+	}
+	if err := m.swarm.Rest(m.rest); err != nil {
+		return err
+	}
+	used, err := w.close()
+	if err != nil {
+		return err
+	}
+	many, err := m.state()
+	m.tell("idle",
+		metric{"own memory per connection", "B", float64(many.memory-few.memory) / more},
+		metric{"own memory of all", "MB", float64(many.memory) / 1e6},
+		metric{"kernel memory (slab) per connection, both ends", "B", float64(many.slab-few.slab) / more},
+		metric{"CPU of the server, pings included", "%", 100 * used.cpu.Seconds() / used.wall.Seconds()},
+		metric{"goroutines", "", float64(many.goroutines)},
+		metric{fmt.Sprintf("goroutines at %d", fewConns), "", float64(few.goroutines)},
+		metric{"threads", "", float64(many.threads)})
+	return err
+}
+
+func (m *million) window() (window, error) { return (&round{server: m.server}).openWindow() }
+
+// broadcast sends one message, and returns when every connection has it.
+func (m *million) broadcast(step string) error {
+	w, err := m.window()
+	if err != nil {
+		return err
+	}
+	before := m.swarm.Progress().Delivered
+	if err := m.swarm.Broadcast(1); err != nil {
+		return err
+	}
+	used, err := w.close()
+	if err != nil {
+		return err
+	}
+	s, err := m.swarm.Stats()
+	if err != nil {
+		return err
+	}
+	n := s.Delivered - before
+	m.tell(step,
+		metric{"connections that got it", "", float64(n)},
+		metric{"first receiver after", "ms", millis(s.First)},
+		metric{"last receiver after", "ms", millis(s.Last)},
+		metric{"from first to last", "s", (s.Last - s.First).Seconds()},
+		metric{"CPU/delivery of the server", "us", micros(used.cpu) / float64(max(n, 1))},
+		metric{"CPU/delivery of the swarm and the server", "us", micros(used.cpu+s.CPU) / float64(max(n, 1))})
+	if n != m.conns {
+		return fmt.Errorf("million: %d of %d connections got the message", n, m.conns)
+	}
+	return nil
+}
+
+// pings rests, and counts the pings that come meanwhile.
+func (m *million) pings() error {
+	w, err := m.window()
+	if err != nil {
+		return err
+	}
+	before := m.swarm.Progress().Pings
+	if err := m.swarm.Rest(m.keepAlive); err != nil {
+		return err
+	}
+	used, err := w.close()
+	if err != nil {
+		return err
+	}
+	c := m.swarm.Progress()
+	m.tell("keep-alive",
+		metric{"time", "s", used.wall.Seconds()},
+		metric{"pings answered", "", float64(c.Pings - before)},
+		metric{"connections", "", float64(c.Open)},
+		metric{"CPU of the server", "%", 100 * used.cpu.Seconds() / used.wall.Seconds()})
+	if c.Open != m.conns {
+		return fmt.Errorf("million: %d of %d connections are open", c.Open, m.conns)
+	}
+	return nil
+}
+
+// reconnect ends a share of the connections at once and makes them again.
+func (m *million) reconnect() error {
+	storm := int(m.storm * float64(m.conns))
+	if err := m.swarm.Shrink(m.conns - storm); err != nil {
+		return err
+	}
+	w, err := m.window()
+	if err != nil {
+		return err
+	}
+	if err := m.swarm.Grow(m.conns); err != nil {
+		return err
+	}
+	used, err := w.close()
+	if err != nil {
+		return err
+	}
+	memory, err := m.server.memory()
+	m.tell("storm",
+		metric{"connections that came back", "", float64(storm)},
+		metric{"time", "s", used.wall.Seconds()},
+		metric{"rate", "1/s", float64(storm) / used.wall.Seconds()},
+		metric{"CPU/connection of the server", "us", micros(used.cpu) / float64(storm)},
+		metric{"own memory of all", "MB", float64(memory) / 1e6})
+	return err
+}
+
+// buildCrier builds crier into a file.
+func buildCrier(file string) error {
+	out, err := exec.Command("go", "build", "-o", file, "github.com/crier-ws/crier/cmd/crier").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go build of crier: %w\n%s", err, out)
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package bench
+
+import (
+	"bytes"
+	"math"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestFit(t *testing.T) {
+	limits := []limit{
+		{name: "files", have: 20000, fixed: 100, each: 1, raise: "ulimit -Hn {}"},
+		{name: "all.files", have: math.MaxInt64, each: 2, raise: "sysctl -w all.files={}"},
+		{name: "memory", have: 30 << 20, fixed: 10 << 20, each: 2 << 10, unit: "B", raise: "(a larger machine)"},
+		{name: "ports", have: 3000, fixed: 2500, raise: "sysctl -w ports='1024 65535'"},
+	}
+	tests := []struct {
+		name      string
+		n, want   int
+		says, not []string
+	}{
+		{"all fit", 5000, 5000, []string{"20000", "enough"}, []string{"ulimit", "larger", "These limits"}},
+		{"memory binds", 15000, 10240, []string{"(a larger machine)", "allow 10240 of 15000"}, []string{"ulimit"}},
+		{"two bind", 50000, 10240, []string{"19900", "ulimit -Hn 50100", "10240", "(a larger machine)"}, []string{"sysctl"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var b strings.Builder
+			got, err := fit(&b, tt.n, limits)
+			if err != nil || got != tt.want {
+				t.Errorf("got %d, %v, want %d", got, err, tt.want)
+			}
+			for _, s := range tt.says {
+				if !strings.Contains(b.String(), s) {
+					t.Errorf("there is no %q in\n%s", s, b.String())
+				}
+			}
+			for _, s := range tt.not {
+				if strings.Contains(b.String(), s) {
+					t.Errorf("there is %q in\n%s", s, b.String())
+				}
+			}
+		})
+	}
+	limits[3].have = 100
+	if got, _ := fit(new(bytes.Buffer), 10, limits); got != 0 {
+		t.Errorf("too few ports: got %d, want 0", got)
+	}
+}
+
+func TestLimitsOfThisHost(t *testing.T) {
+	limits, err := readLimits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]limit{}
+	for _, l := range limits {
+		names[l.name] = l
+	}
+	for _, name := range []string{"open files of a process", "memory", "fs.nr_open", "fs.file-max",
+		"fs.epoll.max_user_watches", "net.ipv4.tcp_mem", "net.ipv4.ip_local_port_range"} {
+		if l := names[name]; l.have < 1000 || l.raise == "" {
+			t.Errorf("%s: got %+v", name, l)
+		}
+	}
+}
+
+// TestMillion runs all steps with the fewest connections that they take, against a real
+// crier.
+func TestMillion(t *testing.T) {
+	crier := filepath.Join(t.TempDir(), "crier")
+	if err := buildCrier(crier); err != nil {
+		t.Fatal(err)
+	}
+	// The server dies with the thread that starts it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var out bytes.Buffer
+	m := &million{
+		out: &out, crier: crier, conns: 2 * fewConns, threads: 2, storm: 0.1, patience: 30 * time.Second,
+		ping: time.Second, rest: time.Second, keepAlive: 3 * time.Second,
+	}
+	if err := m.run(); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	figures := map[string]float64{}
+	for _, f := range m.found {
+		figures[f.Name] = f.Value
+		if !strings.Contains(out.String(), f.Name) {
+			t.Errorf("%s was not printed", f.Name)
+		}
+	}
+	exact := map[string]float64{
+		"connect: connections": 2000, "broadcast: connections that got it": 2000,
+		"keep-alive: connections": 2000, "storm: connections that came back": 200,
+		"broadcast after the storm: connections that got it": 2000,
+	}
+	for name, want := range exact {
+		if figures[name] != want {
+			t.Errorf("%s: got %v, want %v", name, figures[name], want)
+		}
+	}
+	// A few workers more or less may be at work.
+	if n, few := figures["idle: goroutines"], figures["idle: goroutines at 1000"]; n > few+10 || n == 0 {
+		t.Errorf("got %v goroutines, %v at 1000 connections, want about as many", n, few)
+	}
+	if first, last := figures["broadcast: first receiver after"], figures["broadcast: last receiver after"]; first <= 0 || last < first {
+		t.Errorf("the first receiver got it after %v ms, the last after %v ms", first, last)
+	}
+	if figures["keep-alive: pings answered"] == 0 {
+		t.Error("no pings")
+	}
+}
