@@ -13,8 +13,8 @@ import (
 
 var clockStart = time.Now()
 
-// clockBase is what CLOCK_MONOTONIC said at clockStart: the least of what several
-// readings make of it, as each comes late by the time that it took.
+// clockBase is what CLOCK_MONOTONIC said at clockStart: the greatest of what several
+// readings make of it, as each is too small by the time that it took.
 var clockBase = func() time.Duration {
 	var base time.Duration
 	for i := range 10 {
