@@ -8,6 +8,7 @@ import (
 	"path"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -177,11 +178,15 @@ func parseArgs(args []string) (*options, *mode, []contender, error) {
 
 // defaultOptions are the options that do not depend on the mode.
 func defaultOptions() *options {
+	first, last, err := cores()
+	if err != nil {
+		first, last = 0, 1
+	}
 	return &options{
 		rounds: 1, senders: 1,
 		warmup: time.Second, grace: 10 * time.Second, timeout: 2 * time.Minute,
 		path: "/", greeting: "connection established",
-		serverCPU: "0", clientCPU: 1,
+		serverCPU: strconv.Itoa(first), clientCPU: last,
 	}
 }
 

@@ -43,29 +43,33 @@ func (l limit) fits() int {
 // messages that are on the way.
 const bytesPerConn = 10 << 10
 
+// storm is the share of the connections that comes back at once. The server may have
+// them twice for a moment.
+const storm = 0.1
+
 // portsPerSource is what the swarm needs of the range of local ports. It takes another
 // source address for every 2,000 connections, so more of them need no more ports; some
 // are other processes'.
 const portsPerSource = 2500
 
 // readLimits returns the limits of this host. Those that it does not have (no firewall
-// that keeps state, for one) are left out.
+// that keeps state, for one) or does not show (tcp_mem, in a container) are left out.
 func readLimits() ([]limit, error) {
 	var fds unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &fds); err != nil {
 		return nil, os.NewSyscallError("getrlimit", err)
 	}
-	available, err := meminfo("MemAvailable")
+	available, err := availableMemory()
 	if err != nil {
 		return nil, err
 	}
 	clamp := func(v uint64) int64 { return int64(min(v, math.MaxInt64)) }
 	limits := []limit{
-		{name: "open files of a process", have: clamp(fds.Max), fixed: spareFDs, each: 1, raise: "ulimit -Hn {}"},
+		{name: "open files of a process", have: clamp(fds.Max), fixed: 2 * spareFDs, each: 1 + storm, raise: "ulimit -Hn {}"},
 		{name: "memory", have: available, fixed: 256 << 20, each: bytesPerConn, unit: "B", raise: "(a larger machine)"},
 	}
 	for _, l := range []limit{
-		{name: "fs.nr_open", fixed: spareFDs, each: 1, raise: "sysctl -w fs.nr_open={}"},
+		{name: "fs.nr_open", fixed: 2 * spareFDs, each: 1 + storm, raise: "sysctl -w fs.nr_open={}"},
 		{name: "fs.file-max", fixed: 10000, each: 2, raise: "sysctl -w fs.file-max={}"},
 		// One user's watches: the server's and the swarm's.
 		{name: "fs.epoll.max_user_watches", fixed: 1000, each: 2, raise: "sysctl -w fs.epoll.max_user_watches={}"},
@@ -134,6 +138,26 @@ func (l limit) amount(v int64) string {
 		return fmt.Sprintf("%.1f GB", float64(v)/1e9)
 	}
 	return strings.TrimSpace(fmt.Sprint(v, " ", l.unit))
+}
+
+// availableMemory returns what this process may still use: of the host, and of its control
+// group, see Documentation/admin-guide/cgroup-v2.rst.
+func availableMemory() (int64, error) {
+	available, err := meminfo("MemAvailable")
+	if err != nil {
+		return 0, err
+	}
+	var values [2]int64
+	for i, file := range []string{"memory.max", "memory.current"} {
+		text, err := os.ReadFile("/sys/fs/cgroup/" + file)
+		if err != nil {
+			return available, nil // no group, or an old one
+		}
+		if values[i], err = strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err != nil {
+			return available, nil // "max"
+		}
+	}
+	return min(available, values[0]-values[1]), nil
 }
 
 // meminfo returns a value of /proc/meminfo in bytes, see proc_meminfo(5).

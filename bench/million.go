@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/crier-ws/crier/bench/swarm"
@@ -22,14 +23,14 @@ import (
 
 // million is one crier process with as many connections as fit.
 type million struct {
-	out       io.Writer // what is found, as it is found
-	crier     string    // the program
+	out       io.Writer  // what is found, as it is found
+	mu        sync.Mutex // guards out
+	crier     string     // the program
 	conns     int
 	threads   int
 	ping      time.Duration // crier's --ping-interval
 	rest      time.Duration // for which idling is measured
 	keepAlive time.Duration
-	storm     float64 // the share of the connections that come back at once
 	patience  time.Duration
 	serverCPU string // cores, all if empty
 
@@ -44,7 +45,7 @@ type million struct {
 // until all is measured. The goroutine must be locked to its thread, which must not end
 // before: the server dies with it.
 func MillionCommand(args []string) error {
-	m := &million{out: os.Stdout, threads: runtime.GOMAXPROCS(0), storm: 0.1}
+	m := &million{out: os.Stdout, threads: runtime.GOMAXPROCS(0)}
 	f := flag.NewFlagSet("million", flag.ContinueOnError)
 	f.StringVar(&m.crier, "crier", "", "the crier `program` (default: built from this repository)")
 	f.IntVar(&m.conns, "conns", 1_000_000, "connections wanted")
@@ -103,7 +104,7 @@ func (m *million) run() error {
 		return err
 	}
 	m.pprof = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	command := fmt.Sprintf("env -u GOMAXPROCS %s --listen 127.0.0.1:{port} --log-level warn --ping-interval %v --pprof %s", m.crier, m.ping, m.pprof)
+	command := fmt.Sprintf("env -u GOMAXPROCS %s --listen 127.0.0.1:{port} --log-level warn --ping-interval %v --ping-timeout %v --pprof %s", m.crier, m.ping, m.ping+m.patience, m.pprof)
 	if m.server, err = startServer(command, m.serverCPU, time.Now().Add(time.Minute)); err != nil {
 		return err
 	}
@@ -111,6 +112,7 @@ func (m *million) run() error {
 	m.swarm, err = swarm.New(swarm.Config{
 		Target: m.server.addr(), Greeting: "connection established", Conns: m.conns,
 		Threads: m.threads, Strict: true, Timed: true, Patience: m.patience,
+		PerProcess: m.conns, // as the limits have been looked at
 	})
 	if err != nil {
 		return err
@@ -136,7 +138,7 @@ func (m *million) watch() (stop func()) {
 				return
 			case <-ticks.C:
 				c := m.swarm.Progress()
-				fmt.Fprintf(m.out, "%8s  ... %d connections, %d deliveries\n", m.elapsed(), c.Open, c.Delivered)
+				m.say("... %d connections, %d deliveries", c.Open, c.Delivered)
 			}
 		}
 	}()
@@ -146,15 +148,21 @@ func (m *million) watch() (stop func()) {
 	}
 }
 
-func (m *million) elapsed() time.Duration { return time.Since(m.begun).Round(time.Second) }
-
 // tell prints figures of a step and keeps them.
 func (m *million) tell(step string, figures ...metric) {
 	for _, f := range figures {
 		f.Name = step + ": " + f.Name
 		m.found = append(m.found, f)
-		fmt.Fprintf(m.out, "%8s  %s %s %s\n", m.elapsed(), f.Name, number(f.Value), f.Unit)
+		m.say("%s %s %s", f.Name, number(f.Value), f.Unit)
 	}
+}
+
+// say prints a line with the time.
+func (m *million) say(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	elapsed := time.Since(m.begun).Round(time.Second)
+	fmt.Fprintf(m.out, "%8s  %s\n", elapsed, fmt.Sprintf(format, args...))
 }
 
 // state is what server and kernel use at one moment.
@@ -176,7 +184,9 @@ func (m *million) state() (s state, err error) {
 
 // goroutines asks crier for the number of its goroutines.
 func (m *million) goroutines() (int64, error) {
-	r, err := http.Get("http://" + m.pprof + "/debug/pprof/goroutine?debug=1")
+	client := http.Client{Timeout: m.patience}
+	defer client.CloseIdleConnections()
+	r, err := client.Get("http://" + m.pprof + "/debug/pprof/goroutine?debug=1")
 	if err != nil {
 		return 0, err
 	}
@@ -222,6 +232,9 @@ func (m *million) connect() error {
 		return err
 	}
 	many, err := m.state()
+	if err != nil {
+		return err
+	}
 	m.tell("idle",
 		metric{"own memory per connection", "B", float64(many.memory-few.memory) / more},
 		metric{"own memory of all", "MB", float64(many.memory) / 1e6},
@@ -230,7 +243,7 @@ func (m *million) connect() error {
 		metric{"goroutines", "", float64(many.goroutines)},
 		metric{fmt.Sprintf("goroutines at %d", fewConns), "", float64(few.goroutines)},
 		metric{"threads", "", float64(many.threads)})
-	return err
+	return nil
 }
 
 func (m *million) window() (window, error) { return (&round{server: m.server}).openWindow() }
@@ -241,7 +254,10 @@ func (m *million) broadcast(step string) error {
 	if err != nil {
 		return err
 	}
-	before := m.swarm.Progress().Delivered
+	before, err := m.swarm.Stats()
+	if err != nil {
+		return err
+	}
 	if err := m.swarm.Broadcast(1); err != nil {
 		return err
 	}
@@ -253,14 +269,14 @@ func (m *million) broadcast(step string) error {
 	if err != nil {
 		return err
 	}
-	n := s.Delivered - before
+	n := s.Delivered - before.Delivered
 	m.tell(step,
 		metric{"connections that got it", "", float64(n)},
 		metric{"first receiver after", "ms", millis(s.First)},
 		metric{"last receiver after", "ms", millis(s.Last)},
 		metric{"from first to last", "s", (s.Last - s.First).Seconds()},
 		metric{"CPU/delivery of the server", "us", micros(used.cpu) / float64(max(n, 1))},
-		metric{"CPU/delivery of the swarm and the server", "us", micros(used.cpu+s.CPU) / float64(max(n, 1))})
+		metric{"CPU/delivery of the swarm", "us", micros(s.CPU-before.CPU) / float64(max(n, 1))})
 	if n != m.conns {
 		return fmt.Errorf("million: %d of %d connections got the message", n, m.conns)
 	}
@@ -295,8 +311,8 @@ func (m *million) pings() error {
 
 // reconnect ends a share of the connections at once and makes them again.
 func (m *million) reconnect() error {
-	storm := int(m.storm * float64(m.conns))
-	if err := m.swarm.Shrink(m.conns - storm); err != nil {
+	back := int(storm * float64(m.conns))
+	if err := m.swarm.Shrink(m.conns - back); err != nil {
 		return err
 	}
 	w, err := m.window()
@@ -311,13 +327,16 @@ func (m *million) reconnect() error {
 		return err
 	}
 	memory, err := m.server.memory()
+	if err != nil {
+		return err
+	}
 	m.tell("storm",
-		metric{"connections that came back", "", float64(storm)},
+		metric{"connections that came back", "", float64(back)},
 		metric{"time", "s", used.wall.Seconds()},
-		metric{"rate", "1/s", float64(storm) / used.wall.Seconds()},
-		metric{"CPU/connection of the server", "us", micros(used.cpu) / float64(storm)},
+		metric{"rate", "1/s", float64(back) / used.wall.Seconds()},
+		metric{"CPU/connection of the server", "us", micros(used.cpu) / float64(back)},
 		metric{"own memory of all", "MB", float64(memory) / 1e6})
-	return err
+	return nil
 }
 
 // buildCrier builds crier into a file.

@@ -60,8 +60,8 @@ func TestLimitsOfThisHost(t *testing.T) {
 	for _, l := range limits {
 		names[l.name] = l
 	}
-	for _, name := range []string{"open files of a process", "memory", "fs.nr_open", "fs.file-max",
-		"fs.epoll.max_user_watches", "net.ipv4.tcp_mem", "net.ipv4.ip_local_port_range"} {
+	// Others are not shown everywhere.
+	for _, name := range []string{"open files of a process", "memory", "fs.nr_open", "fs.file-max", "net.ipv4.ip_local_port_range"} {
 		if l := names[name]; l.have < 1000 || l.raise == "" {
 			t.Errorf("%s: got %+v", name, l)
 		}
@@ -71,6 +71,14 @@ func TestLimitsOfThisHost(t *testing.T) {
 // TestMillion runs all steps with the fewest connections that they take, against a real
 // crier.
 func TestMillion(t *testing.T) {
+	limits, err := readLimits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if n, err := fit(&text, 2*fewConns, limits); n < 2*fewConns {
+		t.Skipf("the limits of this host allow %d connections, %v\n%s", n, err, text.String())
+	}
 	crier := filepath.Join(t.TempDir(), "crier")
 	if err := buildCrier(crier); err != nil {
 		t.Fatal(err)
@@ -80,7 +88,7 @@ func TestMillion(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	var out bytes.Buffer
 	m := &million{
-		out: &out, crier: crier, conns: 2 * fewConns, threads: 2, storm: 0.1, patience: 30 * time.Second,
+		out: &out, crier: crier, conns: 2 * fewConns, threads: 2, patience: 30 * time.Second,
 		ping: time.Second, rest: time.Second, keepAlive: 3 * time.Second,
 	}
 	if err := m.run(); err != nil {

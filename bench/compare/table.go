@@ -49,6 +49,7 @@ var columns = map[string][]column{
 var closedLoop = []column{
 	{"CPU/delivery", "CPU per delivery [µs]"},
 	{"deliveries", "deliveries per second"},
+	{"swarm", "the clients' CPU per delivery [µs]"},
 	{"waited", "waited [%]"},
 }
 

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,7 @@ func (cmd *Cmd) Run(out io.Writer) error {
 type result struct {
 	cmd        *Cmd
 	connecting time.Duration
-	sending    time.Duration // from the first message to the last delivery
+	sending    time.Duration // from the first message on, to the last delivery
 	stats      *swarm.Stats  // before the stalled connections read again; nil if nothing was sent
 	healthy    swarm.Tally
 	stalled    int
@@ -70,22 +71,38 @@ func (r *result) run(s *swarm.Swarm) error {
 	}
 	start = time.Now()
 	failed := r.send(s)
-	failed = errors.Join(failed, s.Settle(r.cmd.Grace))
 	r.sending = time.Since(start)
-
+	if failed == nil {
+		failed = s.Settle(r.cmd.Grace)
+	}
 	var err error
 	if r.stats, err = s.Stats(); err != nil {
 		return err
+	}
+	if r.cmd.Rate > 0 && r.stats.Last > 0 {
+		r.sending = r.stats.Last
 	}
 	reading := r.cmd.Conns - r.stalled
 	if r.healthy, err = s.Tally(0, reading); err != nil {
 		return err
 	}
 	if failed == nil && r.stalled > 0 {
-		failed = errors.Join(s.Resume(), s.Settle(r.cmd.Grace))
+		failed = cmp.Or(s.Resume(), s.Settle(r.cmd.Grace))
+	}
+	if failed == nil && r.cmd.Churn > 0 {
+		failed = r.greetRenewed(s)
 	}
 	r.woken, err = s.Tally(reading, r.cmd.Conns)
 	return errors.Join(failed, err)
+}
+
+// greetRenewed sends one more message: that it did not get those of before says nothing
+// about a connection that came later, but this one all must get.
+func (r *result) greetRenewed(s *swarm.Swarm) error {
+	if err := s.Broadcast(1); err != nil {
+		return fmt.Errorf("one more message to all, after the churn: %w", err)
+	}
+	return nil
 }
 
 // send sends for the time given, in open or closed loop.

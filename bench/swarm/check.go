@@ -144,10 +144,10 @@ func (l *loop) lose(i, sender int, missing span) {
 	l.ledger.lose(stream{i, sender}, missing)
 }
 
-// settle waits until no connection that reads is owed anything, up to a time. What did
-// not come by then is lost, and its latency counts to now.
+// settle waits until no connection that reads is owed anything and none is being made, up
+// to a time. What did not come by then is lost, and its latency counts to now.
 func (l *loop) settle(patience time.Duration) error {
-	if err := l.pollFor(patience, func() bool { return l.owed <= 0 }); err != nil {
+	if err := l.pollFor(patience, func() bool { return l.owed <= 0 && l.pending == 0 }); err != nil {
 		return err
 	}
 	for i, c := range l.conns {

@@ -47,6 +47,8 @@ func TestDeliveries(t *testing.T) {
 			Counts{Delivered: 3, Duplicated: 2}, "message 0 of sender 0 came to connection 0 again, 1 was due"},
 		{"a damaged byte", [][]byte{of(0), broken, of(2)},
 			Counts{Delivered: 2, Corrupted: 1, Lost: 1}, "a message came damaged to connection 0"},
+		{"cut short", [][]byte{of(0), serverFrame(message{0, 1}, size/2), of(2)},
+			Counts{Delivered: 2, Corrupted: 1, Lost: 1}, "a message came damaged to connection 0"},
 		{"an unknown sender", [][]byte{serverFrame(message{1, 0}, size), of(0), of(1), of(2)},
 			Counts{Delivered: 3, Corrupted: 1}, "a message came damaged to connection 0"},
 		{"the next message before it is sent", [][]byte{of(0), of(1), of(2), of(3)},

@@ -69,7 +69,7 @@ func (c Config) complete() (Config, error) {
 	c.Patience = orDefault(c.Patience, 30*time.Second)
 	var err error
 	if c.PerProcess == 0 {
-		c.PerProcess, err = freeDescriptors()
+		c.PerProcess, err = freeDescriptors(c.Threads)
 	}
 	errs := []error{err}
 	check := func(ok bool, format string, args ...any) {

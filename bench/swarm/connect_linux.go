@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +54,15 @@ func (l *loop) growTo(n int) error {
 		}
 		return max(n-len(l.conns), 0) + l.pending
 	})
+	if err == ErrStuck && l.upgraded() {
+		err = fmt.Errorf("%w: the server upgraded, but did not send the first message %q", err, l.cfg.Greeting)
+	}
 	return cmp.Or(failed, err)
+}
+
+// upgraded tells whether a connection has its response, and waits for the greeting.
+func (l *loop) upgraded() bool {
+	return slices.ContainsFunc(l.conns, func(c *conn) bool { return len(c.head) > 0 })
 }
 
 // add starts to make one more connection, which is to get what is sent from now on.
@@ -199,7 +208,7 @@ func closeError(payload []byte) error {
 
 // churn renews connections at a steady rate.
 type churn struct {
-	rate float64 // per second, of this loop
+	rate float64 // per second, of all loops
 	done int     // in this schedule
 	last int     // the index that came last
 }
@@ -212,7 +221,7 @@ func (l *loop) churnDue() (time.Duration, error) {
 	if c.rate == 0 || len(l.conns) == 0 {
 		return seldom, nil
 	}
-	due := int((clock() - l.plan.Start).Seconds() * c.rate)
+	due := l.share(int((clock() - l.plan.Start).Seconds() * c.rate))
 	for tried := 0; c.done < due && l.pending < maxInFlight && tried < len(l.conns); tried++ {
 		c.last = (c.last + 1) % len(l.conns)
 		if l.conns[c.last].phase != phaseOpen || l.conns[c.last].paused || l.global(c.last) < l.cfg.Senders {
@@ -223,7 +232,7 @@ func (l *loop) churnDue() (time.Duration, error) {
 		}
 		c.done++
 	}
-	next := time.Duration(float64(c.done+1) / c.rate * float64(time.Second))
+	next := time.Duration(float64(l.global(c.done)+1) / c.rate * float64(time.Second))
 	return max(l.plan.Start+next-clock(), time.Millisecond), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // errFrame is what ends a connection: where the next frame starts is not known, or it
@@ -36,8 +37,8 @@ type frameReader struct {
 	current message
 	left    []byte
 
-	// skip is how much is still to come of a message that is damaged.
-	skip uint64
+	size uint32 // payload of the message that comes or came last
+	skip uint32 // what is still to come of a message that is damaged
 
 	// control is the payload of the last control frame.
 	control []byte
@@ -77,7 +78,7 @@ func (r *frameReader) next(b []byte) (event, []byte, error) {
 func (r *frameReader) fill(b []byte) (event, []byte, error) {
 	n := min(len(b), len(r.left))
 	if !bytes.Equal(b[:n], r.left[:n]) {
-		r.skip, r.left = uint64(len(r.left)), nil
+		r.skip, r.left = uint32(len(r.left)), nil
 		return r.pass(b)
 	}
 	r.left = r.left[n:]
@@ -89,7 +90,7 @@ func (r *frameReader) fill(b []byte) (event, []byte, error) {
 
 // pass leaves out what comes of a damaged message.
 func (r *frameReader) pass(b []byte) (event, []byte, error) {
-	n := min(uint64(len(b)), r.skip)
+	n := uint32(min(uint64(len(b)), uint64(r.skip)))
 	r.skip -= n
 	if r.skip > 0 {
 		return eventNone, nil, nil
@@ -113,8 +114,12 @@ func (r *frameReader) open(head, b []byte) (event, []byte, error) {
 	if err != nil {
 		return eventNone, nil, err
 	}
+	if size > math.MaxUint32 {
+		return eventNone, nil, fmt.Errorf("%w: a message of %d bytes", errFrame, size)
+	}
+	r.size = uint32(size)
 	if size < prefixBytes || size > maxPayload {
-		r.skip = size - uint64(len(head)-start)
+		r.skip = r.size - uint32(len(head)-start)
 		return r.pass(b)
 	}
 	r.current = parsePrefix(head[start:])

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -64,6 +65,7 @@ type loop struct {
 	churn  churn
 
 	stats     *Stats
+	sending   time.Duration // CPU while messages were sent, of what stats has in all
 	published time.Duration // by clock: when progress was written last
 	events    [512]unix.EpollEvent
 	buf       []byte
@@ -77,6 +79,7 @@ type loop struct {
 
 // newLoop returns a loop without connections.
 func newLoop(cfg *Config, id, of int) (*loop, error) {
+	pattern() // Made once, and not when a process starts that never needs it.
 	l := &loop{cfg: cfg, id: id, of: of, stats: newStats(), buf: make([]byte, 256<<10)}
 	l.progress.Store(&Counts{})
 	var err error
@@ -286,6 +289,9 @@ func (l *loop) event(i int, e event) error {
 	c := l.conns[i]
 	switch e {
 	case eventMessage:
+		if int(c.reader.size) != l.cfg.Size {
+			return l.corrupted(i)
+		}
 		return l.deliver(i, c.reader.current)
 	case eventDamaged:
 		return l.corrupted(i)
@@ -315,12 +321,19 @@ func (l *loop) send(c *conn, b []byte) error {
 		}
 		b = b[n:]
 	}
+	if len(c.outbox)+len(b) > maxOutbox {
+		return fmt.Errorf("swarm: connection %d has %d bytes to send that the server does not read", l.global(int(c.index)), len(c.outbox))
+	}
 	c.outbox = append(c.outbox, b...)
 	return nil
 }
 
-// busy measures what the loop's thread used while f ran.
-func (l *loop) busy(f func() error) error {
+// maxOutbox bounds what waits to be sent by one connection.
+const maxOutbox = 256 << 20
+
+// charge adds what the loop's thread uses while f runs, and if it is sending, how much of
+// the time that is.
+func (l *loop) charge(sending bool, f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	// What is due is sent on time, prctl(2); where that fails, up to 50 us late.
@@ -329,8 +342,11 @@ func (l *loop) busy(f func() error) error {
 	err := f()
 	used, wall := threadCPU()-cpu, clock()-start
 	l.stats.CPU += used
-	l.stats.Wall += wall
-	l.stats.Busy = float64(l.stats.CPU) / float64(max(l.stats.Wall, 1))
+	if sending {
+		l.sending += used
+		l.stats.Wall += wall
+		l.stats.Busy = float64(l.sending) / float64(max(l.stats.Wall, 1))
+	}
 	return err
 }
 

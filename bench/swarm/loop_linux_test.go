@@ -104,6 +104,19 @@ func TestDropped(t *testing.T) {
 	}
 }
 
+func TestServerThatDoesNotGreet(t *testing.T) {
+	cfg := config(raw(t, func(_ int, c net.Conn) {
+		readRequest(c)
+		put(c, []byte(switching))
+		untilEnd(c)
+	}), 1)
+	cfg.Patience = 50 * time.Millisecond
+	err := start(t, cfg).Grow(1)
+	if !errors.Is(err, ErrStuck) || !strings.Contains(err.Error(), `did not send the first message "hi"`) {
+		t.Errorf("got %v, want that there is no greeting", err)
+	}
+}
+
 // TestResponses is about what comes before the greeting.
 func TestResponses(t *testing.T) {
 	tests := []struct {
@@ -112,8 +125,8 @@ func TestResponses(t *testing.T) {
 		want   string // in the error, "" for none
 	}{
 		{"403", "HTTP/1.1 403 Forbidden\r\n\r\n", `did not upgrade: "HTTP/1.1 403 Forbidden"`},
-		{"another greeting", switching + "\x81\x02ho", `did not upgrade: greeted with "\x81\x02ho"`},
-		{"a shorter greeting", switching + "\x81\x01h", `did not upgrade: greeted with "\x81\x01h"`},
+		{"another greeting", switching + "\x81\x02ho", `its first message is "\x81\x02ho", not "hi"`},
+		{"a shorter greeting", switching + "\x81\x01h", `its first message is "\x81\x01h", not "hi"`},
 		{"longer than 64 KiB", switching[:30] + strings.Repeat("x", maxHead), "the response is longer than 65536 bytes"},
 		{"much longer than 64 KiB", switching[:30] + strings.Repeat("x", 20*maxHead), "the response is longer than 65536 bytes"},
 		{"closed", "", "connection 0: closed by the server"},

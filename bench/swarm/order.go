@@ -64,6 +64,9 @@ type Tally struct {
 
 // do does what a loop is told.
 func (l *loop) do(o order) (r reply) {
+	if l.interrupted.Load() && o.Op != opStats && o.Op != opTally {
+		return reply{Err: ErrInterrupted}
+	}
 	switch o.Op {
 	case opGrow:
 		r.Err = l.growTo(l.share(o.N))
@@ -76,9 +79,12 @@ func (l *loop) do(o order) (r reply) {
 	case opResume:
 		r.Err = l.resume()
 	case opSend:
-		r.Err = l.busy(func() error { return l.sendAll(o) })
+		if r.Err = l.charge(true, func() error { return l.sendAll(o) }); r.Err != nil && !l.cfg.Strict {
+			// What did not come is lost. As it does not wait, it has no error.
+			_ = l.settle(0)
+		}
 	case opSettle:
-		r.Err = l.settle(o.For)
+		r.Err = l.charge(false, func() error { return l.settle(o.For) })
 	case opStats:
 		l.stats.Open = l.open
 		r.Stats = newStats()
@@ -93,7 +99,7 @@ func (l *loop) do(o order) (r reply) {
 // sendAll sends what is planned when it is due, and serves the connections meanwhile.
 func (l *loop) sendAll(o order) error {
 	l.begin(o.Plan)
-	l.churn = churn{rate: o.Churn / float64(l.of), last: l.churn.last}
+	l.churn = churn{rate: o.Churn, last: l.churn.last}
 	for {
 		wait, err := l.sendDue()
 		if err != nil {

@@ -3,6 +3,7 @@ package swarm
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"sync"
 )
 
 const (
@@ -21,14 +22,14 @@ const (
 
 // pattern is what fills payloads behind the prefix. Where a message starts in it
 // depends on the message, so that parts of two messages mixed up do not match.
-var pattern = func() []byte {
+var pattern = sync.OnceValue(func() []byte {
 	source := rand.New(rand.NewPCG(1, 2))
 	p := make([]byte, maxPayload+shifts)
 	for i := range p {
 		p[i] = digit(source.Uint64())
 	}
 	return p
-}()
+})
 
 // message names a message: the seq-th (from 0) of a sender.
 type message struct {
@@ -39,7 +40,7 @@ type message struct {
 // filler returns n bytes that follow the prefix of m.
 func (m message) filler(n int) []byte {
 	shift := (m.seq + uint64(m.sender)) % shifts
-	return pattern[shift:][:n]
+	return pattern()[shift:][:n]
 }
 
 // digit returns the low six bits of v as a printable character, so that payloads

@@ -93,6 +93,9 @@ func startProcesses(cfg Config, n int) (*Swarm, error) {
 // startProcess starts a child process, which ends with close, and by itself when this
 // process does.
 func startProcess(r role) (*process, error) {
+	if !hooked.Load() {
+		return nil, errors.New("main must call swarm.Child first; without it, one process has to be enough (PerProcess)")
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -168,9 +171,14 @@ func (p *process) close() {
 	_ = p.cmd.Wait()
 }
 
+// hooked says that Child was called: without it, a child process would do what its parent
+// does, and start others.
+var hooked atomic.Bool
+
 // Child must be the first call of main in a program whose swarms may need more than one
 // process. In a child process it does not return.
 func Child() {
+	hooked.Store(true)
 	if os.Getenv(childEnv) == "" {
 		return
 	}

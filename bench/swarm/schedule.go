@@ -107,16 +107,17 @@ func (l *loop) seqAt(sender, n int) uint64 {
 }
 
 // sendDue sends the bursts that are due, and returns the time until the next; negative
-// once all are sent.
+// once all are sent. Of many it sends some, so that what comes is read in between.
 func (l *loop) sendDue() (time.Duration, error) {
-	for ; l.next < l.plan.end(); l.next += l.plan.Burst {
+	const some = 64
+	for n := 0; l.next < l.plan.end(); n++ {
 		due := l.plan.due(l.next)
 		now := clock()
 		if due > now {
 			return due - now, nil
 		}
-		if l.interrupted.Load() {
-			return 0, ErrInterrupted // which poll notices only when the loop is not behind
+		if n == some {
+			return 0, nil
 		}
 		sent, err := l.sendBurst(min(l.plan.Burst, l.plan.end()-l.next))
 		if err != nil {
@@ -125,6 +126,7 @@ func (l *loop) sendDue() (time.Duration, error) {
 		if sent > 0 && l.plan.Interval > 0 {
 			l.stats.Late.record(now-due, sent)
 		}
+		l.next += l.plan.Burst
 	}
 	return -1, nil
 }

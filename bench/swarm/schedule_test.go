@@ -69,6 +69,9 @@ func TestSendsWhatIsDue(t *testing.T) {
 			}
 			l.begin(schedule{Total: tt.total, Burst: tt.burst, Interval: interval, Start: start})
 			wait, err := l.sendDue()
+			for err == nil && wait == 0 { // some of many
+				wait, err = l.sendDue()
+			}
 			must(t, err)
 			if l.stats.Sent != tt.want || (wait < 0) != tt.done {
 				t.Errorf("got %d sent and %v to wait, want %d, done %v", l.stats.Sent, wait, tt.want, tt.done)

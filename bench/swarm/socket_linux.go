@@ -98,12 +98,13 @@ func transfer(call uintptr, fd int, b []byte) (int, bool, error) {
 // spareDescriptors is what a process has open besides the connections.
 const spareDescriptors = 100
 
-// freeDescriptors returns how many connections the limit of open files allows a process,
-// getrlimit(2). Go has raised the soft limit to the hard one, see package os.
-func freeDescriptors() (int, error) {
+// freeDescriptors returns how many connections the limit of open files allows a process
+// of so many loops, getrlimit(2). Go has raised the soft limit to the hard one, see
+// package os.
+func freeDescriptors(loops int) (int, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return 0, os.NewSyscallError("getrlimit", err)
 	}
-	return int(min(limit.Cur, 1<<30)) - spareDescriptors, nil
+	return int(min(limit.Cur, 1<<30)) - spareDescriptors - 2*loops, nil
 }

@@ -48,10 +48,11 @@ type Stats struct {
 	// Late is from when a message was due to when the swarm sent it, in nanoseconds; in
 	// open loop only.
 	Late Histogram
-	// CPU is what all loops used, and Wall how long they ran, while messages were
-	// under way.
-	CPU, Wall time.Duration
-	// Busy is CPU to Wall of the loop where that is most.
+	// CPU is what all loops used while messages were sent and waited for.
+	CPU time.Duration
+	// Wall is how long messages were sent, or in closed loop sent and waited for.
+	Wall time.Duration
+	// Busy is the share of Wall that a loop was on a core, of the one where that is most.
 	Busy float64
 	// First and Last are from when the first message of the last Send was due to its
 	// first and last delivery. 0 unless Config.Timed.

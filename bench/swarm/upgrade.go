@@ -6,7 +6,10 @@ import (
 	"fmt"
 )
 
-var errRefused = errors.New("swarm: the server did not upgrade")
+var (
+	errRefused  = errors.New("swarm: the server did not upgrade")
+	errGreeting = errors.New("swarm: the server does not greet as it should")
+)
 
 // A fixed key: what it protects from does not concern a measurement.
 const (
@@ -41,7 +44,7 @@ func answer(b []byte, greeting string) (rest []byte, whole bool, err error) {
 	}
 	want := append([]byte{0x81, byte(len(greeting))}, greeting...)
 	if n := min(len(rest), len(want)); !bytes.Equal(rest[:n], want[:n]) {
-		return nil, false, fmt.Errorf("%w: greeted with %.80q", errRefused, rest)
+		return nil, false, fmt.Errorf("%w: its first message is %.80q, not %q", errGreeting, rest, greeting)
 	}
 	if len(rest) < len(want) {
 		return nil, false, nil

@@ -20,9 +20,9 @@ func TestAnswer(t *testing.T) {
 		{"greeted", head + "\x81\x02hi", "hi", "", true, nil},
 		{"greeted and more", head + "\x81\x02hi\x89", "hi", "\x89", true, nil},
 		{"no greeting wanted", head + "\x89", "", "\x89", true, nil},
-		{"the begin of another greeting", head + "\x81\x03", "hi", "", false, errRefused},
-		{"a ping for a greeting", head + "\x89", "hi", "", false, errRefused},
-		{"another greeting", head + "\x81\x02ho", "hi", "", false, errRefused},
+		{"the begin of another greeting", head + "\x81\x03", "hi", "", false, errGreeting},
+		{"a ping for a greeting", head + "\x89", "hi", "", false, errGreeting},
+		{"another greeting", head + "\x81\x02ho", "hi", "", false, errGreeting},
 		{"another status", "HTTP/1.1 400 Bad Request\r\n\r\n", "hi", "", false, errRefused},
 		{"another key", "HTTP/1.1 101 X\r\nSec-WebSocket-Accept: x\r\n\r\n", "hi", "", false, errRefused},
 	}

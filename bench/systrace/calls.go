@@ -1,5 +1,7 @@
 package systrace
 
+import "slices"
+
 // Calls holds how often each system call was entered, by its number (unix.SYS_…, which
 // differs between architectures). The zero value has none.
 type Calls map[int]int
@@ -16,8 +18,10 @@ func (c Calls) Total() int {
 // Of returns the number of calls with one of the given numbers.
 func (c Calls) Of(numbers ...int) int {
 	sum := 0
-	for _, number := range numbers {
-		sum += c[number]
+	for number, n := range c {
+		if slices.Contains(numbers, number) { // Each once, though one may be given twice.
+			sum += n
+		}
 	}
 	return sum
 }

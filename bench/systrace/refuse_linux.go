@@ -3,6 +3,7 @@ package systrace
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,15 +19,22 @@ func reason(tid int) string {
 	if tracer := status(tid, "TracerPid"); tracer != "" && tracer != "0" {
 		return fmt.Sprintf("thread %d is traced by thread %s", tid, tracer)
 	}
+	if status(tid, "Tgid") == strconv.Itoa(unix.Getpid()) {
+		return fmt.Sprintf("thread %d is of this process", tid)
+	}
 	// 1 allows descendants, 2 needs CAP_SYS_PTRACE, 3 forbids all.
-	scope, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
-	if text := strings.TrimSpace(string(scope)); err == nil && text != "0" {
-		return "kernel.yama.ptrace_scope is " + text
+	text, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+	scope := strings.TrimSpace(string(text))
+	if err == nil && scope > "1" {
+		return "kernel.yama.ptrace_scope is " + scope
 	}
 	if status(unix.Getpid(), "Seccomp") == "2" {
 		return "a seccomp filter is on this process"
 	}
-	return fmt.Sprintf("thread %d is of this process, of another user, or not dumpable", tid)
+	if scope == "1" {
+		return fmt.Sprintf("thread %d is of another user, not dumpable, or, as kernel.yama.ptrace_scope is 1, no descendant", tid)
+	}
+	return fmt.Sprintf("thread %d is of another user, or not dumpable", tid)
 }
 
 // isZombie reports whether a thread ended but was not reaped, which PTRACE_SEIZE answers
