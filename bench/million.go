@@ -275,6 +275,7 @@ func (m *million) broadcast(step string) error {
 		metric{"first receiver after", "ms", millis(s.First)},
 		metric{"last receiver after", "ms", millis(s.Last)},
 		metric{"from first to last", "s", (s.Last - s.First).Seconds()},
+		metric{"packets that loopback dropped (net.core.netdev_max_backlog)", "", float64(used.drops)},
 		metric{"CPU/delivery of the server", "us", micros(used.cpu) / float64(max(n, 1))},
 		metric{"CPU/delivery of the swarm", "us", micros(s.CPU-before.CPU) / float64(max(n, 1))})
 	if n != m.conns {

@@ -51,6 +51,7 @@ var closedLoop = []column{
 	{"deliveries", "deliveries per second"},
 	{"swarm", "the clients' CPU per delivery [µs]"},
 	{"waited", "waited [%]"},
+	{"drops", "packets dropped"},
 }
 
 // table returns a case's table, and below it how it was taken and what failed.
