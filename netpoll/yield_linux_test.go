@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -33,11 +34,23 @@ func TestYieldLooksWhileSomeoneWaits(t *testing.T) {
 		}
 		return n
 	}
-	p.Yield(0)
-	for end := time.Now().Add(10 * time.Second); count() < 20; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("the loop looked %d times while a goroutine waited for its processor, want it to go on", count())
+	// Not this goroutine, which is in a system call at times.
+	var enough atomic.Bool
+	ended := make(chan struct{})
+	go func() { // Ends with enough, and is waited for below.
+		defer close(ended)
+		for !enough.Load() {
+			runtime.Gosched()
 		}
+	}()
+	p.Yield(0)
+	for end := time.Now().Add(10 * time.Second); count() < 20 && time.Now().Before(end); {
+		runtime.Gosched()
+	}
+	enough.Store(true)
+	<-ended
+	if count() < 20 {
+		t.Fatalf("the loop looked %d times while a goroutine waited for its processor, want it to go on", count())
 	}
 	// It sees that nobody waits while this goroutine sleeps.
 	for end := time.Now().Add(10 * time.Second); ; {
