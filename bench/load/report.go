@@ -54,7 +54,7 @@ func (r *result) rows() [][2]string {
 	}
 	own := fmt.Sprintf("%.2f us of CPU a delivery, its busiest thread %.0f %% of the time", r.cpu(), 100*s.Busy)
 	if s.Limited() {
-		own += "; it, not the server, was the limit"
+		own += "; it, not the server, may have been the limit"
 	}
 	return append(rows, [2]string{"swarm", own})
 }
