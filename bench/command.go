@@ -24,6 +24,7 @@ type options struct {
 	burst     int
 	stalled   int
 	rate      float64
+	churn     float64
 	duration  time.Duration
 	warmup    time.Duration
 	settle    time.Duration
@@ -48,6 +49,7 @@ type mode struct {
 	size     int
 	burst    int
 	rate     float64
+	churn    float64
 	duration time.Duration
 	settle   time.Duration
 }
@@ -60,6 +62,7 @@ var modes = []mode{
 	{name: "stalled", lossy: true, run: (*round).stall, conns: 2000, size: 16 << 10, rate: 25,
 		duration: 25 * time.Second, settle: 2 * time.Second},
 	{name: "overload", lossy: true, timed: true, run: (*round).overload, conns: 1000, rate: 3000, duration: 10 * time.Second},
+	{name: "churn", timed: true, run: (*round).overload, conns: 5000, rate: 20, churn: 1000, duration: 10 * time.Second},
 }
 
 // round is one measurement of one server.
@@ -199,11 +202,12 @@ func (o *options) define(f *flag.FlagSet) {
 	f.IntVar(&o.size, "size", 0, "payload in bytes (default by mode, mostly 64)")
 	f.IntVar(&o.burst, "burst", 0, "messages sent at once (default by mode)")
 	f.IntVar(&o.stalled, "stalled", 0, "stalled: receivers that stop reading (default a tenth of -conns)")
-	f.Float64Var(&o.rate, "rate", 0, "stalled, overload: messages a second (default by mode)")
+	f.Float64Var(&o.rate, "rate", 0, "stalled, overload, churn: messages a second (default by mode)")
+	f.Float64Var(&o.churn, "churn", 0, "overload, churn: connections ended and made again in a second (default by mode)")
 	f.DurationVar(&o.duration, "duration", 0, "time that is measured (default by mode)")
 	f.DurationVar(&o.warmup, "warmup", o.warmup, "time of load before it")
 	f.DurationVar(&o.settle, "settle", 0, "time of rest after connecting (default by mode)")
-	f.DurationVar(&o.grace, "grace", o.grace, "stalled, overload: time to wait for what is late")
+	f.DurationVar(&o.grace, "grace", o.grace, "stalled, overload, churn: time to wait for what is late")
 	f.DurationVar(&o.timeout, "timeout", o.timeout, "bound on the time of one measurement")
 	f.StringVar(&o.path, "path", o.path, "request target of the handshake")
 	f.StringVar(&o.greeting, "greeting", o.greeting, "text message that follows the 101, none if empty")
@@ -223,6 +227,7 @@ func (o *options) complete() (*mode, error) {
 	o.size = orDefault(orDefault(o.size, m.size), 64)
 	o.burst = orDefault(o.burst, m.burst)
 	o.rate = orDefault(o.rate, m.rate)
+	o.churn = orDefault(o.churn, m.churn)
 	o.duration = orDefault(o.duration, m.duration)
 	o.settle = orDefault(orDefault(o.settle, m.settle), 500*time.Millisecond)
 	o.stalled = orDefault(o.stalled, o.conns/10)

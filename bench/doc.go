@@ -15,6 +15,7 @@
 //   - handshake: CPU per connection accepted and greeted.
 //   - stalled: growth of anonymous memory while a tenth of the receivers do not read.
 //   - overload: latency in open loop, from the time each message was due.
+//   - churn: the same while connections end and come again at a steady rate.
 //
 // CPU is what the server's process was charged, kernel included, by its CPU clock
 // (clock_getcpuclockid(3)): nanoseconds, of all threads, those that ended included.

@@ -10,7 +10,8 @@ import (
 // overload measures latencies in open loop. Each delivery counts from the time its
 // message was due, not from the time it was sent; so a server that is behind cannot
 // slow down what it is measured by. A delivery that did not come within the grace
-// counts as if it had come at its end.
+// counts as if it had come at its end. With churn, connections end and come again
+// meanwhile, and get all from their first message on.
 func (r *round) overload() ([]metric, error) {
 	if err := r.connect(r.conns); err != nil {
 		return nil, err
@@ -40,6 +41,7 @@ func (r *round) overload() ([]metric, error) {
 		{"delivered", "", float64(s.Delivered)},
 		{"missing", "", float64(s.Lost)},
 		{"cut", "", float64(s.Dropped)},
+		{"renewed", "", float64(s.Renewed)},
 		{"late p99", "ms", millis(s.Late.At(0.99))},
 		{"CPU/delivery", "us", micros(used.cpu) / float64(max(s.Delivered, 1))},
 	}, used.metrics()...), nil
@@ -47,7 +49,7 @@ func (r *round) overload() ([]metric, error) {
 
 // load is what the modes in open loop send.
 func (r *round) load() swarm.Load {
-	return swarm.Load{Messages: int(r.rate * r.duration.Seconds()), Rate: r.rate}
+	return swarm.Load{Messages: int(r.rate * r.duration.Seconds()), Rate: r.rate, Churn: r.churn}
 }
 
 // intact is an error if something else came than what was due, where it may be that

@@ -55,15 +55,18 @@ var suite = []benchmark{
 	{name: "rate/conns=1000/rate=3000", short: true, mode: "overload", units: map[string]unit{
 		"p50": {"p50-ns", 1e6}, "p99": {"p99-ns", 1e6}, "missing": {"missing", 1}, "CPU/delivery": {"ns/delivery", 1e3},
 	}},
-	{name: "churn/conns=10000", mode: "handshake", conns: 10000, units: churnUnits},
-	{name: "churn/conns=1000", short: true, mode: "handshake", conns: 1000, units: churnUnits},
+	{name: "handshake/conns=10000", mode: "handshake", conns: 10000, units: handshakeUnits},
+	{name: "handshake/conns=1000", short: true, mode: "handshake", conns: 1000, units: handshakeUnits},
+	{name: "churn/conns=5000/rate=1000", short: true, mode: "churn", units: map[string]unit{
+		"p50": {"p50-ns", 1e6}, "p99": {"p99-ns", 1e6}, "renewed": {"renewed", 1}, "busy": {"busy-%", 1},
+	}},
 }
 
 var (
 	idleUnits   = map[string]unit{"memory/conn": {"B/conn", 1}, "threads": {"threads", 1}}
 	fanoutUnits = map[string]unit{"CPU/delivery": {"ns/delivery", 1e3}, "deliveries": {"deliveries/s", 1},
 		"swarm": {"swarm-ns/delivery", 1e3}, callsPerDelivery: {callsPerDelivery, 1}}
-	churnUnits = map[string]unit{"CPU/handshake": {"ns/handshake", 1e3}, "handshakes": {"handshakes/s", 1}}
+	handshakeUnits = map[string]unit{"CPU/handshake": {"ns/handshake", 1e3}, "handshakes": {"handshakes/s", 1}}
 )
 
 // spareFDs is what a process has open besides the connections.

@@ -1,15 +1,25 @@
 #!/bin/sh
 # A script for the guest, see README.md: it runs million, which opens as many connections
 # to one crier as its arguments say, and prints what memory the guest had before and has
-# after. Exits with million's status.
+# after, and what TCP sent again or dropped. Exits with million's status.
 
 census() {
   echo "$1: nproc $(nproc), $(awk '/^(MemTotal|MemAvailable|Slab):/ {
     printf "%s%s %s kB", sep, $1, $2; sep = ", " }' /proc/meminfo)"
 }
 
+# losses prints those of the kernel's counters (netstat -s) that are not zero and tell of
+# a packet that did not arrive at once. Each line of names stands above its line of values.
+losses() {
+  awk 'NR % 2 { split($0, name); next }
+    { for (i = 2; i <= NF; i++)
+        if ($i > 0 && name[i] ~ /Drop|Retrans|Timeouts|Prune|Overflow|Collapsed|MemoryPressures/)
+          printf "after: %s%s %s\n", $1, name[i], $i }' /proc/net/snmp /proc/net/netstat
+}
+
 census before
 million -crier /bin/crier "$@"
 status=$?
 census after
+losses
 exit $status
