@@ -16,7 +16,7 @@ func (r *round) fanout() ([]metric, error) {
 	if err := r.connect(r.conns); err != nil {
 		return nil, err
 	}
-	if _, err := r.broadcastFor(r.warmup, warmupMessages); err != nil {
+	if err := r.warmUp(); err != nil {
 		return nil, err
 	}
 	before, err := r.swarm.Stats()
@@ -27,7 +27,7 @@ func (r *round) fanout() ([]metric, error) {
 	if err != nil {
 		return nil, err
 	}
-	sent, err := r.broadcastFor(r.duration, 5)
+	sent, err := r.broadcastFor(r.duration, 3)
 	if err != nil {
 		return nil, err
 	}
@@ -75,11 +75,25 @@ func (r *round) countCalls() ([]metric, error) {
 	return []metric{{callsPerDelivery, "", float64(n) / float64(bursts*r.burst*r.conns)}}, err
 }
 
-// warmupMessages is the least number of bursts before the measured time. Linux
-// acknowledges the first 16 segments of a connection at once (tcp_input.c,
-// TCP_MAX_QUICKACKS), which costs the server half as much again; with many
-// connections that phase takes seconds.
-const warmupMessages = 25
+// warmUp sends bursts for the time of the warm-up, and until each connection got 25
+// segments or more. Linux acknowledges the first 16 of a connection at once
+// (tcp_input.c, TCP_MAX_QUICKACKS), which costs the server half as much again; with
+// many connections that phase takes seconds. A server that coalesces may send a burst as
+// one segment. Another one takes seconds for a burst, each message of which is a segment.
+func (r *round) warmUp() error {
+	const segments, long = 25, 3 * time.Second
+	begun := time.Now()
+	for sent := 0; ; sent += r.burst {
+		elapsed := time.Since(begun)
+		enough := sent >= segments*r.burst || sent >= segments && elapsed >= long
+		if enough && elapsed >= r.warmup {
+			return nil
+		}
+		if err := r.swarm.Broadcast(r.burst); err != nil {
+			return err
+		}
+	}
+}
 
 // broadcastFor sends bursts in closed loop for a time, atLeast in any case, and returns
 // how many messages.

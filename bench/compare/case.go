@@ -14,7 +14,6 @@ type benchCase struct {
 	rate       int      // overload and stalled: messages a second
 	flags      []string // without those above, and -rounds
 	contenders []string // the first one that is there is what the others are compared with
-	slow       []string // those of them that are measured a third as often
 	seconds    float64  // one measurement of one contender, on average
 }
 
@@ -66,7 +65,7 @@ func cases(quick bool) []*benchCase {
 	// 9.8 MB for each receiver: 2.7 are hidden in the kernel, and the peers' bounds are
 	// 4 MiB or 256 messages, crier's 8 MiB. The rate is one that all can bear.
 	all = append(all, &benchCase{
-		name: "stalled", mode: "stalled", conns: 500, rate: 25, contenders: ofStall, slow: ofStall, seconds: 27,
+		name: "stalled", mode: "stalled", conns: 500, rate: 25, contenders: ofStall, seconds: 27,
 		flags: []string{"-size", "16384", "-duration", "24s", "-grace", "5s", "-settle", "1s"},
 	})
 	if quick {
@@ -84,19 +83,18 @@ func fanout(name string, conns int, seconds float64, flags ...string) *benchCase
 	}
 }
 
-// burst: 30 bursts of 100 messages to 1,000 receivers take a server that sends each
-// message by itself up to a minute.
+// burst: three bursts of 100 messages to 1,000 receivers, and some before as a warm-up,
+// take a server that sends each message by itself ten seconds or more.
 func burst(name string, senders int, flags ...string) *benchCase {
 	return &benchCase{
-		name: name, mode: "burst", conns: 1000, contenders: ofBurst,
-		slow: ofBurst[2:], seconds: 20,
+		name: name, mode: "burst", conns: 1000, contenders: ofBurst, seconds: 8,
 		flags: append([]string{"-burst", "100", "-senders", strconv.Itoa(senders), "-warmup", "0s", "-duration", "1500ms"}, flags...),
 	}
 }
 
-// only leaves all contenders out but these, none of which is slow.
+// only leaves all contenders out but these.
 func (c *benchCase) only(contenders ...string) *benchCase {
-	c.contenders, c.slow = contenders, nil
+	c.contenders = contenders
 	c.seconds = min(c.seconds, 11)
 	return c
 }
@@ -107,7 +105,7 @@ func overload(rate int) *benchCase {
 		contenders: ofRate, seconds: 5, flags: []string{"-duration", "3s", "-grace", "3s"},
 	}
 	if rate >= 1000 {
-		c.slow, c.seconds = ofRate[2:], 7.5
+		c.seconds = 7
 	}
 	return c
 }
@@ -142,62 +140,31 @@ func (c *benchCase) arguments() []string {
 	return append(args, c.flags...)
 }
 
-// run is one call of the measuring program: some contenders in turn.
-type run struct {
+// plan is what is called for a case. If it is the same, a result can be kept.
+type plan struct {
+	Args       []string `json:"args"`
 	Rounds     int      `json:"rounds"`
 	Contenders []string `json:"contenders"` // The others are compared with the first.
 }
 
-// plan returns the calls for a case. If some are slow, there is a second one, where
-// the first contender is measured along with them again, to be compared with.
+// plan returns what is called for a case.
 func (c *benchCase) plan(k *kit, rounds int) plan {
-	p := plan{Args: c.arguments()}
-	var often, seldom []string
+	p := plan{Args: c.arguments(), Rounds: rounds}
 	for _, name := range c.contenders {
-		switch {
-		case !slices.Contains(k.names, name):
-		case slices.Contains(c.slow, name):
-			seldom = append(seldom, name)
-		default:
-			often = append(often, name)
+		if slices.Contains(k.names, name) {
+			p.Contenders = append(p.Contenders, name)
 		}
-	}
-	if len(often) > 0 {
-		p.Runs = append(p.Runs, run{Rounds: rounds, Contenders: often})
-		if len(seldom) > 0 {
-			seldom = append(often[:1:1], seldom...)
-		}
-	}
-	if len(seldom) > 0 {
-		p.Runs = append(p.Runs, run{Rounds: max(rounds/3, 1), Contenders: seldom})
 	}
 	return p
 }
 
-// plan is what is called for a case. If it is the same, a result can be kept.
-type plan struct {
-	Args []string `json:"args"`
-	Runs []run    `json:"runs"`
-}
-
 // same tells whether two plans are the same.
 func (p plan) same(other plan) bool {
-	return slices.Equal(p.Args, other.Args) && slices.EqualFunc(p.Runs, other.Runs, func(a, b run) bool {
-		return a.Rounds == b.Rounds && slices.Equal(a.Contenders, b.Contenders)
-	})
+	return slices.Equal(p.Args, other.Args) && p.Rounds == other.Rounds && slices.Equal(p.Contenders, other.Contenders)
 }
 
 // estimate returns how long a case will take, about.
 func (c *benchCase) estimate(k *kit, rounds int) time.Duration {
-	n := 0.0
-	for _, r := range c.plan(k, rounds).Runs {
-		for _, name := range r.Contenders {
-			seconds := c.seconds
-			if len(c.slow) > 0 && !slices.Contains(c.slow, name) {
-				seconds = min(seconds, 4)
-			}
-			n += seconds * float64(r.Rounds)
-		}
-	}
-	return time.Duration(n * float64(time.Second))
+	n := len(c.plan(k, rounds).Contenders)
+	return time.Duration(float64(n*rounds) * c.seconds * float64(time.Second))
 }

@@ -175,50 +175,25 @@ func TestPlan(t *testing.T) {
 		name   string
 		names  []string
 		rounds int
-		want   []run
+		want   []string
 	}{
-		{"all", k.names, 9, []run{{9, []string{"floor-c", "crier"}}, {3, []string{"floor-c", "floor", "node"}}}},
-		{"one round", k.names, 1, []run{{1, []string{"floor-c", "crier"}}, {1, []string{"floor-c", "floor", "node"}}}},
-		{"only slow", []string{"node"}, 3, []run{{1, []string{"node"}}}},
-		{"none slow", []string{"crier"}, 3, []run{{3, []string{"crier"}}}},
-		{"none", []string{"nbio"}, 3, []run{{1, []string{"nbio"}}}},
+		{"all", k.names, 9, []string{"floor-c", "crier", "floor", "node"}},
+		{"one", []string{"node"}, 3, []string{"node"}},
+		{"none", []string{"nbio"}, 3, []string{"nbio"}},
+		{"nobody", nil, 3, nil},
 	}
 	for _, tt := range tests {
 		got := burst.plan(&kit{names: tt.names}, tt.rounds)
-		if !got.same(plan{burst.arguments(), tt.want}) {
-			t.Errorf("%s: got %v, want %v", tt.name, got.Runs, tt.want)
+		if !got.same(plan{burst.arguments(), tt.rounds, tt.want}) {
+			t.Errorf("%s: got %v, want %v", tt.name, got.Contenders, tt.want)
 		}
 	}
 	var total float64
 	for _, c := range all {
 		total += c.estimate(&kit{names: contenderNames()}, 3).Minutes()
 	}
-	if total > 40 {
-		t.Errorf("a whole run takes %.0f minutes, want 40 at most", total)
-	}
-}
-
-// TestMerge: who is measured along with the slow ones again has the rounds of both runs.
-func TestMerge(t *testing.T) {
-	var c caseResult
-	one := func(v ...float64) []figure { return []figure{{Name: "a", Median: v[0], Rounds: v}} }
-	c.merge([]server{{Name: "floor", Ratio: 1, Figures: one(5, 4, 6)}, {Name: "crier", Ratio: 2, Figures: one(10)}})
-	c.merge([]server{{Name: "floor", Ratio: 1, Figures: one(8), Failures: []string{"x"}}, {Name: "node", Ratio: 3, Figures: one(24)}})
-	if len(c.Servers) != 3 {
-		t.Fatalf("got %+v, want three servers", c.Servers)
-	}
-	floor := c.server("floor")
-	f, _ := floor.figure("a")
-	if f.Median != 5.5 || !slices.Equal(f.Rounds, []float64{5, 4, 6, 8}) || len(floor.Failures) != 1 || floor.Ratio != 1 {
-		t.Errorf("floor: got %+v", floor)
-	}
-	if got := c.server("node").Ratio; got != 3 {
-		t.Errorf("node's ratio: got %v, want 3", got)
-	}
-	c.merge([]server{{Name: "new", Failures: []string{"x"}}})
-	c.merge([]server{{Name: "new", Ratio: 1, Figures: one(7)}})
-	if f, ok := c.server("new").figure("a"); !ok || f.Median != 7 {
-		t.Errorf("failed first: got %+v", c.server("new"))
+	if total > 60 {
+		t.Errorf("a whole run takes %.0f minutes, want 60 at most", total)
 	}
 }
 

@@ -73,7 +73,7 @@ func parseArgs(args []string) (*options, error) {
 	o := &options{}
 	var cases, contenders string
 	f := flag.NewFlagSet("compare", flag.ContinueOnError)
-	f.IntVar(&o.rounds, "rounds", 3, "measurements of each contender in each case; those that take minutes get a third")
+	f.IntVar(&o.rounds, "rounds", 3, "measurements of each contender in each case")
 	f.StringVar(&cases, "cases", "", "measure only the cases whose name matches this `regexp`; the others keep their results")
 	f.StringVar(&contenders, "contenders", "", "`names` of those to measure, with commas (default all of "+
 		strings.Join(contenderNames(), ",")+")")

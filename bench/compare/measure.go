@@ -26,7 +26,7 @@ type report struct {
 type server struct {
 	Name    string   `json:"server"`
 	Figures []figure `json:"figures"`         // empty if all rounds failed
-	Ratio   float64  `json:"ratio,omitempty"` // to the first of the run; 0 if there is none
+	Ratio   float64  `json:"ratio,omitempty"` // to the first one; 0 if there is none
 
 	// Not the measuring program's: one reason for each round that failed.
 	Failures []string `json:"failures,omitempty"`
@@ -52,17 +52,18 @@ const spareFiles = 100
 // none: only that the run was interrupted.
 func (k *kit) measure(ctx context.Context, c *benchCase, rounds int) (caseResult, error) {
 	result := caseResult{Name: c.name, Mode: c.mode, Conns: c.conns, Rate: c.rate, plan: c.plan(k, rounds)}
-	reason := tooManyFiles(c.conns)
-	for _, r := range result.Runs {
-		var out, said string
-		if reason == "" {
-			out, said = k.call(ctx, c.arguments(), r)
-		}
-		if ctx.Err() != nil {
-			return result, errInterrupted
-		}
-		result.merge(k.read(r, out, said, reason))
+	if len(result.Contenders) == 0 {
+		return result, nil
 	}
+	reason := tooManyFiles(c.conns)
+	var out, said string
+	if reason == "" {
+		out, said = k.call(ctx, result.plan)
+	}
+	if ctx.Err() != nil {
+		return result, errInterrupted
+	}
+	result.Servers = k.read(result.plan, out, said, reason)
 	for _, s := range result.Servers {
 		for _, f := range slices.Compact(slices.Clone(s.Failures)) {
 			fmt.Printf("  %s failed: %s\n", s.Name, f)
@@ -84,11 +85,11 @@ func tooManyFiles(conns int) string {
 }
 
 // call runs the measuring program and returns its standard output and standard error.
-func (k *kit) call(ctx context.Context, args []string, r run) (out, said string) {
-	args = slices.Concat(args, []string{
-		"-rounds", strconv.Itoa(r.Rounds), "-timeout", perMeasurement.String(), "-json",
+func (k *kit) call(ctx context.Context, p plan) (out, said string) {
+	args := slices.Concat(p.Args, []string{
+		"-rounds", strconv.Itoa(p.Rounds), "-timeout", perMeasurement.String(), "-json",
 	})
-	for _, name := range r.Contenders {
+	for _, name := range p.Contenders {
 		args = append(args, k.argument(name))
 	}
 	var stdout, stderr bytes.Buffer
@@ -115,9 +116,9 @@ func plainEnv(env []string) []string {
 // servers write stands between these lines.
 var failure = regexp.MustCompile(`(?m)^round \d+, ([A-Za-z0-9_.+-]+): (.*)$`)
 
-// read makes one server of each contender of a run out of what the measuring program
+// read makes one server of each contender of a plan out of what the measuring program
 // has written, or of the reason why it was not called.
-func (k *kit) read(r run, out, said, reason string) []server {
+func (k *kit) read(p plan, out, said, reason string) []server {
 	var got report
 	if reason == "" {
 		if err := json.Unmarshal([]byte(out), &got); err != nil {
@@ -130,7 +131,7 @@ func (k *kit) read(r run, out, said, reason string) []server {
 		reasons[m[1]] = append(reasons[m[1]], k.clean(m[2]))
 	}
 	var servers []server
-	for _, name := range r.Contenders {
+	for _, name := range p.Contenders {
 		s := server{Name: name, Failures: reasons[name]}
 		i := slices.IndexFunc(got.Servers, func(s server) bool { return s.Name == name })
 		switch {

@@ -82,8 +82,9 @@ func TestTable(t *testing.T) {
 	if got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
-	if got := sample().find("burst-1").method(); !strings.HasSuffix(got, "; of crier 3 rounds, of the others one round, along with crier again.") {
-		t.Errorf("method: got %q", got)
+	nobody := caseResult{Name: "idle", Mode: "idle"}
+	if got := nobody.table(false); got != nobodyMeasured {
+		t.Errorf("without contenders: got %q", got)
 	}
 }
 

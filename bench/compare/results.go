@@ -35,35 +35,6 @@ type caseResult struct {
 	Servers []server `json:"servers"`
 }
 
-// merge adds the servers of one run. The one that others were compared with again gets
-// more rounds; its ratio, to itself, stays.
-func (c *caseResult) merge(servers []server) {
-	for _, s := range servers {
-		old := c.server(s.Name)
-		if old == nil {
-			c.Servers = append(c.Servers, s)
-			continue
-		}
-		old.Failures = append(old.Failures, s.Failures...)
-		if len(old.Figures) == 0 {
-			old.Figures, old.Ratio = s.Figures, s.Ratio
-			continue
-		}
-		for i := range old.Figures {
-			f := &old.Figures[i]
-			if more, ok := s.figure(f.Name); ok {
-				f.Rounds = append(f.Rounds, more.Rounds...)
-				f.Median = median(f.Rounds)
-			}
-		}
-	}
-}
-
-func median(values []float64) float64 {
-	v := slices.Sorted(slices.Values(values))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
-}
-
 // server returns a contender's figures, or nil.
 func (c *caseResult) server(name string) *server {
 	i := slices.IndexFunc(c.Servers, func(s server) bool { return s.Name == name })

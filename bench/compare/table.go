@@ -60,8 +60,11 @@ func (c *caseResult) table(quick bool) string {
 	if quick {
 		fmt.Fprintf(&b, "%s\n\n", tryOut)
 	}
+	if len(c.Contenders) == 0 {
+		return nobodyMeasured
+	}
 	shown := columns[c.Mode]
-	headings := []string{"", shown[0].heading, "range", "ratio to " + title(c.Runs[0].Contenders[0])}
+	headings := []string{"", shown[0].heading, "range", "ratio to " + title(c.Contenders[0])}
 	for _, col := range shown[1:] {
 		headings = append(headings, col.heading)
 	}
@@ -139,23 +142,14 @@ func (s *server) note() string {
 
 // method says how a case was measured.
 func (c *caseResult) method() string {
-	s := fmt.Sprintf("`measure %s`", strings.Join(c.Args, " "))
-	for i, r := range c.Runs {
-		rounds := "one round"
-		if r.Rounds > 1 {
-			rounds = fmt.Sprintf("%d rounds", r.Rounds)
-		}
-		switch {
-		case i > 0:
-			s += fmt.Sprintf(", of the others %s, along with %s again", rounds, title(r.Contenders[0]))
-		case len(c.Runs) > 1:
-			s += fmt.Sprintf("; of %s %s", titles(r.Contenders), rounds)
-		default:
-			s += "; " + rounds
-		}
+	rounds := "one round"
+	if c.Rounds > 1 {
+		rounds = fmt.Sprintf("%d rounds", c.Rounds)
 	}
-	return s + "."
+	return fmt.Sprintf("`measure %s`; %s.", strings.Join(c.Args, " "), rounds)
 }
+
+const nobodyMeasured = "None of those that this is for took part.\n"
 
 // tryOut warns of figures of -quick.
 const tryOut = "**A try-out: these figures mean nothing.**"
@@ -185,14 +179,6 @@ func title(name string) string {
 		return "floor -c"
 	}
 	return name
-}
-
-func titles(names []string) string {
-	var s []string
-	for _, name := range names {
-		s = append(s, title(name))
-	}
-	return strings.Join(s, " and ")
 }
 
 // escape keeps Markdown and HTML from finding something in a text.

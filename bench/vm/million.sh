@@ -8,6 +8,15 @@ census() {
     printf "%s%s %s kB", sep, $1, $2; sep = ", " }' /proc/meminfo)"
 }
 
+# pace prints once a minute what memory there is, what the kernel's objects take up, and
+# the pages that TCP's buffers do.
+pace() {
+  while sleep 60; do
+    census "... memory"
+    awk '/^TCP:/ { print "... TCP: inuse " $3 ", orphans " $5 ", mem " $NF " pages" }' /proc/net/sockstat
+  done
+}
+
 # losses prints those of the kernel's counters (netstat -s) that are not zero and tell of
 # a packet that did not arrive at once. Each line of names stands above its line of values.
 losses() {
@@ -18,8 +27,11 @@ losses() {
 }
 
 census before
+pace &
+pace=$!
 million -crier /bin/crier "$@"
 status=$?
+kill "$pace"
 census after
 losses
 exit $status
