@@ -34,15 +34,26 @@ func (srv *Server) tick() {
 		case <-report.C:
 			srv.report("totals")
 		case <-trim.C:
-			srv.log.Trim()
-		case <-ticker.C:
-			srv.expireHandshakes()
-			srv.acceptAgain()
-			for _, s := range srv.shards {
-				s.ticked.Store(true) // Pairs with the swap in shard.run.
-				s.wakeUp()
+			for _, e := range srv.encodings {
+				e.log.Trim()
 			}
+			if srv.limiter != nil {
+				srv.limiter.sweep(time.Now())
+			}
+		case <-ticker.C:
+			srv.ticked()
 		}
+	}
+}
+
+// ticked does what is due by time.
+func (srv *Server) ticked() {
+	srv.expireHandshakes()
+	srv.acceptAgain()
+	srv.goOn(false)
+	for _, s := range srv.shards {
+		s.ticked.Store(true) // Pairs with the swap in shard.round.
+		s.wakeUp()
 	}
 }
 
@@ -68,9 +79,9 @@ func (c *Conn) tooLate() {
 		return
 	}
 	c.readPhase = readEnd
-	c.shard.srv.total.timedOut.Add(1)
+	c.shard().srv.total.timedOut.Add(1)
 	answer := appendRefusal(nil, &Refusal{http.StatusRequestTimeout, "the handshake took too long"}, false)
-	_, _ = c.shard.sockets.send(int(c.fd), [][]byte{answer})
+	_, _ = c.shard().sockets.send(int(c.fd), [][]byte{answer})
 }
 
 // acceptAgain gives listeners a turn that could not accept for want of memory

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strings"
 	"time"
@@ -71,8 +72,20 @@ type Config struct {
 	// at most 1 GiB.
 	MaxMessageBytes int
 
+	// Compress makes the server take offers of permessage-deflate (RFC 7692): text
+	// and binary messages go compressed to the connections that asked for it, and
+	// may come compressed from them. Each message is compressed once for each size
+	// of window in use, without context takeover.
+	Compress bool
+
+	// CompressMinBytes is the size of the smallest payload that is compressed.
+	// Defaults to 512.
+	CompressMinBytes int
+
 	// RetainBytes is how far a connection may fall behind before it is lapped,
-	// and the memory that the log takes up when all of it is in use. Defaults
+	// and the memory that the log takes up when all of it is in use. With Compress
+	// there is one log for plain frames, and one for each size of window in use,
+	// mostly one. Defaults
 	// to 8 MiB, or to twice MaxMessageBytes where that is more, which is also
 	// the least that is advisable. At least 64 KiB.
 	RetainBytes int
@@ -106,6 +119,46 @@ type Config struct {
 	// MaxConns bounds the open connections. A handshake above it is answered
 	// 503 with Retry-After. 0 is no bound but the kernel's.
 	MaxConns int
+
+	// MaxConnsPerIP bounds the connections, those in the handshake included, from one
+	// IPv4 address or one IPv6 /64 network. More are answered 429. 0 is no bound.
+	// Counting takes about 100 bytes for each connection.
+	MaxConnsPerIP int
+
+	// TrustedProxies are the networks of proxies whose word is taken for where a
+	// request comes from: X-Forwarded-For, of which the last address counts that is
+	// not itself in these networks, or what ProxyProtocol brings. A peer on a Unix
+	// socket is one of them if there are any.
+	TrustedProxies []netip.Prefix
+
+	// ProxyProtocol makes connections of TrustedProxies start with a header of the
+	// PROXY protocol, version 1 or 2, and refuses them without one.
+	ProxyProtocol bool
+
+	// Origins is which web sites' pages may connect, as browsers tell it in the header
+	// Origin: "https://example.com", "https://example.com:8443",
+	// "https://*.example.com" for all hosts below, "null" for files and sandboxes.
+	// Other origins are answered 403. Requests without the header, which no
+	// browser's page makes, are not affected. Empty allows all.
+	Origins []string
+
+	// ReceiveOnly makes the server take no messages from connections: one that
+	// sends any is closed with 1008. Publish is not affected.
+	ReceiveOnly bool
+
+	// Rate is how many messages a second each connection may publish in the long
+	// run, and RateBytes how many bytes of payload; 0 is no bound. Burst is how many
+	// messages, and BurstBytes how many bytes, it may publish at once after a rest;
+	// they default to a second's worth, and BurstBytes to at least
+	// MaxMessageBytes, which is the least it can be.
+	Rate       float64
+	Burst      int
+	RateBytes  float64
+	BurstBytes int
+
+	// OverRate is what happens to a connection that publishes more. Defaults to
+	// RateHold.
+	OverRate RatePolicy
 
 	// UnsentBytes bounds what the kernel holds of each connection's output
 	// that is not yet on its way (TCP_NOTSENT_LOWAT, tcp(7)), so that stalled
@@ -164,6 +217,7 @@ const (
 	minRetain     = 64 << 10
 	maxGreeting   = 64 << 10
 	maxMaxMessage = 1 << 30
+	maxBurst      = 1 << 30
 	maxDuration   = 14 * 24 * time.Hour // The clock is 32 bits of milliseconds.
 )
 
@@ -171,7 +225,10 @@ const (
 // error that joins all faults.
 func (cfg Config) withDefaults() (Config, error) {
 	setDefault(&cfg.MaxMessageBytes, 1<<20)
+	setDefault(&cfg.CompressMinBytes, 512)
 	setDefault(&cfg.RetainBytes, max(defaultRetain, 2*cfg.MaxMessageBytes))
+	setDefault(&cfg.Burst, max(1, int(min(cfg.Rate, maxBurst))))
+	setDefault(&cfg.BurstBytes, max(cfg.MaxMessageBytes, int(min(cfg.RateBytes, maxBurst))))
 	setDefault(&cfg.PingTimeout, min(2*cfg.PingInterval, maxDuration))
 	setDefault(&cfg.HandshakeTimeout, 10*time.Second)
 	setDefault(&cfg.CloseTimeout, 5*time.Second)
@@ -205,6 +262,7 @@ func (cfg *Config) validate() error {
 	check(len(cfg.Greeting) <= maxGreeting, "Greeting", fmt.Sprintf("%d bytes long", len(cfg.Greeting)), "at most 64 KiB")
 	check(validText([]byte(cfg.Greeting)), "Greeting", fmt.Sprintf("%q", cfg.Greeting), "valid UTF-8")
 	check(cfg.MaxMessageBytes >= 1 && cfg.MaxMessageBytes <= maxMaxMessage, "MaxMessageBytes", cfg.MaxMessageBytes, "1 to 1 GiB")
+	check(cfg.CompressMinBytes >= 0, "CompressMinBytes", cfg.CompressMinBytes, "0 or more")
 	check(cfg.RetainBytes >= minRetain, "RetainBytes", cfg.RetainBytes, "at least 64 KiB")
 	check(cfg.Slow <= SlowSkip, "Slow", cfg.Slow, "SlowClose or SlowSkip")
 	span := func(d, least time.Duration, field string) {
@@ -216,6 +274,15 @@ func (cfg *Config) validate() error {
 	span(cfg.CloseTimeout, time.Millisecond, "CloseTimeout")
 	span(cfg.DrainTime, 0, "DrainTime")
 	check(cfg.MaxConns >= 0, "MaxConns", cfg.MaxConns, "0 or more")
+	check(cfg.MaxConnsPerIP >= 0, "MaxConnsPerIP", cfg.MaxConnsPerIP, "0 or more")
+	check(!cfg.ProxyProtocol || len(cfg.TrustedProxies) > 0, "ProxyProtocol", cfg.ProxyProtocol, "TrustedProxies as well")
+	_, err := parseOrigins(cfg.Origins)
+	errs = append(errs, err)
+	check(cfg.Rate >= 0 && cfg.Rate <= maxBurst, "Rate", cfg.Rate, "0 to 2^30")
+	check(cfg.RateBytes >= 0 && cfg.RateBytes <= 1<<40, "RateBytes", cfg.RateBytes, "0 to 2^40")
+	check(cfg.Burst >= 1 && cfg.Burst <= maxBurst, "Burst", cfg.Burst, "1 to 2^30")
+	check(cfg.BurstBytes >= cfg.MaxMessageBytes, "BurstBytes", cfg.BurstBytes, "at least MaxMessageBytes")
+	check(cfg.OverRate <= RateClose, "OverRate", cfg.OverRate, "RateHold or RateClose")
 	check(cfg.UnsentBytes >= 4096, "UnsentBytes", cfg.UnsentBytes, "at least 4096")
 	check(cfg.Shards > 0, "Shards", cfg.Shards, "more than 0")
 	check(cfg.Workers > 0, "Workers", cfg.Workers, "more than 0")

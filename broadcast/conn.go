@@ -2,6 +2,7 @@ package broadcast
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/crier-ws/crier/netpoll"
 	"golang.org/x/sys/unix"
@@ -27,7 +28,9 @@ type Conn struct {
 
 	readPhase readPhase // Owned by the reading side.
 
-	shard *shard // Immutable.
+	// Which of its shard's feeds it is of. Written by the reading side before it
+	// posts opened; the shard never changes.
+	at atomic.Pointer[feed]
 
 	in *inbound // Owned by the reading side: what is unfinished of the peer's bytes; nil when idle.
 
@@ -73,10 +76,24 @@ const (
 	outAside                        // it has an aside, which goes first
 )
 
-// RemoteAddr is the peer's address, or the zero AddrPort if the kernel does
-// not know it any more or it is not an IP address. It makes a system call. It
-// may be called from within the hooks only.
+func newConn(fd int, f *feed) *Conn {
+	c := &Conn{fd: int32(fd)}
+	c.at.Store(f)
+	return c
+}
+
+func (c *Conn) feed() *feed { return c.at.Load() }
+
+func (c *Conn) shard() *shard { return c.at.Load().shard }
+
+// RemoteAddr is the peer's address, or that of the client if a proxy of
+// Config.TrustedProxies told it (the port is 0 if it did not tell that). It is the
+// zero AddrPort if the kernel does not know it any more or it is not an IP address.
+// It makes a system call. It may be called from within the hooks only.
 func (c *Conn) RemoteAddr() netip.AddrPort {
+	if from, ok := c.shard().srv.addresses.told(c); ok {
+		return from
+	}
 	sa, err := unix.Getpeername(int(c.fd))
 	if err != nil {
 		return netip.AddrPort{}
@@ -99,8 +116,8 @@ func (c *Conn) event(ev netpoll.Events) {
 		return
 	}
 	if ev&(netpoll.Writable|ended) != 0 && c.take(wantOut) {
-		c.shard.post(c, postWritable, 0, nil)
-		c.shard.srv.poller.Yield(int(c.fd))
+		c.shard().post(c, postWritable, 0, nil)
+		c.shard().srv.poller.Yield(int(c.fd))
 	}
 	if ev&(netpoll.Readable|ended) == 0 {
 		return
@@ -110,8 +127,8 @@ func (c *Conn) event(ev netpoll.Events) {
 		flags = hup
 	}
 	if c.enter(flags) {
-		c.shard.srv.queue.push(c)
-		c.shard.srv.poller.Yield(int(c.fd))
+		c.shard().srv.queue.push(c)
+		c.shard().srv.poller.Yield(int(c.fd))
 	}
 }
 
@@ -119,7 +136,7 @@ func (c *Conn) event(ev netpoll.Events) {
 // owned, by its owner when it leaves. why is 0 if it was never open. Calls
 // after the first do nothing.
 func (c *Conn) kill() {
-	told := c.shard.srv.cfg.OnDisconnect != nil && c.why != 0
+	told := c.shard().srv.cfg.OnDisconnect != nil && c.why != 0
 	for {
 		s := c.state.Load()
 		switch {
@@ -131,7 +148,7 @@ func (c *Conn) kill() {
 			}
 		case told: // The hook must run on a worker.
 			if c.state.CompareAndSwap(s, s|closed|owned) {
-				c.shard.srv.queue.push(c)
+				c.shard().srv.queue.push(c)
 				return
 			}
 		case c.state.CompareAndSwap(s, s|closed):
@@ -145,8 +162,10 @@ func (c *Conn) kill() {
 func (c *Conn) release() {
 	c.freeInbound()
 	c.readPhase = readReleased
-	srv := c.shard.srv
+	srv := c.shard().srv
 	defer srv.poller.Del(int(c.fd))
+	defer srv.addresses.leave(c) // The hook may ask for it.
+	srv.limiter.forget(c)
 	if hook := srv.cfg.OnDisconnect; hook != nil && c.why != 0 {
 		hook(c, c.why)
 	}

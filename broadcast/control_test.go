@@ -2,6 +2,8 @@ package broadcast
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/gobwas/ws"
@@ -126,4 +128,112 @@ func BenchmarkControl(b *testing.B) {
 			b.Errorf("got %d connections closed by their peers, %d answers, want %d of each", got, k.peer.calls, want)
 		}
 	})
+}
+
+// TestPongsInTheirPlace: pings that come with messages of the same peer are answered
+// between them, whatever comes in one recv, and whenever the shard looks.
+func TestPongsInTheirPlace(t *testing.T) {
+	const frames = 180
+	_, addr := newServer(t, Config{})
+	isPing := func(i int) bool { return i%12 == 5 || i%12 == 6 } // Not more places than pongs keep apart.
+	var send []byte
+	for i := range frames {
+		op := ws.OpText
+		if isPing(i) {
+			op = ws.OpPing
+		}
+		send = clientFrame(send, true, op, fmt.Append(nil, i))
+	}
+	for _, chop := range chops {
+		c := dial(t, addr)
+		go func() { // Ends when all is sent.
+			for b := range slices.Chunk(send, min(chop, len(send))) {
+				if _, err := c.Write(b); err != nil {
+					t.Errorf("write: %v", err)
+					return
+				}
+			}
+		}()
+		for i := range frames {
+			want := ws.OpText
+			if isPing(i) {
+				want = ws.OpPong
+			}
+			if op, p, _ := c.readFrame(); op != want || string(p) != fmt.Sprint(i) {
+				t.Fatalf("chops of %d: frame %d: got %v %q", chop, i, op, p)
+			}
+		}
+		c.Close()
+	}
+}
+
+func TestPongs(t *testing.T) {
+	var p pongs
+	p.add(0, []byte("a"))
+	p.add(0, []byte("b"))
+	p.add(7, []byte("c"))
+	p.add(5, []byte("d")) // Not before what is older.
+	if p.first() != 0 || p.last() != 7 || len(p.runs) != 2 {
+		t.Errorf("got %+v", p)
+	}
+	var q pongs
+	q.addAll(&p)
+	q.add(9, []byte("e"))
+	for _, want := range []string{"ab", "cd", "e"} {
+		if got := string(q.take(nil)); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if !q.empty() {
+		t.Errorf("got %+v, want nothing", q)
+	}
+	for i := range 2 * maxPongRuns {
+		q.add(uint64(i), []byte{byte(i)})
+	}
+	if len(q.runs) != maxPongRuns || q.last() != 2*maxPongRuns-1 || len(q.frames) != 2*maxPongRuns {
+		t.Errorf("many places: got %+v", q.runs)
+	}
+	q.add(100, make([]byte, maxPongBytes))
+	if len(q.runs) != 1 || q.first() != 100 || len(q.frames) != maxPongBytes {
+		t.Errorf("many bytes: got %+v", q.runs)
+	}
+}
+
+// TestManyPings: more than are kept are not all answered, and the newest is.
+func TestManyPings(t *testing.T) {
+	_, addr := newServer(t, Config{})
+	c := dial(t, addr)
+	var send []byte
+	for i := range 2000 {
+		send = clientFrame(send, true, ws.OpPing, fmt.Append(nil, i))
+	}
+	c.send(send)
+	for last := -1; last < 1999; {
+		op, p, _ := c.readFrame()
+		i, err := strconv.Atoi(string(p))
+		if op != ws.OpPong || err != nil || i <= last {
+			t.Fatalf("got %v %q behind %d", op, p, last)
+		}
+		last = i
+	}
+}
+
+// TestOwnMessagesBeforeClose: who breaks the protocol, or says goodbye, gets what it sent
+// before, if it reads.
+func TestOwnMessagesBeforeClose(t *testing.T) {
+	_, addr := newServer(t, Config{})
+	for _, last := range [][]byte{
+		frameWith(0x20, true, ws.OpText, nil), clientFrame(nil, true, ws.OpClose, nil),
+	} {
+		for range 200 {
+			c := dial(t, addr)
+			c.send(slices.Concat(clientFrame(nil, true, ws.OpText, []byte("one")), clientFrame(nil, true, ws.OpText, []byte("two")), last))
+			c.expectText("one")
+			c.expectText("two")
+			if op, _, _ := c.readFrame(); op != ws.OpClose {
+				t.Fatalf("got %v, want a close frame", op)
+			}
+			c.Close()
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -25,6 +26,9 @@ type inbound struct {
 	op      ws.OpCode
 	payload []byte // Unmasked.
 	text    textCheck
+	deflate bool // It comes compressed.
+
+	proxied bool // A PROXY header is to come before the request head.
 }
 
 // keptBytes is the capacity up to which buffers go back into the pool.
@@ -120,7 +124,7 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 	if err != nil {
 		return n, c.violated(err)
 	}
-	if !h.OpCode.IsControl() && c.shard.srv.behind.Load() {
+	if !h.OpCode.IsControl() && c.mayNotPublish() {
 		return 0, held
 	}
 	if rest := b[n:]; int64(len(rest)) >= h.Length {
@@ -131,9 +135,16 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 	in := c.inbound()
 	in.inFrame, in.header, in.got, in.control = true, h, 0, in.control[:0]
 	if !h.OpCode.IsControl() && h.OpCode != ws.OpContinuation {
-		in.begin(h.OpCode)
+		in.begin(h)
 	}
 	return n, more
+}
+
+// mayNotPublish says whether what comes has to wait: for the server, or for what c may
+// publish in a time.
+func (c *Conn) mayNotPublish() bool {
+	srv := c.shard().srv
+	return srv.behind.Load() || srv.limiter.ahead(c)
 }
 
 // Violations beside those that gobwas/ws knows.
@@ -141,6 +152,8 @@ var (
 	errLength   = ws.ProtocolError("payload length is not in its shortest form")
 	errTooLarge = errors.New("message is larger than allowed")
 	errText     = errors.New("text is not valid UTF-8")
+	errReceive  = errors.New("this server takes no messages")
+	errRate     = errors.New("more messages than this server takes")
 	errStatus   = ws.ProtocolError("close frame is malformed")
 )
 
@@ -148,10 +161,18 @@ var (
 // connection. second is the header's second byte.
 func (c *Conn) check(h ws.Header, second byte) error {
 	state := ws.StateServerSide
-	room := int64(c.shard.srv.cfg.MaxMessageBytes)
+	f := c.feed()
+	room := f.srv.cfg.MaxMessageBytes
+	deflate := f.encoding.bits > 0 && mayCompress(h)
 	if c.in != nil && c.in.op != 0 {
 		state = state.Set(ws.StateFragmented)
-		room -= int64(len(c.in.payload))
+		room -= len(c.in.payload)
+		deflate = c.in.deflate
+	} else if deflate {
+		h.Rsv = 0 // What an extension has given a meaning is no fault.
+	}
+	if deflate {
+		room += deflateOverhead(f.srv.cfg.MaxMessageBytes)
 	}
 	if err := ws.CheckHeader(h, state); err != nil {
 		return err
@@ -159,7 +180,10 @@ func (c *Conn) check(h ws.Header, second byte) error {
 	if !shortestLength(second, h.Length) {
 		return errLength
 	}
-	if !h.OpCode.IsControl() && h.Length > room { // The length may be as large as 2^63-1.
+	if !h.OpCode.IsControl() && f.srv.cfg.ReceiveOnly {
+		return errReceive
+	}
+	if !h.OpCode.IsControl() && h.Length > int64(room) { // The length may be as large as 2^63-1.
 		return errTooLarge
 	}
 	return nil
@@ -171,6 +195,9 @@ func (c *Conn) whole(w *worker, h ws.Header, p []byte) verdict {
 		return c.control(w, h.OpCode, p)
 	}
 	if h.Fin && h.OpCode != ws.OpContinuation { // A message in one frame: no copy.
+		if h.Rsv != 0 {
+			return c.inflate(w, h.OpCode, p)
+		}
 		if h.OpCode == ws.OpText && !utf8.Valid(p) {
 			return c.violated(errText)
 		}
@@ -178,7 +205,7 @@ func (c *Conn) whole(w *worker, h ws.Header, p []byte) verdict {
 	}
 	in := c.inbound()
 	if h.OpCode != ws.OpContinuation {
-		in.begin(h.OpCode)
+		in.begin(h)
 	}
 	if !in.add(p) {
 		return c.violated(errText)
@@ -189,16 +216,17 @@ func (c *Conn) whole(w *worker, h ws.Header, p []byte) verdict {
 	return more
 }
 
-// begin starts a message that does not come in one piece.
-func (in *inbound) begin(op ws.OpCode) {
-	in.op, in.payload, in.text = op, in.payload[:0], textCheck{}
+// begin starts a message that does not come in one piece, with the header of its
+// first frame.
+func (in *inbound) begin(h ws.Header) {
+	in.op, in.deflate, in.payload, in.text = h.OpCode, h.Rsv != 0, in.payload[:0], textCheck{}
 }
 
 // add adds unmasked payload to the message, and says whether it may be text so
 // far if it must be. p is copied.
 func (in *inbound) add(p []byte) bool {
 	in.payload = append(in.payload, p...)
-	return in.op != ws.OpText || in.text.next(p)
+	return in.deflate || in.op != ws.OpText || in.text.next(p)
 }
 
 // middle takes what there is of the payload of the frame that is in progress.
@@ -223,7 +251,7 @@ func (c *Conn) middle(w *worker, b []byte) (n int, v verdict) {
 	case !in.header.Fin:
 		in.inFrame = false
 		return n, more
-	case c.shard.srv.behind.Load():
+	case c.mayNotPublish():
 		return n, held // The frame stays in progress, with nothing left to come.
 	}
 	in.inFrame = false
@@ -233,19 +261,50 @@ func (c *Conn) middle(w *worker, b []byte) (n int, v verdict) {
 // finishMessage publishes the message that came in pieces.
 func (c *Conn) finishMessage(w *worker) verdict {
 	in := c.in
-	if in.op == ws.OpText && !in.text.done() {
-		return c.violated(errText)
+	var v verdict
+	switch {
+	case in.deflate:
+		v = c.inflate(w, in.op, in.payload)
+	case in.op == ws.OpText && !in.text.done():
+		v = c.violated(errText)
+	default:
+		v = c.message(w, Message{Kind(in.op), in.payload})
 	}
-	v := c.message(w, Message{Kind(in.op), in.payload})
 	in.op = 0
 	in.payload = in.payload[:0]
 	return v
 }
 
+// inflate publishes a message that came compressed. p is borrowed.
+func (c *Conn) inflate(w *worker, op ws.OpCode, p []byte) verdict {
+	p, err := w.inflater.inflate(p, c.shard().srv.cfg.MaxMessageBytes)
+	if err == nil && op == ws.OpText && !utf8.Valid(p) {
+		err = errText
+	}
+	if err != nil {
+		return c.violated(err)
+	}
+	return c.message(w, Message{Kind(op), p})
+}
+
+// mayCompress says whether a header marks a message as compressed, and may: the
+// first frame of a message, RFC 7692, section 6.
+func mayCompress(h ws.Header) bool {
+	return h.Rsv == rsv1>>4 && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary)
+}
+
+// deflateOverhead is how much larger than itself a message of n bytes may come
+// compressed: what cannot be compressed takes 5 bytes more for each 64 KiB (RFC
+// 1951, section 3.2.4), or for less where its sender flushes often.
+func deflateOverhead(n int) int { return n>>6 + 1<<10 }
+
 // message publishes a message, or gives it to OnMessage. The payload is
 // borrowed.
 func (c *Conn) message(w *worker, m Message) verdict {
-	srv := c.shard.srv
+	srv := c.shard().srv
+	if l := srv.limiter; l != nil && !l.take(c, len(m.Payload), time.Now()) {
+		return c.violated(errRate)
+	}
 	if hook := srv.cfg.OnMessage; hook != nil {
 		var ok bool
 		if m, ok = hook(c, m); !ok {
@@ -256,7 +315,9 @@ func (c *Conn) message(w *worker, m Message) verdict {
 			return more
 		}
 	}
+	c.sayPongs(w) // To what came before it.
 	srv.append(m)
+	c.set(spoke)
 	w.published = true
 	return more
 }
@@ -265,8 +326,7 @@ func (c *Conn) message(w *worker, m Message) verdict {
 func (c *Conn) control(w *worker, op ws.OpCode, p []byte) verdict {
 	switch op {
 	case ws.OpPing:
-		w.pong = append(w.pong[:0], p...)
-		w.pinged = true
+		w.pongs.add(0, appendFrame(w.control[:0], ws.OpPong, p))
 	case ws.OpClose:
 		return c.closed(p)
 	}
@@ -292,12 +352,16 @@ func (c *Conn) closed(p []byte) verdict {
 func (c *Conn) violated(err error) verdict {
 	code, why := ws.StatusProtocolError, ReasonProtocolError
 	switch err {
-	case errText:
+	case errText, errDeflate:
 		code, why = ws.StatusInvalidFramePayloadData, ReasonInvalidPayload
 	case errTooLarge:
 		code, why = ws.StatusMessageTooBig, ReasonTooLarge
+	case errReceive:
+		code, why = ws.StatusPolicyViolation, ReasonReceiveOnly
+	case errRate:
+		code, why = ws.StatusPolicyViolation, ReasonRate
 	}
-	if srv := c.shard.srv; srv.debug {
+	if srv := c.shard().srv; srv.debug {
 		srv.cfg.Logger.Debug("connection failed", "fd", c.fd, "status", code, "err", err)
 	}
 	c.stop(closeMail(code, err.Error()), why)
@@ -308,5 +372,6 @@ func (c *Conn) violated(err error) verdict {
 // go, and throws away what it still sends.
 func (c *Conn) stop(m *mail, why Reason) {
 	c.readPhase = readDiscard
-	c.shard.post(c, postClose, why, m)
+	m.at = c.spokeUpTo()
+	c.shard().post(c, postClose, why, m)
 }

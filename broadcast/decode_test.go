@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/crier-ws/crier/broadcast/framelog"
 	"github.com/gobwas/ws"
 )
 
@@ -42,10 +41,12 @@ func publishingDecoder(t testing.TB, maxMessage int) *decoder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &Server{cfg: cfg, log: framelog.New(cfg.RetainBytes, frameLen)}
-	s := newShard(srv)
-	t.Cleanup(s.reader.Close)
-	return &decoder{srv: srv, w: newWorker(), c: &Conn{shard: s, readPhase: readFrames}}
+	srv := &Server{cfg: cfg, encodings: newEncodings(&cfg)}
+	f := newShard(srv).feeds[0]
+	t.Cleanup(f.reader.Close)
+	c := newConn(0, f)
+	c.readPhase = readFrames
+	return &decoder{srv: srv, w: newWorker(), c: c}
 }
 
 // told is what the shard was told since it was last looked at.
@@ -63,9 +64,9 @@ func (d *decoder) recv(t testing.TB, b []byte) (verdict, told) {
 	v := d.c.receive(d.w, d.w.buf[:copy(d.w.buf, b)])
 	d.c.say(d.w)
 	var got told
-	for _, p := range d.c.shard.inbox.take() {
+	for _, p := range d.c.shard().inbox.take() {
 		if p.what&postPong != 0 {
-			got.ponged, got.pong = true, string(p.mail.pong)
+			got.ponged, got.pong = true, lastPong(t, p.mail.pongs.frames)
 		}
 		if p.what&postClose != 0 {
 			got.why = p.why
@@ -81,6 +82,20 @@ func (d *decoder) recv(t testing.TB, b []byte) (verdict, told) {
 		p.mail.free()
 	}
 	return v, got
+}
+
+// lastPong is the payload of the newest of some pongs.
+func lastPong(t testing.TB, frames []byte) (payload string) {
+	t.Helper()
+	for len(frames) > 0 {
+		n := frameLen(frames)
+		op, p := wholeFrame(t, frames[:n])
+		if op != ws.OpPong {
+			t.Fatalf("got %q among the pongs", frames)
+		}
+		payload, frames = string(p), frames[n:]
+	}
+	return payload
 }
 
 // wholeFrame takes a frame of the server apart.

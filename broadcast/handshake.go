@@ -23,6 +23,8 @@ type handshaker struct {
 	req      request
 	in, out  []byte
 	upgrader ws.Upgrader
+
+	extensions []byte // The answer's line.
 }
 
 // init sets up the upgrader so that it takes the first subprotocol
@@ -46,10 +48,11 @@ func (h *handshaker) Write(b []byte) (int, error) {
 const plainHead = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
 
-// upgrade makes the answer to the request in req, which was checked. It says
+// upgrade makes the answer to the request in req, which was checked, for a window
+// of so many bits, 0 for no compression. It says
 // the same to ws.Upgrader in its plainest form: that one refuses some lists
 // of tokens that RFC 9110 allows, and reads further than the head if it can.
-func (h *handshaker) upgrade() ([]byte, error) {
+func (h *handshaker) upgrade(bits int) ([]byte, error) {
 	h.in = append(append(h.in[:0], plainHead...), h.req.key...)
 	if len(h.req.protocol) > 0 {
 		h.in = append(append(h.in, "\r\nSec-WebSocket-Protocol: "...), h.req.protocol...)
@@ -57,6 +60,11 @@ func (h *handshaker) upgrade() ([]byte, error) {
 	h.in = append(h.in, "\r\n\r\n"...)
 	h.Reset(h.in)
 	h.out = h.out[:0]
+	h.upgrader.Header = nil
+	if bits > 0 {
+		h.extensions = append(appendDeflateAnswer(append(h.extensions[:0], "Sec-WebSocket-Extensions: "...), bits), "\r\n"...)
+		h.upgrader.Header = ws.HandshakeHeaderBytes(h.extensions)
+	}
 	_, err := h.upgrader.Upgrade(h)
 	return h.out, err
 }
@@ -69,6 +77,17 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 		from = max(0, len(c.in.rest)-1)
 		c.in.rest = append(c.in.rest, b...)
 		b = c.in.rest
+	}
+	if c.in != nil && c.in.proxied {
+		n, refusal := c.proxy(b)
+		switch {
+		case refusal != nil:
+			return c.refuse(w, refusal)
+		case n == 0:
+			return more
+		}
+		b = c.in.rest[:copy(c.in.rest, b[n:])]
+		c.in.rest, from = b, 0
 	}
 	if looksLikeTLS(b) {
 		return c.refuseTLS()
@@ -104,7 +123,7 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 // upgrade answers a handshake with 101 and the greeting and makes the
 // connection the shard's, or says with what it must be refused.
 func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
-	srv := c.shard.srv
+	srv := c.shard().srv
 	h := &w.handshake
 	if refusal := h.req.parse(head); refusal != nil {
 		return refusal
@@ -112,7 +131,20 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal := h.req.check(srv.cfg.Path); refusal != nil {
 		return refusal
 	}
-	answer, err := h.upgrade()
+	if refusal := srv.origins.check(&h.req); refusal != nil {
+		return refusal
+	}
+	if refusal := c.forwarded(h.req.forwarded); refusal != nil {
+		return refusal
+	}
+	bits := 0
+	if srv.cfg.Compress {
+		var ok bool
+		if bits, ok = negotiateDeflate(h.req.extensions); !ok {
+			return badRequest("malformed Sec-WebSocket-Extensions header")
+		}
+	}
+	answer, err := h.upgrade(bits)
 	if err != nil {
 		return badRequest(err.Error())
 	}
@@ -139,16 +171,45 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	}
 	srv.total.upgraded.Add(1)
 	c.readPhase = readFrames
-	c.cursor = srv.log.Head()
+	c.at.Store(c.shard().feeds[encodingFor(bits)])
+	c.cursor = srv.join(c.feed().encoding)
 	m := newMail()
 	m.response = append(append(m.response, answer...), srv.greeting...)
-	c.shard.post(c, postOpened, 0, m)
+	c.shard().post(c, postOpened, 0, m)
 	return nil
+}
+
+// proxy takes the PROXY header that comes before the request head, and returns its
+// length, or 0 if it is not all there.
+func (c *Conn) proxy(b []byte) (int, *Refusal) {
+	n, from, refusal := proxyHeader(b)
+	if n == 0 || refusal != nil {
+		return 0, refusal
+	}
+	c.in.proxied = false
+	if from.IsValid() && !c.shard().srv.addresses.enter(c, from) {
+		return 0, errManyOfAddress
+	}
+	return n, nil
+}
+
+// forwarded looks at who a trusted proxy says the client is.
+func (c *Conn) forwarded(list []byte) *Refusal {
+	a := c.shard().srv.addresses
+	if a == nil || list == nil {
+		return nil
+	}
+	peer := c.RemoteAddr()
+	client, refusal := a.client(peer, list)
+	if refusal == nil && client != peer && !a.enter(c, client) {
+		refusal = errManyOfAddress
+	}
+	return refusal
 }
 
 // ask asks OnConnect.
 func (c *Conn) ask(head []byte) *Refusal {
-	hook := c.shard.srv.cfg.OnConnect
+	hook := c.shard().srv.cfg.OnConnect
 	if hook == nil {
 		return nil
 	}
@@ -175,7 +236,7 @@ func (c *Conn) ask(head []byte) *Refusal {
 // reset the connection if the peer is still sending, and the reset can
 // overtake the answer. Peer or handshake timeout end it.
 func (c *Conn) refuse(w *worker, r *Refusal) verdict {
-	srv := c.shard.srv
+	srv := c.shard().srv
 	srv.total.refusals(r.Status)
 	if srv.debug {
 		srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "remote", c.RemoteAddr(), "status", r.Status, "reason", r.Reason)
@@ -187,7 +248,7 @@ func (c *Conn) refuse(w *worker, r *Refusal) verdict {
 // linger sends the last bytes of a connection that was never open.
 func (c *Conn) linger(answer []byte) verdict {
 	// The socket's buffer is empty and larger than any answer.
-	_, _ = c.shard.sockets.send(int(c.fd), [][]byte{answer})
+	_, _ = c.shard().sockets.send(int(c.fd), [][]byte{answer})
 	_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	c.freeInbound()
 	c.readPhase = readLinger
@@ -205,7 +266,7 @@ func appendRefusal(dst []byte, r *Refusal, head bool) []byte {
 		dst = append(dst, "\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade, close"...)
 	case http.StatusMethodNotAllowed: // RFC 9110, section 15.5.6.
 		dst = append(dst, "\r\nAllow: GET\r\nConnection: close"...)
-	case http.StatusServiceUnavailable: // RFC 9110, section 15.6.4.
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests: // RFC 9110, section 15.6.4; RFC 6585, section 4.
 		dst = append(dst, "\r\nRetry-After: 5\r\nConnection: close"...)
 	default:
 		dst = append(dst, "\r\nConnection: close"...)
@@ -228,7 +289,7 @@ func looksLikeTLS(b []byte) bool { return len(b) >= 2 && b[0] == 0x16 && b[1] ==
 var tlsAlert = []byte{0x15, 3, 1, 0, 2, 2, 40}
 
 func (c *Conn) refuseTLS() verdict {
-	srv := c.shard.srv
+	srv := c.shard().srv
 	srv.total.tls.Add(1)
 	if srv.tlsLog.due(srv.clock()) {
 		srv.cfg.Logger.Warn("TLS on the plain port: this server speaks plain WebSocket, use ws:// and not wss:// here, or put a TLS proxy in front",

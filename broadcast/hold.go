@@ -20,8 +20,13 @@ type holding struct {
 // because the server was slow.
 func (srv *Server) mayLag() uint64 { return uint64(srv.cfg.RetainBytes) / 2 }
 
-// hold stops reading a connection until the server has caught up.
+// hold stops reading a connection until the server has caught up, or until it may
+// publish again.
 func (srv *Server) hold(c *Conn) {
+	if srv.limiter.hold(c) {
+		srv.total.rateHolds.Add(1)
+		return
+	}
 	srv.total.holds.Add(1)
 	h := &srv.holding
 	h.mu.Lock()
@@ -48,7 +53,7 @@ func (h *holding) ready(behind *atomic.Bool) <-chan struct{} {
 
 // caughtUp is called by each shard when it has offered what there was.
 func (srv *Server) caughtUp() {
-	if srv.behind.Load() && srv.log.Lag() <= srv.mayLag() {
+	if srv.behind.Load() && srv.lag() <= srv.mayLag() {
 		srv.behind.Store(false)
 		srv.resume()
 	}

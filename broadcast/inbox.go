@@ -13,7 +13,7 @@ type postKind uint8
 const (
 	postOpened   postKind = 1 << iota // the handshake is done: mail.response, then messages from c.cursor on
 	postWritable                      // its socket has room again
-	postPong                          // the peer pinged: mail.pong is the newest ping's payload
+	postPong                          // the peer pinged: mail.pongs answers
 	postClose                         // the reading side is done: send mail.closing, a close frame
 	postEnd                           // the peer's stream has ended
 )
@@ -30,8 +30,9 @@ type post struct {
 // mail is what a shard is asked to send beside messages. It is pooled.
 type mail struct {
 	response []byte // the 101 answer and the greeting
-	pong     []byte
-	closing  []byte
+	pongs    pongs
+	closing  []byte // a frame
+	at       uint64 // The place in the log where closing goes out.
 }
 
 var mails = sync.Pool{New: func() any { return &mail{response: make([]byte, 0, 256)} }}
@@ -42,7 +43,8 @@ func (m *mail) free() {
 	if m == nil || cap(m.response) > 4096 {
 		return
 	}
-	m.response, m.pong, m.closing = m.response[:0], m.pong[:0], m.closing[:0]
+	m.response, m.closing, m.at = m.response[:0], m.closing[:0], 0
+	m.pongs.clear()
 	mails.Put(m)
 }
 
@@ -75,11 +77,12 @@ func (b *inbox) put(c *Conn, what postKind, why Reason, m *mail) {
 		p.mail = m
 		return
 	}
-	if what&postPong != 0 { // Only the newest ping needs an answer, RFC 6455, section 5.5.3.
-		p.mail.pong = append(p.mail.pong[:0], m.pong...)
+	if what&postPong != 0 {
+		p.mail.pongs.addAll(&m.pongs)
 	}
 	if what&postClose != 0 {
 		p.mail.closing = append(p.mail.closing[:0], m.closing...)
+		p.mail.at = m.at
 	}
 	m.free()
 }

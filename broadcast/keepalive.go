@@ -1,6 +1,7 @@
 package broadcast
 
 import (
+	"math"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -9,11 +10,14 @@ import (
 // tickEvery is how often the server's clock ticks.
 const tickEvery = 100 * time.Millisecond
 
-// sweep is how far the keep-alive is on its way through the open list. One
-// sweep takes PingInterval, so pings are spread evenly over it.
+// sweep is how far the keep-alive is on its way through the open connections.
+// One sweep takes PingInterval, so pings are spread evenly over it.
 type sweep struct {
 	began uint32 // Server.clock
-	next  int    // index in shard.open
+	last  uint32 // Server.clock at the last tick, 0 before the first
+	feed  int    // index in shard.feeds
+	next  int    // index in its open list
+	seen  int    // how many were visited
 }
 
 // tick does what is due by time. The server's clock calls for it every
@@ -55,22 +59,35 @@ func (s *shard) retry() {
 
 // keepAlive visits the part of the connections that is due since the last tick.
 func (s *shard) keepAlive(now uint32) {
+	const late = 5 * tickEvery
 	interval := milliseconds(s.srv.cfg.PingInterval)
-	elapsed := now - s.sweep.began
-	due := len(s.open)
-	if elapsed < interval {
-		due = int(uint64(due) * uint64(elapsed) / uint64(interval))
+	// A pass to a million connections takes seconds, without a tick. What was due
+	// meanwhile is put off: all at once it would be a storm.
+	if gap := now - s.sweep.last; s.sweep.last != 0 && gap > milliseconds(late) {
+		s.sweep.began += gap - milliseconds(tickEvery)
 	}
-	for s.sweep.next < due && s.sweep.next < len(s.open) {
-		c := s.open[s.sweep.next]
+	s.sweep.last = max(now, 1)
+	elapsed := now - s.sweep.began
+	due := math.MaxInt // All that are left.
+	if elapsed < interval {
+		due = int(uint64(s.opened()) * uint64(elapsed) / uint64(interval))
+	}
+	for w := &s.sweep; w.seen < due && w.feed < len(s.feeds); {
+		f := s.feeds[w.feed]
+		if w.next >= len(f.open) {
+			w.feed, w.next = w.feed+1, 0
+			continue
+		}
+		c := f.open[w.next]
 		s.visit(c, now)
+		w.seen++
 		// Unless it was taken out and another is in its place.
-		if s.sweep.next < len(s.open) && s.open[s.sweep.next] == c {
-			s.sweep.next++
+		if w.next < len(f.open) && f.open[w.next] == c {
+			w.next++
 		}
 	}
 	if elapsed >= interval {
-		s.sweep = sweep{began: now}
+		s.sweep = sweep{began: now, last: s.sweep.last}
 	}
 }
 
@@ -110,7 +127,7 @@ const drainRate = 1000
 func (s *shard) drain(now uint32) {
 	elapsed := max(0, int(int32(now-s.srv.drainBegan.Load()))) // The drain may have begun after now.
 	whole := int(milliseconds(s.srv.cfg.DrainTime))
-	total := s.drained + len(s.open)
+	total := s.drained + s.opened()
 	whole = min(whole, total*1000*s.srv.cfg.Shards/drainRate)
 	over := elapsed >= whole
 	due := total
@@ -118,15 +135,25 @@ func (s *shard) drain(now uint32) {
 		due = max(1, total*elapsed/whole)
 	}
 	late := elapsed >= int(milliseconds(s.srv.cfg.DrainTime))
-	for i := len(s.open) - 1; i >= 0 && s.drained < due; i-- {
-		if i >= len(s.open) {
-			continue
-		}
-		if c := s.open[i]; late || c.out == 0 && c.cursor >= s.view.Head {
-			s.drained++
-			s.startClose(c, goingAway, ReasonShutdown)
+	for _, f := range s.feeds {
+		for i := len(f.open) - 1; i >= 0 && s.drained < due; i-- {
+			if i >= len(f.open) {
+				continue
+			}
+			if c := f.open[i]; late || c.out == 0 && c.cursor >= f.view.Head {
+				s.drained++
+				s.startClose(c, goingAway, ReasonShutdown)
+			}
 		}
 	}
+}
+
+// opened is the number of open connections.
+func (s *shard) opened() (n int) {
+	for _, f := range s.feeds {
+		n += len(f.open)
+	}
+	return n
 }
 
 var goingAway = appendClose(nil, ws.StatusGoingAway, "server is shutting down")

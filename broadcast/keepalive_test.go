@@ -35,6 +35,32 @@ func TestPingsAreSpread(t *testing.T) {
 	}
 }
 
+// TestPingsAfterALongPass: what was due while a pass took long does not go out at once.
+func TestPingsAfterALongPass(t *testing.T) {
+	const conns = 1000
+	interval := 10 * time.Second
+	tick := milliseconds(tickEvery)
+	b := newBench(t, Config{PingInterval: interval, PingTimeout: -1}, conns)
+	now := b.srv.clock()
+	b.sweep = sweep{began: now}
+	ticks := int(interval / tickEvery)
+	for i := range 4 * ticks {
+		before := len(b.sink.sent)
+		if now += tick; i == ticks/2 {
+			now += 8 * tick * uint32(ticks) / 10
+		}
+		b.keepAlive(now)
+		if got, most := len(b.sink.sent)-before, 2*conns/ticks; got > most {
+			t.Errorf("tick %d: got %d pings, want at most %d", i, got, most)
+		}
+	}
+	for i := range conns {
+		if got := b.sink.calls[firstFD+i]; got < 3 {
+			t.Errorf("connection %d: got %d pings in four intervals, want at least 3", i, got)
+		}
+	}
+}
+
 func TestPingTimeout(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -80,6 +80,10 @@ func connect(t testing.TB, addr string) *client {
 	if err != nil {
 		t.Fatalf("dial: %v", err)
 	}
+	return newClient(t, conn)
+}
+
+func newClient(t testing.TB, conn net.Conn) *client {
 	t.Cleanup(func() { conn.Close() })
 	return &client{Conn: conn, t: t, br: bufio.NewReader(conn)}
 }

@@ -24,14 +24,15 @@ const recvBytes = 64 << 10
 
 // worker is what a goroutine of the pool works with, one turn after the other.
 type worker struct {
-	buf    []byte // recv(2) writes here; frames are decoded in place
-	out    []byte // answers are put together here
-	header [ws.MaxHeaderSize]byte
-	rd     bytes.Reader
-	pong   []byte // payload of the newest ping of this turn, if pinged
-	pinged bool
+	buf     []byte // recv(2) writes here; frames are decoded in place
+	out     []byte // answers are put together here
+	header  [ws.MaxHeaderSize]byte
+	rd      bytes.Reader
+	pongs   pongs                                   // to the pings of this turn, without their place
+	control [2 + ws.MaxControlFramePayloadSize]byte // One of them is put together here.
 
 	handshake handshaker
+	inflater  inflater
 	published bool // this turn put something into the log
 }
 

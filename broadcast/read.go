@@ -10,7 +10,7 @@ const readsPerTurn = 4
 
 // turn reads until the socket is empty or the turn is over.
 func (c *Conn) turn(w *worker) {
-	srv := c.shard.srv
+	srv := c.shard().srv
 	for range readsPerTurn {
 		if c.has(closed) {
 			c.tooLate() // Only that closes it before it is open or answered.
@@ -32,7 +32,7 @@ func (c *Conn) turn(w *worker) {
 
 // panicked closes the one connection whose turn it was.
 func (c *Conn) panicked(w *worker, v any, stack []byte) {
-	srv := c.shard.srv
+	srv := c.shard().srv
 	c.say(w) // What came of the frames before.
 	srv.cfg.Logger.Error("panic while reading; the connection is closed", "panic", v, "stack", string(stack))
 	switch {
@@ -61,7 +61,7 @@ func (c *Conn) readOnce(w *worker) verdict {
 	if c.readPhase == readEnd {
 		return short
 	}
-	n, errno := c.shard.sockets.recv(int(c.fd), w.buf)
+	n, errno := c.shard().sockets.recv(int(c.fd), w.buf)
 	switch {
 	case errno == unix.EAGAIN:
 		return short
@@ -104,28 +104,44 @@ func (c *Conn) end(why Reason) {
 	c.readPhase = readEnd
 	switch phase {
 	case readHead:
-		c.shard.srv.total.abandoned.Add(1)
-		c.shard.srv.abandon(c)
+		c.shard().srv.total.abandoned.Add(1)
+		c.shard().srv.abandon(c)
 	case readLinger:
-		c.shard.srv.abandon(c)
+		c.shard().srv.abandon(c)
 	default:
 		c.freeInbound()
-		c.shard.post(c, postEnd, why, nil)
+		c.shard().post(c, postEnd, why, nil)
 	}
 }
 
-// say passes on what came of the bytes of one recv: a pong to the newest ping,
-// and the shards' wake-up. Once for all frames that came together, so that
-// they leave together.
+// say passes on what came of the bytes of one recv: pongs, and the shards'
+// wake-up. Once for all frames that came together, so that they leave together.
 func (c *Conn) say(w *worker) {
-	if w.pinged {
-		w.pinged = false
-		m := newMail()
-		m.pong = append(m.pong, w.pong...)
-		c.shard.post(c, postPong, 0, m)
-	}
+	c.sayPongs(w)
 	if w.published {
 		w.published = false
-		c.shard.srv.wakeShards()
+		c.shard().srv.wakeShards()
 	}
+}
+
+// sayPongs passes on the answers to pings. They leave in their place among the
+// messages of the same peer: so a client may take a pong for a sign that what it
+// published before has gone out.
+func (c *Conn) sayPongs(w *worker) {
+	if w.pongs.empty() {
+		return
+	}
+	m := newMail()
+	m.pongs.add(c.spokeUpTo(), w.pongs.frames)
+	w.pongs.clear()
+	c.shard().post(c, postPong, 0, m)
+}
+
+// spokeUpTo is a place in the log behind all that c published, or 0 if it has
+// published nothing since this was asked last.
+func (c *Conn) spokeUpTo() uint64 {
+	if c.take(spoke) {
+		return c.feed().encoding.log.Head()
+	}
+	return 0
 }

@@ -23,6 +23,10 @@ type request struct {
 	versions   int
 	version    []byte
 	protocol   []byte // the first list of subprotocols offered
+	extensions []byte // all lists of extensions offered
+	origins    int
+	origin     []byte
+	forwarded  []byte // all lists of X-Forwarded-For
 }
 
 // endOfHead looks for the empty line that ends a head, given that b[:from] was
@@ -120,6 +124,13 @@ func (r *request) field(line []byte) *Refusal {
 		if len(r.protocol) == 0 {
 			r.protocol = value
 		}
+	case is("Sec-WebSocket-Extensions"):
+		r.extensions = joinLists(r.extensions, value)
+	case is("X-Forwarded-For"):
+		r.forwarded = joinLists(r.forwarded, value)
+	case is("Origin"):
+		r.origins++
+		r.origin = value
 	case is("Content-Length"):
 		r.body = r.body || string(value) != "0"
 	case is("Transfer-Encoding"):
@@ -197,6 +208,14 @@ func isKey(b []byte) bool {
 	}
 	n, err := base64.StdEncoding.Decode(raw[:], b)
 	return err == nil && n == 16
+}
+
+// joinLists makes several lines one list, RFC 9110, section 5.3.
+func joinLists(list, more []byte) []byte {
+	if list == nil {
+		return more
+	}
+	return bytes.Join([][]byte{list, more}, []byte(", "))
 }
 
 // listHas says whether a comma-separated list has a token, in any case.

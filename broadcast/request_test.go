@@ -47,7 +47,7 @@ func judge(head []byte, path string) (status int, reason string) {
 	if refusal != nil {
 		return refusal.Status, refusal.Reason
 	}
-	answer, err := h.upgrade()
+	answer, err := h.upgrade(0)
 	if err != nil {
 		return 400, "ws.Upgrader: " + err.Error()
 	}

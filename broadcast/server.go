@@ -12,7 +12,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/crier-ws/crier/broadcast/framelog"
 	"github.com/crier-ws/crier/netpoll"
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
@@ -34,19 +33,24 @@ var (
 // Serve, end it with Shutdown. All methods may be called from any goroutine.
 type Server struct {
 	// Immutable after construction.
-	cfg      Config
-	log      *framelog.Log
-	shards   []*shard
-	poller   *netpoll.Poller
-	queue    *queue
-	greeting []byte // The frame.
-	started  time.Time
-	debug    bool          // The logger takes debug lines: one for each connection.
-	stopTick chan struct{} // Closed by Shutdown.
-	ticking  sync.WaitGroup
+	cfg       Config
+	encodings []*encoding // The plain one first.
+	addresses *addresses  // nil unless it is needed.
+	limiter   *limiter    // nil unless there is a rate.
+	origins   origins
+	shards    []*shard
+	poller    poller
+	queue     *queue
+	greeting  []byte // The frame.
+	started   time.Time
+	debug     bool          // The logger takes debug lines: one for each connection.
+	stopTick  chan struct{} // Closed by Shutdown.
+	ticking   sync.WaitGroup
 
 	opening opening
 	holding holding
+
+	order sync.Mutex // Held while a message is put into several logs: it has one place in all.
 
 	// Atomic.
 	open       atomic.Int64 // Connections that are open or closing, or about to be.
@@ -75,13 +79,16 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	srv := &Server{
-		cfg:      cfg,
-		log:      framelog.New(cfg.RetainBytes, frameLen),
-		started:  time.Now(),
-		debug:    cfg.Logger.Enabled(context.Background(), slog.LevelDebug),
-		stopTick: make(chan struct{}),
-		closed:   make(chan struct{}),
+		cfg:       cfg,
+		encodings: newEncodings(&cfg),
+		addresses: newAddresses(&cfg),
+		limiter:   newLimiter(&cfg),
+		started:   time.Now(),
+		debug:     cfg.Logger.Enabled(context.Background(), slog.LevelDebug),
+		stopTick:  make(chan struct{}),
+		closed:    make(chan struct{}),
 	}
+	srv.origins, _ = parseOrigins(cfg.Origins) // Found valid above.
 	if cfg.Greeting != "" {
 		srv.greeting = appendFrame(nil, ws.OpText, []byte(cfg.Greeting))
 	}
@@ -142,17 +149,24 @@ func (srv *Server) listen(l *listener) error {
 
 // adopt makes an accepted fd a connection that is to send a handshake.
 func (srv *Server) adopt(fd int) {
-	c := &Conn{fd: int32(fd), shard: srv.shards[srv.next.Add(1)%uint32(len(srv.shards))]}
+	// As long as it is not open, the feed does not know it.
+	c := newConn(fd, srv.shards[srv.next.Add(1)%uint32(len(srv.shards))].feeds[0])
 	c.since = srv.clock() + milliseconds(srv.cfg.HandshakeTimeout)
+	if !srv.knock(c) {
+		unix.Close(fd)
+		return
+	}
 	// Owned until it is registered: so who ends it meanwhile leaves the fd to us.
 	c.enter(0)
 	if !srv.opening.add(c) {
+		srv.addresses.leave(c)
 		unix.Close(fd)
 		return
 	}
 	const events = netpoll.Readable | netpoll.Writable | netpoll.ReadHangup | netpoll.EdgeTriggered
 	if err := srv.poller.Add(fd, events, c.event); err != nil {
 		srv.opening.remove(c)
+		srv.addresses.leave(c)
 		unix.Close(fd)
 		srv.total.shed.Add(1)
 		srv.shedLine(err)
@@ -161,6 +175,28 @@ func (srv *Server) adopt(fd int) {
 	if !c.leave() {
 		srv.queue.push(c)
 	}
+}
+
+// knock looks at where a new connection comes from, and says whether it may stay.
+func (srv *Server) knock(c *Conn) bool {
+	a := srv.addresses
+	if a == nil {
+		return true
+	}
+	from := c.RemoteAddr()
+	if a.trusts(from.Addr()) {
+		if srv.cfg.ProxyProtocol {
+			c.inbound().proxied = true
+		}
+		return true
+	}
+	if !from.IsValid() || a.enter(c, from) {
+		return true
+	}
+	srv.total.ofAddress.Add(1)
+	// At once and without reading the request: a flood is to cost little.
+	_, _ = srv.cfg.sockets.send(int(c.fd), [][]byte{appendRefusal(nil, errManyOfAddress, false)})
+	return false
 }
 
 // abandon ends a connection that was never open.
@@ -185,6 +221,7 @@ func (srv *Server) admit() *Refusal {
 // ended counts a connection out.
 func (srv *Server) ended(c *Conn) {
 	srv.open.Add(-1)
+	srv.part(c.feed().encoding)
 	srv.total.disconnect[c.why].Add(1)
 	if srv.debug {
 		srv.cfg.Logger.Debug("disconnected", "fd", c.fd, "reason", c.why)
@@ -234,66 +271,10 @@ func (srv *Server) check(m Message) error {
 	return nil
 }
 
-// append puts a message into the log. The shards must be woken after it.
-func (srv *Server) append(m Message) {
-	var header [ws.MaxHeaderSize]byte
-	lag := srv.log.Append(appendHeader(header[:0], ws.OpCode(m.Kind), len(m.Payload)), m.Payload)
-	srv.total.messages.Add(1)
-	srv.total.bytesIn.Add(uint64(len(m.Payload)))
-	if lag > srv.mayLag() {
-		srv.behind.Store(true) // Before the shards are woken: one of them clears it.
-	}
-}
-
 func (srv *Server) wakeShards() {
 	for _, s := range srv.shards {
 		s.wakeUp()
 	}
-}
-
-// Stats returns the present state and the totals.
-func (srv *Server) Stats() Stats {
-	t := &srv.total
-	st := Stats{
-		Open:               int(srv.open.Load()),
-		Handshakes:         srv.opening.len(),
-		Held:               srv.holding.len(),
-		Accepted:           t.accepted.Load(),
-		Shed:               t.shed.Load(),
-		Upgraded:           t.upgraded.Load(),
-		Refused:            make(map[int]uint64),
-		TLS:                t.tls.Load(),
-		HandshakeTimeouts:  t.timedOut.Load(),
-		HandshakeAbandoned: t.abandoned.Load(),
-		Disconnects:        make(map[string]uint64),
-		Messages:           t.messages.Load(),
-		BytesIn:            t.bytesIn.Load(),
-		Writes:             t.writes.Load(),
-		BytesOut:           t.bytesOut.Load(),
-		Skips:              t.skips.Load(),
-		Holds:              t.holds.Load(),
-		Pings:              t.pings.Load(),
-	}
-	for status := range t.refused {
-		if n := t.refused[status].Load(); n > 0 {
-			st.Refused[status] = uint64(n)
-		}
-	}
-	for r := ReasonPeerClosed; r < reasons; r++ {
-		if n := t.disconnect[r].Load(); n > 0 {
-			st.Disconnects[r.String()] = n
-		}
-	}
-	return st
-}
-
-// refusals counts a refused handshake. A status that is no error's counts as
-// 500.
-func (t *counters) refusals(status int) {
-	if status < 400 || status >= len(t.refused) {
-		status = 500
-	}
-	t.refused[status].Add(1)
 }
 
 // Shutdown ends the server: it stops accepting, lets everyone get what has
@@ -359,13 +340,16 @@ func (srv *Server) stop() {
 		quiet := srv.queue.quiet() // If so, nothing is posted any more.
 		srv.behind.Store(false)
 		srv.resume()
+		srv.goOn(true)
 		for _, s := range srv.shards {
 			s.finishAll()
 		}
 		return quiet && srv.queue.quiet()
 	})
 	for _, s := range srv.shards {
-		s.reader.Close()
+		for _, f := range s.feeds {
+			f.reader.Close()
+		}
 	}
 	if err := srv.poller.Close(); err != nil {
 		srv.cfg.Logger.Error("closing the poller", "err", err)

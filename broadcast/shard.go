@@ -3,9 +3,6 @@ package broadcast
 import (
 	"math"
 	"sync/atomic"
-
-	"github.com/crier-ws/crier/broadcast/framelog"
-	"github.com/gobwas/ws"
 )
 
 // shard is one goroutine that owns a part of the connections: it alone writes
@@ -14,7 +11,7 @@ type shard struct {
 	// Immutable after construction.
 	srv     *Server
 	sockets sockets
-	reader  *framelog.Reader
+	feeds   []*feed       // One for each of Server.encodings.
 	wake    chan struct{} // Capacity 1: a wake-up that was not yet seen.
 	done    chan struct{} // Closed when run has returned.
 
@@ -23,42 +20,30 @@ type shard struct {
 	inbox  inbox
 	ticked atomic.Bool // Written by the server's clock, taken by run.
 
-	// Owned by the shard. What a pass needs for each connection stands together.
-	open    connList
-	passed  int // How far the pass in progress is in open.
-	batch   batch
+	// Owned by the shard.
 	writes  uint64
 	bytes   uint64
-	view    framelog.View // The log as this pass sees it.
-	prev    framelog.View // As the pass before saw it; empty between passes.
-	missed  []*Conn       // Moved to a place that the pass in progress has behind it.
 	closing connList
 	asides  map[*Conn]*aside
-	kept    int                                     // Bytes in asides that are copies of dropped frames.
-	one     [1][]byte                               // What writeBytes sends.
-	control [2 + ws.MaxControlFramePayloadSize]byte // Where pong puts its frame together: one on the stack would escape.
-	starved []*Conn                                 // Blocked by want of kernel memory: no event will come.
+	kept    int       // Bytes in asides that are copies of dropped frames.
+	one     [1][]byte // What writeBytes sends.
+	starved []*Conn   // Blocked by want of kernel memory: no event will come.
 	sweep   sweep
 	drained int // How many connections the drain has closed.
 }
 
-// batch is the bytes of the log that a run of connections gets: nearly all
-// stand at the same cursor, so they are looked up once.
-type batch struct {
-	from, to uint64
-	pieces   [][]byte
-}
-
 func newShard(srv *Server) *shard {
-	return &shard{
+	s := &shard{
 		srv:     srv,
 		sockets: srv.cfg.sockets,
-		reader:  srv.log.NewReader(),
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		asides:  make(map[*Conn]*aside),
-		batch:   batch{pieces: make([][]byte, 0, maxPieces)},
 	}
+	for _, e := range srv.encodings {
+		s.feeds = append(s.feeds, newFeed(s, e))
+	}
+	return s
 }
 
 // wakeUp makes the shard look at the log and its inbox. Any goroutine; it does
@@ -74,86 +59,36 @@ func (s *shard) wakeUp() {
 // for done.
 func (s *shard) run() {
 	defer close(s.done)
-	s.load()
+	for _, f := range s.feeds {
+		f.load()
+	}
 	for range s.wake {
 		if s.stop.Load() {
 			break
 		}
-		if s.srv.log.Head() != s.view.Head {
-			s.pass()
-		}
-		// What was posted before this moment is in the list before its place in the
-		// log is offered, and so is not lapped unseen.
-		s.readInbox()
-		s.reader.Offered(s.view.Head)
-		s.srv.caughtUp()
-		if s.ticked.Swap(false) {
-			s.tick()
-		}
-		s.count()
+		s.round()
 	}
 	s.finishAll()
 }
 
-// load takes a new view of the log. The one before is kept until the pass is
-// over: a lapped connection's frame ends there.
-func (s *shard) load() {
-	s.view, s.prev = s.prev, s.view
-	s.reader.Load(&s.view)
-	s.batch.from, s.batch.to = 0, 0
-}
-
-// inboxEvery is after how many connections a pass looks into the inbox. At a
-// million a pass takes seconds, and a close or a ping should not.
-const inboxEvery = 64
-
-// pass brings every connection that can be written to the log's head.
-func (s *shard) pass() {
-	s.load()
-	head, tail := s.view.Head, s.view.Tail
-	for s.passed = 0; s.passed < len(s.open); {
-		i := s.passed
-		c := s.open[i]
-		switch {
-		case c.cursor >= head:
-		case c.out == 0 && c.cursor == s.batch.from && s.batch.to == head:
-			// Nearly always. It is flush without its calls, each of which would be a
-			// cache miss when the kernel comes back.
-			n, errno := s.sockets.send(int(c.fd), s.batch.pieces)
-			if s.sent(c, n); errno != 0 && !s.refused(c, errno) {
-				break
-			}
-			if c.cursor < head {
-				s.flush(c)
-			}
-		case c.out&outBlocked == 0:
-			s.flush(c)
-		case c.cursor < tail:
-			s.lapped(c)
-		}
-		if i%inboxEvery == 0 && s.inbox.waiting.Load() {
-			s.readInbox()
-		}
-		// Unless c was taken out and another is in its place.
-		if s.passed < len(s.open) && s.open[s.passed] == c {
-			s.passed++
+// round does all that there is to do.
+func (s *shard) round() {
+	for _, f := range s.feeds {
+		if f.encoding.log.Head() != f.view.Head {
+			f.pass()
 		}
 	}
-	for n := len(s.missed); n > 0; n = len(s.missed) {
-		c := s.missed[n-1]
-		s.missed[n-1] = nil
-		s.missed = s.missed[:n-1]
-		if c.phase != phaseOpen || c.cursor >= head {
-			continue
-		}
-		if c.out&outBlocked == 0 {
-			s.flush(c)
-		} else if c.cursor < tail {
-			s.lapped(c)
-		}
+	// What was posted before this moment is in its list before its place in the
+	// log is offered, and so is not lapped unseen.
+	s.readInbox()
+	for _, f := range s.feeds {
+		f.reader.Offered(f.view.Head)
 	}
-	s.passed = 0
-	s.prev.Reset()
+	s.srv.caughtUp()
+	if s.ticked.Swap(false) {
+		s.tick()
+	}
+	s.count()
 }
 
 // readInbox does what has been posted.
@@ -171,25 +106,43 @@ func (s *shard) attend(p *post) {
 	if p.what&postOpened != 0 {
 		c.phase = phaseOpen
 		c.since = 0
-		if c.cursor < s.view.Tail {
-			// Its worker was late to say so. It gets what there is, from a border on.
-			c.cursor = s.view.Boundary(s.view.Tail)
+		c.feed().join(c)
+		// Pongs find their own place in front of what the peer published since.
+		if s.tell(c, p.mail.response) && p.what&postPong == 0 {
+			c.feed().flush(c)
 		}
-		s.open.add(c)
-		s.say(c, p.mail.response)
 	}
 	if p.what&postWritable != 0 && c.phase != phaseNone {
 		s.resume(c)
 	}
 	if p.what&postPong != 0 && c.phase == phaseOpen {
-		s.pong(c, p.mail.pong)
+		s.pong(c, &p.mail.pongs)
 	}
 	if p.what&postClose != 0 && c.phase == phaseOpen {
-		s.startClose(c, p.mail.closing, p.why)
+		s.close(c, p.mail.closing, p.why, p.mail.at)
 	}
 	if p.what&postEnd != 0 && c.phase != phaseNone {
 		s.finish(c, p.why)
 	}
+}
+
+// close begins the close handshake once c has got what it published itself, up to
+// at. It gets that if its socket has room. frame is copied.
+func (s *shard) close(c *Conn, frame []byte, why Reason, at uint64) {
+	if c.out&outAside != 0 {
+		if p := &s.asides[c].pongs; !p.empty() {
+			at = max(at, p.last())
+		}
+	}
+	if c.cursor >= at || c.out&outBlocked != 0 {
+		s.startClose(c, frame, why)
+		return
+	}
+	a := s.asideOf(c)
+	a.closing = append(a.closing[:0], frame...)
+	a.why = why
+	a.at = at
+	c.feed().flush(c)
 }
 
 // startClose begins the close handshake, RFC 6455, section 7.1.2: the frame
@@ -197,17 +150,18 @@ func (s *shard) attend(p *post) {
 // connection is gone when the peer's stream has ended or after CloseTimeout.
 // frame is copied.
 func (s *shard) startClose(c *Conn, frame []byte, why Reason) {
-	s.leaveOpen(c)
+	f := c.feed()
+	f.leave(c)
 	s.closing.add(c)
 	c.phase = phaseClosing
 	c.why = why
 	c.since = s.srv.clock() + milliseconds(s.srv.cfg.CloseTimeout)
-	if s.view.Holds(c.cursor) && s.view.Boundary(c.cursor) == c.cursor {
+	if f.betweenFrames(c) {
 		c.cursor = noMore
 	}
 	a := s.asideOf(c)
 	a.closing = append(a.closing[:0], frame...)
-	a.pinged = false
+	a.pongs.clear()
 	if c.out&outBlocked == 0 {
 		s.flushAside(c)
 	}
@@ -221,7 +175,7 @@ func (s *shard) finish(c *Conn, why Reason) {
 	if c.phase == phaseClosing {
 		s.closing.remove(c)
 	} else {
-		s.leaveOpen(c)
+		c.feed().leave(c)
 	}
 	c.phase = phaseNone
 	s.dropAside(c)
@@ -232,60 +186,15 @@ func (s *shard) finish(c *Conn, why Reason) {
 	c.kill()
 }
 
-// leaveOpen takes c out of the open list. If that moves another one to where
-// the pass in progress has been already, the pass sees to it at its end.
-func (s *shard) leaveOpen(c *Conn) {
-	slot := int(c.slot)
-	if moved := s.open.remove(c); moved != nil && slot < s.passed {
-		s.missed = append(s.missed, moved)
-	}
-}
-
-// lapped deals with a connection whose next bytes have left the log.
-func (s *shard) lapped(c *Conn) {
-	rest := c.cursor // Where the frame that it is in ends.
-	if s.prev.Holds(c.cursor) {
-		rest = s.prev.Boundary(c.cursor)
-	}
-	if s.srv.cfg.Slow == SlowSkip && s.skip(c, rest) {
-		return
-	}
-	if rest != c.cursor {
-		c.abort()
-		s.finish(c, ReasonSlow)
-		return
-	}
-	c.cursor = noMore
-	s.startClose(c, appendClose(nil, ws.StatusPolicyViolation, "too slow: messages were lost"), ReasonSlow)
-}
-
-// skip lets a lapped connection go on with the newest frame, when the one that
-// it is in, up to rest, is out. It says no if that is too much to keep.
-func (s *shard) skip(c *Conn, rest uint64) bool {
-	n := int(rest - c.cursor)
-	if s.kept+n > s.srv.cfg.RetainBytes/8/s.srv.cfg.Shards {
-		return false
-	}
-	if n > 0 {
-		a := s.asideOf(c)
-		for at := c.cursor; at < rest; at = rest - uint64(n-len(a.sending)) {
-			for _, b := range s.prev.Slices(make([][]byte, 0, maxPieces), at, rest) {
-				a.sending = append(a.sending, b...)
-			}
-		}
-		a.kept = n
-		s.kept += n
-	}
-	c.cursor = s.view.Last
-	s.srv.total.skips.Add(1)
-	return true
-}
-
 // finishAll lets go of everything when the server stops. Server.Shutdown calls
 // it once more, when run has returned, for what workers posted since.
 func (s *shard) finishAll() {
 	s.readInbox()
-	for _, l := range []*connList{&s.open, &s.closing} {
+	lists := []*connList{&s.closing}
+	for _, f := range s.feeds {
+		lists = append(lists, &f.open)
+	}
+	for _, l := range lists {
 		for len(*l) > 0 {
 			s.finish((*l)[len(*l)-1], ReasonShutdown)
 		}

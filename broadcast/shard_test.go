@@ -249,7 +249,7 @@ func TestControlFramesWaitForABorder(t *testing.T) {
 	b.run()
 	for _, ping := range []string{"old", "newest"} {
 		m := newMail()
-		m.pong = append(m.pong, ping...)
+		m.pongs.add(0, appendFrame(nil, ws.OpPong, []byte(ping)))
 		b.post(c, postPong, 0, m)
 		b.readInbox()
 	}
@@ -274,13 +274,13 @@ func TestPongBetweenMessages(t *testing.T) {
 		b.run()
 		for _, ping := range []string{"old", "newest"} {
 			m := newMail()
-			m.pong = append(m.pong, ping...)
+			m.pongs.add(0, appendFrame(nil, ws.OpPong, []byte(ping)))
 			b.post(c, postPong, 0, m)
 		}
 		b.readInbox()
 		b.stall(1 << 30)
 		b.writable(c)
-		pong := appendFrame(nil, ws.OpPong, []byte("newest"))
+		pong := appendFrame(appendFrame(nil, ws.OpPong, []byte("old")), ws.OpPong, []byte("newest"))
 		want := slices.Concat(texts(first), pong, texts("second"))
 		if cut == 0 {
 			want = slices.Concat(pong, texts(first, "second"))
@@ -341,7 +341,8 @@ func TestOpenedIsSaidBeforeMessages(t *testing.T) {
 	b := newBench(t, Config{}, 0)
 	b.publish("before")
 	b.run()
-	c := &Conn{fd: firstFD, shard: b.shard, cursor: b.srv.log.Head()}
+	c := newConn(firstFD, b.feed)
+	c.cursor = b.srv.encodings[0].log.Head()
 	b.conns = append(b.conns, c)
 	b.srv.open.Add(1)
 	m := newMail()
@@ -380,56 +381,4 @@ func TestClosingExpires(t *testing.T) {
 	if !b.conns[0].has(closed) || b.conns[1].has(closed) {
 		t.Errorf("closed: got %t, %t, want true, false", b.conns[0].has(closed), b.conns[1].has(closed))
 	}
-}
-
-func BenchmarkFanOut(b *testing.B) {
-	for _, conns := range []int{1000, 100_000, 1_000_000} {
-		b.Run(fmt.Sprintf("conns=%d/size=64", conns), func(b *testing.B) {
-			s := newBench(b, Config{}, conns)
-			s.shard.sockets = &countingSockets{}
-			m := Message{Text, []byte(strings.Repeat("x", 64))}
-			b.ReportAllocs()
-			for b.Loop() {
-				s.srv.append(m)
-				s.run()
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(conns), "ns/delivery")
-		})
-	}
-}
-
-// TestPassBehindOthers: the second of a pass is written to in line, and a short
-// write or what stands aside is seen to there too.
-func TestPassBehindOthers(t *testing.T) {
-	second := firstFD + 1
-	t.Run("short write", func(t *testing.T) {
-		b := newBench(t, Config{}, 2)
-		b.sink.room = func(fd, n int) (int, unix.Errno) {
-			if fd == second && b.sink.calls[fd] == 1 {
-				return 3, 0
-			}
-			return n, 0
-		}
-		b.publish("one")
-		b.run()
-		b.expect(0, texts("one"))
-		b.expect(1, texts("one"))
-	})
-	t.Run("aside", func(t *testing.T) {
-		b := newBench(t, Config{}, 2)
-		full := true
-		b.sink.room = func(fd, n int) (int, unix.Errno) {
-			if fd == second && full {
-				return 0, unix.EAGAIN
-			}
-			return n, 0
-		}
-		b.shard.pong(b.conns[1], []byte("p"))
-		full = false
-		b.publish("one")
-		b.run() // It is still blocked: nothing may overtake the pong.
-		b.writable(b.conns[1])
-		b.expect(0, texts("one"))
-		b.expect(1, append(appendFrame(nil, ws.OpPong, []byte("p")), texts("one")...))
-	})
 }

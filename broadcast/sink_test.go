@@ -53,7 +53,7 @@ func (k *sink) send(fd int, pieces [][]byte) (int, unix.Errno) {
 // bench is a shard whose goroutine does not run: the test makes the passes. It
 // has conns connections with the fds from firstFD on, which are no real ones.
 type bench struct {
-	*shard
+	*feed // The plain one of a shard.
 	t     testing.TB
 	sink  *sink
 	conns []*Conn
@@ -68,12 +68,13 @@ func newBench(t testing.TB, cfg Config, conns int) *bench {
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	srv, _ := newServer(t, cfg)
 	// The server's own shard must not hold the log back.
-	srv.shards[0].reader.Close()
-	b := &bench{shard: newShard(srv), t: t, sink: k}
+	srv.shards[0].feeds[0].reader.Close()
+	b := &bench{feed: newShard(srv).feeds[0], t: t, sink: k}
 	t.Cleanup(b.reader.Close)
 	b.load()
 	for i := range conns {
-		c := &Conn{fd: int32(firstFD + i), shard: b.shard, phase: phaseOpen}
+		c := newConn(firstFD+i, b.feed)
+		c.phase = phaseOpen
 		b.conns = append(b.conns, c)
 		b.open.add(c)
 		srv.open.Add(1)

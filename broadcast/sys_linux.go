@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/crier-ws/crier/netpoll"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,6 +24,15 @@ type sockets interface {
 	// send wraps send(2), or sendmsg(2) where there is more than one piece.
 	// There must be one, and at most maxPieces.
 	send(fd int, pieces [][]byte) (n int, errno unix.Errno)
+}
+
+// poller is the seam to epoll: a netpoll.Poller, or a test that injects faults. See
+// there for what the methods promise.
+type poller interface {
+	Add(fd int, events netpoll.Events, cb func(netpoll.Events)) error
+	Del(fd int) error
+	Yield(fd int)
+	Close() error
 }
 
 // kernel is the real thing. It enters the kernel without telling Go's

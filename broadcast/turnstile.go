@@ -13,10 +13,12 @@ import "sync/atomic"
 //	bit 3  closed   nobody may use the fd any more but the owner, who closes it
 //	bit 4  heard    bytes came from the peer since the keep-alive last looked
 //	bit 5  wantOut  the shard waits for room in the send buffer
+//	bit 6  spoke    the peer published something: see Conn.spokeUpTo
 //
 // owned and again are written by the loop (enter) and the worker (leave);
 // closed by whoever ends the connection; heard is set by the worker and taken
-// by the shard; wantOut is set by the shard and taken by the loop.
+// by the shard; wantOut is set by the shard and taken by the loop; spoke is the
+// worker's alone.
 type turnstile struct{ state atomic.Uint32 }
 
 const (
@@ -26,6 +28,7 @@ const (
 	closed
 	heard
 	wantOut
+	spoke
 )
 
 // enter notes an event and says whether the caller now owns the reading side

@@ -54,7 +54,7 @@ func TestWritableInThePassThatLaps(t *testing.T) {
 // delayed; the log has dropped that place when it posts.
 func TestOpenedLate(t *testing.T) {
 	b := newBench(t, Config{RetainBytes: minRetain}, 0)
-	c := &Conn{fd: firstFD, shard: b.shard}
+	c := newConn(firstFD, b.feed)
 	b.conns = append(b.conns, c)
 	for range 40 {
 		b.publish(strings.Repeat("x", 16<<10))

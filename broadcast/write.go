@@ -1,46 +1,8 @@
 package broadcast
 
 import (
-	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 )
-
-// flush writes c all of the log that it has not got. It is the whole of a
-// broadcast: one look-up that nearly always hits, one system call.
-func (s *shard) flush(c *Conn) {
-	if c.cursor < s.view.Tail { // Lapped since it was looked at last.
-		if s.lapped(c); c.phase != phaseOpen {
-			return
-		}
-	}
-	if c.out&outAside != 0 && !s.flushAside(c) {
-		return
-	}
-	s.writeLog(c, s.view.Head)
-}
-
-// writeLog writes from the cursor to the offset to, and says whether it got
-// there. If not, c is blocked or gone.
-func (s *shard) writeLog(c *Conn, to uint64) bool {
-	for c.cursor < to {
-		b := &s.batch
-		if b.from != c.cursor || b.to != to {
-			s.fill(c.cursor, to)
-		}
-		n, ok := s.write(c, b.pieces)
-		if s.sent(c, n); !ok {
-			return false
-		}
-	}
-	return true
-}
-
-// fill looks up the log from one offset to another, or as much of it as goes
-// into one system call.
-func (s *shard) fill(from, to uint64) {
-	s.batch.from, s.batch.to = from, to
-	s.batch.pieces = s.view.Slices(s.batch.pieces[:0], from, to)
-}
 
 // sent moves c's cursor past what a send took.
 func (s *shard) sent(c *Conn, n int) {
@@ -85,7 +47,7 @@ func (s *shard) resume(c *Conn) {
 	switch c.phase {
 	case phaseOpen:
 		c.since = 0 // The peer has taken bytes: that is a sign of life.
-		s.flush(c)
+		c.feed().flush(c)
 	case phaseClosing:
 		if c.out&outAside != 0 {
 			s.flushAside(c)
@@ -98,11 +60,12 @@ func (s *shard) resume(c *Conn) {
 // few, so it is not part of Conn.
 type aside struct {
 	sending []byte // Goes first, whole: c.cursor is at a boundary once it is out, unless pong or close waits for one.
-	pong    []byte // Payload of the newest ping, if pinged.
-	pinged  bool
+	pongs   pongs
 	closing []byte // A close frame: the last that is ever sent.
-	closed  bool   // closing is in sending.
-	kept    int    // How much of sending counts in shard.kept.
+	at      uint64 // Where closing goes out, and why it does, if the close handshake has not begun yet.
+	why     Reason
+	closed  bool // closing is in sending.
+	kept    int  // How much of sending counts in shard.kept.
 }
 
 func (s *shard) asideOf(c *Conn) *aside {
@@ -124,14 +87,19 @@ func (s *shard) dropAside(c *Conn) {
 // say sends bytes that are not from the log, in front of it. c is not blocked
 // and at a boundary. b is borrowed until it returns.
 func (s *shard) say(c *Conn, b []byte) {
+	if s.tell(c, b) {
+		c.feed().flush(c)
+	}
+}
+
+// tell is say without the log behind it. It says whether all is out.
+func (s *shard) tell(c *Conn, b []byte) bool {
 	rest, ok := s.writeBytes(c, b)
-	switch {
-	case ok:
-		s.flush(c)
-	case c.phase != phaseNone:
+	if !ok && c.phase != phaseNone {
 		a := s.asideOf(c)
 		a.sending = append(a.sending, rest...)
 	}
+	return ok
 }
 
 // writeBytes writes b and returns what of it is left, and whether nothing is.
@@ -148,17 +116,16 @@ func (s *shard) writeBytes(c *Conn, b []byte) (rest []byte, ok bool) {
 	return b, ok
 }
 
-// pong answers a ping, now or when it can. payload is copied.
-func (s *shard) pong(c *Conn, payload []byte) {
-	if c.out == 0 {
-		s.say(c, appendFrame(s.control[:0], ws.OpPong, payload))
+// pong sends answers to pings, now or when it can. p is copied.
+func (s *shard) pong(c *Conn, p *pongs) {
+	if c.out == 0 && c.cursor >= p.last() {
+		s.say(c, p.frames)
 		return
 	}
 	a := s.asideOf(c)
-	a.pong = append(a.pong[:0], payload...)
-	a.pinged = true
+	a.pongs.addAll(p)
 	if c.out&outBlocked == 0 {
-		s.flush(c)
+		c.feed().flush(c)
 	}
 }
 
@@ -178,7 +145,10 @@ func (s *shard) flushAside(c *Conn) bool {
 			s.dropAside(c)
 			return false // Nothing may follow a close frame.
 		}
-		if !s.finishFrame(c) {
+		if c.phase == phaseOpen && !c.feed().reach(c, a) {
+			return false
+		}
+		if !c.feed().finishFrame(c) {
 			return false
 		}
 		if !a.next() {
@@ -188,31 +158,11 @@ func (s *shard) flushAside(c *Conn) bool {
 	}
 }
 
-// finishFrame writes the rest of the frame that c is in.
-func (s *shard) finishFrame(c *Conn) bool {
-	if c.cursor >= s.view.Head {
-		return true
-	}
-	if c.cursor < s.view.Tail { // Only while closing: flush has seen to open ones.
-		c.abort()
-		s.finish(c, c.why)
-		return false
-	}
-	if !s.writeLog(c, s.view.Boundary(c.cursor)) {
-		return false
-	}
-	if c.phase == phaseClosing {
-		c.cursor = noMore
-	}
-	return true
-}
-
 // next makes the next control frame the one to be sent.
 func (a *aside) next() bool {
 	switch {
-	case a.pinged:
-		a.sending = appendFrame(a.sending[:0], ws.OpPong, a.pong)
-		a.pinged = false
+	case !a.pongs.empty():
+		a.sending = a.pongs.take(a.sending[:0])
 	case len(a.closing) > 0:
 		a.sending = a.closing
 		a.closing, a.closed = nil, true

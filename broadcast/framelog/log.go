@@ -195,6 +195,21 @@ func (l *Log) Trim() {
 	l.unused = kept
 }
 
+// Clear drops all that is in the log, whether it was offered or not. It is for a
+// log that nobody reads for now.
+func (l *Log) Clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.segs {
+		l.release(s)
+	}
+	clear(l.segs)
+	l.segs = append(l.segs[:0], newSegment(l.head.Load(), minSegment))
+	clear(l.free)
+	l.free = l.free[:0]
+	l.unused = 0
+}
+
 // offered is the offset up to which every Reader has offered the log.
 func (l *Log) offered(head uint64) uint64 {
 	for _, r := range l.readers {

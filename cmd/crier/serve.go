@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -25,6 +26,9 @@ type serveCmd struct {
 	Greeting   string     `default:"${greeting}" placeholder:"TEXT" help:"Text that each connection gets first; empty for none (default: ${greeting})."`
 	MaxMessage flags.Size `default:"1MiB" placeholder:"SIZE" help:"Largest message; a larger one closes its sender with 1009 (default: 1MiB)."`
 
+	Compress    bool       `help:"Take clients' offers of permessage-deflate: each message is compressed once for all of them (default: off)."`
+	CompressMin flags.Size `default:"512B" placeholder:"SIZE" help:"Smallest message that is compressed (default: 512 bytes)."`
+
 	Retain *flags.Size `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message where that is more)."`
 	Slow   string      `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What becomes of a connection that fell further behind: close it with 1008, or skip to the newest message (default: close)."`
 
@@ -32,6 +36,19 @@ type serveCmd struct {
 	PingTimeout      *flags.Span `placeholder:"DURATION" help:"How long a ping may stay unanswered before the connection is dropped; 0 for ever (default: twice --ping-interval)."`
 	HandshakeTimeout flags.Span  `default:"10s" placeholder:"DURATION" help:"How long a handshake may take (default: 10s)."`
 	Drain            flags.Span  `default:"5s" placeholder:"DURATION" help:"Over how long connections are closed after SIGTERM or SIGINT (default: 5s)."`
+
+	Origin  []string `placeholder:"ORIGIN" help:"Let only pages of this origin connect, as https://example.com or https://*.example.com; repeat it or separate by commas for more. What is no browser's page is not affected (default: all)."`
+	Publish string   `default:"all" enum:"all,none" placeholder:"all|none" help:"Who may publish: all, or none, so that clients only receive and one that sends is closed with 1008 (default: all)."`
+
+	Rate       float64     `placeholder:"N" help:"Messages a second that each connection may publish; 0 for no bound (default: 0)."`
+	Burst      flags.Count `placeholder:"N" help:"Messages that it may publish at once after a rest (default: a second's worth)."`
+	RateBytes  flags.Size  `placeholder:"SIZE" help:"Bytes a second that each connection may publish; 0 for no bound (default: 0)."`
+	BurstBytes flags.Size  `placeholder:"SIZE" help:"Bytes that it may publish at once after a rest; at least --max-message (default: a second's worth)."`
+	OverRate   string      `default:"hold" enum:"hold,close" placeholder:"hold|close" help:"What becomes of a connection that publishes more: it is read more slowly, or closed with 1008 (default: hold)."`
+
+	MaxConnsPerIP  flags.Count    `name:"max-conns-per-ip" placeholder:"N" help:"Most connections from one IPv4 address or IPv6 /64 network; more get 429. 0 for no bound (default: 0)."`
+	TrustedProxies []netip.Prefix `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For, or PROXY header, says where a client is, as 10.0.0.0/8; repeat it or separate by commas for more (default: none)."`
+	ProxyProtocol  bool           `help:"Connections of --trusted-proxies start with a PROXY protocol header, version 1 or 2 (default: off)."`
 
 	MaxConns flags.Count `placeholder:"N" help:"Most open connections; more get 503. 0 is as many as the fd limit allows (default: 0)."`
 
@@ -125,11 +142,22 @@ func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config 
 		Path:             cmd.Path,
 		Greeting:         cmd.Greeting,
 		MaxMessageBytes:  int(cmd.MaxMessage),
+		Compress:         cmd.Compress,
+		CompressMinBytes: max(1, int(cmd.CompressMin)), // 0 would be the default.
 		PingInterval:     time.Duration(cmd.PingInterval),
 		HandshakeTimeout: time.Duration(cmd.HandshakeTimeout),
 		CloseTimeout:     3 * time.Second,
 		DrainTime:        time.Duration(cmd.Drain),
 		MaxConns:         int(cmd.MaxConns),
+		Origins:          cmd.Origin,
+		ReceiveOnly:      cmd.Publish == "none",
+		Rate:             cmd.Rate,
+		Burst:            int(cmd.Burst),
+		RateBytes:        float64(cmd.RateBytes),
+		BurstBytes:       int(cmd.BurstBytes),
+		MaxConnsPerIP:    int(cmd.MaxConnsPerIP),
+		TrustedProxies:   cmd.TrustedProxies,
+		ProxyProtocol:    cmd.ProxyProtocol,
 		Logger:           logger,
 	}
 	if cmd.Retain != nil {
@@ -137,6 +165,9 @@ func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config 
 	}
 	if cmd.Slow == "skip" {
 		cfg.Slow = broadcast.SlowSkip
+	}
+	if cmd.OverRate == "close" {
+		cfg.OverRate = broadcast.RateClose
 	}
 	if cmd.PingTimeout != nil {
 		cfg.PingTimeout = time.Duration(*cmd.PingTimeout)
@@ -168,6 +199,9 @@ func (cmd *serveCmd) Validate() error {
 	check(cmd.MaxMessage >= 1 && cmd.MaxMessage <= 1<<30, "max-message", int(cmd.MaxMessage), "1 to 1GiB")
 	check(cmd.Retain == nil || *cmd.Retain >= 64<<10, "retain", deref(cmd.Retain), "at least 64KiB")
 	check(cmd.HandshakeTimeout > 0, "handshake-timeout", time.Duration(cmd.HandshakeTimeout), "more than 0")
+	check(cmd.BurstBytes == 0 || cmd.BurstBytes >= cmd.MaxMessage, "burst-bytes", int(cmd.BurstBytes), "at least --max-message")
+	check(cmd.Rate >= 0 && cmd.Rate <= 1<<30, "rate", cmd.Rate, "0 to 2^30")
+	check(!cmd.ProxyProtocol || len(cmd.TrustedProxies) > 0, "proxy-protocol", "given", "--trusted-proxies as well")
 	check(len(cmd.Greeting) <= 64<<10, "greeting", fmt.Sprintf("%d bytes long", len(cmd.Greeting)), "at most 64KiB")
 	return errors.Join(errs...)
 }

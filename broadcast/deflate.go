@@ -1,0 +1,110 @@
+package broadcast
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"github.com/klauspost/compress/flate"
+)
+
+// compressor makes messages the payload of compressed frames, RFC 7692, section
+// 7.2.1. Its window starts empty with each message: no context takeover.
+type compressor struct {
+	w   *flate.Writer
+	out bytes.Buffer
+}
+
+// newCompressor makes one whose window has 2^bits bytes.
+func newCompressor(bits int) *compressor {
+	z := &compressor{}
+	w, err := flate.NewWriterWindow(&z.out, 1<<bits)
+	if err != nil {
+		panic(err) // The size is in its range.
+	}
+	z.w = w
+	return z
+}
+
+// flushEnd is what ends each flushed block, and is left out of a message.
+const flushEnd = "\x00\x00\xff\xff"
+
+// compress returns p compressed, valid until the next call.
+func (z *compressor) compress(p []byte) []byte {
+	z.out.Reset()
+	z.w.Reset(&z.out)
+	// Neither fails: a buffer takes everything.
+	_, _ = z.w.Write(p)
+	_ = z.w.Flush()
+	return bytes.TrimSuffix(z.out.Bytes(), []byte(flushEnd))
+}
+
+// inflater inflates messages, RFC 7692, section 7.2.2. Its window starts empty with
+// each.
+type inflater struct {
+	r   io.ReadCloser // A flate.Resetter; nil until it is first used.
+	rd  bytes.Reader
+	in  []byte
+	out []byte
+}
+
+// errDeflate: what a peer compressed cannot be inflated.
+var errDeflate = errors.New("compressed message cannot be inflated")
+
+// lastBlock is an empty last block, so that a message is a whole stream.
+const lastBlock = "\x01\x00\x00\xff\xff"
+
+// inflate returns what p inflates to, valid until the next call; errTooLarge as
+// soon as that is more than limit bytes; or errDeflate. It allocates as much as
+// comes out, and no more. p is borrowed until it returns.
+func (f *inflater) inflate(p []byte, limit int) ([]byte, error) {
+	f.shrink()
+	f.in = append(append(append(f.in[:0], p...), flushEnd...), lastBlock...)
+	f.rd.Reset(f.in)
+	if f.r == nil {
+		f.r = flate.NewReader(&f.rd)
+	} else if err := f.r.(flate.Resetter).Reset(&f.rd, nil); err != nil {
+		return nil, err
+	}
+	for out := f.out[:0]; ; {
+		if len(out) == cap(out) {
+			out = append(out, 0)[:len(out)]
+		}
+		n, err := f.r.Read(out[len(out):min(cap(out), limit+1)])
+		out = out[:len(out)+n]
+		f.out = out
+		switch {
+		case len(out) > limit:
+			return nil, errTooLarge
+		case err == io.EOF && f.ended():
+			return out, nil
+		case err != nil:
+			return nil, errDeflate
+		}
+	}
+}
+
+// ended says whether the message ended where its stream did. A peer may end it
+// with a last block of its own, and an octet of zeros behind that, RFC 7692,
+// section 7.2.3.4.
+func (f *inflater) ended() bool {
+	const behind = len(flushEnd) + len(lastBlock)
+	switch n := f.rd.Len(); n {
+	case 0, behind:
+		return true
+	case behind + 1:
+		return f.in[len(f.in)-n] == 0
+	}
+	return false
+}
+
+// shrink lets go of what a large message needed.
+func (f *inflater) shrink() {
+	const kept = 64 << 10
+	if cap(f.in) > kept {
+		f.in = nil
+	}
+	if cap(f.out) > kept {
+		f.out = nil
+	}
+}

@@ -1,0 +1,204 @@
+package broadcast
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gobwas/ws"
+)
+
+// dialDeflate connects with an offer of extensions, and returns what was answered.
+func dialDeflate(t testing.TB, addr, offer string) (*client, []string) {
+	t.Helper()
+	c := connect(t, addr)
+	c.send([]byte(headPlus("Sec-WebSocket-Extensions: " + offer)))
+	return c, c.expectUpgrade().Header.Values("Sec-WebSocket-Extensions")
+}
+
+// readMessage reads a data frame, inflates it if it is compressed, and says whether it was.
+func (c *client) readMessage() (m Message, compressed bool) {
+	c.t.Helper()
+	c.deadline()
+	h, err := ws.ReadHeader(c.br)
+	if err != nil {
+		c.t.Fatalf("reading a header: %v", err)
+	}
+	p := make([]byte, h.Length)
+	if _, err := io.ReadFull(c.br, p); err != nil {
+		c.t.Fatalf("reading a payload: %v", err)
+	}
+	if h.Rsv == 0 {
+		return Message{Kind(h.OpCode), p}, false
+	}
+	return Message{Kind(h.OpCode), inflated(c.t, p)}, true
+}
+
+func TestCompressNegotiation(t *testing.T) {
+	_, on := newServer(t, Config{Compress: true})
+	_, off := newServer(t, Config{})
+	const answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+	tests := []struct{ addr, offer, want string }{
+		{on, "permessage-deflate; client_max_window_bits", answer},
+		{on, "permessage-deflate; server_max_window_bits=9", answer + "; server_max_window_bits=9"},
+		{on, "mystery\r\nSec-WebSocket-Extensions: permessage-deflate", answer},
+		{on, "permessage-deflate; mystery", ""},
+		{off, "permessage-deflate; client_max_window_bits", ""},
+		{off, "no = list", ""}, // What is not used is not judged: as before.
+	}
+	for _, tt := range tests {
+		if _, got := dialDeflate(t, tt.addr, tt.offer); strings.Join(got, "|") != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.offer, got, tt.want)
+		}
+	}
+	c := connect(t, on)
+	c.send([]byte(headPlus("Sec-WebSocket-Extensions: no = list")))
+	if r := c.readResponse(); r.StatusCode != 400 {
+		t.Errorf("malformed: got status %d, want 400", r.StatusCode)
+	}
+}
+
+// TestCompressedBroadcast: those with windows of all sizes and those without
+// compression get the same, whoever sends it.
+func TestCompressedBroadcast(t *testing.T) {
+	srv, addr := newServer(t, Config{Compress: true, CompressMinBytes: 100, Greeting: strings.Repeat("hello ", 100)})
+	plain := dial(t, addr)
+	clients := []*client{plain}
+	for bits := minWindowBits; bits <= maxWindowBits; bits++ {
+		c, _ := dialDeflate(t, addr, fmt.Sprintf("permessage-deflate; server_max_window_bits=%d", bits))
+		clients = append(clients, c)
+	}
+	for _, c := range clients {
+		if m, compressed := c.readMessage(); compressed || len(m.Payload) != 600 {
+			t.Fatalf("greeting: got %s, compressed %t", brief(m.Payload), compressed)
+		}
+	}
+	long := strings.Repeat("a long message ", 100)
+	messages := []struct {
+		Message
+		compressed bool
+	}{
+		{Message{Text, []byte(long)}, true},
+		{Message{Text, []byte(strings.Repeat("x", 99))}, false},
+		{Message{Text, []byte(strings.Repeat("x", 100))}, true},
+		{Message{Binary, noise(100)}, false}, // It would be larger.
+		{Message{Binary, bytes.Repeat([]byte{0xff}, 500_000)}, true},
+		{Message{Text, nil}, false},
+	}
+	for i, m := range messages {
+		sender := clients[i%len(clients)]
+		if sender == plain || i%2 == 0 {
+			sender.send(clientFrame(nil, true, ws.OpCode(m.Kind), m.Payload))
+		} else {
+			sender.send(frameWith(rsv1, true, ws.OpCode(m.Kind), newCompressor(maxWindowBits).compress(m.Payload)))
+		}
+		for k, c := range clients {
+			got, compressed := c.readMessage()
+			if got.Kind != m.Kind || !bytes.Equal(got.Payload, m.Payload) || compressed != (m.compressed && c != plain) {
+				t.Errorf("client %d, message %d: got kind %d, %s, compressed %t", k, i, got.Kind, brief(got.Payload), compressed)
+			}
+		}
+	}
+	for _, c := range clients {
+		c.Close()
+	}
+	eventually(t, "all to be gone", func() bool { return srv.Stats().Open == 0 })
+}
+
+// TestUnreadEncoding: what nobody reads is not compressed, and not kept.
+func TestUnreadEncoding(t *testing.T) {
+	srv, addr := newServer(t, Config{Compress: true, CompressMinBytes: 1})
+	publish := func() {
+		t.Helper()
+		if err := srv.Publish(context.Background(), Message{Text, []byte(strings.Repeat("x", 1000))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := srv.encodings[encodingFor(10)]
+	publish()
+	if got := e.log.Head(); got != 0 {
+		t.Errorf("head: got %d, want 0", got)
+	}
+	c, _ := dialDeflate(t, addr, "permessage-deflate; server_max_window_bits=10")
+	publish()
+	if m, compressed := c.readMessage(); len(m.Payload) != 1000 || !compressed {
+		t.Errorf("got %s, compressed %t", brief(m.Payload), compressed)
+	}
+	head := e.log.Head()
+	c.Close()
+	eventually(t, "it to be gone", func() bool { return srv.Stats().Open == 0 })
+	publish()
+	if got := e.log.Head(); got != head {
+		t.Errorf("head with nobody left: got %d, want %d", got, head)
+	}
+	for _, e := range srv.encodings[1:] {
+		if e != srv.encodings[encodingFor(10)] && e.log.Head() != 0 {
+			t.Errorf("%d bits: got %d bytes, want 0", e.bits, e.log.Head())
+		}
+	}
+	again, _ := dialDeflate(t, addr, "permessage-deflate; server_max_window_bits=10")
+	publish()
+	if m, compressed := again.readMessage(); len(m.Payload) != 1000 || !compressed {
+		t.Errorf("again: got %s, compressed %t", brief(m.Payload), compressed)
+	}
+}
+
+// TestCompressedComeAndGo: while some publish, connections join and leave encodings
+// that nobody else reads: each gets an unbroken run, and all the same order.
+func TestCompressedComeAndGo(t *testing.T) {
+	const publishers, rounds, run = 4, 9, 50
+	srv, addr := newServer(t, Config{Compress: true, CompressMinBytes: 1})
+	stop := make(chan struct{})
+	var publishing sync.WaitGroup
+	for p := range publishers {
+		publishing.Go(func() { // Ends when stop is closed.
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				m := Message{Text, fmt.Appendf(nil, "%d %d %s", p, n, strings.Repeat("x", 20))}
+				if err := srv.Publish(context.Background(), m); err != nil {
+					t.Errorf("Publish: %v", err)
+					return
+				}
+			}
+		})
+	}
+	defer publishing.Wait()
+	defer close(stop)
+	for round := range rounds {
+		bits := minWindowBits + round%3
+		var runs [2][]string
+		a, _ := dialDeflate(t, addr, fmt.Sprintf("permessage-deflate; server_max_window_bits=%d", bits))
+		b, _ := dialDeflate(t, addr, fmt.Sprintf("permessage-deflate; server_max_window_bits=%d", bits+1))
+		for i, c := range []*client{a, b} {
+			next := map[string]int{}
+			for range run {
+				m, _ := c.readMessage()
+				var p, n int
+				if _, err := fmt.Sscanf(string(m.Payload), "%d %d", &p, &n); err != nil {
+					t.Fatalf("got %q", m.Payload)
+				}
+				key := fmt.Sprint(p)
+				if want, known := next[key]; known && n != want {
+					t.Fatalf("round %d, publisher %d: got message %d, want %d", round, p, n, want)
+				}
+				next[key] = n + 1
+				runs[i] = append(runs[i], fmt.Sprint(p, n))
+			}
+			c.Close()
+		}
+		if i := slices.Index(runs[0], runs[1][0]); i >= 0 {
+			if k := min(len(runs[0])-i, len(runs[1])); !slices.Equal(runs[0][i:i+k], runs[1][:k]) {
+				t.Fatalf("round %d: the two got another order", round)
+			}
+		}
+	}
+}

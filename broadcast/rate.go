@@ -1,0 +1,159 @@
+package broadcast
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// RatePolicy says what happens to a connection that publishes more than its rate.
+type RatePolicy uint8
+
+const (
+	// RateHold reads it more slowly: TCP pushes back on its peer.
+	RateHold RatePolicy = iota
+	// RateClose closes it with 1008 (RFC 6455, section 7.4.1); the message that
+	// was too much is not published.
+	RateClose
+)
+
+// limiter bounds what each connection publishes: see Config.Rate. It knows those that
+// published lately.
+type limiter struct {
+	// Immutable.
+	messages, bytes rate.Limit
+	burst           int
+	burstBytes      int
+	policy          RatePolicy
+
+	mu      sync.Mutex
+	of      map[*Conn]*quota // Guarded by mu.
+	waiting []*Conn          // Guarded by mu: not read until their quotas say so. Their reading side stays owned.
+}
+
+// quota is what one connection may still publish.
+type quota struct {
+	messages, bytes *rate.Limiter
+	until           time.Time // It may publish again.
+}
+
+func newLimiter(cfg *Config) *limiter {
+	if cfg.Rate == 0 && cfg.RateBytes == 0 {
+		return nil
+	}
+	limit := func(r float64) rate.Limit {
+		if r == 0 {
+			return rate.Inf
+		}
+		return rate.Limit(r)
+	}
+	return &limiter{
+		messages: limit(cfg.Rate), burst: cfg.Burst,
+		bytes: limit(cfg.RateBytes), burstBytes: cfg.BurstBytes,
+		policy: cfg.OverRate, of: make(map[*Conn]*quota),
+	}
+}
+
+// take takes a message of n bytes from c's quota, and says whether it may be
+// published. With RateHold it may; what it is ahead of its rate by, c waits behind it.
+func (l *limiter) take(c *Conn, n int, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	q := l.of[c]
+	if q == nil {
+		q = &quota{messages: rate.NewLimiter(l.messages, l.burst), bytes: rate.NewLimiter(l.bytes, l.burstBytes)}
+		l.of[c] = q
+	}
+	if l.policy == RateClose {
+		return q.messages.AllowN(now, 1) && q.bytes.AllowN(now, n)
+	}
+	wait := q.messages.ReserveN(now, 1).DelayFrom(now)
+	for n > 0 { // A message may be larger than a burst.
+		k := min(n, l.burstBytes)
+		wait = max(wait, q.bytes.ReserveN(now, k).DelayFrom(now))
+		n -= k
+	}
+	q.until = now.Add(wait)
+	return true
+}
+
+// ahead says whether c has published more than its rate allows by now. l may be nil.
+func (l *limiter) ahead(c *Conn) bool {
+	if l == nil || l.policy == RateClose {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.isAhead(c, time.Now())
+}
+
+func (l *limiter) isAhead(c *Conn, now time.Time) bool {
+	q := l.of[c]
+	return q != nil && q.until.After(now)
+}
+
+// hold keeps c until it may publish again, or says no if it may. The caller owns its
+// reading side. l may be nil.
+func (l *limiter) hold(c *Conn) bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.isAhead(c, time.Now()) {
+		return false
+	}
+	l.waiting = append(l.waiting, c)
+	return true
+}
+
+// due takes out those that may go on, and all with a closed connection, or simply all.
+func (l *limiter) due(now time.Time, all bool) (conns []*Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	left := l.waiting[:0]
+	for _, c := range l.waiting {
+		if all || c.has(closed) || !l.isAhead(c, now) {
+			conns = append(conns, c)
+		} else {
+			left = append(left, c)
+		}
+	}
+	clear(l.waiting[len(left):])
+	l.waiting = left
+	return conns
+}
+
+// forget forgets c. l may be nil.
+func (l *limiter) forget(c *Conn) {
+	if l != nil {
+		l.mu.Lock()
+		delete(l.of, c)
+		l.mu.Unlock()
+	}
+}
+
+// sweep forgets those that have their whole quota again.
+func (l *limiter) sweep(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	full := func(r *rate.Limiter) bool {
+		return r.Limit() == rate.Inf || r.TokensAt(now) >= math.Nextafter(float64(r.Burst()), 0)
+	}
+	for c, q := range l.of {
+		if full(q.messages) && full(q.bytes) {
+			delete(l.of, c)
+		}
+	}
+}
+
+// goOn gives those held by their rate a turn that may publish again, or all.
+func (srv *Server) goOn(all bool) {
+	if l := srv.limiter; l != nil {
+		for _, c := range l.due(time.Now(), all) {
+			srv.queue.push(c)
+		}
+	}
+}

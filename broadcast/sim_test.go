@@ -1,0 +1,232 @@
+package broadcast
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crier-ws/crier/netpoll"
+	"golang.org/x/sys/unix"
+)
+
+var simSeed = flag.Uint64("sim.seed", 0, "run the simulation with this seed alone")
+
+// TestSimulation runs a whole server on sockets in memory, in one goroutine, one step of
+// one part after the other in a random order, and injects what the kernel may do: short
+// writes, EAGAIN, EINTR, ENOBUFS, ENOMEM, ECONNRESET, EPIPE, EMFILE, ECONNABORTED, and
+// epoll_ctl(2) that fails. A seed gives the same run again: -sim.seed N.
+func TestSimulation(t *testing.T) {
+	seeds := []uint64{*simSeed}
+	if *simSeed == 0 {
+		seeds = seeds[:0]
+		for seed := range uint64(simRuns) {
+			seeds = append(seeds, seed+1)
+		}
+	}
+	for _, seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			first := newSimulation(t, seed)
+			first.run()
+			if seed%4 == 0 && !t.Failed() {
+				again := newSimulation(t, seed)
+				again.run()
+				if first.trace.Sum64() != again.trace.Sum64() {
+					t.Error("the same seed gave another run")
+				}
+			}
+		})
+	}
+}
+
+// simulation is a server and its peers. It is the server's sockets and poller too.
+type simulation struct {
+	t     *testing.T
+	seed  uint64
+	rng   *rand.Rand
+	trace interface {
+		io.Writer
+		Sum64() uint64
+	}
+	srv      *Server
+	worker   *worker
+	listener *listener
+	faults   bool
+	socks    map[int]*simSocket
+	waiting  []*simPeer // connected, and not accepted yet
+	peers    []*simPeer
+	next     int // fd
+	messages int
+	injected map[string]int
+}
+
+func newSimulation(t *testing.T, seed uint64) *simulation {
+	s := &simulation{
+		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), trace: fnv.New64a(), faults: true,
+		socks: make(map[int]*simSocket), next: firstFD, injected: make(map[string]int),
+	}
+	cfg := Config{
+		RetainBytes: []int{minRetain, 1 << 20}[s.rng.IntN(2)], Slow: SlowPolicy(s.rng.IntN(2)),
+		Compress: s.rng.IntN(2) == 0, CompressMinBytes: 100, Shards: 1 + s.rng.IntN(3),
+		sockets: s, Logger: slog.New(slog.NewTextHandler(simLog{t}, &slog.HandlerOptions{Level: slog.LevelError})),
+		// A message becomes its number, in the order of the log, as long as it was.
+		OnMessage: func(_ *Conn, m Message) (Message, bool) {
+			s.messages++
+			p := fmt.Appendf(nil, "%d ", s.messages)
+			return Message{Text, append(p, bytes.Repeat([]byte{'x'}, len(m.Payload))...)}, true
+		},
+	}
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.srv = &Server{cfg: cfg, encodings: newEncodings(&cfg), poller: s, queue: &queue{ring: make([]task, 64)}, started: time.Now()}
+	for range cfg.Shards {
+		sh := newShard(s.srv)
+		for _, f := range sh.feeds {
+			f.load()
+		}
+		s.srv.shards = append(s.srv.shards, sh)
+	}
+	s.worker = newWorker()
+	s.listener = &listener{srv: s.srv, fd: -2, reserve: -1}
+	s.srv.listeners = []*listener{s.listener}
+	return s
+}
+
+// simLog fails the test with what the server complains of, but for what it is to.
+type simLog struct{ t *testing.T }
+
+func (l simLog) Write(b []byte) (int, error) {
+	if !bytes.Contains(b, []byte("connections are shed at accept")) {
+		l.t.Errorf("the server says: %s", b)
+	}
+	return len(b), nil
+}
+
+// say notes what happens, for the comparison of two runs.
+func (s *simulation) say(format string, args ...any) { fmt.Fprintf(s.trace, format+"\n", args...) }
+
+// chance says yes once in n times while there are faults, and counts it.
+func (s *simulation) chance(n int, what string) bool {
+	if !s.faults || s.rng.IntN(n) != 0 {
+		return false
+	}
+	s.injected[what]++
+	return true
+}
+
+// oneOf draws an errno.
+func (s *simulation) oneOf(errnos ...unix.Errno) unix.Errno { return errnos[s.rng.IntN(len(errnos))] }
+
+// serve lets a part of the server do something, and says whether there was anything.
+func (s *simulation) serve() bool {
+	parts := len(s.srv.shards) + 1
+	from := s.rng.IntN(parts)
+	for i := range parts {
+		part := (from + i) % parts
+		if part == len(s.srv.shards) {
+			if s.srv.queue.n > 0 {
+				s.srv.queue.turn(s.srv.queue.pop(s.worker), s.worker)
+				return true
+			}
+			continue
+		}
+		select {
+		case <-s.srv.shards[part].wake:
+			s.srv.shards[part].round()
+			return true
+		default:
+		}
+	}
+	return false
+}
+
+func (s *simulation) run() {
+	const steps = 4000
+	for step := range steps {
+		switch d := s.rng.IntN(100); {
+		case d < 2 && step < steps*3/4 && len(s.peers) < 60:
+			s.connect(simKind(s.rng.IntN(int(simKinds))))
+			s.listener.event(netpoll.Readable)
+		case d < 4:
+			s.srv.ticked()
+		case d < 50 && len(s.peers) > 0:
+			s.act(s.peers[s.rng.IntN(len(s.peers))])
+		case d < 52 && !s.srv.behind.Load(): // It would wait, and nobody else would run.
+			_ = s.srv.Publish(context.Background(), Message{Text, fmt.Append(nil, s.messages+1, " ")})
+			s.messages++
+		default:
+			s.serve()
+		}
+	}
+	s.settle()
+	for _, p := range s.peers {
+		if k := p.sock; p.kind == simHealthy && k != nil && !k.closed && !k.reset && p.upgraded && p.last != s.messages && p.last != 0 {
+			s.t.Errorf("seed %d: peer %d is healthy and has message %d of %d", s.seed, p.id, p.last, s.messages)
+		}
+	}
+	// All go.
+	for _, p := range s.peers {
+		if k := p.sock; k != nil && !k.closed {
+			k.fin = true
+			p.over = true
+			s.edge(k, netpoll.Readable|netpoll.ReadHangup)
+		}
+	}
+	s.settle()
+	s.srv.started = s.srv.started.Add(-s.srv.cfg.CloseTimeout - s.srv.cfg.HandshakeTimeout)
+	s.srv.ticked()
+	s.settle()
+	for fd, k := range s.socks {
+		if !k.closed && k.cb != nil {
+			s.t.Errorf("seed %d: fd %d of peer %d, kind %d, was never closed", s.seed, fd, k.peer.id, k.peer.kind)
+		}
+	}
+	if open, opening := s.srv.open.Load(), s.srv.opening.len(); open != 0 || opening != 0 {
+		s.t.Errorf("seed %d: %d open, %d opening, want none", s.seed, open, opening)
+	}
+	for _, sh := range s.srv.shards {
+		if len(sh.asides) != 0 || sh.kept != 0 || len(sh.closing) != 0 || sh.opened() != 0 {
+			s.t.Errorf("seed %d: a shard keeps %d asides, %d bytes, %d closing, %d open", s.seed, len(sh.asides), sh.kept, len(sh.closing), sh.opened())
+		}
+	}
+	if s.listener.reserve >= 0 {
+		unix.Close(s.listener.reserve)
+	}
+	var what []string
+	for name := range s.injected {
+		what = append(what, name)
+	}
+	if len(what) < 5 {
+		s.t.Errorf("seed %d: only %s happened", s.seed, strings.Join(what, ", "))
+	}
+}
+
+// settle goes on without faults until nothing is left to do.
+func (s *simulation) settle() {
+	s.faults = false
+	s.listener.event(netpoll.Readable)
+	for range 2 { // The second time shows that a tick changes nothing more.
+		s.srv.ticked()
+		for i := 0; ; i++ {
+			busy := s.serve()
+			for _, p := range s.peers {
+				busy = s.act(p) || busy
+			}
+			if !busy {
+				break
+			}
+			if i > 1_000_000 {
+				s.t.Fatalf("seed %d: it does not come to rest", s.seed)
+			}
+		}
+	}
+}

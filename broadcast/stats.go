@@ -1,0 +1,99 @@
+package broadcast
+
+import "sync/atomic"
+
+// counters are the server's totals. Atomic: written by anyone, read by Stats.
+type counters struct {
+	accepted   atomic.Uint64
+	shed       atomic.Uint64
+	upgraded   atomic.Uint64
+	refused    [600]atomic.Uint32 // By HTTP status; see refusal.
+	tls        atomic.Uint64
+	timedOut   atomic.Uint64
+	abandoned  atomic.Uint64
+	disconnect [reasons]atomic.Uint64
+	messages   atomic.Uint64
+	bytesIn    atomic.Uint64
+	writes     atomic.Uint64
+	bytesOut   atomic.Uint64
+	skips      atomic.Uint64
+	holds      atomic.Uint64
+	rateHolds  atomic.Uint64
+	ofAddress  atomic.Uint64
+	pings      atomic.Uint64
+}
+
+// Stats is a snapshot of a server's state and of its totals since New. The
+// fields are read one after the other, so they need not add up exactly while
+// the server is busy.
+type Stats struct {
+	Open       int // open WebSocket connections
+	Handshakes int // connections whose handshake is not finished
+	Held       int // connections not read because the server is behind
+
+	Accepted           uint64            // TCP connections accepted
+	Shed               uint64            // closed at accept for want of fds or memory
+	ShedPerIP          uint64            // answered 429 at accept because of MaxConnsPerIP
+	Upgraded           uint64            // handshakes answered with 101
+	Refused            map[int]uint64    // handshakes refused, by HTTP status
+	TLS                uint64            // TLS on this plain port
+	HandshakeTimeouts  uint64            // not finished within HandshakeTimeout
+	HandshakeAbandoned uint64            // ended by the peer before they were finished
+	Disconnects        map[string]uint64 // ended connections, by Reason
+
+	Messages  uint64 // messages published
+	BytesIn   uint64 // payload bytes published
+	Writes    uint64 // system calls that wrote messages
+	BytesOut  uint64 // bytes of messages written, headers included
+	Skips     uint64 // times a slow connection skipped to the newest message
+	Holds     uint64 // times a publisher was held because the server was behind
+	RateHolds uint64 // times a publisher was held because it was ahead of its rate
+	Pings     uint64 // pings sent
+}
+
+// Stats returns the present state and the totals.
+func (srv *Server) Stats() Stats {
+	t := &srv.total
+	st := Stats{
+		Open:               int(srv.open.Load()),
+		Handshakes:         srv.opening.len(),
+		Held:               srv.holding.len(),
+		Accepted:           t.accepted.Load(),
+		Shed:               t.shed.Load(),
+		ShedPerIP:          t.ofAddress.Load(),
+		Upgraded:           t.upgraded.Load(),
+		Refused:            make(map[int]uint64),
+		TLS:                t.tls.Load(),
+		HandshakeTimeouts:  t.timedOut.Load(),
+		HandshakeAbandoned: t.abandoned.Load(),
+		Disconnects:        make(map[string]uint64),
+		Messages:           t.messages.Load(),
+		BytesIn:            t.bytesIn.Load(),
+		Writes:             t.writes.Load(),
+		BytesOut:           t.bytesOut.Load(),
+		Skips:              t.skips.Load(),
+		Holds:              t.holds.Load(),
+		RateHolds:          t.rateHolds.Load(),
+		Pings:              t.pings.Load(),
+	}
+	for status := range t.refused {
+		if n := t.refused[status].Load(); n > 0 {
+			st.Refused[status] = uint64(n)
+		}
+	}
+	for r := ReasonPeerClosed; r < reasons; r++ {
+		if n := t.disconnect[r].Load(); n > 0 {
+			st.Disconnects[r.String()] = n
+		}
+	}
+	return st
+}
+
+// refusals counts a refused handshake. A status that is no error's counts as
+// 500.
+func (t *counters) refusals(status int) {
+	if status < 400 || status >= len(t.refused) {
+		status = 500
+	}
+	t.refused[status].Add(1)
+}
