@@ -1,0 +1,359 @@
+package conformance
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/leaktest"
+)
+
+var target = flag.String("addr", "", "the `host:port` of another server")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(leaktest.Main(m))
+}
+
+// patience is how long anything may take until the test gives up.
+const patience = 20 * time.Second
+
+// maxMessage is the largest message that the server takes.
+const maxMessage = 16 << 20
+
+// start starts a server for one test, and returns its address. A lone client is one
+// that no other case's messages reach.
+func start(t testing.TB) string {
+	t.Helper()
+	if *target != "" {
+		return *target
+	}
+	srv, err := broadcast.New(broadcast.Config{
+		MaxMessageBytes: maxMessage, Compress: true, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := broadcast.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }() // Ends with Shutdown, awaited below.
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = srv.Shutdown(ctx)
+		if err := <-served; !errors.Is(err, broadcast.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return ln.Addr().String()
+}
+
+const key = "dGhlIHNhbXBsZSBub25jZQ==" // RFC 6455, section 1.2.
+
+// head is a request head, with further lines.
+func head(lines ...string) string {
+	var further strings.Builder
+	for _, line := range lines {
+		further.WriteString(line + "\r\n")
+	}
+	return "GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Key: " + key + "\r\nSec-WebSocket-Version: 13\r\n" + further.String() + "\r\n"
+}
+
+// peer is a connection on which the test says every byte itself.
+type peer struct {
+	net.Conn
+	t  testing.TB
+	br *bufio.Reader
+}
+
+func dial(t testing.TB, addr string) *peer {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	t.Cleanup(func() { conn.Close() })
+	return &peer{Conn: conn, t: t, br: bufio.NewReader(conn)}
+}
+
+// open opens a WebSocket connection.
+func open(t testing.TB, addr string, lines ...string) *peer {
+	t.Helper()
+	p := dial(t, addr)
+	p.send([]byte(head(lines...)), whole)
+	r, err := http.ReadResponse(p.br, nil)
+	if err != nil || r.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("handshake: got %+v, %v", r, err)
+	}
+	return p
+}
+
+// Chops are the sizes of the pieces that a case is sent in: as it is, byte by byte, such
+// that nothing is aligned, and as Ethernet would bring it.
+const whole = 1 << 30
+
+var chops = []int{whole, 1, 997, 1460}
+
+// send writes b in pieces. It stops quietly when the server has closed: what it said
+// before tells whether it was right to.
+func (p *peer) send(b []byte, chop int) {
+	p.t.Helper()
+	for len(b) > 0 {
+		n := min(chop, len(b))
+		if _, err := p.Write(b[:n]); err != nil {
+			return
+		}
+		b = b[n:]
+	}
+}
+
+// frame is a frame of the server.
+type frame struct {
+	first   byte // FIN, reserved bits and opcode
+	payload []byte
+}
+
+func (f frame) String() string {
+	if len(f.payload) > 40 {
+		return fmt.Sprintf("%#x %q... (%d bytes)", f.first, f.payload[:40], len(f.payload))
+	}
+	return fmt.Sprintf("%#x %q", f.first, f.payload)
+}
+
+// read reads a frame; io.EOF if the server has closed. It fails if the frame is masked,
+// RFC 6455, section 5.1, or its length is not in its shortest form, section 5.2.
+func (p *peer) read() (f frame, err error) {
+	var h [8]byte
+	if _, err := io.ReadFull(p.br, h[:2]); err != nil {
+		return f, err
+	}
+	f.first = h[0]
+	second := h[1]
+	n, least := uint64(second), uint64(0)
+	switch second {
+	case 126:
+		_, err = io.ReadFull(p.br, h[:2])
+		n, least = uint64(binary.BigEndian.Uint16(h[:])), 126
+	case 127:
+		_, err = io.ReadFull(p.br, h[:8])
+		n, least = binary.BigEndian.Uint64(h[:]), 1<<16
+	}
+	switch {
+	case err != nil:
+		return f, err
+	case second > 127:
+		return f, errors.New("the server's frame is masked")
+	case n < least || n > 2*maxMessage:
+		return f, fmt.Errorf("the server's frame has a length of %d, written in the form for at least %d", n, least)
+	}
+	f.payload = make([]byte, n)
+	_, err = io.ReadFull(p.br, f.payload)
+	return f, err
+}
+
+// client makes a frame of a client. A length form other than the shortest is for those
+// that are wrong on purpose.
+type client struct {
+	first    byte
+	payload  []byte
+	length   int    // The number of bytes of the extended length: 0, 2 or 8; -1 for the shortest.
+	declared uint64 // The length that it says, if not the payload's.
+	unmasked bool
+	mask     [4]byte
+}
+
+const (
+	fin  = 0x80
+	rsv1 = 0x40
+	rsv2 = 0x20
+	rsv3 = 0x10
+
+	opCont   = 0x0
+	opText   = 0x1
+	opBinary = 0x2
+	opClose  = 0x8
+	opPing   = 0x9
+	opPong   = 0xa
+)
+
+var mask = [4]byte{0x37, 0xfa, 0x21, 0x3d} // RFC 6455, section 5.7.
+
+func (c client) bytes() []byte {
+	n := uint64(len(c.payload))
+	if c.declared != 0 {
+		n = c.declared
+	}
+	if c.length < 0 {
+		switch {
+		case n < 126:
+			c.length = 0
+		case n < 1<<16:
+			c.length = 2
+		default:
+			c.length = 8
+		}
+	}
+	masked := byte(0x80)
+	if c.unmasked {
+		masked = 0
+	}
+	b := []byte{c.first}
+	switch c.length {
+	case 0:
+		b = append(b, masked|byte(n))
+	case 2:
+		b = binary.BigEndian.AppendUint16(append(b, masked|126), uint16(n))
+	case 8:
+		b = binary.BigEndian.AppendUint64(append(b, masked|127), n)
+	}
+	if c.unmasked {
+		return append(b, c.payload...)
+	}
+	b = append(b, c.mask[:]...)
+	for i, x := range c.payload {
+		b = append(b, x^c.mask[i%4])
+	}
+	return b
+}
+
+// say is a frame as a client should make it.
+func say(first byte, payload string) []byte {
+	return client{first: first, payload: []byte(payload), length: -1, mask: mask}.bytes()
+}
+
+func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+
+// closing is the body of a close frame.
+func closing(code uint16, reason string) string {
+	return string(binary.BigEndian.AppendUint16(nil, code)) + reason
+}
+
+// check is one case: what a lone client sends and gets.
+type check struct {
+	section string
+	name    string
+	send    []byte
+	want    []frame
+	// code is the status with which the server closes; 0 if it must not; noStatus if
+	// the close frame has none.
+	code uint16
+}
+
+const noStatus = 1005 // RFC 6455, section 7.4.1: never on the wire.
+
+// bystander opens a connection that only listens, and returns a function that fails the
+// test if anything happened to it.
+func bystander(t *testing.T, addr string) (check func()) {
+	t.Helper()
+	p := open(t, addr)
+	_ = p.SetDeadline(time.Time{})
+	ended := make(chan error, 1)
+	go func() { // Ends with its own pong, or when p is closed.
+		for {
+			f, err := p.read()
+			if err != nil || f.first == fin|opPong || f.first&opClose != 0 {
+				if f.first != fin|opPong {
+					err = fmt.Errorf("got %v, %v", f, err)
+				}
+				ended <- err
+				return
+			}
+		}
+	}()
+	return func() {
+		t.Helper()
+		_ = p.SetDeadline(time.Now().Add(patience))
+		p.send(say(fin|opPing, ""), whole)
+		if err := <-ended; err != nil {
+			t.Errorf("a bystander: %v", err)
+		}
+		p.Close()
+	}
+}
+
+// run runs checks, each in all chops.
+func run(t *testing.T, checks []check) {
+	addr := start(t)
+	defer bystander(t, addr)()
+	for _, c := range checks {
+		t.Run(strings.ReplaceAll(c.section+"/"+c.name, " ", "_"), func(t *testing.T) {
+			for _, chop := range chops {
+				if chop == 1 && len(c.send) > 70_000 {
+					continue // It says nothing more than the shorter ones do.
+				}
+				c.run(t, addr, chop)
+			}
+		})
+	}
+}
+
+func (c *check) run(t *testing.T, addr string, chop int) {
+	t.Helper()
+	p := open(t, addr)
+	defer p.Close()
+	sent := make(chan struct{})
+	go func() { // Ends when all is sent, or p is closed.
+		defer close(sent)
+		p.send(c.send, chop)
+		if c.code == 0 {
+			p.send(say(fin|opPing, "alive?"), whole)
+		}
+	}()
+	defer func() { p.Close(); <-sent }()
+	want := c.want
+	if c.code == 0 {
+		want = append(want[:len(want):len(want)], frame{fin | opPong, []byte("alive?")})
+	}
+	for i, w := range want {
+		got, err := p.read()
+		if err != nil || got.first != w.first || !bytes.Equal(got.payload, w.payload) {
+			t.Fatalf("chops of %d: frame %d: got %v, %v, want %v", chop, i, got, err, w)
+		}
+	}
+	if c.code != 0 {
+		p.expectClose(c.code)
+	}
+}
+
+// expectClose reads the close frame and the end of the stream. What the peer sent
+// before it was wrong may be answered, or not.
+func (p *peer) expectClose(code uint16) {
+	p.t.Helper()
+	got, err := p.read()
+	for err == nil && got.first&opClose == 0 || got.first == fin|opPong {
+		got, err = p.read()
+	}
+	if err != nil || got.first != fin|opClose {
+		p.t.Fatalf("got %v, %v, want a close frame with %d", got, err, code)
+	}
+	status := uint16(noStatus)
+	if len(got.payload) >= 2 {
+		status = binary.BigEndian.Uint16(got.payload)
+	}
+	if status != code {
+		p.t.Fatalf("closed with %d %q, want %d", status, got.payload, code)
+	}
+	// A client that answers sees the end of TCP: RFC 6455, section 7.1.1.
+	p.send(say(fin|opClose, string(got.payload)), whole)
+	if f, err := p.read(); !errors.Is(err, io.EOF) {
+		p.t.Fatalf("behind the close frame: got %v, %v, want the end", f, err)
+	}
+}
