@@ -34,6 +34,19 @@ func needTools(t *testing.T, tools ...string) {
 	}
 }
 
+// needPython returns a Python that has the package websockets: Debian's has it where another
+// one stands before it in the path.
+func needPython(t *testing.T) string {
+	t.Helper()
+	for _, python := range []string{"python3", "/usr/bin/python3"} {
+		if exec.Command(python, "-c", "import websockets").Run() == nil {
+			return python
+		}
+	}
+	needTools(t, "python3 with the package websockets")
+	return ""
+}
+
 // installed is the outcome of npm ci, which runs at most once.
 var installed = sync.OnceValue(func() error {
 	locked, err := wsVersion("package-lock.json")

@@ -18,11 +18,11 @@ function within(promise, what) {
 
 class Peer {
   // The listeners are set before the handshake: the greeting may come with the 101.
-  constructor(url, protocols = []) {
+  constructor(url, protocols = [], options = {}) {
     this.inbox = [];
     this.pings = 0;
     this.wake = () => {};
-    this.socket = new WebSocket(url, protocols, { handshakeTimeout: WAIT_MS });
+    this.socket = new WebSocket(url, protocols, { handshakeTimeout: WAIT_MS, ...options });
     this.socket.on('message', (data, isBinary) => {
       this.inbox.push({ data, isBinary });
       this.wake();
@@ -38,8 +38,8 @@ class Peer {
   }
 
   // connect opens a peer and takes the greeting.
-  static async connect(url, protocols) {
-    const peer = new Peer(url, protocols);
+  static async connect(url, protocols, options) {
+    const peer = new Peer(url, protocols, options);
     await within(once(peer.socket, 'open'), 'the handshake');
     assert.deepEqual(await peer.text(), 'connection established', 'the first message');
     return peer;
