@@ -33,6 +33,7 @@ type options struct {
 	rounds    int
 	path      string
 	greeting  string
+	deflate   bool
 	serverCPU string
 	clientCPU int
 	json      bool
@@ -126,7 +127,7 @@ func measure(o *options, m *mode, c contender) ([]metric, error) {
 	}
 	defer server.stop()
 	s, err := swarm.New(swarm.Config{
-		Target: server.addr(), Path: o.path, Greeting: o.greeting,
+		Target: server.addr(), Path: o.path, Greeting: o.greeting, Deflate: o.deflate,
 		Conns: o.conns, Senders: o.senders, Size: o.size,
 		PerProcess: o.conns, Strict: !m.lossy, Timed: m.timed, Patience: o.timeout,
 	})
@@ -211,6 +212,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.DurationVar(&o.timeout, "timeout", o.timeout, "bound on the time of one measurement")
 	f.StringVar(&o.path, "path", o.path, "request target of the handshake")
 	f.StringVar(&o.greeting, "greeting", o.greeting, "text message that follows the 101, none if empty")
+	f.BoolVar(&o.deflate, "deflate", false, "clients ask the server to compress (permessage-deflate)")
 	f.StringVar(&o.serverCPU, "server-cpu", o.serverCPU, "cores for the server, as for taskset -c")
 	f.IntVar(&o.clientCPU, "client-cpu", o.clientCPU, "core for the clients")
 	f.BoolVar(&o.syscalls, "syscalls", false, "fanout, burst: count system calls as well")

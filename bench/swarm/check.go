@@ -139,7 +139,7 @@ func (l *loop) owe(c *conn, n int) {
 func (l *loop) lose(i, sender int, missing span) {
 	n := int(missing.end - missing.first)
 	l.stats.Lost += n
-	l.conns[i].lost += n
+	l.conns[i].lost += int32(n)
 	l.owe(l.conns[i], -n)
 	l.ledger.lose(stream{i, sender}, missing)
 }

@@ -30,6 +30,10 @@ type Config struct {
 	// Size is the payload of each message in bytes, from 8 to 1 MiB. Defaults to 64.
 	Size int
 
+	// Deflate offers permessage-deflate, RFC 7692, and fails if the server does not take
+	// it. The swarm itself sends uncompressed.
+	Deflate bool
+
 	// Threads is the number of loops in each process. With 1, and everything in one
 	// process, they run on the caller's thread. Defaults to 1.
 	Threads int

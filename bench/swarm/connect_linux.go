@@ -34,9 +34,9 @@ type conn struct {
 	phase   phase
 	paused  bool          // does not read; only if open
 	joining bool          // joined while messages were under way: which are due is not known
+	lost    int32         // messages that were due and did not come
 	since   time.Duration // by clock: connect(2), then the greeting
 	owes    int           // messages that are due and may come yet
-	lost    int           // messages that were due and did not come
 	reader  frameReader
 	head    []byte // what came of the response so far
 	outbox  []byte // what the socket did not take
@@ -120,6 +120,9 @@ func (l *loop) connect(i int) error {
 	}
 	l.pending++
 	*l.conns[i] = conn{index: int32(i), fd: int32(fd), since: clock()}
+	if l.cfg.Deflate {
+		l.conns[i].reader.z = &gathering{inflater: &l.inflater}
+	}
 	e := unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET,
 		Fd:     int32(i), // the index, not the fd
@@ -131,7 +134,7 @@ func (l *loop) connect(i int) error {
 // follows, and true.
 func (l *loop) greet(c *conn, b []byte) (rest []byte, whole bool, err error) {
 	c.head = append(c.head, b...)
-	rest, whole, err = answer(c.head, l.cfg.Greeting)
+	rest, whole, err = answer(c.head, l.cfg.Greeting, l.cfg.Deflate)
 	if err == nil && !whole && len(c.head) > maxHead {
 		err = fmt.Errorf("swarm: the response is longer than %d bytes", maxHead)
 	}

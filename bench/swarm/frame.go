@@ -42,6 +42,15 @@ type frameReader struct {
 
 	// control is the payload of the last control frame.
 	control []byte
+
+	z *gathering // nil if the server may not compress
+}
+
+// gathering is a compressed message that is coming in: it is kept until it is whole.
+type gathering struct {
+	inflater *inflater // of the loop
+	bytes    []byte
+	left     uint32 // what is still to come
 }
 
 // next takes bytes from the front of b up to the end of one message or control
@@ -49,6 +58,8 @@ type frameReader struct {
 // is r.control, which is good until the next call.
 func (r *frameReader) next(b []byte) (event, []byte, error) {
 	switch {
+	case r.z != nil && r.z.left > 0:
+		return r.gather(b)
 	case r.skip > 0:
 		return r.pass(b)
 	case len(r.left) > 0:
@@ -58,10 +69,13 @@ func (r *frameReader) next(b []byte) (event, []byte, error) {
 	if r.nheld > 0 {
 		head = r.held[:int(r.nheld)+copy(r.held[r.nheld:], b)]
 	}
-	if len(head) > 0 && !known(head[0]) {
+	if len(head) > 0 && !known(head[0]) && !r.compresses(head[0]) {
 		return eventNone, nil, fmt.Errorf("%w: first byte %#x", errFrame, head[0])
 	}
 	need := headBytes(head)
+	if len(head) >= 2 && r.compresses(head[0]) {
+		need -= min(prefixBytes, int(head[1])) // It starts with no prefix.
+	}
 	if need > len(r.held) {
 		return eventNone, nil, errFrame
 	}
@@ -118,6 +132,10 @@ func (r *frameReader) open(head, b []byte) (event, []byte, error) {
 		return eventNone, nil, fmt.Errorf("%w: a message of %d bytes", errFrame, size)
 	}
 	r.size = uint32(size)
+	if r.compresses(head[0]) {
+		r.z.bytes, r.z.left = r.z.bytes[:0], r.size
+		return r.gather(b)
+	}
 	if size < prefixBytes || size > maxPayload {
 		r.skip = r.size - uint32(len(head)-start)
 		return r.pass(b)
@@ -128,6 +146,35 @@ func (r *frameReader) open(head, b []byte) (event, []byte, error) {
 		return eventMessage, b, nil
 	}
 	return r.fill(b)
+}
+
+// compressedBit is RSV1, RFC 7692, section 6.
+const compressedBit = 0x40
+
+// compresses tells whether a compressed text or binary starts so, and may.
+func (r *frameReader) compresses(first byte) bool {
+	return r.z != nil && (first == 0x81|compressedBit || first == 0x82|compressedBit)
+}
+
+// gather keeps what comes of a compressed message, and looks at it when it is whole.
+func (r *frameReader) gather(b []byte) (event, []byte, error) {
+	z := r.z
+	n := min(uint64(len(b)), uint64(z.left))
+	z.bytes = append(z.bytes, b[:n]...)
+	z.left -= uint32(n)
+	if z.left > 0 {
+		return eventNone, nil, nil
+	}
+	p, err := z.inflater.inflate(z.bytes)
+	if err != nil || len(p) < prefixBytes {
+		return eventDamaged, b[n:], nil
+	}
+	r.size = uint32(len(p))
+	r.current = parsePrefix(p)
+	if !bytes.Equal(p[prefixBytes:], r.current.filler(len(p)-prefixBytes)) {
+		return eventDamaged, b[n:], nil
+	}
+	return eventMessage, b[n:], nil
 }
 
 // known tells whether a frame that broadcasters send starts so: whole, and a text, a

@@ -64,6 +64,8 @@ type loop struct {
 	ledger ledger
 	churn  churn
 
+	inflater inflater
+
 	stats     *Stats
 	sending   time.Duration // CPU while messages were sent, of what stats has in all
 	published time.Duration // by clock: when progress was written last
@@ -214,7 +216,7 @@ func (l *loop) ready(i int, events uint32) error {
 	if events&unix.EPOLLOUT != 0 {
 		if c.phase == phaseConnect {
 			c.phase = phaseUpgrade
-			c.outbox = append(c.outbox, request(l.cfg.Host, l.cfg.Path)...)
+			c.outbox = append(c.outbox, request(l.cfg.Host, l.cfg.Path, l.cfg.Deflate)...)
 		}
 		if err := c.flush(); err != nil {
 			return l.dropped(i, err)

@@ -28,7 +28,7 @@ func TestAnswer(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rest, whole, err := answer([]byte(tt.bytes), tt.greeting)
+			rest, whole, err := answer([]byte(tt.bytes), tt.greeting, false)
 			if string(rest) != tt.rest || whole != tt.whole || !errors.Is(err, tt.err) {
 				t.Errorf("got %q, %v, %v, want %q, %v, %v", rest, whole, err, tt.rest, tt.whole, tt.err)
 			}

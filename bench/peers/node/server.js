@@ -3,13 +3,15 @@
 // The Node broadcaster on ws, as in the measuring tool's README, on the port that PORT
 // names. It follows the "server broadcast" example of the ws documentation.
 //
+// With DEFLATE=1 it compresses, for each connection by itself, as ws does.
+//
 // Slow receivers: ws keeps what the socket does not take, without a bound.
 const { WebSocketServer } = require('ws');
 
 const wss = new WebSocketServer({
   host: '127.0.0.1',
   port: Number(process.env.PORT || 9001),
-  perMessageDeflate: false,
+  perMessageDeflate: process.env.DEFLATE === '1',
   maxPayload: 1 << 20,
 });
 
