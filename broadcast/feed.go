@@ -17,6 +17,7 @@ type feed struct {
 	view     framelog.View // The log as this pass sees it.
 	prev     framelog.View // As the pass before saw it; empty between passes.
 	missed   []*Conn       // Moved to a place that the pass in progress has behind it.
+	last     uint64        // The head when the drain began: what was published before goes out.
 }
 
 // batch is the bytes of the log that a run of connections gets: nearly all

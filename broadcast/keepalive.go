@@ -125,6 +125,12 @@ const drainRate = 1000
 // DrainTime, or sooner where they are few. Each gets what was published
 // before; one whose socket is full gets until the end of the drain for it.
 func (s *shard) drain(now uint32) {
+	if !s.draining {
+		s.draining = true
+		for _, f := range s.feeds {
+			f.last = f.encoding.log.Head() // Not the view's: more may have come since the pass.
+		}
+	}
 	elapsed := max(0, int(int32(now-s.srv.drainBegan.Load()))) // The drain may have begun after now.
 	whole := int(milliseconds(s.srv.cfg.DrainTime))
 	total := s.drained + s.opened()
@@ -140,7 +146,7 @@ func (s *shard) drain(now uint32) {
 			if i >= len(f.open) {
 				continue
 			}
-			if c := f.open[i]; late || c.out == 0 && c.cursor >= f.view.Head {
+			if c := f.open[i]; late || c.out == 0 && c.cursor >= f.last {
 				s.drained++
 				s.startClose(c, goingAway, ReasonShutdown)
 			}

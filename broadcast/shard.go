@@ -21,15 +21,16 @@ type shard struct {
 	ticked atomic.Bool // Written by the server's clock, taken by run.
 
 	// Owned by the shard.
-	writes  uint64
-	bytes   uint64
-	closing connList
-	asides  map[*Conn]*aside
-	kept    int       // Bytes in asides that are copies of dropped frames.
-	one     [1][]byte // What writeBytes sends.
-	starved []*Conn   // Blocked by want of kernel memory: no event will come.
-	sweep   sweep
-	drained int // How many connections the drain has closed.
+	writes   uint64
+	bytes    uint64
+	closing  connList
+	asides   map[*Conn]*aside
+	kept     int       // Bytes in asides that are copies of dropped frames.
+	one      [1][]byte // What writeBytes sends.
+	starved  []*Conn   // Blocked by want of kernel memory: no event will come.
+	sweep    sweep
+	draining bool
+	drained  int // How many connections the drain has closed.
 }
 
 func newShard(srv *Server) *shard {

@@ -129,6 +129,22 @@ func TestDrainLetsASlowOneFinish(t *testing.T) {
 	b.expect(0, append(texts("one", "two"), goingAway...))
 }
 
+// TestDrainAfterAPass: what was published between a shard's pass and the beginning of the
+// drain goes out.
+func TestDrainAfterAPass(t *testing.T) {
+	b := newBench(t, Config{DrainTime: time.Second}, 1)
+	b.publish("one")
+	b.run()
+	b.publish("two")
+	now := b.srv.clock()
+	b.srv.drainBegan.Store(now)
+	b.drain(now + 900)
+	b.run()
+	b.publish("after")
+	b.drain(now + 950)
+	b.expect(0, append(texts("one", "two"), goingAway...))
+}
+
 func TestHooksOfAConnection(t *testing.T) {
 	var mu sync.Mutex
 	ended := make(map[*Conn]Reason)
