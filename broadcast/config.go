@@ -160,6 +160,15 @@ type Config struct {
 	// RateHold.
 	OverRate RatePolicy
 
+	// MemoryBytes, if set, is what the server may take up of memory of its own, whatever
+	// its peers do: MaxConns becomes what fits (at most what it says), the retention
+	// becomes less if it is not given, unfinished messages and handshakes have bounds for
+	// all together. What does not fit is answered 503, or closed with 1013.
+	// Server.Memory says how it is divided up. The embedding program should set Go's
+	// memory limit accordingly (debug.SetMemoryLimit). 0 is no bound but that of each
+	// connection.
+	MemoryBytes int64
+
 	// UnsentBytes bounds what the kernel holds of each connection's output
 	// that is not yet on its way (TCP_NOTSENT_LOWAT, tcp(7)), so that stalled
 	// peers do not fill kernel memory. Defaults to 128 KiB.
@@ -196,6 +205,7 @@ type Config struct {
 	// that it has ended and why.
 	OnDisconnect func(c *Conn, why Reason)
 
+	memory  MemoryPlan
 	sockets sockets // The kernel, unless a test says otherwise.
 }
 
@@ -226,6 +236,7 @@ const (
 func (cfg Config) withDefaults() (Config, error) {
 	setDefault(&cfg.MaxMessageBytes, 1<<20)
 	setDefault(&cfg.CompressMinBytes, 512)
+	retainIsDefault := cfg.RetainBytes == 0
 	setDefault(&cfg.RetainBytes, max(defaultRetain, 2*cfg.MaxMessageBytes))
 	setDefault(&cfg.Burst, max(1, int(min(cfg.Rate, maxBurst))))
 	setDefault(&cfg.BurstBytes, max(cfg.MaxMessageBytes, int(min(cfg.RateBytes, maxBurst))))
@@ -241,7 +252,14 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.sockets == nil {
 		cfg.sockets = &kernel{}
 	}
-	return cfg, cfg.validate()
+	if err := cfg.validate(); err != nil || cfg.MemoryBytes == 0 {
+		return cfg, err
+	}
+	var err error
+	if cfg.memory, err = cfg.plan(retainIsDefault); err == nil {
+		cfg.MaxConns = cfg.memory.MaxConns
+	}
+	return cfg, err
 }
 
 func setDefault[T comparable](v *T, def T) {
@@ -273,6 +291,7 @@ func (cfg *Config) validate() error {
 	span(cfg.HandshakeTimeout, time.Millisecond, "HandshakeTimeout")
 	span(cfg.CloseTimeout, time.Millisecond, "CloseTimeout")
 	span(cfg.DrainTime, 0, "DrainTime")
+	check(cfg.MemoryBytes >= 0 && cfg.MemoryBytes <= 1<<50, "MemoryBytes", cfg.MemoryBytes, "0 to 2^50")
 	check(cfg.MaxConns >= 0, "MaxConns", cfg.MaxConns, "0 or more")
 	check(cfg.MaxConnsPerIP >= 0, "MaxConnsPerIP", cfg.MaxConnsPerIP, "0 or more")
 	check(!cfg.ProxyProtocol || len(cfg.TrustedProxies) > 0, "ProxyProtocol", cfg.ProxyProtocol, "TrustedProxies as well")

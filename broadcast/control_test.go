@@ -1,6 +1,7 @@
 package broadcast
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -196,6 +197,17 @@ func TestPongs(t *testing.T) {
 	q.add(100, make([]byte, maxPongBytes))
 	if len(q.runs) != 1 || q.first() != 100 || len(q.frames) != maxPongBytes {
 		t.Errorf("many bytes: got %+v", q.runs)
+	}
+	q.clear()
+	for at, ping := range []string{"", "a", "the newest"} {
+		q.add(uint64(at), appendFrame(nil, ws.OpPong, []byte(ping)))
+	}
+	q.keepNewest()
+	if q.first() != 2 || q.last() != 2 || cap(q.frames) > 16 {
+		t.Errorf("the newest: got %+v of %d bytes", q, cap(q.frames))
+	}
+	if got, want := q.take(nil), appendFrame(nil, ws.OpPong, []byte("the newest")); !bytes.Equal(got, want) || !q.empty() {
+		t.Errorf("the newest: got %q, want %q", got, want)
 	}
 }
 

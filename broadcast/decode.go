@@ -28,6 +28,8 @@ type inbound struct {
 	text    textCheck
 	deflate bool // It comes compressed.
 
+	counted int64 // How much of it is counted in Server.unfinished.
+
 	proxied bool // A PROXY header is to come before the request head.
 }
 
@@ -50,6 +52,10 @@ func (c *Conn) freeInbound() {
 		return
 	}
 	c.in = nil
+	if in.counted > 0 {
+		c.shard().srv.unfinished.shrank(c, in.counted)
+		in.counted = 0
+	}
 	if cap(in.rest)+cap(in.payload) > keptBytes {
 		return
 	}
@@ -74,11 +80,17 @@ func (c *Conn) decode(w *worker, b []byte) verdict {
 		if n < len(b) && v != over {
 			in := c.inbound()
 			in.rest = append(in.rest[:0], b[n:]...)
+			if !c.keep() {
+				v = c.violated(errCrowded)
+			}
 		}
 		return c.settle(v)
 	}
 	in := c.in
 	in.rest = append(in.rest, b...)
+	if !c.keep() {
+		return c.settle(c.violated(errCrowded))
+	}
 	n, v := c.frames(w, in.rest)
 	in.rest = in.rest[:copy(in.rest, in.rest[n:])]
 	return c.settle(v)
@@ -116,6 +128,7 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 	if n == 0 || len(b) < n {
 		return 0, short
 	}
+	w.cost++
 	w.rd.Reset(b[:n])
 	h, err := ws.ReadHeaderBuffer(&w.rd, w.header[:])
 	if err == nil {
@@ -124,7 +137,7 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 	if err != nil {
 		return n, c.violated(err)
 	}
-	if !h.OpCode.IsControl() && c.mayNotPublish() {
+	if h.Fin && !h.OpCode.IsControl() && c.mayNotPublish() { // Other fragments publish nothing.
 		return 0, held
 	}
 	if rest := b[n:]; int64(len(rest)) >= h.Length {
@@ -147,11 +160,15 @@ func (c *Conn) mayNotPublish() bool {
 	return srv.behind.Load() || srv.limiter.ahead(c)
 }
 
+// statusTryAgainLater is registered behind RFC 6455: the IANA registry of close codes.
+const statusTryAgainLater = ws.StatusCode(1013)
+
 // Violations beside those that gobwas/ws knows.
 var (
 	errLength   = ws.ProtocolError("payload length is not in its shortest form")
 	errTooLarge = errors.New("message is larger than allowed")
 	errText     = errors.New("text is not valid UTF-8")
+	errCrowded  = errors.New("no memory for more unfinished messages")
 	errReceive  = errors.New("this server takes no messages")
 	errRate     = errors.New("more messages than this server takes")
 	errStatus   = ws.ProtocolError("close frame is malformed")
@@ -210,6 +227,9 @@ func (c *Conn) whole(w *worker, h ws.Header, p []byte) verdict {
 	if !in.add(p) {
 		return c.violated(errText)
 	}
+	if !c.keep() {
+		return c.violated(errCrowded)
+	}
 	if h.Fin {
 		return c.finishMessage(w)
 	}
@@ -241,6 +261,8 @@ func (c *Conn) middle(w *worker, b []byte) (n int, v verdict) {
 		in.control = append(in.control, p...)
 	} else if !in.add(p) {
 		return n, c.violated(errText)
+	} else if !c.keep() {
+		return n, c.violated(errCrowded)
 	}
 	switch {
 	case in.got < in.header.Length:
@@ -278,6 +300,7 @@ func (c *Conn) finishMessage(w *worker) verdict {
 // inflate publishes a message that came compressed. p is borrowed.
 func (c *Conn) inflate(w *worker, op ws.OpCode, p []byte) verdict {
 	p, err := w.inflater.inflate(p, c.shard().srv.cfg.MaxMessageBytes)
+	w.cost += len(w.inflater.out) / inflatePerCost
 	if err == nil && op == ws.OpText && !utf8.Valid(p) {
 		err = errText
 	}
@@ -356,6 +379,8 @@ func (c *Conn) violated(err error) verdict {
 		code, why = ws.StatusInvalidFramePayloadData, ReasonInvalidPayload
 	case errTooLarge:
 		code, why = ws.StatusMessageTooBig, ReasonTooLarge
+	case errCrowded:
+		code, why = statusTryAgainLater, ReasonCrowded
 	case errReceive:
 		code, why = ws.StatusPolicyViolation, ReasonReceiveOnly
 	case errRate:

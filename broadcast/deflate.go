@@ -26,6 +26,9 @@ func newCompressor(bits int) *compressor {
 	return z
 }
 
+// keptInflated is the capacity up to which buffers are kept for the next message.
+const keptInflated = 64 << 10
+
 // flushEnd is what ends each flushed block, and is left out of a message.
 const flushEnd = "\x00\x00\xff\xff"
 
@@ -37,6 +40,13 @@ func (z *compressor) compress(p []byte) []byte {
 	_, _ = z.w.Write(p)
 	_ = z.w.Flush()
 	return bytes.TrimSuffix(z.out.Bytes(), []byte(flushEnd))
+}
+
+// shrink lets go of what a large message needed.
+func (z *compressor) shrink() {
+	if z.out.Cap() > keptInflated {
+		z.out = bytes.Buffer{}
+	}
 }
 
 // inflater inflates messages, RFC 7692, section 7.2.2. Its window starts empty with
@@ -100,11 +110,10 @@ func (f *inflater) ended() bool {
 
 // shrink lets go of what a large message needed.
 func (f *inflater) shrink() {
-	const kept = 64 << 10
-	if cap(f.in) > kept {
+	if cap(f.in) > keptInflated {
 		f.in = nil
 	}
-	if cap(f.out) > kept {
+	if cap(f.out) > keptInflated {
 		f.out = nil
 	}
 }

@@ -25,7 +25,7 @@
 //
 // and across it: conn.go (a connection), turnstile.go (who owns its reading
 // side), reason.go (how it ends, and the totals), sys_linux.go (system calls),
-// config.go.
+// config.go, memory.go (what all of it may take up).
 //
 // # Who owns what
 //

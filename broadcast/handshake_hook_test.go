@@ -247,7 +247,7 @@ func TestHookPanicKeepsPingPrivate(t *testing.T) {
 	eventually(t, "the other one to be next", func() bool {
 		srv.queue.mu.Lock()
 		defer srv.queue.mu.Unlock()
-		return srv.queue.n > 0
+		return srv.queue.short.n > 0
 	})
 	close(gate)
 	other.expectText("mine")

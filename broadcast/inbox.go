@@ -35,12 +35,15 @@ type mail struct {
 	at       uint64 // The place in the log where closing goes out.
 }
 
+// maxPooledPongs keeps what one flood of pings needed from being kept in the pool.
+const maxPooledPongs = 256
+
 var mails = sync.Pool{New: func() any { return &mail{response: make([]byte, 0, 256)} }}
 
 func newMail() *mail { return mails.Get().(*mail) }
 
 func (m *mail) free() {
-	if m == nil || cap(m.response) > 4096 {
+	if m == nil || cap(m.response) > 4096 || cap(m.pongs.frames) > maxPooledPongs {
 		return
 	}
 	m.response, m.closing, m.at = m.response[:0], m.closing[:0], 0
@@ -54,6 +57,7 @@ type inbox struct {
 
 	mu    sync.Mutex
 	posts []post // Guarded by mu.
+	pongs int    // Guarded by mu: bytes of pongs in posts, as they came.
 	spare []post // Owned by the shard: the other half of the double buffer.
 }
 
@@ -62,11 +66,22 @@ type inbox struct {
 func (b *inbox) put(c *Conn, what postKind, why Reason, m *mail) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if what&postPong != 0 {
+		b.pongs += len(m.pongs.frames)
+	}
+	p := b.merge(c, what, why, m)
+	if what&postPong != 0 && b.pongs > maxPostedPongs {
+		p.mail.pongs.keepNewest()
+	}
+}
+
+// merge makes it c's post, or a part of it.
+func (b *inbox) merge(c *Conn, what postKind, why Reason, m *mail) *post {
 	if c.posted == 0 {
 		b.posts = append(b.posts, post{c: c, mail: m, what: what, why: why})
 		c.posted = uint32(len(b.posts))
 		b.waiting.Store(true) // Pairs with the load in shard.pass.
-		return
+		return &b.posts[c.posted-1]
 	}
 	p := &b.posts[c.posted-1]
 	p.what |= what
@@ -75,7 +90,7 @@ func (b *inbox) put(c *Conn, what postKind, why Reason, m *mail) {
 	}
 	if p.mail == nil {
 		p.mail = m
-		return
+		return p
 	}
 	if what&postPong != 0 {
 		p.mail.pongs.addAll(&m.pongs)
@@ -85,7 +100,12 @@ func (b *inbox) put(c *Conn, what postKind, why Reason, m *mail) {
 		p.mail.at = m.at
 	}
 	m.free()
+	return p
 }
+
+// maxPostedPongs is how many bytes of pongs wait in an inbox before of each connection's
+// only the newest is kept.
+const maxPostedPongs = 1 << 20
 
 // take returns what has come, which stays valid until the next take.
 func (b *inbox) take() []post {
@@ -95,6 +115,7 @@ func (b *inbox) take() []post {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.pongs = 0
 	posts := b.posts
 	for i := range posts {
 		posts[i].c.posted = 0

@@ -1,5 +1,7 @@
 package broadcast
 
+import "bytes"
+
 // pongs is answers to pings that wait to be sent: frames, each with its place among
 // the messages. The zero value is empty. It must not be
 // copied.
@@ -15,10 +17,10 @@ type pongRun struct {
 	n  int    // bytes
 }
 
-// What may wait for one connection. Only the newest ping needs an answer, RFC 6455,
-// section 5.5.3.
+// What may wait for one connection: ten of the largest, and a little. Only the newest ping
+// needs an answer, RFC 6455, section 5.5.3.
 const (
-	maxPongBytes = 2 << 10
+	maxPongBytes = 1280
 	maxPongRuns  = 16
 )
 
@@ -47,6 +49,16 @@ func (p *pongs) addAll(q *pongs) {
 		p.add(r.at, frames[:r.n])
 		frames = frames[r.n:]
 	}
+}
+
+// keepNewest leaves all out but the newest frame, and lets go of the memory.
+func (p *pongs) keepNewest() {
+	rest, at := p.frames, p.last()
+	for n := 0; n < len(rest); n = 2 + int(rest[1]) { // Control frames have no longer header.
+		rest = rest[n:]
+	}
+	p.frames = bytes.Clone(rest)
+	p.runs = append(p.inline[:0], pongRun{at, len(rest)})
 }
 
 func (p *pongs) empty() bool { return len(p.runs) == 0 }

@@ -3,6 +3,7 @@ package broadcast
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -15,6 +16,9 @@ import (
 // read, or a listener that can accept. A turn never waits on a peer.
 type task interface {
 	turn(w *worker)
+	// costs notes whether the last turn was a long one, and isCostly says it. Any goroutine.
+	costs(long bool)
+	isCostly() bool
 	// panicked is called in the place of the rest of a turn that panicked.
 	panicked(w *worker, v any, stack []byte)
 }
@@ -31,29 +35,81 @@ type worker struct {
 	pongs   pongs                                   // to the pings of this turn, without their place
 	control [2 + ws.MaxControlFramePayloadSize]byte // One of them is put together here.
 
+	cost      int // of this turn: see longTurn
 	handshake handshaker
 	inflater  inflater
 	published bool // this turn put something into the log
 }
 
-// queue gives turns to tasks, first come first served, on a bounded number of
-// workers. The ants pool has the goroutines; the queue holds what the pool
-// would refuse while all are busy, so a task that was pushed gets its turn.
+// What turns cost is counted and not timed: a turn that the machine interrupts takes long,
+// too. A frame costs 1, and so do so many bytes.
+const (
+	longTurn       = 500 // It ends when it can, and its task waits behind those that cost less.
+	recvPerCost    = 512
+	inflatePerCost = 64
+)
+
+// long says whether this turn is a long one by now.
+func (w *worker) long() bool { return w.cost > longTurn }
+
+// shortInARow is how many short turns may come before a long one that waits.
+const shortInARow = 4
+
+// queue gives turns to tasks on a bounded number of workers. Tasks whose last turn was
+// short come first, so that those who flood, or send what is laborious, do not keep
+// others waiting; among equals it is first come, first served. The ants pool has the
+// goroutines; the queue holds what the pool would refuse while all are busy, so a task
+// that was pushed gets its turn.
 type queue struct {
 	// Immutable after construction.
 	pool    *ants.PoolWithFuncGeneric[*worker]
 	size    int           // The number of workers.
 	started chan struct{} // Closed when all of the pool's goroutines run.
 
-	mu   sync.Mutex
-	ring []task    // Guarded by mu: a ring buffer; its length is a power of two.
-	head int       // Guarded by mu: the oldest task in ring.
-	n    int       // Guarded by mu: how many there are.
-	idle []*worker // Guarded by mu: workers without a goroutine.
+	mu          sync.Mutex
+	short, long ring      // Guarded by mu.
+	row         int       // Guarded by mu: short turns since the last long one.
+	idle        []*worker // Guarded by mu: workers without a goroutine.
+}
+
+// ring is tasks in the order in which they came.
+type ring struct {
+	tasks []task // Its length is a power of two, or 0.
+	head  int    // The oldest.
+	n     int
+}
+
+func (r *ring) push(t task) {
+	if r.n == len(r.tasks) {
+		r.resize(max(64, 2*r.n))
+	}
+	r.tasks[(r.head+r.n)&(len(r.tasks)-1)] = t
+	r.n++
+}
+
+// pop takes the oldest; there must be one.
+func (r *ring) pop() task {
+	t := r.tasks[r.head]
+	r.tasks[r.head] = nil
+	r.head = (r.head + 1) & (len(r.tasks) - 1)
+	r.n--
+	if r.n == 0 && len(r.tasks) > 1024 {
+		*r = ring{}
+	}
+	return t
+}
+
+// resize moves the tasks to a ring of size, which is a power of two.
+func (r *ring) resize(size int) {
+	tasks := make([]task, size)
+	for i := range r.n {
+		tasks[i] = r.tasks[(r.head+i)&(len(r.tasks)-1)]
+	}
+	r.tasks, r.head = tasks, 0
 }
 
 func newQueue(workers int, newWorker func() *worker) (*queue, error) {
-	q := &queue{ring: make([]task, 64), size: workers, started: make(chan struct{})}
+	q := &queue{size: workers, started: make(chan struct{})}
 	// Workers are few and stay, so there is nothing to purge. One that went idle
 	// is on its way back to the pool for a moment; Invoke waits for that, which
 	// is a matter of the scheduler and not of a peer.
@@ -76,11 +132,11 @@ func newQueue(workers int, newWorker func() *worker) (*queue, error) {
 // push queues t for a turn. It may be called from anywhere.
 func (q *queue) push(t task) {
 	q.mu.Lock()
-	if q.n == len(q.ring) {
-		q.resize(2 * len(q.ring))
+	if t.isCostly() {
+		q.long.push(t)
+	} else {
+		q.short.push(t)
 	}
-	q.ring[(q.head+q.n)&(len(q.ring)-1)] = t
-	q.n++
 	var w *worker
 	if i := len(q.idle) - 1; i >= 0 {
 		w = q.idle[i]
@@ -97,31 +153,20 @@ func (q *queue) push(t task) {
 	}
 }
 
-// pop takes the oldest task. If there is none, w becomes idle.
+// pop takes the task whose turn it is. If there is none, w becomes idle.
 func (q *queue) pop(w *worker) task {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.n == 0 {
-		q.idle = append(q.idle, w)
-		if len(q.ring) > 1024 {
-			q.resize(64)
-		}
-		return nil
+	switch {
+	case q.short.n > 0 && (q.row < shortInARow || q.long.n == 0):
+		q.row++
+		return q.short.pop()
+	case q.long.n > 0:
+		q.row = 0
+		return q.long.pop()
 	}
-	t := q.ring[q.head]
-	q.ring[q.head] = nil
-	q.head = (q.head + 1) & (len(q.ring) - 1)
-	q.n--
-	return t
-}
-
-// resize moves the tasks to a ring of size, which is a power of two.
-func (q *queue) resize(size int) {
-	ring := make([]task, size)
-	for i := range q.n {
-		ring[i] = q.ring[(q.head+i)&(len(q.ring)-1)]
-	}
-	q.ring, q.head = ring, 0
+	q.idle = append(q.idle, w)
+	return nil
 }
 
 // run is the pool's function: turns until there is no task left.
@@ -132,7 +177,13 @@ func (q *queue) run(w *worker) {
 		if t == nil {
 			return
 		}
+		w.cost = 0
 		q.turn(t, w)
+		long := w.long()
+		t.costs(long)
+		if long {
+			runtime.Gosched() // A shard may wait for this processor.
+		}
 	}
 }
 
@@ -159,7 +210,7 @@ func (q *queue) turn(t task, w *worker) {
 func (q *queue) quiet() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.n == 0 && len(q.idle) == q.size
+	return q.short.n+q.long.n == 0 && len(q.idle) == q.size
 }
 
 // close stops the pool and waits for its goroutines for a while; a hook that

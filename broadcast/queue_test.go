@@ -10,6 +10,8 @@ import (
 
 // job is a task made of functions.
 type job struct {
+	turnstile // Only costs and isCostly are of use.
+
 	do    func(w *worker)
 	after func(v any) // If it panicked.
 }
@@ -64,13 +66,52 @@ func TestQueueShrinks(t *testing.T) {
 	for range 5000 {
 		q.push(&job{do: func(*worker) {}})
 	}
-	if got := len(q.ring); got < 5000 {
+	if got := len(q.short.tasks); got < 5000 {
 		t.Errorf("ring during the storm: got %d places, want 5000 or more", got)
 	}
 	free()
 	eventually(t, "quiet", q.quiet)
-	if got := len(q.ring); got != 64 {
-		t.Errorf("ring after the storm: got %d places, want 64", got)
+	if got := len(q.short.tasks); got > 64 {
+		t.Errorf("ring after the storm: got %d places, want at most 64", got)
+	}
+}
+
+// TestQueueShortFirst: those whose last turn was long wait behind the others, and are not
+// forgotten.
+func TestQueueShortFirst(t *testing.T) {
+	q := openQueue(t, 1)
+	free := q.block(t)
+	var got []byte
+	push := func(name byte, long bool) {
+		j := &job{do: func(*worker) { got = append(got, name) }}
+		j.costs(long)
+		q.push(j)
+	}
+	for range 3 {
+		push('l', true)
+	}
+	for range 2*shortInARow + 1 {
+		push('s', false)
+	}
+	q.row = 0 // While the only worker is busy.
+	free()
+	eventually(t, "quiet", q.quiet)
+	if want := "sssslssssls" + "l"; string(got) != want {
+		t.Errorf("got order %s, want %s", got, want)
+	}
+}
+
+// TestQueueFindsLongTurns: a task is told after each turn whether it was long.
+func TestQueueFindsLongTurns(t *testing.T) {
+	q := openQueue(t, 1)
+	var cost int
+	j := &job{do: func(w *worker) { w.cost += cost }}
+	for _, cost = range []int{longTurn, longTurn + 1, longTurn + 1, 0} {
+		q.push(j)
+		eventually(t, "quiet", q.quiet)
+		if got, want := j.isCostly(), cost > longTurn; got != want {
+			t.Errorf("a turn that cost %d: got %t, want %t", cost, got, want)
+		}
 	}
 }
 
@@ -244,7 +285,11 @@ func TestQueueGoexit(t *testing.T) {
 }
 
 // leaver ends the goroutine of its turn.
-type leaver struct{ ran *atomic.Int32 }
+type leaver struct {
+	turnstile // Only costs and isCostly are of use.
+
+	ran *atomic.Int32
+}
 
 func (l *leaver) turn(*worker) { runtime.Goexit() }
 

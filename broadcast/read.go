@@ -5,7 +5,8 @@ import (
 )
 
 // readsPerTurn is how many full buffers a connection may read before others
-// get their turn, so that a firehose does not keep a worker for itself.
+// get their turn, so that a firehose does not keep a worker for itself. It is fewer
+// where they take long: see longTurn.
 const readsPerTurn = 4
 
 // turn reads until the socket is empty or the turn is over.
@@ -17,6 +18,9 @@ func (c *Conn) turn(w *worker) {
 			c.release()
 			return
 		}
+		if c.take(evicted) {
+			c.evict()
+		}
 		v := c.readOnce(w)
 		c.say(w)
 		if v == held {
@@ -25,6 +29,9 @@ func (c *Conn) turn(w *worker) {
 		}
 		if v == short && c.leave() {
 			return
+		}
+		if w.long() {
+			break
 		}
 	}
 	srv.queue.push(c)
@@ -75,6 +82,7 @@ func (c *Conn) readOnce(w *worker) verdict {
 		return short
 	}
 	c.set(heard)
+	w.cost += n / recvPerCost
 	if c.receive(w, w.buf[:n]) == held {
 		return held
 	}

@@ -29,6 +29,9 @@ const (
 	// ReasonRate: the peer published more than Config.Rate and OverRate allow;
 	// closed with 1008.
 	ReasonRate
+	// ReasonCrowded: the peer's message was not finished, and others needed its
+	// memory: see Config.MemoryBytes. Closed with 1013.
+	ReasonCrowded
 	// ReasonSlow: the peer did not read and was lapped by the log; closed with
 	// 1008 where a close frame still fits between two frames.
 	ReasonSlow
@@ -52,6 +55,7 @@ var reasonNames = [reasons]string{
 	ReasonTooLarge:       "too-large",
 	ReasonReceiveOnly:    "receive-only",
 	ReasonRate:           "rate",
+	ReasonCrowded:        "crowded",
 	ReasonSlow:           "slow",
 	ReasonPingTimeout:    "ping-timeout",
 	ReasonShutdown:       "shutdown",

@@ -47,8 +47,9 @@ type Server struct {
 	stopTick  chan struct{} // Closed by Shutdown.
 	ticking   sync.WaitGroup
 
-	opening opening
-	holding holding
+	opening    opening
+	holding    holding
+	unfinished unfinished
 
 	order sync.Mutex // Held while a message is put into several logs: it has one place in all.
 
@@ -88,6 +89,8 @@ func New(cfg Config) (*Server, error) {
 		stopTick:  make(chan struct{}),
 		closed:    make(chan struct{}),
 	}
+	srv.unfinished.most = cfg.memory.Unfinished
+	srv.unfinished.large = make(map[*Conn]int64)
 	srv.origins, _ = parseOrigins(cfg.Origins) // Found valid above.
 	if cfg.Greeting != "" {
 		srv.greeting = appendFrame(nil, ws.OpText, []byte(cfg.Greeting))
@@ -179,6 +182,10 @@ func (srv *Server) adopt(fd int) {
 
 // knock looks at where a new connection comes from, and says whether it may stay.
 func (srv *Server) knock(c *Conn) bool {
+	if most := srv.cfg.memory.MaxHandshakes; most > 0 && srv.opening.len() >= most {
+		srv.total.refusals(errManyHandshakes.Status)
+		return c.turnAway(errManyHandshakes)
+	}
 	a := srv.addresses
 	if a == nil {
 		return true
@@ -190,14 +197,24 @@ func (srv *Server) knock(c *Conn) bool {
 		}
 		return true
 	}
-	if !from.IsValid() || a.enter(c, from) {
+	if !from.IsValid() || a.most == 0 || a.enter(c, from) {
 		return true
 	}
 	srv.total.ofAddress.Add(1)
-	// At once and without reading the request: a flood is to cost little.
-	_, _ = srv.cfg.sockets.send(int(c.fd), [][]byte{appendRefusal(nil, errManyOfAddress, false)})
+	return c.turnAway(errManyOfAddress)
+}
+
+var errManyHandshakes = &Refusal{503, "too many handshakes at once"}
+
+// turnAway answers a connection at once, without reading its request: a flood is to cost
+// little. It returns false.
+func (c *Conn) turnAway(r *Refusal) bool {
+	_, _ = c.shard().sockets.send(int(c.fd), [][]byte{appendRefusal(nil, r, false)})
 	return false
 }
+
+// Memory is how Config.MemoryBytes is divided up, or the zero plan if that is 0.
+func (srv *Server) Memory() MemoryPlan { return srv.cfg.memory }
 
 // abandon ends a connection that was never open.
 func (srv *Server) abandon(c *Conn) {

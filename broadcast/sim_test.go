@@ -87,7 +87,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.srv = &Server{cfg: cfg, encodings: newEncodings(&cfg), poller: s, queue: &queue{ring: make([]task, 64)}, started: time.Now()}
+	s.srv = &Server{cfg: cfg, encodings: newEncodings(&cfg), poller: s, queue: &queue{}, started: time.Now()}
 	for range cfg.Shards {
 		sh := newShard(s.srv)
 		for _, f := range sh.feeds {
@@ -133,7 +133,8 @@ func (s *simulation) serve() bool {
 	for i := range parts {
 		part := (from + i) % parts
 		if part == len(s.srv.shards) {
-			if s.srv.queue.n > 0 {
+			if s.srv.queue.short.n+s.srv.queue.long.n > 0 {
+				s.worker.cost = 0
 				s.srv.queue.turn(s.srv.queue.pop(s.worker), s.worker)
 				return true
 			}

@@ -14,11 +14,13 @@ import "sync/atomic"
 //	bit 4  heard    bytes came from the peer since the keep-alive last looked
 //	bit 5  wantOut  the shard waits for room in the send buffer
 //	bit 6  spoke    the peer published something: see Conn.spokeUpTo
+//	bit 7  evicted  what is unfinished of it must go: see Conn.evict
+//	bit 8  costly   its last turn was a long one: see queue
 //
 // owned and again are written by the loop (enter) and the worker (leave);
 // closed by whoever ends the connection; heard is set by the worker and taken
-// by the shard; wantOut is set by the shard and taken by the loop; spoke is the
-// worker's alone.
+// by the shard; wantOut is set by the shard and taken by the loop; spoke and
+// costly are the worker's alone; evicted is set by other workers and taken by it.
 type turnstile struct{ state atomic.Uint32 }
 
 const (
@@ -29,6 +31,8 @@ const (
 	heard
 	wantOut
 	spoke
+	evicted
+	costly
 )
 
 // enter notes an event and says whether the caller now owns the reading side
@@ -79,3 +83,14 @@ func (t *turnstile) take(flag uint32) bool {
 func (t *turnstile) set(flag uint32) bool {
 	return t.has(flag) || t.state.Or(flag)&flag != 0
 }
+
+// costs and isCostly are a task's: see there.
+func (t *turnstile) costs(long bool) {
+	if long {
+		t.set(costly)
+	} else {
+		t.take(costly)
+	}
+}
+
+func (t *turnstile) isCostly() bool { return t.has(costly) }

@@ -124,9 +124,11 @@ func (s *shard) pong(c *Conn, p *pongs) {
 	}
 	a := s.asideOf(c)
 	a.pongs.addAll(p)
-	if c.out&outBlocked == 0 {
-		c.feed().flush(c)
+	if c.out&outBlocked != 0 {
+		a.pongs.keepNewest() // It does not read, and is owed no memory.
+		return
 	}
+	c.feed().flush(c)
 }
 
 // flushAside sends what stands aside, with the rest of the frame that c is in

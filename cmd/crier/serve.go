@@ -50,6 +50,7 @@ type serveCmd struct {
 	TrustedProxies []netip.Prefix `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For, or PROXY header, says where a client is, as 10.0.0.0/8; repeat it or separate by commas for more (default: none)."`
 	ProxyProtocol  bool           `help:"Connections of --trusted-proxies start with a PROXY protocol header, version 1 or 2 (default: off)."`
 
+	Memory   flags.Size  `placeholder:"SIZE" help:"What the process may take up of memory of its own, as 4GiB: bounds connections, what is kept of messages, and handshakes; more get 503 or 1013. 0 for no bound (default: 0)."`
 	MaxConns flags.Count `placeholder:"N" help:"Most open connections; more get 503. 0 is as many as the fd limit allows (default: 0)."`
 
 	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
@@ -96,6 +97,11 @@ func (cmd *serveCmd) Run(s streams) error {
 	if err != nil {
 		ln.Close()
 		return err
+	}
+	if cmd.Memory > 0 {
+		// The collector works harder when it comes near; the plan has room for its pace before.
+		debug.SetMemoryLimit(int64(cmd.Memory))
+		logger.Info("memory", "contract", int64(cmd.Memory), "plan", srv.Memory().String())
 	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -149,6 +155,7 @@ func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config 
 		CloseTimeout:     3 * time.Second,
 		DrainTime:        time.Duration(cmd.Drain),
 		MaxConns:         int(cmd.MaxConns),
+		MemoryBytes:      int64(cmd.Memory),
 		Origins:          cmd.Origin,
 		ReceiveOnly:      cmd.Publish == "none",
 		Rate:             cmd.Rate,

@@ -1,0 +1,184 @@
+package broadcast
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// MemoryPlan is what a server may take up at the most, in bytes: see
+// Config.MemoryBytes.
+type MemoryPlan struct {
+	Base       int64 // the program itself
+	Logs       int64 // messages that were published and may be read yet
+	Workers    int64 // their buffers, and compression
+	Unfinished int64 // messages that come in pieces
+	Handshakes int64 // requests that are not answered yet
+	Conns      int64 // open connections
+
+	MaxHandshakes int // how many fit
+	MaxConns      int
+}
+
+// Sum is all together.
+func (p MemoryPlan) Sum() int64 {
+	return p.Base + p.Logs + p.Workers + p.Unfinished + p.Handshakes + p.Conns
+}
+
+// String returns the plan in a line of MiB.
+func (p MemoryPlan) String() string {
+	var b strings.Builder
+	part := func(name string, n int64) { fmt.Fprintf(&b, "%s %.1f, ", name, float64(n)/(1<<20)) }
+	part("base", p.Base)
+	part("logs", p.Logs)
+	part("workers", p.Workers)
+	part("unfinished messages", p.Unfinished)
+	part(fmt.Sprintf("%d handshakes", p.MaxHandshakes), p.Handshakes)
+	part(fmt.Sprintf("%d connections", p.MaxConns), p.Conns)
+	fmt.Fprintf(&b, "together %.1f MiB", float64(p.Sum())/(1<<20))
+	return b.String()
+}
+
+// What parts take up. Those of connections and handshakes are more than they need at
+// rest, for what they need at their worst and for what the collector has not collected.
+const (
+	baseBytes       = 24 << 20
+	connBytes       = 2560 // Most of it is pongs that wait for a socket with room.
+	addressBytes    = 160  // See addresses.
+	handshakeBytes  = 16 << 10
+	compressorBytes = 1100 << 10
+	logOverhead     = 2 << 20 // Views hold on to segments, and the last one is never full.
+)
+
+// plan divides up cfg.MemoryBytes, or says why it cannot. It may make RetainBytes less, if
+// that is a default.
+func (cfg *Config) plan(retainIsDefault bool) (p MemoryPlan, err error) {
+	total := cfg.MemoryBytes
+	encodings := int64(1)
+	perWorker := int64(recvBytes + 64<<10 + 2*keptBytes)
+	if cfg.Compress {
+		encodings += maxWindowBits - minWindowBits + 1
+		// What is inflated, what it was, and the frames of all encodings at once.
+		perWorker += 2*int64(cfg.MaxMessageBytes) + encodings*(compressorBytes+int64(cfg.MaxMessageBytes))
+	}
+	// Beside the retention what a pass holds, half as much (see Server.mayLag), and what is
+	// kept for those that skip (see feed.skip), an eighth.
+	if most := (total/4/encodings - logOverhead) * 8 / 13; retainIsDefault && most < int64(cfg.RetainBytes) {
+		cfg.RetainBytes = int(max(most, minRetain))
+	}
+	p.Base = baseBytes
+	p.Logs = encodings * (int64(cfg.RetainBytes)*13/8 + logOverhead)
+	p.Workers = int64(cfg.Workers) * perWorker
+	p.Unfinished = max(total/8, 4*int64(cfg.MaxMessageBytes))
+	p.MaxHandshakes = int(min(max(total/32/handshakeBytes, 64), 1<<16))
+	p.Handshakes = int64(p.MaxHandshakes) * handshakeBytes
+	each := int64(connBytes)
+	if cfg.MaxConnsPerIP > 0 || len(cfg.TrustedProxies) > 0 {
+		each += addressBytes
+	}
+	const fewest = 16
+	rest := total - p.Sum()
+	if rest < fewest*each {
+		return p, fmt.Errorf("broadcast: Config.MemoryBytes is %d, want at least %d: %v", total, total-rest+fewest*each, p)
+	}
+	p.MaxConns = int(min(rest/each, 1<<30))
+	if cfg.MaxConns > 0 {
+		p.MaxConns = min(p.MaxConns, cfg.MaxConns)
+	}
+	p.Conns = int64(p.MaxConns) * each
+	return p, nil
+}
+
+// unfinished is what messages that come in pieces take up, all together.
+type unfinished struct {
+	most  int64        // Immutable. 0 is no bound, and nothing is counted.
+	bytes atomic.Int64 // Capacities of buffers, but of those that are to go.
+
+	mu    sync.Mutex
+	large map[*Conn]int64 // Guarded by mu: those with largeMessage or more. 0 if it is to go.
+}
+
+// largeMessage is from what on a connection may have to give way.
+const largeMessage = 64 << 10
+
+// grew notes that what c keeps has grown from counted to n bytes, and says who has to
+// give way for that: nobody, c itself, or the one that keeps most.
+func (u *unfinished) grew(c *Conn, counted, n int64) (victim *Conn) {
+	if n < largeMessage && u.bytes.Add(n-counted) <= u.most {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if n >= largeMessage {
+		size, was := u.large[c]
+		if was && size == 0 {
+			return c
+		}
+		u.large[c] = n
+		u.bytes.Add(n - counted)
+	}
+	if u.bytes.Load() <= u.most {
+		return nil
+	}
+	victim, most := c, n
+	for other, size := range u.large {
+		if size > most {
+			victim, most = other, size
+		}
+	}
+	if size := u.large[victim]; size > 0 {
+		u.bytes.Add(-size)
+		u.large[victim] = 0
+	}
+	return victim
+}
+
+// shrank notes that c keeps nothing more, of n bytes.
+func (u *unfinished) shrank(c *Conn, n int64) {
+	if n >= largeMessage {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		n = u.large[c]
+		delete(u.large, c)
+	}
+	u.bytes.Add(-n)
+}
+
+// mustGo says whether c has to give way.
+func (u *unfinished) mustGo(c *Conn) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	size, was := u.large[c]
+	return was && size == 0
+}
+
+// keep notes how much c keeps of what is unfinished, and says whether it may. Another one
+// that keeps more gives way before it.
+func (c *Conn) keep() bool {
+	in, srv := c.in, c.shard().srv
+	n := int64(cap(in.rest) + cap(in.payload))
+	if n <= in.counted || srv.unfinished.most == 0 {
+		return true
+	}
+	victim := srv.unfinished.grew(c, in.counted, n)
+	in.counted = n
+	if victim == c {
+		return false
+	}
+	if victim != nil {
+		victim.set(evicted)
+		if victim.enter(0) {
+			srv.queue.push(victim) // Else its owner sees the flag.
+		}
+	}
+	return true
+}
+
+// evict closes c if what it keeps has to give way to others.
+func (c *Conn) evict() {
+	if c.readPhase == readFrames && c.in != nil && c.shard().srv.unfinished.mustGo(c) {
+		c.freeInbound()
+		c.violated(errCrowded)
+	}
+}
