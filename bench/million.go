@@ -184,22 +184,30 @@ func (m *million) state() (s state, err error) {
 
 // goroutines asks crier for the number of its goroutines.
 func (m *million) goroutines() (int64, error) {
+	return m.profile("goroutine?debug=1", "goroutine profile: total %d")
+}
+
+// heap asks crier for the bytes on its heap, after a collection.
+func (m *million) heap() (int64, error) {
+	return m.profile("heap?gc=1&debug=1", "# HeapAlloc = %d")
+}
+
+// profile asks crier for a profile and looks for a line of it.
+func (m *million) profile(name, format string) (n int64, err error) {
 	client := http.Client{Timeout: m.patience}
 	defer client.CloseIdleConnections()
-	r, err := client.Get("http://" + m.pprof + "/debug/pprof/goroutine?debug=1")
+	r, err := client.Get("http://" + m.pprof + "/debug/pprof/" + name)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = r.Body.Close() }()
-	line, err := bufio.NewReader(r.Body).ReadString('\n')
-	if err != nil {
-		return 0, err
+	lines := bufio.NewScanner(r.Body)
+	for lines.Scan() {
+		if _, err := fmt.Sscanf(lines.Text(), format, &n); err == nil {
+			return n, nil
+		}
 	}
-	var n int64
-	if _, err := fmt.Sscanf(line, "goroutine profile: total %d", &n); err != nil {
-		return 0, fmt.Errorf("million: the goroutine profile starts with %q", line)
-	}
-	return n, nil
+	return 0, fmt.Errorf("million: the profile %s has no line %q", name, format)
 }
 
 // connect makes all connections, and measures what they cost at rest.

@@ -1,0 +1,279 @@
+// Package hostile is clients that do what a server on the open internet has to bear: those
+// that never finish, never read, flood, lie, break the protocol, and go without a word.
+//
+// Each [Kind] is a way to misbehave, and says how a server that defends itself ends it. A
+// [Crowd] is many of them, one after the other.
+package hostile
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// End is how a connection ended: Left, Cut, "HTTP " and the status of the answer that
+// refused it, or "close " and the status of the server's close frame (RFC 6455, section
+// 7.4), 1005 if it had none.
+type End string
+
+const (
+	// Left: the client went, or it was told to, and the server had not ended it.
+	Left End = "left"
+	// Cut: the server ended the connection without a word, by FIN or RST.
+	Cut End = "cut"
+)
+
+// Kind is a way to misbehave.
+type Kind struct {
+	Name string
+	// Ends are the ways that a server ends it. A client that has been told to go may have
+	// Left as well.
+	Ends []End
+	// Publishes: now and then what it sends is a message, and goes to everybody.
+	Publishes bool
+
+	rcvbuf int // Of its socket, 0 for the kernel's choice.
+	do     func(c *client) End
+}
+
+// Expects says whether a server may end such a client so.
+func (k *Kind) Expects(e End) bool { return slices.Contains(k.Ends, e) }
+
+// Run is one client of the kind: it connects from a loopback address of its own, does what
+// it does, and leaves, with RST or not as rng says. It blocks until then, which is soon
+// after ctx is done. The error is of connecting.
+func (k *Kind) Run(ctx context.Context, addr netip.AddrPort, rng *rand.Rand) (End, error) {
+	d := net.Dialer{
+		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 66, byte(rng.IntN(256)), byte(1+rng.IntN(250)))},
+		Control: func(_, _ string, raw syscall.RawConn) (err error) {
+			if k.rcvbuf == 0 {
+				return nil
+			}
+			return errors.Join(raw.Control(func(fd uintptr) {
+				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, k.rcvbuf)
+			}), err)
+		},
+	}
+	conn, err := d.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return Left, err
+	}
+	defer func() { _ = conn.Close() }()
+	c := &client{Conn: conn, ctx: ctx, dialer: d, rng: rng, br: bufio.NewReader(conn), woken: make(chan struct{})}
+	// What blocks is woken up.
+	defer context.AfterFunc(ctx, func() {
+		_ = conn.SetDeadline(time.Now())
+		close(c.woken)
+	})()
+	end := k.do(c)
+	if rng.IntN(2) == 0 {
+		_ = conn.(*net.TCPConn).SetLinger(0) // It ends with RST.
+	}
+	return end, nil
+}
+
+// client is one connection.
+type client struct {
+	net.Conn
+	ctx    context.Context
+	dialer net.Dialer
+	rng    *rand.Rand
+	br     *bufio.Reader
+	opened bool
+	woken  chan struct{} // Closed when ctx is done and all calls return at once.
+}
+
+const handshake = "GET / HTTP/1.1\r\nHost: hostile\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Extensions: permessage-deflate\r\n" +
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+
+// write says whether the server may be expected to have got b.
+func (c *client) write(b []byte) bool {
+	_, err := c.Write(b)
+	return err == nil
+}
+
+// open makes a WebSocket connection, as far as the 101.
+func (c *client) open() (end End, ok bool) {
+	c.write([]byte(handshake)) // If it fails, reading says why.
+	resp, err := http.ReadResponse(c.br, nil)
+	switch {
+	case err != nil:
+		return endOf(err), false
+	case resp.StatusCode != http.StatusSwitchingProtocols:
+		return refused(resp), false
+	}
+	c.opened = true
+	return "", true
+}
+
+func refused(resp *http.Response) End {
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	return End(fmt.Sprintf("HTTP %d", resp.StatusCode))
+}
+
+// openAnd opens, writes b, and reads until the server ends it.
+func (c *client) openAnd(b []byte) End {
+	if end, ok := c.open(); !ok {
+		return end
+	}
+	c.write(b)
+	return c.end()
+}
+
+// end reads until the server ends it, or ctx does.
+func (c *client) end() End {
+	if !c.opened {
+		resp, err := http.ReadResponse(c.br, nil)
+		if err != nil {
+			return endOf(err)
+		}
+		return refused(resp)
+	}
+	for {
+		h, err := ws.ReadHeader(c.br)
+		if err != nil {
+			return endOf(err)
+		}
+		if h.OpCode != ws.OpClose {
+			if _, err := io.CopyN(io.Discard, c.br, h.Length); err != nil {
+				return endOf(err)
+			}
+			continue
+		}
+		status := make([]byte, h.Length)
+		if _, err := io.ReadFull(c.br, status); err != nil {
+			return endOf(err)
+		}
+		if len(status) < 2 {
+			return "close 1005"
+		}
+		return End(fmt.Sprintf("close %d", binary.BigEndian.Uint16(status)))
+	}
+}
+
+// endOf says what an error of reading means.
+func endOf(err error) End {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return Left
+	}
+	return Cut
+}
+
+// pause is short: the machine is shared with those who are well.
+func (c *client) pause(d time.Duration) {
+	select {
+	case <-c.ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// rest is how long it takes on average until another client comes in the place of one
+// that is gone.
+const rest = 20 * time.Millisecond
+
+// Crowd is a number of clients at a time, of all of some kinds, until it is told to stop.
+type Crowd struct {
+	kinds  []Kind
+	ends   []map[End]int // Guarded by mu: by kind.
+	mu     sync.Mutex
+	failed atomic.Int64
+
+	cancel context.CancelFunc
+	all    sync.WaitGroup
+}
+
+// Start makes n clients at a time come to addr and go, until Stop. Each stays at most for
+// patience. What they do follows from seed, in kind and order but not in time.
+func Start(addr netip.AddrPort, kinds []Kind, n int, patience time.Duration, seed uint64) *Crowd {
+	cr := &Crowd{kinds: kinds, ends: make([]map[End]int, len(kinds))}
+	for i := range cr.ends {
+		cr.ends[i] = make(map[End]int)
+	}
+	var ctx context.Context
+	ctx, cr.cancel = context.WithCancel(context.Background())
+	for i := range n {
+		cr.all.Go(func() { // Ends with ctx.
+			rng := rand.New(rand.NewPCG(seed, uint64(i)))
+			time.Sleep(time.Duration(rng.Int64N(int64(patience / 4)))) // Not all at once.
+			for k := i; ctx.Err() == nil; k++ {
+				cr.one(ctx, addr, k%len(kinds), patience, rng)
+			}
+		})
+	}
+	return cr
+}
+
+func (cr *Crowd) one(ctx context.Context, addr netip.AddrPort, k int, patience time.Duration, rng *rand.Rand) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	end, err := cr.kinds[k].Run(ctx, addr, rng)
+	if err != nil {
+		cr.failed.Add(1)
+		time.Sleep(10 * time.Millisecond)
+		return
+	}
+	cr.mu.Lock()
+	cr.ends[k][end]++
+	cr.mu.Unlock()
+	// Not as many as a machine can: it is shared with those who are well.
+	time.Sleep(time.Duration(rng.Int64N(int64(2 * rest))))
+}
+
+// Stop ends them all, waits for it, and returns an error if one of them was ended in a way
+// that its kind does not expect.
+func (cr *Crowd) Stop() error {
+	cr.cancel()
+	cr.all.Wait()
+	var errs []error
+	for i, ends := range cr.ends {
+		for e, n := range ends {
+			if k := cr.kinds[i]; e != Left && !k.Expects(e) {
+				errs = append(errs, fmt.Errorf("hostile: %d times %s: %s, want %v", n, k.Name, e, k.Ends))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Count says how many of the clients of a kind ended so.
+func (cr *Crowd) Count(kind int, e End) int {
+	cr.mu.Lock()
+	defer cr.mu.Unlock()
+	return cr.ends[kind][e]
+}
+
+// String is a line for each kind: how many came, and how they ended.
+func (cr *Crowd) String() string {
+	cr.mu.Lock()
+	defer cr.mu.Unlock()
+	var b strings.Builder
+	for i, ends := range cr.ends {
+		all := 0
+		var how []string
+		for e, n := range ends {
+			all += n
+			how = append(how, fmt.Sprintf("%s: %d", e, n))
+		}
+		slices.Sort(how)
+		fmt.Fprintf(&b, "%7d %s (%s)\n", all, cr.kinds[i].Name, strings.Join(how, ", "))
+	}
+	return b.String()
+}

@@ -1,0 +1,190 @@
+package hostile
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/crier-ws/crier/bench/swarm"
+	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
+
+// How many there are of each in a test, and what the healthy do.
+const (
+	healthy  = 10
+	hostiles = 20
+	rate     = 200
+	size     = 16 << 10
+	messages = 2 * rate
+	patience = 1200 * time.Millisecond // Of a hostile client.
+)
+
+// counted is where a server counts what a kind does, for those that are worth it.
+var counted = map[string]func(st *broadcast.Stats) uint64{
+	"half a handshake":                  func(st *broadcast.Stats) uint64 { return st.HandshakeTimeouts },
+	"a handshake byte by byte":          func(st *broadcast.Stats) uint64 { return st.HandshakeTimeouts },
+	"a body byte by byte":               func(st *broadcast.Stats) uint64 { return st.Refused[400] },
+	"a head without end":                func(st *broadcast.Stats) uint64 { return st.Refused[431] },
+	"no HTTP":                           func(st *broadcast.Stats) uint64 { return st.Refused[400] },
+	"goes in the middle of a frame":     func(st *broadcast.Stats) uint64 { return st.Disconnects["peer-gone"] },
+	"a violation":                       func(st *broadcast.Stats) uint64 { return st.Disconnects["protocol-error"] },
+	"text that is no UTF-8":             func(st *broadcast.Stats) uint64 { return st.Disconnects["invalid-payload"] },
+	"a message too large":               func(st *broadcast.Stats) uint64 { return st.Disconnects["too-large"] },
+	"a bomb":                            func(st *broadcast.Stats) uint64 { return st.Disconnects["too-large"] },
+	"what does not inflate":             func(st *broadcast.Stats) uint64 { return st.Disconnects["invalid-payload"] },
+	"fragments of one byte without end": func(st *broadcast.Stats) uint64 { return st.Disconnects["too-large"] },
+	"close frames without end":          func(st *broadcast.Stats) uint64 { return st.Disconnects["peer-closed"] },
+	"a message never finished":          func(st *broadcast.Stats) uint64 { return st.Disconnects["ping-timeout"] },
+	"never reads":                       func(st *broadcast.Stats) uint64 { return st.Disconnects["slow"] },
+	"reads a byte at a time":            func(st *broadcast.Stats) uint64 { return st.Disconnects["slow"] },
+
+	Publisher.Name: func(st *broadcast.Stats) uint64 { return st.Disconnects["rate"] },
+	Flood.Name:     func(st *broadcast.Stats) uint64 { return st.ShedPerIP },
+	OtherSite.Name: func(st *broadcast.Stats) uint64 { return st.Refused[403] },
+}
+
+// TestKinds has a crowd of each kind beside healthy clients: these get every message, and
+// the others what they deserve.
+func TestKinds(t *testing.T) {
+	for _, k := range Kinds {
+		t.Run(k.Name, func(t *testing.T) { t.Parallel(); beside(t, k, broadcast.Config{}) })
+	}
+	t.Run("rate", func(t *testing.T) {
+		t.Parallel()
+		beside(t, Publisher, broadcast.Config{Rate: 2 * rate, RateBytes: 8 << 20, OverRate: broadcast.RateClose})
+	})
+	t.Run("held", func(t *testing.T) {
+		t.Parallel()
+		k := Publisher
+		k.Ends = []End{Left, Cut} // Cut where it does not read as fast as all of them publish.
+		st := beside(t, k, broadcast.Config{Rate: 2 * rate, RateBytes: 8 << 20})
+		if st.RateHolds == 0 {
+			t.Error("nobody was held")
+		}
+	})
+	t.Run("addresses", func(t *testing.T) {
+		t.Parallel()
+		beside(t, Flood, broadcast.Config{MaxConnsPerIP: 2 * healthy})
+	})
+	t.Run("origins", func(t *testing.T) {
+		t.Parallel()
+		beside(t, OtherSite, broadcast.Config{Origins: []string{"https://good.example"}})
+	})
+}
+
+// beside has a crowd of one kind beside healthy clients of a server.
+func beside(t *testing.T, k Kind, cfg broadcast.Config) broadcast.Stats {
+	cfg.Compress = true
+	cfg.MaxMessageBytes = 256 << 10
+	cfg.RetainBytes = 512 << 10
+	cfg.HandshakeTimeout = 500 * time.Millisecond
+	cfg.CloseTimeout = 500 * time.Millisecond
+	cfg.PingInterval, cfg.PingTimeout = 300*time.Millisecond, 500*time.Millisecond
+	srv, addr := serve(t, "127.0.0.1:0", cfg)
+	s := gather(t, addr)
+	crowd := Start(addr, []Kind{k}, hostiles, patience, 1)
+	err := s.Send(swarm.Load{Messages: messages, Rate: rate})
+	if wrong := crowd.Stop(); wrong != nil {
+		t.Error(wrong)
+	}
+	t.Logf("\n%s", crowd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.foreign = k.Publishes
+	s.check()
+	if !slices.ContainsFunc(k.Ends, func(e End) bool { return crowd.Count(0, e) > 0 }) {
+		t.Errorf("nobody ended as is to be expected: %v", k.Ends)
+	}
+	st := s.alone(srv)
+	if count := counted[k.Name]; count != nil && k.Ends[0] != Left && count(&st) == 0 {
+		t.Errorf("not counted: %+v", st)
+	}
+	return st
+}
+
+// people is the healthy clients.
+type people struct {
+	*swarm.Swarm
+	t       *testing.T
+	foreign bool // Others publish, too.
+}
+
+// gather makes the healthy clients. They go at the end of the test.
+func gather(t *testing.T, addr netip.AddrPort) *people {
+	t.Helper()
+	s, err := swarm.New(swarm.Config{Target: addr, Greeting: broadcast.DefaultGreeting, Conns: healthy, Senders: 2, Size: size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	if err := s.Grow(healthy); err != nil {
+		t.Fatal(err)
+	}
+	return &people{Swarm: s, t: t}
+}
+
+// check checks that all of them got all messages.
+func (p *people) check() {
+	p.t.Helper()
+	if err := p.Settle(30 * time.Second); err != nil {
+		p.t.Error(err)
+	}
+	got, err := p.Stats()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if got.Delivered != messages*healthy || got.Dropped > 0 || !p.foreign && got.Faults() > 0 {
+		p.t.Errorf("healthy clients: got %+v, want %d deliveries: %s", got.Counts, messages*healthy, got.Error)
+	}
+}
+
+// alone waits until nobody else is there.
+func (p *people) alone(srv *broadcast.Server) broadcast.Stats {
+	p.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; {
+		if st := srv.Stats(); st.Open == healthy && st.Handshakes == 0 {
+			return st
+		} else if time.Now().After(end) {
+			p.t.Fatalf("the others did not go: %+v", st)
+		}
+		if err := p.Rest(10 * time.Millisecond); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// serve serves until the test is over.
+func serve(t *testing.T, listen string, cfg broadcast.Config) (*broadcast.Server, netip.AddrPort) {
+	t.Helper()
+	cfg.Greeting = broadcast.DefaultGreeting
+	srv, err := broadcast.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp4", listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }() // Ends with Shutdown.
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := srv.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if err := <-served; !errors.Is(err, broadcast.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return srv, netip.MustParseAddrPort(ln.Addr().String())
+}

@@ -1,0 +1,246 @@
+package bench
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/crier-ws/crier/bench/hostile"
+	"github.com/crier-ws/crier/bench/swarm"
+)
+
+// soak is a server that is misused for a time while it is used.
+type soak struct {
+	out      io.Writer
+	crier    string
+	healthy  int // connections that must get everything
+	hostile  int // others at a time
+	rate     float64
+	duration time.Duration
+	seed     uint64
+	only     string
+	kinds    []hostile.Kind // Those whose names have only.
+
+	server *server
+	pprof  string
+}
+
+// SoakCommand is the command soak, without its name: see bench/soak. It blocks until it is
+// over. The goroutine must be locked to its thread, which must not end before: the
+// server dies with it.
+func SoakCommand(args []string) error {
+	s := &soak{out: os.Stdout}
+	f := flag.NewFlagSet("soak", flag.ContinueOnError)
+	f.StringVar(&s.crier, "crier", "", "the crier `program` (default: built from this repository)")
+	race := f.Bool("race", false, "build it with the race detector")
+	f.IntVar(&s.healthy, "healthy", 500, "connections that must get every message")
+	f.IntVar(&s.hostile, "hostile", 200, "clients at a time that misbehave")
+	f.Float64Var(&s.rate, "rate", 50, "messages a second among the healthy")
+	f.DurationVar(&s.duration, "duration", time.Minute, "how long")
+	f.StringVar(&s.only, "only", "", "only the kinds whose name has this `text`")
+	crowd := f.String("crowd", "", "be the hostile clients of a server at this `address`, until the end of standard input")
+	f.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "of what the hostile do")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	for _, k := range append(slices.Clone(hostile.Kinds), hostile.Publisher) {
+		if strings.Contains(k.Name, s.only) {
+			s.kinds = append(s.kinds, k)
+		}
+	}
+	if len(s.kinds) == 0 {
+		return fmt.Errorf("soak: no kind's name has %q", s.only)
+	}
+	if *crowd != "" {
+		return s.runCrowd(*crowd)
+	}
+	if s.healthy < 10 || s.hostile < 0 || s.rate <= 0 || f.NArg() > 0 {
+		return errors.New("soak: want -healthy of at least 10, a -rate, and no arguments besides flags")
+	}
+	if s.crier == "" {
+		dir, err := os.MkdirTemp("", "soak")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		s.crier = filepath.Join(dir, "crier")
+		build := []string{"build", "-o", s.crier, "github.com/crier-ws/crier/cmd/crier"}
+		if *race {
+			build = append(build[:1:1], append([]string{"-race"}, build[1:]...)...)
+		}
+		if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
+			return fmt.Errorf("go build of crier: %w\n%s", err, out)
+		}
+	}
+	return s.run()
+}
+
+// kept is what the server has when nobody is connected.
+type kept struct {
+	goroutines, files int64
+	heap              int64 // bytes, after a collection
+}
+
+func (s *soak) run() error {
+	fmt.Fprintf(s.out, "seed %d\n", s.seed)
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	s.pprof = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	// The race detector has nothing else to tell of than by the exit code.
+	command := fmt.Sprintf("env -u GOMAXPROCS GORACE=halt_on_error=1 %s --listen 127.0.0.1:{port} --log-level error --compress --max-message 256KiB "+
+		"--handshake-timeout 2s --ping-interval 2s --ping-timeout 4s --rate 6 --retain 1MiB --memory 512MiB --pprof %s", s.crier, s.pprof)
+	if s.server, err = startServer(command, "", time.Now().Add(time.Minute)); err != nil {
+		return err
+	}
+	defer s.server.stop()
+	// Once around, so that what comes with the first is there. Then the healthy alone, and
+	// with all the others.
+	if _, err := s.phase("warm-up", min(s.duration/10, 5*time.Second), s.hostile); err != nil {
+		return err
+	}
+	before, err := s.rest()
+	if err != nil {
+		return err
+	}
+	quiet, err := s.phase("alone", min(s.duration/4, time.Minute), 0)
+	if err != nil {
+		return err
+	}
+	beside, err := s.phase("beside the hostile", s.duration, s.hostile)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "p99 is %.2f times that of the healthy alone\n", float64(beside)/float64(quiet))
+	after, err := s.rest()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "goroutines %d, then %d; open files %d, then %d; heap %.1f MB, then %.1f MB\n",
+		before.goroutines, after.goroutines, before.files, after.files, float64(before.heap)/1e6, float64(after.heap)/1e6)
+	const slack = 4 << 20 // What pools keep.
+	if after.goroutines > before.goroutines || after.files > before.files || after.heap > before.heap+slack {
+		return errors.New("soak: the server keeps something")
+	}
+	return nil
+}
+
+// phase lets the healthy, and so many others at a time, come and go, and checks the
+// healthy. p99 is of their latency.
+func (s *soak) phase(name string, d time.Duration, others int) (p99 time.Duration, err error) {
+	sw, err := swarm.New(swarm.Config{
+		Target: s.server.addr(), Greeting: "connection established", Conns: s.healthy, Senders: 10, Size: 600, Timed: true,
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer sw.Close()
+	if err := sw.Grow(s.healthy); err != nil {
+		return 0, err
+	}
+	stop, err := s.crowd(others)
+	if err != nil {
+		return 0, err
+	}
+	err = errors.Join(sw.Send(swarm.Load{Messages: int(s.rate * d.Seconds()), Rate: s.rate}), sw.Settle(30*time.Second))
+	wrong := stop()
+	if err != nil {
+		return 0, err
+	}
+	st, err := sw.Stats()
+	if err != nil {
+		return 0, err
+	}
+	at := func(q float64) time.Duration { return st.Latency.At(q).Round(10 * time.Microsecond) }
+	fmt.Fprintf(s.out, "%s: %d healthy clients, %d messages, %d deliveries, %d of others; latency p50 %v, p99 %v, at the most %v\n",
+		name, s.healthy, st.Sent, st.Delivered, st.Corrupted, at(0.5), at(0.99), at(1))
+	// What the hostile publish is no message of the swarm's.
+	if st.Lost+st.Duplicated+st.Reordered+st.Dropped > 0 || st.Delivered != st.Sent*s.healthy {
+		return 0, fmt.Errorf("soak: of %d deliveries to healthy clients %d came; %d lost, %d again, %d out of order, %d cut off; %s",
+			st.Sent*s.healthy, st.Delivered, st.Lost, st.Duplicated, st.Reordered, st.Dropped, st.Error)
+	}
+	return st.Latency.At(0.99), wrong
+}
+
+// crowd starts n hostile clients at a time. They are a process of their own, so as not to
+// keep the healthy from their processors. stop ends it, and says whether one of them was
+// not ended as it should be.
+func (s *soak) crowd(n int) (stop func() error, err error) {
+	if n == 0 {
+		return func() error { return nil }, nil
+	}
+	cmd := exec.Command("/proc/self/exe", "-crowd", s.server.addr().String(), "-hostile", strconv.Itoa(n),
+		"-seed", strconv.FormatUint(s.seed, 10), "-only", s.only)
+	cmd.Stdout, cmd.Stderr = s.out, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	return func() error {
+		_ = in.Close() // That is its sign.
+		if err := cmd.Wait(); err != nil {
+			return fmt.Errorf("soak: the hostile clients: %w", err)
+		}
+		return nil
+	}, err
+}
+
+// runCrowd is that process.
+func (s *soak) runCrowd(addr string) error {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return fmt.Errorf("soak: -crowd: %w", err)
+	}
+	const patience = 3 * time.Second // Of a hostile client.
+	crowd := hostile.Start(to, s.kinds, s.hostile, patience, s.seed)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	err = crowd.Stop()
+	fmt.Fprint(s.out, crowd)
+	return err
+}
+
+// rest waits until the server has nobody left, and says what it has then.
+func (s *soak) rest() (k kept, err error) {
+	const patience = 30 * time.Second
+	m := million{pprof: s.pprof, patience: patience}
+	for end := time.Now().Add(patience); ; {
+		open, err := s.files()
+		if err != nil {
+			return k, err
+		}
+		// Two looks alike, with time for a tick between: nobody is on the way out.
+		time.Sleep(time.Second)
+		if k.files, err = s.files(); err != nil {
+			return k, err
+		}
+		if k.files == open || time.Now().After(end) {
+			break
+		}
+	}
+	if k.goroutines, err = m.goroutines(); err != nil {
+		return k, err
+	}
+	for range 2 { // Pools let go with the second collection.
+		k.heap, err = m.heap()
+	}
+	return k, err
+}
+
+// files counts the server's open files.
+func (s *soak) files() (int64, error) {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.server.cmd.Process.Pid))
+	return int64(len(entries)), err
+}
