@@ -1,0 +1,129 @@
+package scale
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/crier-ws/crier/bench/hostile"
+)
+
+const opPing = 9
+
+// TestMemoryContract drives everything at once that takes memory, more of each than there
+// is room for, and crier stays under what it was told.
+func TestMemoryContract(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { memoryContract(t, 96, 2) })
+	t.Run("compressed", func(t *testing.T) { memoryContract(t, 192, 1, "--compress") })
+}
+
+// memoryContract is that with so many MiB, and messages of up to so many.
+func memoryContract(t *testing.T, contract, message int, args ...string) {
+	const (
+		idle, halfOpen, unfinished, stalled = 800, 600, 300, 200
+		misbehave                           = 50 // At a time.
+		messages, size                      = 150, 10 << 10
+	)
+	needFDs(t, idle+halfOpen+unfinished+stalled+misbehave)
+	p, port := startCrier(t, buildCrier(t), append(args, fmt.Sprintf("--memory=%dMiB", contract), fmt.Sprintf("--max-message=%dMiB", message),
+		"--handshake-timeout=20s", "--retain=256KiB")...)
+	good := newAlone(t, port)
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	many := func(n, network int, do func(c net.Conn) error) {
+		for i := range n {
+			all.Go(func() { // Ends when stop is closed, or crier has had enough of it.
+				c, err := dial(address(byte(network), i), port)
+				if err != nil {
+					return // Refused: that is one of the ways.
+				}
+				defer c.Close()
+				if do(c) == nil {
+					<-stop
+				}
+			})
+		}
+	}
+	opened := func(c net.Conn) error {
+		_, err := shake(c)
+		return err
+	}
+	crowd := hostile.Start(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port)),
+		slices.DeleteFunc(slices.Clone(hostile.Kinds), func(k hostile.Kind) bool { return k.Publishes }),
+		misbehave, 5*time.Second, 1)
+	var windows atomic.Int32
+	many(idle, 20, func(c net.Conn) error {
+		// Each size of window that may be asked for is one more encoding.
+		_, err := fmt.Fprintf(c, "%sSec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=%d\r\n\r\n",
+			request[:len(request)-2], 8+windows.Add(1)%8)
+		go io.Copy(io.Discard, c) // Ends with c.
+		return err
+	})
+	many(halfOpen, 21, func(c net.Conn) error {
+		_, err := io.WriteString(c, request[:len(request)-2]+"X: "+strings.Repeat("x", 7000))
+		return err
+	})
+	many(unfinished, 22, func(c net.Conn) error {
+		if err := opened(c); err != nil {
+			return err
+		}
+		frame := appendMasked(nil, opText, []byte(strings.Repeat("x", message<<20)))
+		for b := frame[:len(frame)-1]; len(b) > 0; {
+			n := min(64<<10, len(b))
+			if _, err := c.Write(b[:n]); err != nil {
+				return err
+			}
+			b = b[n:]
+			time.Sleep(10 * time.Millisecond) // So that all of them grow side by side.
+		}
+		return nil
+	})
+	many(stalled, 23, func(c net.Conn) error {
+		if err := opened(c); err != nil {
+			return err
+		}
+		ping := appendMasked(nil, opPing, []byte(strings.Repeat("p", 125)))
+		for range 1000 { // It never reads.
+			if _, err := c.Write(ping); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	peak := 0
+	for n := range messages {
+		good.publish(n, size)
+		peak = max(peak, p.rssAnon())
+		time.Sleep(40 * time.Millisecond) // So that there is time for all that goes on beside it.
+	}
+	good.reset()
+	close(stop)
+	if err := crowd.Stop(); err != nil {
+		t.Log(err) // Some are refused and cut off as well.
+	}
+	all.Wait()
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	t.Logf("RssAnon: %s at the most", mib(peak))
+	if most := contract << 20 * raceShadow(); peak > most {
+		t.Errorf("RssAnon was %s, want at most %s", mib(peak), mib(most))
+	}
+	// The bounds were reached: in the last line are the reasons.
+	log := p.log.String()
+	last := log[strings.LastIndex(log, "msg=stopped"):]
+	for _, reason := range []string{"crowded:", "slow:"} {
+		if !strings.Contains(last, reason) {
+			t.Errorf("nobody was closed for %q: %s", reason, last)
+		}
+	}
+}
