@@ -1,0 +1,23 @@
+package clients
+
+import (
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// TestChromium is node/browser.js: two tabs of a real browser, with crier as it is and with
+// compression.
+func TestChromium(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	needCrier(t)
+	needTools(t, "chromium")
+	browser, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, compressing := startCrier(t), startCrier(t, "--compress")
+	t.Logf("\n%s", runScript(t, 3*time.Minute, nodeDir, "node", "browser.js", browser, plain.url))
+	t.Logf("\n%s", runScript(t, 3*time.Minute, nodeDir, "node", "browser.js", browser, compressing.url, "permessage-deflate"))
+}
