@@ -59,8 +59,9 @@ func TestSlowShard(t *testing.T) {
 			}
 		})
 	}
+	var served sync.WaitGroup
 	for _, c := range healthy {
-		wg.Go(func() { expectAll(t, c, publishers, messages) })
+		served.Go(func() { expectAll(t, c, publishers, messages) })
 	}
 	eventually(t, "the stalled one to be lapped", func() bool {
 		return srv.Stats().Disconnects["slow"] == 1
@@ -68,6 +69,7 @@ func TestSlowShard(t *testing.T) {
 	eventually(t, "all messages to be published", func() bool {
 		return srv.Stats().Messages == publishers*messages
 	})
+	served.Wait() // Without a DrainTime Shutdown waits for nobody.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := srv.Shutdown(ctx); err != nil { // Ends the publishers' reading, too.

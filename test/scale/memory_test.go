@@ -38,15 +38,19 @@ func memoryContract(t *testing.T, contract, message int, args ...string) {
 	good := newAlone(t, port)
 	var all sync.WaitGroup
 	stop := make(chan struct{})
+	var tried atomic.Int32
 	many := func(n, network int, do func(c net.Conn) error) {
 		for i := range n {
 			all.Go(func() { // Ends when stop is closed, or crier has had enough of it.
 				c, err := dial(address(byte(network), i), port)
 				if err != nil {
+					tried.Add(1)
 					return // Refused: that is one of the ways.
 				}
 				defer c.Close()
-				if do(c) == nil {
+				err = do(c)
+				tried.Add(1)
+				if err == nil {
 					<-stop
 				}
 			})
@@ -59,18 +63,14 @@ func memoryContract(t *testing.T, contract, message int, args ...string) {
 	crowd := hostile.Start(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port)),
 		slices.DeleteFunc(slices.Clone(hostile.Kinds), func(k hostile.Kind) bool { return k.Publishes }),
 		misbehave, 5*time.Second, 1)
-	var windows atomic.Int32
-	many(idle, 20, func(c net.Conn) error {
-		// Each size of window that may be asked for is one more encoding.
-		_, err := fmt.Fprintf(c, "%sSec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=%d\r\n\r\n",
-			request[:len(request)-2], 8+windows.Add(1)%8)
-		go io.Copy(io.Discard, c) // Ends with c.
-		return err
-	})
-	many(halfOpen, 21, func(c net.Conn) error {
-		_, err := io.WriteString(c, request[:len(request)-2]+"X: "+strings.Repeat("x", 7000))
-		return err
-	})
+	peak := 0
+	have := func(n int32) {
+		t.Helper()
+		eventually(t, "all to have tried", func() bool {
+			peak = max(peak, p.rssAnon())
+			return tried.Load() == n
+		})
+	}
 	many(unfinished, 22, func(c net.Conn) error {
 		if err := opened(c); err != nil {
 			return err
@@ -86,6 +86,15 @@ func memoryContract(t *testing.T, contract, message int, args ...string) {
 		}
 		return nil
 	})
+	have(unfinished)
+	var windows atomic.Int32
+	many(idle, 20, func(c net.Conn) error {
+		// Each size of window that may be asked for is one more encoding.
+		_, err := fmt.Fprintf(c, "%sSec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=%d\r\n\r\n",
+			request[:len(request)-2], 8+windows.Add(1)%8)
+		go io.Copy(io.Discard, c) // Ends with c.
+		return err
+	})
 	many(stalled, 23, func(c net.Conn) error {
 		if err := opened(c); err != nil {
 			return err
@@ -98,7 +107,12 @@ func memoryContract(t *testing.T, contract, message int, args ...string) {
 		}
 		return nil
 	})
-	peak := 0
+	// These come last, as they leave no room for other handshakes.
+	have(idle + unfinished + stalled)
+	many(halfOpen, 21, func(c net.Conn) error {
+		_, err := io.WriteString(c, request[:len(request)-2]+"X: "+strings.Repeat("x", 7000))
+		return err
+	})
 	for n := range messages {
 		good.publish(n, size)
 		peak = max(peak, p.rssAnon())
