@@ -18,23 +18,23 @@ func TestMemoryPlan(t *testing.T) {
 			if cfg.Compress && total == 64<<20 {
 				continue // Too little.
 			}
-			srv, err := New(cfg)
+			full, err := cfg.withDefaults()
 			if err != nil {
 				t.Errorf("%d bytes: %v", total, err)
 				continue
 			}
-			p := srv.Memory()
+			p := full.memory
 			if p.Sum() > total {
 				t.Errorf("%d bytes are planned to be %d: %v", total, p.Sum(), p)
 			}
-			if cfg.MaxConns > 0 && p.MaxConns != cfg.MaxConns || srv.cfg.MaxConns != p.MaxConns || p.MaxHandshakes < 64 {
+			if cfg.MaxConns > 0 && p.MaxConns != cfg.MaxConns || full.MaxConns != p.MaxConns || p.MaxHandshakes < 64 {
 				t.Errorf("%d bytes: got %v for MaxConns %d", total, p, cfg.MaxConns)
 			}
 			if cfg.MaxConns == 0 && p.Sum() < total-connBytes-addressBytes && p.MaxConns < 1<<30 {
 				t.Errorf("of %d bytes %d are planned: %v", total, p.Sum(), p)
 			}
-			if cfg.RetainBytes > 0 && srv.cfg.RetainBytes != cfg.RetainBytes {
-				t.Errorf("retention is %d, want %d", srv.cfg.RetainBytes, cfg.RetainBytes)
+			if cfg.RetainBytes > 0 && full.RetainBytes != cfg.RetainBytes {
+				t.Errorf("retention is %d, want %d", full.RetainBytes, cfg.RetainBytes)
 			}
 		}
 	}
