@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/broadcast"
 	"golang.org/x/sys/unix"
 )
@@ -95,9 +94,7 @@ func cutOff(t *testing.T) {
 	if st := srv.Stats(); st.Open != healthy+cut {
 		t.Fatalf("open: %d, want %d", st.Open, healthy+cut)
 	}
-	if err := s.Send(swarm.Load{Messages: messages, Rate: rate}); err != nil {
-		t.Fatal(err)
-	}
+	s.send(messages)
 	s.check()
 	st := s.alone(srv)
 	t.Logf("disconnects %v, handshakes timed out %d", st.Disconnects, st.HandshakeTimeouts)
