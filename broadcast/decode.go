@@ -70,6 +70,7 @@ const (
 	more  verdict = iota // go on
 	short                // the next step needs bytes that have not come
 	held                 // the server is behind: publish nothing now
+	later                // the rest takes long: see Conn.inflate
 	over                 // the reading side is done: a close frame, or a violation
 )
 
@@ -143,7 +144,11 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 	if rest := b[n:]; int64(len(rest)) >= h.Length {
 		p := rest[:h.Length]
 		ws.Cipher(p, h.Mask, 0)
-		return n + len(p), c.whole(w, h, p)
+		if v = c.whole(w, h, p); v == later {
+			ws.Cipher(p, h.Mask, 0) // It comes again.
+			return 0, later
+		}
+		return n + len(p), v
 	}
 	in := c.inbound()
 	in.inFrame, in.header, in.got, in.control = true, h, 0, in.control[:0]
@@ -230,10 +235,14 @@ func (c *Conn) whole(w *worker, h ws.Header, p []byte) verdict {
 	if !c.keep() {
 		return c.violated(errCrowded)
 	}
-	if h.Fin {
-		return c.finishMessage(w)
+	if !h.Fin {
+		return more
 	}
-	return more
+	v := c.finishMessage(w)
+	if v == later {
+		in.payload = in.payload[:len(in.payload)-len(p)] // As above.
+	}
+	return v
 }
 
 // begin starts a message that does not come in one piece, with the header of its
@@ -276,8 +285,9 @@ func (c *Conn) middle(w *worker, b []byte) (n int, v verdict) {
 	case c.mayNotPublish():
 		return n, held // The frame stays in progress, with nothing left to come.
 	}
-	in.inFrame = false
-	return n, c.finishMessage(w)
+	v = c.finishMessage(w)
+	in.inFrame = v == later // As when it is held.
+	return n, v
 }
 
 // finishMessage publishes the message that came in pieces.
@@ -292,15 +302,33 @@ func (c *Conn) finishMessage(w *worker) verdict {
 	default:
 		v = c.message(w, Message{Kind(in.op), in.payload})
 	}
+	if v == later {
+		return later
+	}
 	in.op = 0
 	in.payload = in.payload[:0]
 	return v
 }
 
-// inflate publishes a message that came compressed. p is borrowed.
+// inflate publishes a message that came compressed. p is borrowed. How much comes out of
+// it cannot be told before: so a short turn goes on as long as it is one, and what proves
+// to take longer waits for a long one, and starts anew.
 func (c *Conn) inflate(w *worker, op ws.OpCode, p []byte) verdict {
-	p, err := w.inflater.inflate(p, c.shard().srv.cfg.MaxMessageBytes)
-	w.cost += len(w.inflater.out) / inflatePerCost
+	if w.long() {
+		return later
+	}
+	most := c.shard().srv.cfg.MaxMessageBytes
+	limit := most
+	if !c.isCostly() {
+		limit = min(limit, longTurn*inflatePerCost)
+	}
+	f := inflaters.Get().(*inflater)
+	defer inflaters.Put(f)
+	p, err := f.inflate(p, limit)
+	w.cost += 1 + len(f.out)/inflatePerCost
+	if err == errTooLarge && limit < most {
+		return later
+	}
 	if err == nil && op == ws.OpText && !utf8.Valid(p) {
 		err = errText
 	}
@@ -340,6 +368,9 @@ func (c *Conn) message(w *worker, m Message) verdict {
 	}
 	c.sayPongs(w) // To what came before it.
 	srv.append(m)
+	if len(srv.encodings) > 1 {
+		w.cost += len(m.Payload) / inflatePerCost // Or more: it was compressed.
+	}
 	c.set(spoke)
 	w.published = true
 	return more

@@ -1,8 +1,11 @@
 package broadcast
 
 import (
+	"bytes"
+	"compress/flate"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -15,16 +18,18 @@ import (
 // slowDecoder is what decoding is compared with: it takes one byte at a time,
 // keeps all of them, and judges all it has after each one.
 type slowDecoder struct {
-	max   int
-	frame []byte // The frame in progress, as it came.
+	max     int
+	deflate bool   // Compression is negotiated.
+	frame   []byte // The frame in progress, as it came.
 
-	op       byte // Of the message in progress, or 0.
-	payload  []byte
-	messages []string
-	pongs    []string
-	why      Reason
-	status   ws.StatusCode
-	echo     string // What a good close frame held.
+	op         byte // Of the message in progress, or 0.
+	compressed bool // It is.
+	payload    []byte
+	messages   []string
+	pongs      []string
+	why        Reason
+	status     ws.StatusCode
+	echo       string // What a good close frame held.
 }
 
 func (s *slowDecoder) fail(why Reason, status ws.StatusCode) { s.why, s.status = why, status }
@@ -72,13 +77,24 @@ func (s *slowDecoder) badHeader(length uint64) bool {
 	op, fin := f[0]&15, f[0]&0x80 != 0
 	form := f[1] & 0x7f
 	data := op <= 2
+	first := op == 1 || op == 2
+	if first {
+		s.compressed = s.op == 0 && s.deflate && f[0]&0x40 != 0
+	}
+	most, rsv := s.max-len(s.payload), f[0]&0x70
+	if s.compressed {
+		most += deflateOverhead(s.max)
+		if first {
+			rsv &^= 0x40
+		}
+	}
 	switch {
-	case f[0]&0x70 != 0, f[1]&0x80 == 0, op > 2 && op < 8, op > 10,
+	case rsv != 0, f[1]&0x80 == 0, op > 2 && op < 8, op > 10,
 		op >= 8 && (!fin || length > 125),
 		op == 0 && s.op == 0, data && op != 0 && s.op != 0,
 		form == 126 && length < 126, form == 127 && (length < 65536 || length>>63 != 0):
 		s.fail(ReasonProtocolError, 1002)
-	case data && length > uint64(s.max-len(s.payload)):
+	case data && length > uint64(most):
 		s.fail(ReasonTooLarge, 1009)
 	case data && op != 0:
 		s.op = op
@@ -110,7 +126,7 @@ func (s *slowDecoder) body(mask, masked []byte, length uint64) {
 
 func (s *slowDecoder) data(p []byte, fin, whole bool) {
 	message := append(slices.Clone(s.payload), p...)
-	if s.op == 1 && (firstBad(message) < len(message) || fin && whole && !utf8.Valid(message)) {
+	if s.op == 1 && !s.compressed && (firstBad(message) < len(message) || fin && whole && !utf8.Valid(message)) {
 		s.fail(ReasonInvalidPayload, 1007)
 		return
 	}
@@ -119,9 +135,29 @@ func (s *slowDecoder) data(p []byte, fin, whole bool) {
 	}
 	s.payload = message
 	if fin {
+		if s.compressed {
+			if message = s.inflated(message); s.why != 0 {
+				return
+			}
+		}
 		s.messages = append(s.messages, map[byte]string{1: "text:", 2: "binary:"}[s.op]+string(message))
 		s.op, s.payload = 0, nil
 	}
+}
+
+// inflated is what a compressed message holds, by the standard library.
+func (s *slowDecoder) inflated(p []byte) []byte {
+	in := bytes.NewReader(append(slices.Clone(p), flushEnd+lastBlock...))
+	message, err := io.ReadAll(io.LimitReader(flate.NewReader(in), int64(s.max)+1))
+	behind := in.Len() - len(flushEnd) - len(lastBlock)
+	switch {
+	case len(message) > s.max:
+		s.fail(ReasonTooLarge, 1009)
+	case err != nil, in.Len() > 0 && behind != 0 && (behind != 1 || p[len(p)-1] != 0),
+		s.op == 1 && !utf8.Valid(message):
+		s.fail(ReasonInvalidPayload, 1007)
+	}
+	return message
 }
 
 func (s *slowDecoder) closed(p []byte) {
@@ -140,10 +176,14 @@ const fuzzMaxMessage = 200
 
 // compareDecoders gives a stream to both, in chops of the sizes given, and
 // compares what has come of it after each.
-func compareDecoders(t *testing.T, b, sizes []byte) {
+func compareDecoders(t *testing.T, b, sizes []byte, deflate bool) {
 	t.Helper()
 	d := newDecoder(t, fuzzMaxMessage)
-	ref := &slowDecoder{max: fuzzMaxMessage}
+	if deflate {
+		d = deflatingDecoder(t, fuzzMaxMessage)
+		d.tired = len(sizes)%2 == 1
+	}
+	ref := &slowDecoder{max: fuzzMaxMessage, deflate: deflate}
 	for i := 0; len(b) > 0 && ref.why == 0; i++ {
 		n := len(b)
 		if len(sizes) > 0 {
@@ -181,13 +221,29 @@ func compareDecoders(t *testing.T, b, sizes []byte) {
 
 // randomStream is a stream that is mostly right: frames of all kinds, some of
 // them broken in one place.
-func randomStream(rng *rand.Rand) []byte {
+func randomStream(rng *rand.Rand, deflate bool) []byte {
 	words := []string{"", "a", "hello", "\u00e9", "\u20ac", "\U0001F600", manyRunes, strings.Repeat("x", 125),
 		strings.Repeat("\u20ac", 42), "\x03\xe8", "\x03\xe8bye", "\xe2\x82", "\xac"}
 	var b []byte
 	open := false
+	var z *compressor
+	if deflate {
+		z = newCompressor(maxWindowBits)
+	}
 	for range 1 + rng.IntN(12) {
 		p := []byte(words[rng.IntN(len(words)-rng.IntN(3))])
+		if deflate && !open && rng.IntN(2) == 0 {
+			p = z.compress(bytes.Repeat(p, 1+rng.IntN(3)*rng.IntN(8)))
+			cut := rng.IntN(2) * rng.IntN(len(p)+1)
+			if start := len(b); cut > 0 {
+				b = clientFrame(b, false, ws.OpText, p[:cut])
+				b[start] |= rsv1
+				b = clientFrame(b, true, ws.OpContinuation, p[cut:])
+			} else {
+				b = append(b, frameWith(rsv1, true, ws.OpText, p)...)
+			}
+			continue
+		}
 		op, fin := ws.OpCode(1+rng.IntN(2)), rng.IntN(3) > 0
 		switch r := rng.IntN(12); {
 		case r < 3:
@@ -212,14 +268,15 @@ func randomStream(rng *rand.Rand) []byte {
 
 // TestDecodeRandom is the part of FuzzDecode that runs each time.
 func TestDecodeRandom(t *testing.T) {
-	for seed := range uint64(800) {
+	for seed := range uint64(1200) {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		b := randomStream(rng)
+		deflate := seed%3 == 0
+		b := randomStream(rng, deflate)
 		sizes := make([]byte, rng.IntN(6))
 		for i := range sizes {
 			sizes[i] = byte(rng.IntN(1 + 30*rng.IntN(3)))
 		}
-		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { compareDecoders(t, b, sizes) }) {
+		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { compareDecoders(t, b, sizes, deflate) }) {
 			return
 		}
 	}
@@ -227,17 +284,20 @@ func TestDecodeRandom(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for seed := range uint64(30) {
-		f.Add(randomStream(rand.New(rand.NewPCG(seed, 1))), []byte{byte(seed), 0})
+		deflate := seed%2 == 0
+		f.Add(randomStream(rand.New(rand.NewPCG(seed, 1)), deflate), []byte{byte(seed), 0}[seed/2%2:], deflate)
 	}
-	f.Add(stream("text+ ab", "ping 1", "cont cd", "close \x03\xe8bye"), []byte{0})
-	f.Add(stream("text+ \xe2", "cont+ \x82", "cont \xac"), []byte{})
-	f.Add(rawHeader(0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0), []byte{3})
-	f.Add(rawHeader(0x82, 0xfe, 0, 125), []byte{1, 2})
-	f.Add(append(stream("binary+ x"), rawHeader(0x80, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255)...), []byte{255})
-	f.Fuzz(func(t *testing.T, b, sizes []byte) {
+	for _, deflate := range []bool{false, true} {
+		f.Add(stream("text+ ab", "ping 1", "cont cd", "close \x03\xe8bye"), []byte{0}, deflate)
+		f.Add(stream("text+ \xe2", "cont+ \x82", "cont \xac"), []byte{}, deflate)
+		f.Add(rawHeader(0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0), []byte{3}, deflate)
+		f.Add(rawHeader(0x82, 0xfe, 0, 125), []byte{1, 2}, deflate)
+		f.Add(append(stream("binary+ x"), rawHeader(0x80, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255)...), []byte{255}, deflate)
+	}
+	f.Fuzz(func(t *testing.T, b, sizes []byte, deflate bool) {
 		if len(b) > 4096 { // The slow one is slow.
 			return
 		}
-		compareDecoders(t, b, sizes)
+		compareDecoders(t, b, sizes, deflate)
 	})
 }

@@ -20,6 +20,7 @@ type decoder struct {
 	c        *Conn
 	w        *worker
 	messages []string // "text:..." or "binary:..."
+	tired    bool     // Each turn has done much before.
 }
 
 // newDecoder makes one whose messages are noted and not published.
@@ -58,10 +59,20 @@ type told struct {
 	body   string // Of the close frame.
 }
 
-// recv is one recv(2) that brings b.
+// recv is one recv(2) that brings b, and the turns that it takes.
 func (d *decoder) recv(t testing.TB, b []byte) (verdict, told) {
 	t.Helper()
+	if d.w.cost = 0; d.tired {
+		d.w.cost = longTurn + 1
+	}
 	v := d.c.receive(d.w, d.w.buf[:copy(d.w.buf, b)])
+	for d.c.costs(d.w.long()); v == later; d.c.costs(d.w.long()) {
+		if !d.c.isCostly() {
+			t.Fatal("what takes long waits among the short")
+		}
+		d.w.cost = 0
+		v = d.c.decode(d.w, nil)
+	}
 	d.c.say(d.w)
 	var got told
 	for _, p := range d.c.shard().inbox.take() {

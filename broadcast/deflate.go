@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"runtime"
+	"sync"
 
 	"github.com/klauspost/compress/flate"
 )
@@ -26,9 +28,6 @@ func newCompressor(bits int) *compressor {
 	return z
 }
 
-// keptInflated is the capacity up to which buffers are kept for the next message.
-const keptInflated = 64 << 10
-
 // flushEnd is what ends each flushed block, and is left out of a message.
 const flushEnd = "\x00\x00\xff\xff"
 
@@ -42,21 +41,18 @@ func (z *compressor) compress(p []byte) []byte {
 	return bytes.TrimSuffix(z.out.Bytes(), []byte(flushEnd))
 }
 
-// shrink lets go of what a large message needed.
-func (z *compressor) shrink() {
-	if z.out.Cap() > keptInflated {
-		z.out = bytes.Buffer{}
-	}
-}
-
 // inflater inflates messages, RFC 7692, section 7.2.2. Its window starts empty with
 // each.
 type inflater struct {
 	r   io.ReadCloser // A flate.Resetter; nil until it is first used.
 	rd  bytes.Reader
 	in  []byte
-	out []byte
+	out []byte // What came out last, whole or not.
 }
+
+// inflaters has those that no worker uses at the moment. They keep their buffers, which
+// are as large as the largest message was, until the collector has come by twice.
+var inflaters = sync.Pool{New: func() any { return new(inflater) }}
 
 // errDeflate: what a peer compressed cannot be inflated.
 var errDeflate = errors.New("compressed message cannot be inflated")
@@ -68,8 +64,8 @@ const lastBlock = "\x01\x00\x00\xff\xff"
 // soon as that is more than limit bytes; or errDeflate. It allocates as much as
 // comes out, and no more. p is borrowed until it returns.
 func (f *inflater) inflate(p []byte, limit int) ([]byte, error) {
-	f.shrink()
 	f.in = append(append(append(f.in[:0], p...), flushEnd...), lastBlock...)
+	f.out = f.out[:0]
 	f.rd.Reset(f.in)
 	if f.r == nil {
 		f.r = flate.NewReader(&f.rd)
@@ -83,6 +79,7 @@ func (f *inflater) inflate(p []byte, limit int) ([]byte, error) {
 		n, err := f.r.Read(out[len(out):min(cap(out), limit+1)])
 		out = out[:len(out)+n]
 		f.out = out
+		runtime.Gosched() // After a window at the most: what is short may need this processor.
 		switch {
 		case len(out) > limit:
 			return nil, errTooLarge
@@ -106,14 +103,4 @@ func (f *inflater) ended() bool {
 		return f.in[len(f.in)-n] == 0
 	}
 	return false
-}
-
-// shrink lets go of what a large message needed.
-func (f *inflater) shrink() {
-	if cap(f.in) > keptInflated {
-		f.in = nil
-	}
-	if cap(f.out) > keptInflated {
-		f.out = nil
-	}
 }

@@ -133,7 +133,6 @@ func (srv *Server) appendAll(m Message) (lag uint64) {
 	srv.order.Unlock()
 	for i, e := range srv.encodings {
 		if z := frames[i].z; z != nil {
-			z.shrink()
 			e.compressors.Put(z)
 		}
 	}

@@ -16,8 +16,7 @@ import (
 // read, or a listener that can accept. A turn never waits on a peer.
 type task interface {
 	turn(w *worker)
-	// costs notes whether the last turn was a long one, and isCostly says it. Any goroutine.
-	costs(long bool)
+	// isCostly says whether its last turn was a long one, or its next will be. Any goroutine.
 	isCostly() bool
 	// panicked is called in the place of the rest of a turn that panicked.
 	panicked(w *worker, v any, stack []byte)
@@ -36,8 +35,8 @@ type worker struct {
 	control [2 + ws.MaxControlFramePayloadSize]byte // One of them is put together here.
 
 	cost      int // of this turn: see longTurn
+	atLong    bool
 	handshake handshaker
-	inflater  inflater
 	published bool // this turn put something into the log
 }
 
@@ -56,10 +55,10 @@ func (w *worker) long() bool { return w.cost > longTurn }
 const shortInARow = 4
 
 // queue gives turns to tasks on a bounded number of workers. Tasks whose last turn was
-// short come first, so that those who flood, or send what is laborious, do not keep
-// others waiting; among equals it is first come, first served. The ants pool has the
-// goroutines; the queue holds what the pool would refuse while all are busy, so a task
-// that was pushed gets its turn.
+// short come first, and one worker is kept for them, so that those who flood, or send
+// what is laborious, do not keep others waiting; among equals it is first come, first
+// served. The ants pool has the goroutines; the queue holds what the pool would refuse
+// while all are busy, so a task that was pushed gets its turn.
 type queue struct {
 	// Immutable after construction.
 	pool    *ants.PoolWithFuncGeneric[*worker]
@@ -69,6 +68,7 @@ type queue struct {
 	mu          sync.Mutex
 	short, long ring      // Guarded by mu.
 	row         int       // Guarded by mu: short turns since the last long one.
+	atLong      int       // Guarded by mu: workers whose turn came from long.
 	idle        []*worker // Guarded by mu: workers without a goroutine.
 }
 
@@ -157,12 +157,19 @@ func (q *queue) push(t task) {
 func (q *queue) pop(w *worker) task {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if w.atLong {
+		w.atLong = false
+		q.atLong--
+	}
+	long := q.long.n > 0 && (q.atLong < q.size-1 || q.size == 1)
 	switch {
-	case q.short.n > 0 && (q.row < shortInARow || q.long.n == 0):
+	case q.short.n > 0 && (q.row < shortInARow || !long):
 		q.row++
 		return q.short.pop()
-	case q.long.n > 0:
+	case long:
 		q.row = 0
+		w.atLong = true
+		q.atLong++
 		return q.long.pop()
 	}
 	q.idle = append(q.idle, w)
@@ -179,9 +186,7 @@ func (q *queue) run(w *worker) {
 		}
 		w.cost = 0
 		q.turn(t, w)
-		long := w.long()
-		t.costs(long)
-		if long {
+		if w.long() {
 			runtime.Gosched() // A shard may wait for this processor.
 		}
 	}

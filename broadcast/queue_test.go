@@ -10,7 +10,7 @@ import (
 
 // job is a task made of functions.
 type job struct {
-	turnstile // Only costs and isCostly are of use.
+	turnstile // Only isCostly is of use.
 
 	do    func(w *worker)
 	after func(v any) // If it panicked.
@@ -101,17 +101,31 @@ func TestQueueShortFirst(t *testing.T) {
 	}
 }
 
-// TestQueueFindsLongTurns: a task is told after each turn whether it was long.
-func TestQueueFindsLongTurns(t *testing.T) {
-	q := openQueue(t, 1)
-	var cost int
-	j := &job{do: func(w *worker) { w.cost += cost }}
-	for _, cost = range []int{longTurn, longTurn + 1, longTurn + 1, 0} {
+// TestQueueKeepsAWorker: however many long turns there are, one worker takes none, if
+// there are two at least.
+func TestQueueKeepsAWorker(t *testing.T) {
+	const workers = 3
+	q := openQueue(t, workers)
+	gate := make(chan struct{})
+	var started atomic.Int32
+	for range 2 * workers {
+		j := &job{do: func(*worker) { started.Add(1); <-gate }}
+		j.costs(true)
 		q.push(j)
-		eventually(t, "quiet", q.quiet)
-		if got, want := j.isCostly(), cost > longTurn; got != want {
-			t.Errorf("a turn that cost %d: got %t, want %t", cost, got, want)
-		}
+	}
+	eventually(t, "the long turns to start", func() bool { return started.Load() == workers-1 })
+	for range 10 { // One after the other: there is one worker for them.
+		ran := make(chan struct{})
+		q.push(&job{do: func(*worker) { close(ran) }})
+		<-ran
+	}
+	if got := started.Load(); got != workers-1 {
+		t.Errorf("long turns at a time: got %d, want %d", got, workers-1)
+	}
+	close(gate)
+	eventually(t, "quiet", q.quiet)
+	if got := started.Load(); got != 2*workers || q.atLong != 0 {
+		t.Errorf("got %d long turns and %d workers at one, want %d and none", got, q.atLong, 2*workers)
 	}
 }
 
@@ -286,7 +300,7 @@ func TestQueueGoexit(t *testing.T) {
 
 // leaver ends the goroutine of its turn.
 type leaver struct {
-	turnstile // Only costs and isCostly are of use.
+	turnstile // Only isCostly is of use.
 
 	ran *atomic.Int32
 }

@@ -23,6 +23,7 @@ func (c *Conn) turn(w *worker) {
 		}
 		v := c.readOnce(w)
 		c.say(w)
+		c.costs(w.long()) // Before anybody pushes it.
 		if v == held {
 			srv.hold(c)
 			return
@@ -60,9 +61,9 @@ func (c *Conn) panicked(w *worker, v any, stack []byte) {
 // the socket is empty.
 func (c *Conn) readOnce(w *worker) verdict {
 	if c.readPhase == readFrames && c.in != nil {
-		// What came while it was held goes first.
-		if v := c.decode(w, nil); v == held {
-			return held
+		// What came while it was held, or had to wait, goes first.
+		if v := c.decode(w, nil); v == held || v == later {
+			return v
 		}
 	}
 	if c.readPhase == readEnd {
@@ -83,8 +84,8 @@ func (c *Conn) readOnce(w *worker) verdict {
 	}
 	c.set(heard)
 	w.cost += n / recvPerCost
-	if c.receive(w, w.buf[:n]) == held {
-		return held
+	if v := c.receive(w, w.buf[:n]); v == held || v == later {
+		return v
 	}
 	// A short read has emptied the socket, and what comes later brings an event
 	// of its own. But the end of the stream may have come with these bytes.

@@ -3,6 +3,7 @@ package broadcast
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"testing"
 
@@ -161,5 +162,42 @@ func TestReadMoreThanATurn(t *testing.T) {
 		c.expectFrame(ws.OpBinary, large)
 		c.sendFrame(true, ws.OpPing, []byte("p"))
 		c.expectFrame(ws.OpPong, "p")
+	}
+}
+
+// TestTurnIsLong: who sends what costs much is known by it, as long as it does.
+func TestTurnIsLong(t *testing.T) {
+	var conn *Conn
+	srv, addr := newServer(t, Config{
+		Compress:  true,
+		OnConnect: func(c *Conn, _ *http.Request) error { conn = c; return nil },
+		OnMessage: func(*Conn, Message) (Message, bool) { return Message{}, false },
+	})
+	c, _ := dialDeflate(t, addr, deflateName)
+	z := newCompressor(maxWindowBits)
+	hello := clientFrame(nil, true, ws.OpText, []byte("hello"))
+	inflates := func(n int) []byte { return frameWith(rsv1, true, ws.OpText, z.compress(make([]byte, n))) }
+	for _, tt := range []struct {
+		name   string
+		frames []byte
+		want   bool
+	}{
+		{"a message", hello, false},
+		{"many frames", bytes.Repeat(clientFrame(nil, true, ws.OpPong, nil), longTurn+1), true},
+		{"a message behind many frames", hello, false},
+		{"what inflates to little", inflates(1000), false},
+		{"what inflates to much", inflates(longTurn*inflatePerCost + 1), true},
+		{"a message in the end", hello, false},
+	} {
+		c.send(clientFrame(tt.frames, true, ws.OpPing, []byte(tt.name)))
+		for {
+			if op, p, _ := c.readFrame(); op == ws.OpPong && string(p) == tt.name {
+				break
+			}
+		}
+		eventually(t, "the turn to be over", srv.queue.quiet)
+		if got := conn.isCostly(); got != tt.want {
+			t.Errorf("%s: costs much: got %t, want %t", tt.name, got, tt.want)
+		}
 	}
 }

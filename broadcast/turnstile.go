@@ -15,7 +15,7 @@ import "sync/atomic"
 //	bit 5  wantOut  the shard waits for room in the send buffer
 //	bit 6  spoke    the peer published something: see Conn.spokeUpTo
 //	bit 7  evicted  what is unfinished of it must go: see Conn.evict
-//	bit 8  costly   its last turn was a long one: see queue
+//	bit 8  costly   its last turn was a long one, or its next will be: see queue
 //
 // owned and again are written by the loop (enter) and the worker (leave);
 // closed by whoever ends the connection; heard is set by the worker and taken
@@ -84,7 +84,7 @@ func (t *turnstile) set(flag uint32) bool {
 	return t.has(flag) || t.state.Or(flag)&flag != 0
 }
 
-// costs and isCostly are a task's: see there.
+// costs notes whether this turn is a long one.
 func (t *turnstile) costs(long bool) {
 	if long {
 		t.set(costly)
@@ -93,4 +93,5 @@ func (t *turnstile) costs(long bool) {
 	}
 }
 
+// isCostly is a task's: see there.
 func (t *turnstile) isCostly() bool { return t.has(costly) }
