@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"text/tabwriter"
+	"time"
 )
 
 // metric is one figure of a round. The first of a round is the one compared.
@@ -81,7 +82,7 @@ func (r *report) ratio(k int) float64 {
 	return median(ratios)
 }
 
-func median(values []float64) float64 {
+func median[T float64 | time.Duration](values []T) T {
 	v := slices.Sorted(slices.Values(values))
 	if n := len(v); n%2 == 0 {
 		return (v[n/2-1] + v[n/2]) / 2

@@ -28,6 +28,7 @@ type soak struct {
 	hostile  int // others at a time
 	rate     float64
 	duration time.Duration
+	rounds   int
 	seed     uint64
 	only     string
 	kinds    []hostile.Kind // Those whose names have only.
@@ -47,7 +48,8 @@ func SoakCommand(args []string) error {
 	f.IntVar(&s.healthy, "healthy", 500, "connections that must get every message")
 	f.IntVar(&s.hostile, "hostile", 200, "clients at a time that misbehave")
 	f.Float64Var(&s.rate, "rate", 50, "messages a second among the healthy")
-	f.DurationVar(&s.duration, "duration", time.Minute, "how long")
+	f.DurationVar(&s.duration, "duration", time.Minute, "how long the hostile are there; before it the healthy are alone for a quarter of it, a minute at the most")
+	f.IntVar(&s.rounds, "rounds", 1, "divides that into `n` parts, each alone and then with the hostile")
 	f.StringVar(&s.only, "only", "", "only the kinds whose name has this `text`")
 	crowd := f.String("crowd", "", "be the hostile clients of a server at this `address`, until the end of standard input")
 	f.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "of what the hostile do")
@@ -65,8 +67,8 @@ func SoakCommand(args []string) error {
 	if *crowd != "" {
 		return s.runCrowd(*crowd)
 	}
-	if s.healthy < 10 || s.hostile < 0 || s.rate <= 0 || f.NArg() > 0 {
-		return errors.New("soak: want -healthy of at least 10, a -rate, and no arguments besides flags")
+	if s.healthy < 10 || s.hostile < 0 || s.rounds < 1 || s.rate <= 0 || f.NArg() > 0 {
+		return errors.New("soak: want -healthy of at least 10, -rounds of at least 1, a -rate, and no arguments besides flags")
 	}
 	if s.crier == "" {
 		dir, err := os.MkdirTemp("", "soak")
@@ -115,15 +117,21 @@ func (s *soak) run() error {
 	if err != nil {
 		return err
 	}
-	quiet, err := s.phase("alone", min(s.duration/4, time.Minute), 0)
-	if err != nil {
-		return err
+	var alone, beside []time.Duration
+	for range s.rounds {
+		rounds := time.Duration(s.rounds)
+		p99, err := s.phase("alone", min(s.duration/4, time.Minute)/rounds, 0)
+		if err != nil {
+			return err
+		}
+		alone = append(alone, p99)
+		if p99, err = s.phase("beside the hostile", s.duration/rounds, s.hostile); err != nil {
+			return err
+		}
+		beside = append(beside, p99)
 	}
-	beside, err := s.phase("beside the hostile", s.duration, s.hostile)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(s.out, "p99 is %.2f times that of the healthy alone\n", float64(beside)/float64(quiet))
+	fmt.Fprintf(s.out, "p99, median of %d: alone %v, beside the hostile %v: %.2f times\n",
+		s.rounds, median(alone), median(beside), float64(median(beside))/float64(median(alone)))
 	after, err := s.rest()
 	if err != nil {
 		return err
@@ -174,8 +182,9 @@ func (s *soak) phase(name string, d time.Duration, others int) (p99 time.Duratio
 	return st.Latency.At(0.99), wrong
 }
 
-// crowd starts n hostile clients at a time. They are a process of their own, so as not to
-// keep the healthy from their processors. stop ends it, and says whether one of them was
+// crowd starts n hostile clients at a time. They are a process of their own, and of the
+// lowest priority, so as not to keep the healthy from their processors: in life they have
+// their own. stop ends it, and says whether one of them was
 // not ended as it should be.
 func (s *soak) crowd(n int) (stop func() error, err error) {
 	if n == 0 {
@@ -188,6 +197,9 @@ func (s *soak) crowd(n int) (stop func() error, err error) {
 	in, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()
+	}
+	if err == nil {
+		err = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, 19)
 	}
 	return func() error {
 		_ = in.Close() // That is its sign.
