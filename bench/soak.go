@@ -103,7 +103,7 @@ func (s *soak) run() error {
 	s.pprof = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	// The race detector has nothing else to tell of than by the exit code.
 	command := fmt.Sprintf("env -u GOMAXPROCS GORACE=halt_on_error=1 %s --listen 127.0.0.1:{port} --log-level error --compress --max-message 256KiB "+
-		"--handshake-timeout 2s --ping-interval 2s --ping-timeout 4s --rate 6 --retain 1MiB --memory 512MiB --pprof %s", s.crier, s.pprof)
+		"--handshake-timeout 2s --ping-interval 2s --ping-timeout 4s --rate 1 --retain 1MiB --memory 512MiB --pprof %s", s.crier, s.pprof)
 	if s.server, err = startServer(command, "", time.Now().Add(time.Minute)); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (s *soak) run() error {
 // healthy. p99 is of their latency.
 func (s *soak) phase(name string, d time.Duration, others int) (p99 time.Duration, err error) {
 	sw, err := swarm.New(swarm.Config{
-		Target: s.server.addr(), Greeting: "connection established", Conns: s.healthy, Senders: 10, Size: 600, Timed: true,
+		Target: s.server.addr(), Greeting: "connection established", Conns: s.healthy, Senders: s.healthy / 5, Size: 600, Timed: true,
 	})
 	if err != nil {
 		return 0, err

@@ -3,6 +3,7 @@ package broadcast
 import (
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -129,7 +130,9 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 	if n == 0 || len(b) < n {
 		return 0, short
 	}
-	w.cost++
+	if w.cost++; w.cost%longTurn == 0 {
+		runtime.Gosched()
+	}
 	w.rd.Reset(b[:n])
 	h, err := ws.ReadHeaderBuffer(&w.rd, w.header[:])
 	if err == nil {
