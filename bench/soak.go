@@ -182,24 +182,24 @@ func (s *soak) phase(name string, d time.Duration, others int) (p99 time.Duratio
 	return st.Latency.At(0.99), wrong
 }
 
-// crowd starts n hostile clients at a time. They are a process of their own, and of the
-// lowest priority, so as not to keep the healthy from their processors: in life they have
-// their own. stop ends it, and says whether one of them was
+// crowd starts n hostile clients at a time. They are a process of their own, and get
+// what processor the others leave, by chrt(1): in life they have their own. stop ends it, and says whether one of them was
 // not ended as it should be.
 func (s *soak) crowd(n int) (stop func() error, err error) {
 	if n == 0 {
 		return func() error { return nil }, nil
 	}
-	cmd := exec.Command("/proc/self/exe", "-crowd", s.server.addr().String(), "-hostile", strconv.Itoa(n),
+	me, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("chrt", "--idle", "0", me, "-crowd", s.server.addr().String(), "-hostile", strconv.Itoa(n),
 		"-seed", strconv.FormatUint(s.seed, 10), "-only", s.only)
 	cmd.Stdout, cmd.Stderr = s.out, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()
-	}
-	if err == nil {
-		err = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, 19)
 	}
 	return func() error {
 		_ = in.Close() // That is its sign.

@@ -1,8 +1,6 @@
 package broadcast
 
 import (
-	"encoding/binary"
-	"errors"
 	"runtime"
 	"sync"
 	"time"
@@ -168,52 +166,6 @@ func (c *Conn) mayNotPublish() bool {
 	return srv.behind.Load() || srv.limiter.ahead(c)
 }
 
-// statusTryAgainLater is registered behind RFC 6455: the IANA registry of close codes.
-const statusTryAgainLater = ws.StatusCode(1013)
-
-// Violations beside those that gobwas/ws knows.
-var (
-	errLength   = ws.ProtocolError("payload length is not in its shortest form")
-	errTooLarge = errors.New("message is larger than allowed")
-	errText     = errors.New("text is not valid UTF-8")
-	errCrowded  = errors.New("no memory for more unfinished messages")
-	errReceive  = errors.New("this server takes no messages")
-	errRate     = errors.New("more messages than this server takes")
-	errStatus   = ws.ProtocolError("close frame is malformed")
-)
-
-// check checks a header against RFC 6455, section 5.2, and the state of the
-// connection. second is the header's second byte.
-func (c *Conn) check(h ws.Header, second byte) error {
-	state := ws.StateServerSide
-	f := c.feed()
-	room := f.srv.cfg.MaxMessageBytes
-	deflate := f.encoding.bits > 0 && mayCompress(h)
-	if c.in != nil && c.in.op != 0 {
-		state = state.Set(ws.StateFragmented)
-		room -= len(c.in.payload)
-		deflate = c.in.deflate
-	} else if deflate {
-		h.Rsv = 0 // What an extension has given a meaning is no fault.
-	}
-	if deflate {
-		room += deflateOverhead(f.srv.cfg.MaxMessageBytes)
-	}
-	if err := ws.CheckHeader(h, state); err != nil {
-		return err
-	}
-	if !shortestLength(second, h.Length) {
-		return errLength
-	}
-	if !h.OpCode.IsControl() && f.srv.cfg.ReceiveOnly {
-		return errReceive
-	}
-	if !h.OpCode.IsControl() && h.Length > int64(room) { // The length may be as large as 2^63-1.
-		return errTooLarge
-	}
-	return nil
-}
-
 // whole takes a frame whose payload p is all there. p is borrowed.
 func (c *Conn) whole(w *worker, h ws.Header, p []byte) verdict {
 	if h.OpCode.IsControl() {
@@ -313,45 +265,6 @@ func (c *Conn) finishMessage(w *worker) verdict {
 	return v
 }
 
-// inflate publishes a message that came compressed. p is borrowed. How much comes out of
-// it cannot be told before: so a short turn goes on as long as it is one, and what proves
-// to take longer waits for a long one, and starts anew.
-func (c *Conn) inflate(w *worker, op ws.OpCode, p []byte) verdict {
-	if w.long() {
-		return later
-	}
-	most := c.shard().srv.cfg.MaxMessageBytes
-	limit := most
-	if !c.isCostly() {
-		limit = min(limit, longTurn*inflatePerCost)
-	}
-	f := inflaters.Get().(*inflater)
-	defer inflaters.Put(f)
-	p, err := f.inflate(p, limit)
-	w.cost += 1 + len(f.out)/inflatePerCost
-	if err == errTooLarge && limit < most {
-		return later
-	}
-	if err == nil && op == ws.OpText && !utf8.Valid(p) {
-		err = errText
-	}
-	if err != nil {
-		return c.violated(err)
-	}
-	return c.message(w, Message{Kind(op), p})
-}
-
-// mayCompress says whether a header marks a message as compressed, and may: the
-// first frame of a message, RFC 7692, section 6.
-func mayCompress(h ws.Header) bool {
-	return h.Rsv == rsv1>>4 && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary)
-}
-
-// deflateOverhead is how much larger than itself a message of n bytes may come
-// compressed: what cannot be compressed takes 5 bytes more for each 64 KiB (RFC
-// 1951, section 3.2.4), or for less where its sender flushes often.
-func deflateOverhead(n int) int { return n>>6 + 1<<10 }
-
 // message publishes a message, or gives it to OnMessage. The payload is
 // borrowed.
 func (c *Conn) message(w *worker, m Message) verdict {
@@ -388,49 +301,4 @@ func (c *Conn) control(w *worker, op ws.OpCode, p []byte) verdict {
 		return c.closed(p)
 	}
 	return more // A pong, asked for or not, is a sign of life and no more.
-}
-
-// closed answers a close frame: its body comes back as it is, RFC 6455,
-// section 5.5.1.
-func (c *Conn) closed(p []byte) verdict {
-	switch {
-	case len(p) == 1, len(p) >= 2 && !validStatus(binary.BigEndian.Uint16(p)):
-		return c.violated(errStatus)
-	case len(p) > 2 && !utf8.Valid(p[2:]):
-		return c.violated(errText)
-	}
-	m := newMail()
-	m.closing = appendFrame(m.closing, ws.OpClose, p)
-	c.stop(m, ReasonPeerClosed)
-	return over
-}
-
-// violated fails the connection, RFC 6455, section 7.1.7.
-func (c *Conn) violated(err error) verdict {
-	code, why := ws.StatusProtocolError, ReasonProtocolError
-	switch err {
-	case errText, errDeflate:
-		code, why = ws.StatusInvalidFramePayloadData, ReasonInvalidPayload
-	case errTooLarge:
-		code, why = ws.StatusMessageTooBig, ReasonTooLarge
-	case errCrowded:
-		code, why = statusTryAgainLater, ReasonCrowded
-	case errReceive:
-		code, why = ws.StatusPolicyViolation, ReasonReceiveOnly
-	case errRate:
-		code, why = ws.StatusPolicyViolation, ReasonRate
-	}
-	if srv := c.shard().srv; srv.debug {
-		srv.cfg.Logger.Debug("connection failed", "fd", c.fd, "status", code, "err", err)
-	}
-	c.stop(closeMail(code, err.Error()), why)
-	return over
-}
-
-// stop ends decoding: from now on the reading side only waits for the peer to
-// go, and throws away what it still sends.
-func (c *Conn) stop(m *mail, why Reason) {
-	c.readPhase = readDiscard
-	m.at = c.spokeUpTo()
-	c.shard().post(c, postClose, why, m)
 }

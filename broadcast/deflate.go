@@ -6,7 +6,9 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"unicode/utf8"
 
+	"github.com/gobwas/ws"
 	"github.com/klauspost/compress/flate"
 )
 
@@ -104,3 +106,42 @@ func (f *inflater) ended() bool {
 	}
 	return false
 }
+
+// inflate publishes a message that came compressed. p is borrowed. How much comes out of
+// it cannot be told before: so a short turn goes on as long as it is one, and what proves
+// to take longer waits for a long one, and starts anew.
+func (c *Conn) inflate(w *worker, op ws.OpCode, p []byte) verdict {
+	if w.long() {
+		return later
+	}
+	most := c.shard().srv.cfg.MaxMessageBytes
+	limit := most
+	if !c.isCostly() {
+		limit = min(limit, longTurn*inflatePerCost)
+	}
+	f := inflaters.Get().(*inflater)
+	defer inflaters.Put(f)
+	p, err := f.inflate(p, limit)
+	w.cost += 1 + len(f.out)/inflatePerCost
+	if err == errTooLarge && limit < most {
+		return later
+	}
+	if err == nil && op == ws.OpText && !utf8.Valid(p) {
+		err = errText
+	}
+	if err != nil {
+		return c.violated(err)
+	}
+	return c.message(w, Message{Kind(op), p})
+}
+
+// mayCompress says whether a header marks a message as compressed, and may: the
+// first frame of a message, RFC 7692, section 6.
+func mayCompress(h ws.Header) bool {
+	return h.Rsv == rsv1>>4 && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary)
+}
+
+// deflateOverhead is how much larger than itself a message of n bytes may come
+// compressed: what cannot be compressed takes 5 bytes more for each 64 KiB (RFC
+// 1951, section 3.2.4), or for less where its sender flushes often.
+func deflateOverhead(n int) int { return n>>6 + 1<<10 }

@@ -13,6 +13,8 @@
 //	request.go    the HTTP request head, strictly
 //	handshake.go  101 and greeting, or a refusal
 //	decode.go     frames, in place; what is unfinished is kept
+//	deflate.go    compressed messages
+//	violation.go  what breaks the protocol, and how that ends
 //	utf8.go       text that comes in pieces
 //	frame.go      headers, lengths, status codes
 //	server.go     publish: into the log, wake the shards
