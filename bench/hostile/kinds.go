@@ -67,6 +67,18 @@ var Kinds = []Kind{
 	{Name: "text that is no UTF-8", Ends: []End{"close 1007"}, do: func(c *client) End {
 		return c.openAnd(masked(ws.OpText, 1, []byte("abc\xc0")))
 	}},
+	{Name: "does not answer a close", Ends: []End{Cut}, do: func(c *client) End {
+		if end := c.openAnd(masked(ws.OpText, 1, []byte("\xff"))); end != "close 1007" {
+			return end
+		}
+		for c.write([]byte{0}) { // Until the server's patience is over.
+			c.pause(100 * time.Millisecond)
+		}
+		if c.ctx.Err() != nil {
+			return Left
+		}
+		return Cut
+	}},
 	{Name: "a message too large", Ends: []End{"close 1009"}, do: func(c *client) End {
 		return c.openAnd([]byte{0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4})
 	}},
