@@ -47,6 +47,8 @@ func TestCommandLine(t *testing.T) {
 		{"count", "--max-conns many", "", 2, []string{"--max-conns", `"many"`}},
 		{"from the environment", "", "CRIER_RETAIN=tiny", 2, []string{"--retain", "CRIER_RETAIN", `"tiny"`}},
 		{"flag wins over the environment", "--retain 5", "CRIER_RETAIN=1MiB", 2, []string{"--retain", "is 5"}},
+		{"origin", "--listen 127.0.0.1:0 --origin example.com", "", 1, []string{"--origin", `"example.com"`, "https://example.com"}},
+		{"too little memory", "--listen 127.0.0.1:0 --memory 1MiB", "", 1, []string{"--memory is 1048576", "at least"}},
 		{"port in use", "--listen " + taken.Addr().String(), "", 1, []string{"--listen " + taken.Addr().String(), "in use"}},
 		{"no address", "serve --listen nowhere", "", 1, []string{"--listen nowhere", "HOST:PORT"}},
 	}

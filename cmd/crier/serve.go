@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -96,7 +97,7 @@ func (cmd *serveCmd) Run(s streams) error {
 	srv, err := broadcast.New(cfg)
 	if err != nil {
 		ln.Close()
-		return err
+		return errors.New(flagNames.Replace(err.Error()))
 	}
 	if cmd.Memory > 0 {
 		// The collector works harder when it comes near; the plan has room for its pace before.
@@ -110,6 +111,10 @@ func (cmd *serveCmd) Run(s streams) error {
 		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, profiles.attrs()...)...)
 	return serve(srv, ln, signals, cmd.grace(cfg), logger)
 }
+
+// flagNames says of what is wrong with a Config which flag it came from. Most is found by
+// Validate before.
+var flagNames = strings.NewReplacer("broadcast: Config.Origins", "serve: --origin", "broadcast: Config.MemoryBytes", "serve: --memory")
 
 // serve serves until a signal comes, and drains. A second signal exits at once.
 func serve(srv *broadcast.Server, ln net.Listener, signals <-chan os.Signal, grace time.Duration, logger *slog.Logger) error {
