@@ -19,10 +19,12 @@
 //   - A cursor below the tail is lapped: its bytes are gone.
 //   - A segment is not dropped before every Reader has offered it. So a cursor
 //     can be lapped only after its reader had a chance to write it out.
+//   - A log in which nothing lies has no segment, and takes up a few words.
 //
 // # Files
 //
 //   - log.go: Log, Append, dropping
+//   - space.go: Space, what all logs hold together
 //   - view.go: View, Reader, frame boundaries
 //
 // # Glossary
@@ -32,9 +34,11 @@
 //   - cursor: the offset of the next byte that somebody is to get.
 //   - offered: written to everyone who would take it.
 //   - boundary: an offset at which a frame starts, or the head.
+//   - number: how many frames were appended before this one.
 package framelog
 
 import (
+	"math/bits"
 	"sync"
 	"sync/atomic"
 )
@@ -42,7 +46,7 @@ import (
 // Segments start small, so that a quiet log is cheap, and double up to
 // maxSegment. Each has a mark for every markEvery bytes.
 const (
-	minSegment = 4 << 10
+	minSegment = 256
 	maxSegment = 256 << 10
 	markEvery  = 1 << 10
 )
@@ -57,162 +61,177 @@ const headerBytes = 16
 // it. It borrows b until it returns and is called by any reader at any time.
 type FrameLen func(b []byte) int
 
-// segment is a piece of the log. While it is in the log or in a View, bytes
+// segment is a piece of a log. While it is in the log or in a View, bytes
 // below Log.head are immutable; those above belong to Append.
 type segment struct {
-	base uint64 // The offset of buf[0]. Changes only in reuse.
-	buf  []byte // Immutable slice header; its length is the segment's size.
+	// Immutable while it is in use.
+	log   *Log
+	base  uint64 // The offset of buf[0].
+	first uint64 // The number of the first frame that starts in it, or would.
+	buf   []byte
 
 	users int // Guarded by Log.mu: the log and the views that hold it.
 
-	// marks[k] is one more than the position in buf of the first frame start
-	// within the k-th markEvery bytes, or 0 if there is none. It makes finding
-	// a boundary independent of the segment's size. Atomic: written by Append,
-	// read by View.start, which knows to ignore marks at or above its head.
-	marks []atomic.Uint32
+	// marks[k] is the first frame start within the k-th markEvery bytes, or 0 if
+	// there is none: one more than its position in buf, and above that, shifted by
+	// 32 bits, how many frames after first it is. It makes finding a boundary or
+	// a number independent of the segment's size. Atomic: written by Append, read
+	// by View, which knows to ignore marks at or above its head.
+	marks []atomic.Uint64
+
+	older, newer *segment // Guarded by Space.mu: all that are in logs.
 }
 
-func newSegment(base uint64, size int) *segment {
-	return &segment{base: base, users: 1, buf: make([]byte, size), marks: make([]atomic.Uint32, size/markEvery)}
+func newSegment(size int) *segment {
+	return &segment{buf: make([]byte, size), marks: make([]atomic.Uint64, max(1, size/markEvery))}
 }
 
-// reuse makes s, which nobody uses, a new segment.
-func (s *segment) reuse(base uint64) *segment {
-	s.base, s.users = base, 1
+func (s *segment) clearMarks() {
 	for i := range s.marks {
 		s.marks[i].Store(0)
 	}
-	return s
 }
 
-func (s *segment) end() uint64 { return s.base + uint64(len(s.buf)) }
+// cost is what it takes up.
+func (s *segment) cost() int64 { return int64(len(s.buf)) + segmentOverhead }
 
-// mark notes that a frame starts at position i.
-func (s *segment) mark(i int) {
+// mark notes that the frame of a number starts at position i.
+func (s *segment) mark(i int, number uint64) {
 	if m := &s.marks[i/markEvery]; m.Load() == 0 {
-		m.Store(uint32(i) + 1) // Pairs with the loads in View.start.
+		m.Store((number-s.first)<<32 | uint64(i+1)) // Pairs with the loads in View.
 	}
 }
 
-// Log is an append-only log of frames. Make one with New. All methods may be
-// called from any goroutine; none blocks but for the short time that another
-// Append copies its frame.
+// at reads a mark: where a frame starts and its number.
+func (s *segment) at(k int) (off, number uint64, ok bool) {
+	m := s.marks[k].Load()
+	return s.base + m&(1<<32-1) - 1, s.first + m>>32, m != 0
+}
+
+// Config is what several logs have in common. It must not be changed once a log
+// has it.
+type Config struct {
+	// Retain is how many bytes a log holds at least, as soon as it has got as
+	// many, unless Space has no room. At rest it holds less than one segment
+	// (256 KiB) more.
+	Retain int
+	// FrameLen must be set.
+	FrameLen FrameLen
+	// Space must be set.
+	Space *Space
+}
+
+// Log is an append-only log of frames. Init makes the zero value ready; it must
+// not be copied then. All methods may be called from any goroutine; none blocks but
+// for the short time that another Append copies its frame.
 type Log struct {
-	// Immutable after construction.
-	frameLen FrameLen
-	retain   uint64
+	cfg *Config // Immutable after Init.
 
 	head atomic.Uint64 // Written under mu by Append, read by anyone.
 
-	// Guarded by mu.
 	mu      sync.Mutex
-	segs    []*segment // Never empty; in order, without gaps.
-	last    uint64     // Where the newest frame starts.
-	frames  uint64     // How many were ever appended.
-	readers []*Reader
-	free    []*segment // Of full size, without users. Left to the collector they would count as memory until its next cycle.
-	unused  int        // The least that free has held since Trim.
+	frames  uint64     // Guarded by mu: the number of the next one.
+	segs    []*segment // Guarded by mu: in order, without gaps.
+	readers *Reader    // Guarded by mu: a list.
 }
 
-// New makes an empty log that holds at least the last retain bytes and, at
-// rest, less than retain plus one segment (256 KiB).
-func New(retain int, frameLen FrameLen) *Log {
-	return &Log{
-		frameLen: frameLen,
-		retain:   uint64(retain),
-		segs:     []*segment{newSegment(0, minSegment)},
-	}
+// Init makes an empty log, whose first frame will be at the offset head and have
+// the number frames.
+func (l *Log) Init(cfg *Config, head, frames uint64) {
+	l.cfg = cfg
+	l.head.Store(head)
+	l.frames = frames
 }
 
 // Head is the offset after the newest byte.
 func (l *Log) Head() uint64 { return l.head.Load() }
 
+// Frames is how many frames were appended, and those before Init: the number of the
+// next one.
+func (l *Log) Frames() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.frames
+}
+
+// Empty says whether nothing is held.
+func (l *Log) Empty() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.segs) == 0
+}
+
 // Append adds the frame made of header and payload, both copied, and returns
 // how far the slowest Reader is now behind the head, in bytes. The frame must
 // not be empty. It allocates only when a segment is full.
 func (l *Log) Append(header, payload []byte) (lag uint64) {
+	lag, over := l.append(header, payload)
+	if over {
+		l.cfg.Space.evict()
+	}
+	return lag
+}
+
+func (l *Log) append(header, payload []byte) (lag uint64, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	head := l.head.Load()
-	l.last = head
+	s, room, over := l.writable(head, len(header)+len(payload))
+	s.mark(len(s.buf)-len(room), l.frames)
 	l.frames++
-	s := l.writable(head)
-	s.mark(int(head - s.base))
-	head = l.write(head, header)
-	head = l.write(head, payload)
+	for _, b := range [2][]byte{header, payload} {
+		for len(b) > 0 {
+			if len(room) == 0 {
+				var more bool
+				_, room, more = l.writable(head, len(b))
+				over = over || more
+			}
+			n := copy(room, b)
+			b, room = b[n:], room[n:]
+			head += uint64(n)
+		}
+	}
 	l.head.Store(head) // Pairs with the loads in Head and Load.
 	offered := l.offered(head)
 	l.drop(head, offered)
-	return head - offered
+	return head - offered, over
 }
 
-// write copies b to the offset head and returns the offset after it.
-func (l *Log) write(head uint64, b []byte) uint64 {
-	for len(b) > 0 {
-		s := l.writable(head)
-		n := copy(s.buf[head-s.base:], b)
-		b = b[n:]
-		head += uint64(n)
+// writable returns the newest segment and what is left of it, not nothing: if the
+// last one is full it is a new one, made for n bytes or more. It says whether the
+// Space is over its limit then.
+func (l *Log) writable(head uint64, n int) (s *segment, room []byte, over bool) {
+	size := max(minSegment, 1<<bits.Len(uint(2*n-1)))
+	if last := len(l.segs) - 1; last >= 0 {
+		s = l.segs[last]
+		if room := s.buf[head-s.base:]; len(room) > 0 {
+			return s, room, false
+		}
+		size = 2 * len(s.buf)
 	}
-	return head
-}
-
-// writable returns the newest segment, which is made if the last one is full.
-func (l *Log) writable(head uint64) *segment {
-	s := l.segs[len(l.segs)-1]
-	if head < s.end() {
-		return s
-	}
-	if n := len(l.free) - 1; n >= 0 {
-		s = l.free[n].reuse(head)
-		l.free[n] = nil
-		l.free = l.free[:n]
-		l.unused = min(l.unused, n)
-	} else {
-		s = newSegment(head, min(2*len(s.buf), maxSegment))
-	}
+	s, over = l.cfg.Space.take(l, head, l.frames, min(size, maxSegment))
 	l.segs = append(l.segs, s)
-	return s
+	return s, s.buf, over
 }
 
 // release says that a user lets go of s.
 func (l *Log) release(s *segment) {
-	s.users--
-	if s.users == 0 && len(s.buf) == maxSegment {
-		l.free = append(l.free, s)
+	if s.users--; s.users == 0 {
+		l.cfg.Space.giveBack(s)
 	}
-}
-
-// Trim gives the memory back that the log has not needed since the call of
-// Trim before. Without it, a log keeps what it once needed: up to half as much
-// again as the retention, if readers were far behind.
-func (l *Log) Trim() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	kept := len(l.free) - l.unused
-	clear(l.free[kept:])
-	l.free = l.free[:kept]
-	l.unused = kept
 }
 
 // Clear drops all that is in the log, whether it was offered or not. It is for a
-// log that nobody reads for now.
+// log that nobody reads any more.
 func (l *Log) Clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, s := range l.segs {
-		l.release(s)
-	}
-	clear(l.segs)
-	l.segs = append(l.segs[:0], newSegment(l.head.Load(), minSegment))
-	clear(l.free)
-	l.free = l.free[:0]
-	l.unused = 0
+	l.dropFirst(len(l.segs))
 }
 
 // offered is the offset up to which every Reader has offered the log.
 func (l *Log) offered(head uint64) uint64 {
-	for _, r := range l.readers {
+	for r := l.readers; r != nil; r = r.next {
 		head = min(head, r.offered.Load())
 	}
 	return head
@@ -222,14 +241,44 @@ func (l *Log) offered(head uint64) uint64 {
 // still to be offered.
 func (l *Log) drop(head, offered uint64) {
 	n := 0
-	for n < len(l.segs)-1 && l.segs[n].end() <= offered && head-l.segs[n].end() >= l.retain {
+	for n < len(l.segs)-1 {
+		if end := l.segs[n+1].base; end > offered || head-end < uint64(l.cfg.Retain) {
+			break
+		}
 		n++
 	}
+	l.dropFirst(n)
+}
+
+// evict drops s if it is the oldest segment and was offered.
+func (l *Log) evict(s *segment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segs) == 0 || l.segs[0] != s {
+		return
+	}
+	head := l.head.Load()
+	end := head
+	if len(l.segs) > 1 {
+		end = l.segs[1].base
+	}
+	if end <= l.offered(head) {
+		l.dropFirst(1)
+	}
+}
+
+// dropFirst lets go of the oldest n segments.
+func (l *Log) dropFirst(n int) {
 	if n == 0 {
 		return
 	}
 	for _, s := range l.segs[:n] {
+		l.cfg.Space.dropped(s)
 		l.release(s)
+	}
+	if n == len(l.segs) {
+		l.segs = nil // It may be at rest for long.
+		return
 	}
 	kept := copy(l.segs, l.segs[n:])
 	clear(l.segs[kept:])
@@ -242,15 +291,4 @@ func (l *Log) Lag() uint64 {
 	defer l.mu.Unlock()
 	head := l.head.Load()
 	return head - l.offered(head)
-}
-
-// NewReader adds a Reader, which starts at the head. It must be closed for the
-// log to forget it.
-func (l *Log) NewReader() *Reader {
-	r := &Reader{log: l}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r.offered.Store(l.head.Load())
-	l.readers = append(l.readers, r)
-	return r
 }

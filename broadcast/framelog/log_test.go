@@ -29,6 +29,19 @@ func (r *reference) append(header, payload []byte) {
 	r.bytes = append(append(r.bytes, header...), payload...)
 }
 
+// newLog makes a log with a Space of its own.
+func newLog(retain int) *Log {
+	l := new(Log)
+	l.Init(&Config{Retain: retain, FrameLen: testLen, Space: NewSpace(0)}, 0, 0)
+	return l
+}
+
+func (l *Log) attach() *Reader {
+	r := new(Reader)
+	l.Attach(r)
+	return r
+}
+
 func (r *reference) boundary(off uint64) uint64 {
 	if i, _ := slices.BinarySearch(r.starts, off); i < len(r.starts) {
 		return r.starts[i]
@@ -46,8 +59,16 @@ func check(t *testing.T, v *View, ref *reference) {
 	if got, want := v.Frames, uint64(len(ref.starts)); got != want {
 		t.Fatalf("frames: got %d, want %d", got, want)
 	}
-	if n := len(ref.starts); n > 0 && v.Last != ref.starts[n-1] {
-		t.Fatalf("last: got %d, want %d", v.Last, ref.starts[n-1])
+	for n := range ref.starts {
+		if got, want := v.Seek(uint64(n)), ref.boundary(max(ref.starts[n], v.Tail)); got != want {
+			t.Fatalf("frame %d (tail %d, first %d): got offset %d, want %d", n, v.Tail, v.First, got, want)
+		}
+	}
+	if got := v.Seek(v.Frames); got != v.Head {
+		t.Fatalf("the next frame: got offset %d, want %d", got, v.Head)
+	}
+	if n, _ := slices.BinarySearch(ref.starts, v.Tail); v.First != uint64(n) {
+		t.Fatalf("first with tail %d: got %d, want %d", v.Tail, v.First, n)
 	}
 	got := bytes.Join(v.Slices(make([][]byte, 0, len(v.segs)+1), v.Tail, v.Head), nil)
 	if !bytes.Equal(got, ref.bytes[v.Tail:]) {
@@ -57,8 +78,8 @@ func check(t *testing.T, v *View, ref *reference) {
 	for _, s := range ref.starts {
 		offs = append(offs, s-1, s, s+1, s+5)
 	}
-	for _, s := range v.segs {
-		offs = append(offs, s.base, s.base+1, s.end()-1, s.end())
+	for i, s := range v.segs {
+		offs = append(offs, s.base, s.base+1, v.end(i)-1, v.end(i))
 	}
 	for _, off := range append(offs, v.Head-1, v.Head) {
 		if !v.Holds(off) {
@@ -79,11 +100,11 @@ func TestSituations(t *testing.T) {
 	}{
 		{"empty", nil, false},
 		{"one frame", []int{4}, false},
-		{"exact fill of the first segment", []int{minSegment}, false},
-		{"exact fill, then one more", []int{minSegment, 4}, false},
-		{"header over a segment's end", []int{minSegment - 2, 100}, false},
-		{"header begins with the segment's last byte", []int{minSegment - 1, 100}, false},
-		{"frame over three segments", []int{minSegment - 10, 2*minSegment + 50, 4}, false},
+		{"exact fill of the first segment", []int{4, minSegment - 4}, false},
+		{"exact fill, then one more", []int{4, minSegment - 4, 4}, false},
+		{"header over a segment's end", []int{4, minSegment - 6, 100}, false},
+		{"header begins with the segment's last byte", []int{4, minSegment - 5, 100}, false},
+		{"frame over three segments", []int{4, minSegment - 10, 2*minSegment + 50, 4}, false},
 		{"frame larger than the retention", []int{10, 3 * retain, 10}, true},
 		{"many small frames", slicesOf(5, 60_000), true},
 		{"many frames of a mark's width", slicesOf(markEvery, 300), true},
@@ -91,14 +112,14 @@ func TestSituations(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l, ref := New(retain, testLen), &reference{}
+			l, ref := newLog(retain), &reference{}
 			for i, size := range tt.sizes {
 				h, p := testFrame(size, byte(i))
 				l.Append(h, p)
 				ref.append(h, p)
 			}
 			var v View
-			l.NewReader().Load(&v)
+			l.Load(&v)
 			check(t, &v, ref)
 			if got := v.Tail > 0; got != tt.tail {
 				t.Errorf("dropped something: got %v, want %v (tail %d)", got, tt.tail, v.Tail)
@@ -119,10 +140,10 @@ func slicesOf(size, n int) []int {
 }
 
 func TestLateJoin(t *testing.T) {
-	l := New(1<<20, testLen)
+	l := newLog(1 << 20)
 	h, p := testFrame(100, 'a')
 	l.Append(h, p)
-	r := l.NewReader()
+	r := l.attach()
 	h, p = testFrame(50, 'b')
 	if got := l.Append(h, p); got != 50 {
 		t.Errorf("lag of a reader that joined after 100 bytes: got %d, want 50", got)
@@ -135,15 +156,15 @@ func TestLateJoin(t *testing.T) {
 
 func TestNotDroppedBeforeOffered(t *testing.T) {
 	const retain = 16 << 10
-	l := New(retain, testLen)
-	slow, fast := l.NewReader(), l.NewReader()
+	l := newLog(retain)
+	slow, fast := l.attach(), l.attach()
 	h, p := testFrame(1000, 'x')
 	for range 1000 {
 		l.Append(h, p)
 		fast.Offered(l.Head())
 	}
 	var v View
-	slow.Load(&v)
+	l.Load(&v)
 	if v.Tail != 0 {
 		t.Fatalf("tail %d: dropped what a reader had yet to offer", v.Tail)
 	}
@@ -152,12 +173,12 @@ func TestNotDroppedBeforeOffered(t *testing.T) {
 	}
 	slow.Offered(l.Head())
 	l.Append(h, p)
-	fast.Load(&v)
+	l.Load(&v)
 	if held := v.Head - v.Tail; held > retain+maxSegment {
 		t.Errorf("holds %d bytes once all is offered, want at most %d", held, retain+maxSegment)
 	}
 	slow.Offered(0)
-	slow.Close()
+	l.Detach(slow)
 	fast.Offered(l.Head())
 	if got := l.Lag(); got != 0 {
 		t.Errorf("lag: got %d, want 0: a closed reader still counts", got)
@@ -166,8 +187,8 @@ func TestNotDroppedBeforeOffered(t *testing.T) {
 
 // TestViewOutlivesTheLog reads an old view after all it holds was dropped.
 func TestViewOutlivesTheLog(t *testing.T) {
-	l, ref := New(minSegment, testLen), &reference{}
-	r := l.NewReader()
+	l, ref := newLog(minSegment), &reference{}
+	r := l.attach()
 	add := func(fill byte) {
 		h, p := testFrame(700, fill)
 		l.Append(h, p)
@@ -178,13 +199,13 @@ func TestViewOutlivesTheLog(t *testing.T) {
 		add(byte(i))
 	}
 	var old, now View
-	r.Load(&old)
+	l.Load(&old)
 	then := *ref
 	then.bytes, then.starts = bytes.Clone(ref.bytes), append([]uint64(nil), ref.starts...)
 	for i := range 2000 {
 		add(byte(i))
 	}
-	r.Load(&now)
+	l.Load(&now)
 	if now.Holds(old.Head) {
 		t.Fatal("nothing was dropped: the test shows nothing")
 	}
@@ -199,8 +220,8 @@ func TestViewOutlivesTheLog(t *testing.T) {
 // TestSegmentsAreUsedAgain lets a view hold on to segments that the log drops:
 // they must not be used again before the view lets go, and are after that.
 func TestSegmentsAreUsedAgain(t *testing.T) {
-	l, ref := New(maxSegment, testLen), &reference{}
-	r := l.NewReader()
+	l, ref := newLog(maxSegment), &reference{}
+	r := l.attach()
 	add := func(bytes int) {
 		for range bytes / 1000 {
 			h, p := testFrame(1000, byte(len(ref.starts)))
@@ -211,29 +232,29 @@ func TestSegmentsAreUsedAgain(t *testing.T) {
 	}
 	add(3 * maxSegment) // Past the small segments of the start.
 	var v View
-	r.Load(&v)
+	l.Load(&v)
 	then := &reference{bytes: bytes.Clone(ref.bytes), starts: slices.Clone(ref.starts)}
 	add(10 * maxSegment)
 	check(t, &v, then)
 	held := len(v.segs)
-	before := len(l.free)
+	before := len(l.cfg.Space.free)
 	v.Reset()
-	if got := len(l.free); got < before+held-1 {
+	if got := len(l.cfg.Space.free); got < before+held-1 {
 		t.Errorf("free segments after the view let go of %d: got %d, want at least %d", held, got, before+held-1)
 	}
-	r.Load(&v)
+	l.Load(&v)
 	check(t, &v, ref)
 	v.Reset()
-	l.Trim()
-	l.Trim()
-	if got := len(l.free); got != 0 {
+	l.cfg.Space.Trim()
+	l.cfg.Space.Trim()
+	if got := len(l.cfg.Space.free); got != 0 {
 		t.Errorf("free segments after two calls of Trim: got %d, want 0", got)
 	}
 }
 
 func TestAllocs(t *testing.T) {
-	l := New(1<<20, testLen)
-	r := l.NewReader()
+	l := newLog(1 << 20)
+	r := l.attach()
 	h, p := testFrame(64, 'x')
 	var v View
 	pieces := make([][]byte, 0, 8)
@@ -241,11 +262,11 @@ func TestAllocs(t *testing.T) {
 		l.Append(h, p)
 		r.Offered(l.Head())
 	}
-	r.Load(&v)
+	l.Load(&v)
 	if got := testing.AllocsPerRun(1000, func() {
 		from := l.Head()
 		l.Append(h, p)
-		r.Load(&v)
+		l.Load(&v)
 		pieces = v.Slices(pieces[:0], from, v.Head)
 		v.Boundary(v.Head - 3)
 		r.Offered(v.Head)
@@ -256,12 +277,12 @@ func TestAllocs(t *testing.T) {
 
 // TestConcurrent has readers check every byte while writers append.
 func TestConcurrent(t *testing.T) {
-	l := New(32<<10, testLen)
+	l := newLog(32 << 10)
 	var writers, readers sync.WaitGroup
 	done := make(chan struct{})
 	for id := range 3 {
-		r := l.NewReader()
-		readers.Go(func() { follow(t, r, id, done) })
+		r := l.attach()
+		readers.Go(func() { follow(t, l, r, id, done) })
 	}
 	for id := range 2 {
 		writers.Go(func() {
@@ -279,7 +300,7 @@ func TestConcurrent(t *testing.T) {
 }
 
 // follow reads the log frame by frame until it is at the head after done.
-func follow(t *testing.T, r *Reader, id int, done <-chan struct{}) {
+func follow(t *testing.T, l *Log, r *Reader, id int, done <-chan struct{}) {
 	var v View
 	var cursor uint64
 	pieces := make([][]byte, 0, 1024)
@@ -289,7 +310,7 @@ func follow(t *testing.T, r *Reader, id int, done <-chan struct{}) {
 			last = true
 		default:
 		}
-		r.Load(&v)
+		l.Load(&v)
 		if cursor < v.Tail {
 			t.Errorf("reader %d lapped at %d, tail %d", id, cursor, v.Tail)
 			return
@@ -324,8 +345,8 @@ func FuzzAgainstSlice(f *testing.F) {
 		if len(ops) > 300 {
 			return
 		}
-		l, ref := New(int(retain), testLen), &reference{}
-		r := l.NewReader()
+		l, ref := newLog(int(retain)), &reference{}
+		r := l.attach()
 		var v View
 		for i, op := range ops {
 			size := 4 + int(op&0x7f)*int(op&0x7f)*3 // up to 48 KB
@@ -336,12 +357,12 @@ func FuzzAgainstSlice(f *testing.F) {
 				t.Fatalf("lag: got %d, want %d", lag, want)
 			}
 			if op&0x80 != 0 {
-				r.Load(&v)
+				l.Load(&v)
 				check(t, &v, ref)
 				r.Offered(v.Head)
 			}
 		}
-		r.Load(&v)
+		l.Load(&v)
 		check(t, &v, ref)
 	})
 }
@@ -349,8 +370,8 @@ func FuzzAgainstSlice(f *testing.F) {
 func BenchmarkAppend(b *testing.B) {
 	for _, size := range []int{64, 1 << 10, 16 << 10, 1 << 20} {
 		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			l := New(8<<20, testLen)
-			r := l.NewReader()
+			l := newLog(8 << 20)
+			r := l.attach()
 			h, p := testFrame(size, 'x')
 			b.SetBytes(int64(size))
 			b.ReportAllocs()

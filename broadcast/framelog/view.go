@@ -1,21 +1,45 @@
 package framelog
 
-import (
-	"slices"
-	"sync/atomic"
-)
+import "sync/atomic"
 
-// Reader stands for somebody who offers the log's bytes to a group of
-// sockets. What it has not offered is not dropped.
+// Reader stands for somebody who offers a log's bytes to a group of sockets. What
+// it has not offered is not dropped. The zero value is ready to be given to Attach;
+// it must not be copied then.
 type Reader struct {
-	log     *Log
 	offered atomic.Uint64 // Written by the reader, read by the log.
+	next    *Reader       // Guarded by Log.mu.
+}
+
+// Offered says that everything below to, an offset not above the head, has
+// been written to all sockets of the group that would take it.
+func (r *Reader) Offered(to uint64) { r.offered.Store(to) }
+
+// Attach adds a reader, which starts at the head.
+func (l *Log) Attach(r *Reader) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.offered.Store(l.head.Load())
+	r.next = l.readers
+	l.readers = r
+}
+
+// Detach makes the log forget a reader that was attached.
+func (l *Log) Detach(r *Reader) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := &l.readers
+	for *at != r {
+		at = &(*at).next
+	}
+	*at, r.next = r.next, nil
 }
 
 // Load copies the log's state into v, which may be the zero View or one used
 // before. It does not move what is offered.
-func (r *Reader) Load(v *View) {
-	l := r.log
+func (l *Log) Load(v *View) {
+	if v.log != l {
+		v.Reset()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v.release()
@@ -24,20 +48,11 @@ func (r *Reader) Load(v *View) {
 	for _, s := range v.segs {
 		s.users++
 	}
-	v.Tail, v.Head = l.segs[0].base, l.head.Load()
-	v.Last, v.Frames = l.last, l.frames
-}
-
-// Offered says that everything below to, an offset not above the head, has
-// been written to all sockets of the group that would take it.
-func (r *Reader) Offered(to uint64) { r.offered.Store(to) }
-
-// Close makes the log forget the reader.
-func (r *Reader) Close() {
-	l := r.log
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.readers = slices.DeleteFunc(l.readers, func(o *Reader) bool { return o == r })
+	v.Head, v.Frames = l.head.Load(), l.frames
+	v.Tail, v.First = v.Head, v.Frames
+	if len(v.segs) > 0 {
+		v.Tail, v.First = v.segs[0].base, v.segs[0].first
+	}
 }
 
 // View is the state of a log at one moment. It stays readable whatever is
@@ -46,8 +61,8 @@ func (r *Reader) Close() {
 type View struct {
 	Tail   uint64 // The oldest byte held.
 	Head   uint64 // After the newest byte.
-	Last   uint64 // Where the newest frame starts.
-	Frames uint64 // How many frames lie below Head, dropped ones included.
+	First  uint64 // The number of the first frame that is held from its start on, or Frames.
+	Frames uint64 // The number of the next frame: how many lie below Head.
 
 	segs []*segment
 	log  *Log // nil if v is empty.
@@ -80,23 +95,26 @@ func (v *View) Holds(off uint64) bool { return v.Tail <= off && off <= v.Head }
 // from must be held and not above to.
 func (v *View) Slices(dst [][]byte, from, to uint64) [][]byte {
 	for i := v.find(from); from < to && len(dst) < cap(dst); i++ {
-		s := v.segs[i]
-		b := s.buf[from-s.base : min(s.end(), to)-s.base]
+		b := v.segs[i].buf[from-v.segs[i].base : min(v.end(i), to)-v.segs[i].base]
 		dst = append(dst, b)
 		from += uint64(len(b))
 	}
 	return dst
 }
 
-// find returns the index of the segment that holds off, from the newest
-// backwards because most cursors are near the head. If off is the head it may
-// be one past the last segment.
+// end is the offset after the last byte of the i-th segment.
+func (v *View) end(i int) uint64 {
+	if i+1 < len(v.segs) {
+		return v.segs[i+1].base
+	}
+	return v.Head
+}
+
+// find returns the index of the segment that holds off, or -1 if nothing is held;
+// from the newest backwards because most cursors are near the head.
 func (v *View) find(off uint64) int {
 	i := len(v.segs) - 1
-	if off >= v.segs[i].end() {
-		return i + 1
-	}
-	for v.segs[i].base > off {
+	for i > 0 && v.segs[i].base > off {
 		i--
 	}
 	return i
@@ -116,7 +134,7 @@ func (v *View) Boundary(off uint64) uint64 {
 		return v.firstStart()
 	}
 	for at < off {
-		at += uint64(v.log.frameLen(v.header(at)))
+		at += uint64(v.log.cfg.FrameLen(v.header(at)))
 	}
 	return at
 }
@@ -125,10 +143,10 @@ func (v *View) Boundary(off uint64) uint64 {
 func (v *View) start(off uint64) (at uint64, ok bool) {
 	for i := v.find(off); i >= 0; i-- {
 		s := v.segs[i]
-		last := min(off, s.end()-1) - s.base
-		for k := int(last / markEvery); k >= 0; k-- {
-			if m := uint64(s.marks[k].Load()); m != 0 && m-1 <= last {
-				return s.base + m - 1, true
+		last := min(off, v.end(i)-1)
+		for k := int((last - s.base) / markEvery); k >= 0; k-- {
+			if at, _, ok := s.at(k); ok && at <= last {
+				return at, true
 			}
 		}
 	}
@@ -139,23 +157,53 @@ func (v *View) start(off uint64) (at uint64, ok bool) {
 func (v *View) firstStart() uint64 {
 	for _, s := range v.segs {
 		for k := range s.marks {
-			if m := uint64(s.marks[k].Load()); m != 0 {
-				return min(s.base+m-1, v.Head)
+			if at, _, ok := s.at(k); ok {
+				return min(at, v.Head)
 			}
 		}
 	}
 	return v.Head
 }
 
+// Seek returns where the frame of a number starts: Head if there is none yet, and the
+// first frame start that is held if it was dropped.
+func (v *View) Seek(number uint64) uint64 {
+	switch {
+	case number >= v.Frames:
+		return v.Head
+	case number <= v.First:
+		return v.firstStart()
+	}
+	i := len(v.segs) - 1
+	for v.segs[i].first > number {
+		i--
+	}
+	// One of its marks is the frame's or one before: else first would be the next
+	// segment's, too.
+	s := v.segs[i]
+	var at, n uint64
+	for k := len(s.marks) - 1; ; k-- {
+		var ok bool
+		if at, n, ok = s.at(k); ok && n <= number {
+			break
+		}
+	}
+	for ; n < number; n++ {
+		at += uint64(v.log.cfg.FrameLen(v.header(at)))
+	}
+	return at
+}
+
 // header returns the first bytes of the frame at at, for a FrameLen.
 func (v *View) header(at uint64) []byte {
 	i := v.find(at)
-	s := v.segs[i]
-	b := s.buf[at-s.base : min(s.end(), v.Head)-s.base]
-	if len(b) >= headerBytes || s.end() >= v.Head {
+	end := v.end(i)
+	b := v.segs[i].buf[at-v.segs[i].base : end-v.segs[i].base]
+	if len(b) >= headerBytes || end >= v.Head {
 		return b
 	}
 	// The header goes on in the next segment, which is at least minSegment long.
-	next := v.segs[i+1].buf[:min(v.Head-s.end(), headerBytes)]
-	return append(append(make([]byte, 0, 2*headerBytes), b...), next...)
+	next := v.segs[i+1]
+	rest := next.buf[:min(v.end(i+1)-next.base, headerBytes)]
+	return append(append(make([]byte, 0, 2*headerBytes), b...), rest...)
 }

@@ -1,0 +1,101 @@
+package framelog
+
+import (
+	"bytes"
+	"testing"
+)
+
+// add appends frames of a size, each offered at once if r is given.
+func add(l *Log, r *Reader, frames, size int) {
+	for i := range frames {
+		h, p := testFrame(size, byte(i))
+		l.Append(h, p)
+		if r != nil {
+			r.Offered(l.Head())
+		}
+	}
+}
+
+func tail(l *Log) uint64 {
+	var v View
+	l.Load(&v)
+	defer v.Reset()
+	return v.Tail
+}
+
+// TestSpaceEvictsTheOldest: logs that share a space give way in the order in which their
+// segments were begun, a quiet log's only segment too.
+func TestSpaceEvictsTheOldest(t *testing.T) {
+	const limit = 1 << 20
+	cfg := &Config{Retain: 8 * limit, FrameLen: testLen, Space: NewSpace(limit)}
+	var quiet, loud, slow Log
+	var loudReader, slowReader Reader
+	for _, l := range []*Log{&quiet, &slow, &loud} {
+		l.Init(cfg, 0, 0)
+	}
+	slow.Attach(&slowReader)
+	loud.Attach(&loudReader)
+	add(&quiet, nil, 1, 100)
+	add(&slow, nil, 1, 100)
+	add(&loud, &loudReader, 600, 1000)
+	if quiet.Empty() || tail(&loud) != 0 {
+		t.Fatalf("dropped below the limit: %d bytes held", cfg.Space.Bytes())
+	}
+	add(&loud, &loudReader, 5000, 1000)
+	if !quiet.Empty() {
+		t.Error("the quiet log still holds what was begun first")
+	}
+	if tail(&slow) != 0 || slow.Empty() {
+		t.Error("what was not offered was dropped")
+	}
+	if tail(&loud) == 0 {
+		t.Error("the loud log has dropped nothing")
+	}
+	if got := cfg.Space.Bytes(); got > limit+maxSegment+segmentOverhead {
+		t.Errorf("held: %d bytes, want at most the limit and a segment", got)
+	}
+	slowReader.Offered(slow.Head())
+	add(&loud, &loudReader, 1000, 1000)
+	if !slow.Empty() {
+		t.Error("what was offered since is still held")
+	}
+	// A log that was emptied goes on where it was.
+	add(&quiet, nil, 1, 50)
+	var v View
+	quiet.Load(&v)
+	if v.Tail != 100 || v.Head != 150 || v.First != 1 || v.Frames != 2 {
+		t.Errorf("after it was emptied: got tail %d, head %d, frames %d to %d, want 100, 150, 1, 2", v.Tail, v.Head, v.First, v.Frames)
+	}
+	v.Reset()
+	for _, l := range []*Log{&quiet, &slow, &loud} {
+		l.Clear()
+	}
+	if got := cfg.Space.Bytes(); got != 0 {
+		t.Errorf("held when all logs are clear: got %d bytes, want 0", got)
+	}
+}
+
+// TestEvictedView: what is evicted stays readable to who has it in view.
+func TestEvictedView(t *testing.T) {
+	cfg := &Config{Retain: 1 << 20, FrameLen: testLen, Space: NewSpace(1)}
+	var l Log
+	l.Init(cfg, 1000, 7)
+	var r Reader
+	l.Attach(&r)
+	h, p := testFrame(64, 'x')
+	l.Append(h, p)
+	var v View
+	l.Load(&v)
+	if v.Tail != 1000 || v.First != 7 || v.Seek(7) != 1000 {
+		t.Fatalf("got tail %d, first %d, frame 7 at %d, want 1000, 7, 1000", v.Tail, v.First, v.Seek(7))
+	}
+	r.Offered(l.Head())
+	add(&l, &r, 3, maxSegment)
+	if now := tail(&l); v.Holds(now) {
+		t.Fatalf("tail %d: nothing was evicted", now)
+	}
+	got := v.Slices(make([][]byte, 0, 4), 1000, 1064)
+	if want := append(h, p...); !bytes.Equal(bytes.Join(got, nil), want) {
+		t.Error("the view's bytes have changed")
+	}
+}
