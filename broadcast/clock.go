@@ -34,9 +34,7 @@ func (srv *Server) tick() {
 		case <-report.C:
 			srv.report("totals")
 		case <-trim.C:
-			for _, e := range srv.encodings {
-				e.log.Trim()
-			}
+			srv.forms[0].log.Space.Trim()
 			if srv.limiter != nil {
 				srv.limiter.sweep(time.Now())
 			}

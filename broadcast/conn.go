@@ -29,7 +29,7 @@ type Conn struct {
 	readPhase readPhase // Owned by the reading side.
 
 	// Which of its shard's feeds it is of. Written by the reading side before it
-	// posts opened; the shard never changes.
+	// posts opened.
 	at atomic.Pointer[feed]
 
 	in *inbound // Owned by the reading side: what is unfinished of the peer's bytes; nil when idle.
@@ -76,6 +76,26 @@ const (
 	outAside                        // it has an aside, which goes first
 )
 
+// mark keeps c from the plain way of writing. Its shard calls it.
+func (c *Conn) mark(f outFlags) {
+	if c.out == 0 {
+		c.feed().odd++
+	}
+	c.out |= f
+}
+
+// clear undoes mark.
+func (c *Conn) clear(f outFlags) {
+	if c.out == 0 {
+		return
+	}
+	if c.out &^= f; c.out == 0 {
+		feed := c.feed()
+		feed.odd--
+		feed.touched = append(feed.touched, feed)
+	}
+}
+
 func newConn(fd int, f *feed) *Conn {
 	c := &Conn{fd: int32(fd)}
 	c.at.Store(f)
@@ -83,6 +103,8 @@ func newConn(fd int, f *feed) *Conn {
 }
 
 func (c *Conn) feed() *feed { return c.at.Load() }
+
+func (c *Conn) channel() *channel { return c.at.Load().encoding.channel }
 
 func (c *Conn) shard() *shard { return c.at.Load().shard }
 

@@ -163,7 +163,7 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 // publish in a time.
 func (c *Conn) mayNotPublish() bool {
 	srv := c.shard().srv
-	return srv.behind.Load() || srv.limiter.ahead(c)
+	return c.channel().behind.Load() || srv.limiter.ahead(c)
 }
 
 // whole takes a frame whose payload p is all there. p is borrowed.
@@ -283,8 +283,8 @@ func (c *Conn) message(w *worker, m Message) verdict {
 		}
 	}
 	c.sayPongs(w) // To what came before it.
-	srv.append(m)
-	if len(srv.encodings) > 1 {
+	srv.append(c.channel(), m)
+	if srv.cfg.Compress {
 		w.cost += len(m.Payload) / inflatePerCost // Or more: it was compressed.
 	}
 	c.set(spoke)

@@ -21,7 +21,7 @@ func TestDecodeHeld(t *testing.T) {
 				d.recv(t, b[:cut])
 			}
 			before := len(d.messages)
-			d.srv.behind.Store(true)
+			d.srv.root.behind.Store(true)
 			rest := b[cut:]
 			for v := more; len(rest) > 0 && v != held; {
 				n := min(size, len(rest))
@@ -33,7 +33,7 @@ func TestDecodeHeld(t *testing.T) {
 					t.Fatalf("cut at %d: while held: got verdict %d, messages %q", cut, v, d.messages)
 				}
 			}
-			d.srv.behind.Store(false)
+			d.srv.root.behind.Store(false)
 			d.c.decode(d.w, nil)
 			for ; len(rest) > 0; rest = rest[min(size, len(rest)):] {
 				d.recv(t, rest[:min(size, len(rest))])
@@ -49,7 +49,7 @@ func TestDecodeHeld(t *testing.T) {
 // now.
 func TestDecodeHeldAnswers(t *testing.T) {
 	d := newDecoder(t, 0)
-	d.srv.behind.Store(true)
+	d.srv.root.behind.Store(true)
 	v, got := d.recv(t, stream("ping 1", "text a", "ping 2"))
 	if v != held || got.pong != "1" {
 		t.Errorf("got verdict %d, pong %q, want %d, pong 1", v, got.pong, held)
@@ -78,7 +78,7 @@ func TestDecodeAllocs(t *testing.T) {
 			t.Fatalf("got verdict %d, want %d", v, short)
 		}
 		// As a shard does it, so that the log is dropped and nobody is held.
-		d.c.feed().reader.Offered(d.srv.encodings[0].log.Head())
+		d.c.feed().Offered(d.srv.root.plain.log.Head())
 	}
 	if got := testing.AllocsPerRun(1000, decode); got != 0 {
 		t.Errorf("allocations: got %v, want 0", got)

@@ -42,11 +42,9 @@ func publishingDecoder(t testing.TB, maxMessage int) *decoder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &Server{cfg: cfg, encodings: newEncodings(&cfg)}
-	f := newShard(srv).feeds[0]
-	t.Cleanup(f.reader.Close)
-	c := newConn(0, f)
-	c.readPhase = readFrames
+	srv := &Server{cfg: cfg}
+	srv.init()
+	c := enroll(newShard(srv), 0, srv.forms[0])
 	return &decoder{srv: srv, w: newWorker(), c: c}
 }
 

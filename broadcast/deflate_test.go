@@ -131,10 +131,8 @@ func deflatingDecoder(t testing.TB, maxMessage int) *decoder {
 	t.Helper()
 	d := newDecoder(t, maxMessage)
 	d.srv.cfg.Compress = true
-	e := newEncodings(&d.srv.cfg)[encodingFor(maxWindowBits)]
-	f := newFeed(d.c.shard(), e)
-	t.Cleanup(f.reader.Close)
-	d.c.at.Store(f)
+	d.srv.init()
+	d.srv.join(d.c, d.srv.root, d.srv.forms[formFor(maxWindowBits)])
 	return d
 }
 

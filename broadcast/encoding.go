@@ -2,71 +2,45 @@ package broadcast
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"github.com/crier-ws/crier/broadcast/framelog"
 	"github.com/gobwas/ws"
 )
 
-// encoding is one form in which messages go out, with a log of its own: plain
-// frames, or frames compressed with one size of window. A message is encoded once
-// for each that is read, and not for each connection.
-type encoding struct {
+// form is one form in which messages go out: plain frames, or frames compressed with
+// one size of window. A message is encoded once for each that is read, and not for
+// each connection.
+type form struct {
 	// Immutable after construction.
-	log  *framelog.Log
-	bits int // The window's size, RFC 7692, section 7.1.2; 0 for plain frames.
-
-	conns int         // Guarded by Server.order: the connections that read it, if compressed.
-	read  atomic.Bool // Written under Server.order: conns > 0.
+	log  framelog.Config // of the logs that have it
+	bits int             // The window's size, RFC 7692, section 7.1.2; 0 for plain frames.
 
 	compressors sync.Pool
 }
 
-// newEncodings makes the encodings that connections may ask for. The plain one
-// comes first, and the one for a window of n bits at 1 + n - minWindowBits.
-func newEncodings(cfg *Config) []*encoding {
-	all := []*encoding{{log: framelog.New(cfg.RetainBytes, frameLen)}}
+// newForms makes the forms that connections may ask for. The plain one comes first, and
+// the one for a window of n bits at 1 + n - minWindowBits.
+func newForms(cfg *Config) []*form {
+	log := framelog.Config{Retain: cfg.RetainBytes, FrameLen: frameLen, Space: framelog.NewSpace(0)}
+	all := []*form{{log: log}}
 	if !cfg.Compress {
 		return all
 	}
 	for bits := minWindowBits; bits <= maxWindowBits; bits++ {
-		e := &encoding{log: framelog.New(cfg.RetainBytes, frameLen), bits: bits}
-		e.compressors.New = func() any { return newCompressor(bits) }
-		all = append(all, e)
+		f := &form{log: log, bits: bits}
+		f.compressors.New = func() any { return newCompressor(bits) }
+		all = append(all, f)
 	}
 	return all
 }
 
-// encodingFor returns the index of the encoding for a window of so many bits, 0 for
-// none.
-func encodingFor(bits int) int { return max(0, 1+bits-minWindowBits) }
+// formFor returns the index of the form for a window of so many bits, 0 for none.
+func formFor(bits int) int { return max(0, 1+bits-minWindowBits) }
 
-// join counts a connection in, and returns the place in the log from which on it
-// gets everything.
-func (srv *Server) join(e *encoding) uint64 {
-	if e.bits > 0 {
-		srv.order.Lock()
-		defer srv.order.Unlock()
-		e.conns++
-		e.read.Store(true)
-	}
-	return e.log.Head()
-}
+// maxForms is how many there can be.
+const maxForms = 2 + maxWindowBits - minWindowBits
 
-// part counts a connection out. What nobody reads is not kept.
-func (srv *Server) part(e *encoding) {
-	if e.bits == 0 {
-		return
-	}
-	srv.order.Lock()
-	defer srv.order.Unlock()
-	if e.conns--; e.conns == 0 {
-		e.read.Store(false)
-		e.log.Clear()
-	}
-}
-
-// frame is a message in one encoding.
+// frame is a message in one form.
 type frame struct {
 	header  [ws.MaxHeaderSize]byte
 	size    int // of the header; 0 if it was not encoded
@@ -75,11 +49,11 @@ type frame struct {
 }
 
 // encode encodes a message. m is borrowed as long as the frame is used.
-func (srv *Server) encode(f *frame, e *encoding, m Message) {
+func (srv *Server) encode(f *frame, form *form, m Message) {
 	f.payload = m.Payload
 	compressed := byte(0)
-	if e.bits > 0 && len(m.Payload) >= srv.cfg.CompressMinBytes {
-		f.z = e.compressors.Get().(*compressor)
+	if form.bits > 0 && len(m.Payload) >= srv.cfg.CompressMinBytes {
+		f.z = form.compressors.Get().(*compressor)
 		if p := f.z.compress(m.Payload); len(p) < len(m.Payload) {
 			f.payload, compressed = p, rsv1
 		}
@@ -92,57 +66,52 @@ func (srv *Server) encode(f *frame, e *encoding, m Message) {
 // section 6.
 const rsv1 = 0x40
 
-// append puts a message into the logs. The shards must be woken after it.
-func (srv *Server) append(m Message) {
+// append puts a message into a channel's logs. The channel must be woken after it.
+func (srv *Server) append(ch *channel, m Message) {
 	var lag uint64
-	if len(srv.encodings) == 1 {
-		var f frame
-		srv.encode(&f, srv.encodings[0], m)
-		lag = srv.encodings[0].log.Append(f.header[:f.size], f.payload)
+	if srv.cfg.Compress {
+		lag = srv.appendAll(ch, m)
 	} else {
-		lag = srv.appendAll(m)
+		var f frame
+		srv.encode(&f, srv.forms[0], m)
+		lag = ch.plain.log.Append(f.header[:f.size], f.payload)
 	}
 	srv.total.messages.Add(1)
 	srv.total.bytesIn.Add(uint64(len(m.Payload)))
 	if lag > srv.mayLag() {
-		srv.behind.Store(true) // Before the shards are woken: one of them clears it.
+		ch.behind.Store(true) // Before the shards are woken: one of them clears it.
 	}
 }
 
 // appendAll puts a message into each log that is read, at the same place among the
 // others, and returns how far the slowest shard is behind. It compresses before it
 // takes the lock; under it, only for what began to be read meanwhile.
-func (srv *Server) appendAll(m Message) (lag uint64) {
-	var frames [2 + maxWindowBits - minWindowBits]frame
-	for i, e := range srv.encodings {
-		if e.bits == 0 || e.read.Load() {
-			srv.encode(&frames[i], e, m)
+func (srv *Server) appendAll(ch *channel, m Message) (lag uint64) {
+	var frames [maxForms]frame
+	ch.mu.Lock()
+	var read [maxForms]bool
+	for e := &ch.plain; e != nil; e = e.next {
+		read[formFor(e.form.bits)] = true
+	}
+	ch.mu.Unlock()
+	for i := range frames {
+		if read[i] {
+			srv.encode(&frames[i], srv.forms[i], m)
 		}
 	}
-	srv.order.Lock()
-	for i, e := range srv.encodings {
-		if e.bits > 0 && e.conns == 0 {
-			continue
-		}
-		f := &frames[i]
+	ch.mu.Lock()
+	for e := &ch.plain; e != nil; e = e.next {
+		f := &frames[formFor(e.form.bits)]
 		if f.size == 0 {
-			srv.encode(f, e, m)
+			srv.encode(f, e.form, m)
 		}
 		lag = max(lag, e.log.Append(f.header[:f.size], f.payload))
 	}
-	srv.order.Unlock()
-	for i, e := range srv.encodings {
+	ch.mu.Unlock()
+	for i := range frames {
 		if z := frames[i].z; z != nil {
-			e.compressors.Put(z)
+			srv.forms[i].compressors.Put(z)
 		}
-	}
-	return lag
-}
-
-// lag is how far the slowest shard is behind in the log where that is most, in bytes.
-func (srv *Server) lag() (lag uint64) {
-	for _, e := range srv.encodings {
-		lag = max(lag, e.log.Lag())
 	}
 	return lag
 }

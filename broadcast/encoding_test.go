@@ -119,27 +119,31 @@ func TestUnreadEncoding(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	e := srv.encodings[encodingFor(10)]
+	// inUse is the sizes of windows that there are logs for, but for 0.
+	inUse := func() (bits []int) {
+		srv.root.mu.Lock()
+		defer srv.root.mu.Unlock()
+		for e := srv.root.plain.next; e != nil; e = e.next {
+			bits = append(bits, e.form.bits)
+		}
+		return bits
+	}
 	publish()
-	if got := e.log.Head(); got != 0 {
-		t.Errorf("head: got %d, want 0", got)
+	if got := inUse(); got != nil {
+		t.Errorf("encoded: windows of %v, want none", got)
 	}
 	c, _ := dialDeflate(t, addr, "permessage-deflate; server_max_window_bits=10")
 	publish()
 	if m, compressed := c.readMessage(); len(m.Payload) != 1000 || !compressed {
 		t.Errorf("got %s, compressed %t", brief(m.Payload), compressed)
 	}
-	head := e.log.Head()
+	if got := inUse(); !slices.Equal(got, []int{10}) {
+		t.Errorf("encoded: windows of %v, want 10", got)
+	}
 	c.Close()
 	eventually(t, "it to be gone", func() bool { return srv.Stats().Open == 0 })
-	publish()
-	if got := e.log.Head(); got != head {
-		t.Errorf("head with nobody left: got %d, want %d", got, head)
-	}
-	for _, e := range srv.encodings[1:] {
-		if e != srv.encodings[encodingFor(10)] && e.log.Head() != 0 {
-			t.Errorf("%d bits: got %d bytes, want 0", e.bits, e.log.Head())
-		}
+	if got := inUse(); got != nil {
+		t.Errorf("encoded with nobody left: windows of %v, want none", got)
 	}
 	again, _ := dialDeflate(t, addr, "permessage-deflate; server_max_window_bits=10")
 	publish()

@@ -1,47 +1,64 @@
 package broadcast
 
 import (
+	"sync/atomic"
+
 	"github.com/crier-ws/crier/broadcast/framelog"
 	"github.com/gobwas/ws"
 )
 
-// feed is a shard's part of one encoding: the connections that get its bytes,
-// and the log as they see it. It is the shard's, like all that it has.
+// feed is a shard's part of one encoding: the connections that get its bytes. All
+// that it has is the shard's but for conns and next. There may be very many, most of
+// them at rest: what only passes need is the shard's.
 type feed struct {
-	*shard   // Immutable.
-	encoding *encoding
-	reader   *framelog.Reader
+	*shard          // Immutable.
+	framelog.Reader // Of the encoding's log.
+
+	encoding *encoding // Immutable.
+	next     *feed     // Guarded by encoding.channel.mu: see encoding.feeds.
 	open     connList
-	passed   int // How far the pass in progress is in open, 0 between passes.
-	batch    batch
-	view     framelog.View // The log as this pass sees it.
-	prev     framelog.View // As the pass before saw it; empty between passes.
-	missed   []*Conn       // Moved to a place that the pass in progress has behind it.
-	last     uint64        // The head when the drain began: what was published before goes out.
+
+	// The log as the last pass saw it. nil when all have got all of that: see
+	// shard.settle.
+	view *framelog.View
+
+	conns int32       // Guarded by encoding.channel.mu: those that joined.
+	odd   int32       // Connections with something in Conn.out.
+	slot  uint32      // 1 + index in shard.feeds, or 0.
+	due   atomic.Bool // Written under shard.inbox.mu: it is in inbox.due.
 }
 
-// batch is the bytes of the log that a run of connections gets: nearly all
+// passing is the state of the pass that a shard makes.
+type passing struct {
+	feed   *feed          // nil between passes.
+	passed int            // How far it is in feed.open.
+	prev   *framelog.View // The log as the pass before saw it, or nil.
+	missed []*Conn        // Moved to a place that the pass has behind it.
+}
+
+// batch is the bytes of a log that a run of connections gets: nearly all
 // stand at the same cursor, so they are looked up once.
 type batch struct {
+	feed     *feed
 	from, to uint64
 	pieces   [][]byte
 }
 
-func newFeed(s *shard, e *encoding) *feed {
-	return &feed{
-		shard:    s,
-		encoding: e,
-		reader:   e.log.NewReader(),
-		batch:    batch{pieces: make([][]byte, 0, maxPieces)},
+// look returns the log as the feed sees it: as the last pass did, unless all were
+// through with that.
+func (f *feed) look() *framelog.View {
+	if f.view == nil {
+		f.load()
 	}
+	return f.view
 }
 
-// load takes a new view of the log. The one before is kept until the pass is
-// over: a lapped connection's frame ends there.
+// load takes a new view of the log.
 func (f *feed) load() {
-	f.view, f.prev = f.prev, f.view
-	f.reader.Load(&f.view)
-	f.batch.from, f.batch.to = 0, 0
+	f.view = f.newView()
+	f.encoding.log.Load(f.view)
+	f.batch.feed = nil
+	f.touched = append(f.touched, f)
 }
 
 // inboxEvery is after how many connections a pass looks into the inbox. At a
@@ -50,20 +67,23 @@ const inboxEvery = 64
 
 // pass brings every connection that can be written to the log's head.
 func (f *feed) pass() {
+	s := f.shard
+	p := &s.passing
+	p.feed, p.prev = f, f.view // A lapped connection's frame ends there.
 	f.load()
 	// A pong that was posted before a message was published leaves before it.
-	f.readInbox()
+	s.readInbox()
 	head, tail := f.view.Head, f.view.Tail
-	for f.passed = 0; f.passed < len(f.open); {
-		i := f.passed
+	for p.passed = 0; p.passed < len(f.open); {
+		i := p.passed
 		c := f.open[i]
 		switch {
 		case c.cursor >= head:
-		case c.out == 0 && c.cursor == f.batch.from && f.batch.to == head:
+		case c.out == 0 && c.cursor == s.batch.from && s.batch.to == head && s.batch.feed == f:
 			// Nearly always. It is flush without its calls, each of which would be a
 			// cache miss when the kernel comes back.
-			n, errno := f.sockets.send(int(c.fd), f.batch.pieces)
-			if f.sent(c, n); errno != 0 && !f.refused(c, errno) {
+			n, errno := s.sockets.send(int(c.fd), s.batch.pieces)
+			if s.sent(c, n); errno != 0 && !s.refused(c, errno) {
 				break
 			}
 			if c.cursor < head {
@@ -74,18 +94,18 @@ func (f *feed) pass() {
 		case c.cursor < tail:
 			f.lapped(c)
 		}
-		if i%inboxEvery == 0 && f.inbox.waiting.Load() {
-			f.readInbox()
+		if i%inboxEvery == 0 && s.inbox.waiting.Load() {
+			s.readInbox()
 		}
 		// Unless c was taken out and another is in its place.
-		if f.passed < len(f.open) && f.open[f.passed] == c {
-			f.passed++
+		if p.passed < len(f.open) && f.open[p.passed] == c {
+			p.passed++
 		}
 	}
-	for n := len(f.missed); n > 0; n = len(f.missed) {
-		c := f.missed[n-1]
-		f.missed[n-1] = nil
-		f.missed = f.missed[:n-1]
+	for n := len(p.missed); n > 0; n = len(p.missed) {
+		c := p.missed[n-1]
+		p.missed[n-1] = nil
+		p.missed = p.missed[:n-1]
 		if c.phase != phaseOpen || c.cursor >= head {
 			continue
 		}
@@ -95,24 +115,31 @@ func (f *feed) pass() {
 			f.lapped(c)
 		}
 	}
-	f.passed = 0
-	f.prev.Reset()
+	p.feed, p.passed = nil, 0
+	s.freeView(p.prev)
+	p.prev = nil
 }
 
 // join makes a connection get what is published from its cursor on.
 func (f *feed) join(c *Conn) {
-	if c.cursor < f.view.Tail {
+	if f.slot == 0 {
+		f.feeds = append(f.feeds, f)
+		f.slot = uint32(len(f.feeds))
+	}
+	if v := f.look(); c.cursor < v.Tail {
 		// Its worker was late to say so. It gets what there is, from a border on.
-		c.cursor = f.view.Boundary(f.view.Tail)
+		c.cursor = v.Boundary(v.Tail)
 	}
 	f.open.add(c)
+	f.opened++
 }
 
 // leave takes c out. If that moves another one to where the pass in progress
 // has been already, the pass sees to it at its end.
 func (f *feed) leave(c *Conn) {
 	slot := int(c.slot)
-	if moved := f.open.remove(c); moved != nil && slot < f.passed {
+	f.opened--
+	if moved := f.open.remove(c); moved != nil && f.passing.feed == f && slot < f.passed {
 		f.missed = append(f.missed, moved)
 	}
 }
@@ -120,7 +147,7 @@ func (f *feed) leave(c *Conn) {
 // flush writes c all of the log that it has not got. It is the whole of a
 // broadcast: one look-up that nearly always hits, one system call.
 func (f *feed) flush(c *Conn) {
-	if c.cursor < f.view.Tail { // Lapped since it was looked at last.
+	if c.cursor < f.look().Tail { // Lapped since it was looked at last.
 		if f.lapped(c); c.phase != phaseOpen {
 			return
 		}
@@ -135,11 +162,10 @@ func (f *feed) flush(c *Conn) {
 // there. If not, c is blocked or gone.
 func (f *feed) writeLog(c *Conn, to uint64) bool {
 	for c.cursor < to {
-		b := &f.batch
-		if b.from != c.cursor || b.to != to {
+		if b := &f.batch; b.from != c.cursor || b.to != to || b.feed != f {
 			f.fill(c.cursor, to)
 		}
-		n, ok := f.write(c, b.pieces)
+		n, ok := f.write(c, f.batch.pieces)
 		if f.sent(c, n); !ok {
 			return false
 		}
@@ -150,8 +176,8 @@ func (f *feed) writeLog(c *Conn, to uint64) bool {
 // fill looks up the log from one offset to another, or as much of it as goes
 // into one system call.
 func (f *feed) fill(from, to uint64) {
-	f.batch.from, f.batch.to = from, to
-	f.batch.pieces = f.view.Slices(f.batch.pieces[:0], from, to)
+	f.batch.pieces = f.look().Slices(f.batch.pieces[:0], from, to)
+	f.batch.feed, f.batch.from, f.batch.to = f, from, to
 }
 
 // reach writes the log up to where the next of what stands aside goes out, and says
@@ -162,7 +188,7 @@ func (f *feed) reach(c *Conn, a *aside) bool {
 	if !a.pongs.empty() {
 		at = a.pongs.first()
 	}
-	ok := c.cursor >= at || f.writeLog(c, min(at, f.view.Head))
+	ok := c.cursor >= at || f.writeLog(c, min(at, f.look().Head))
 	if ok && c.cursor < at {
 		return false // The next pass sees further.
 	}
@@ -175,15 +201,16 @@ func (f *feed) reach(c *Conn, a *aside) bool {
 
 // finishFrame writes the rest of the frame that c is in.
 func (f *feed) finishFrame(c *Conn) bool {
-	if c.cursor >= f.view.Head {
+	v := f.look()
+	if c.cursor >= v.Head {
 		return true
 	}
-	if c.cursor < f.view.Tail { // Only while closing: flush has seen to open ones.
+	if c.cursor < v.Tail { // Only while closing: flush has seen to open ones.
 		c.abort()
 		f.finish(c, c.why)
 		return false
 	}
-	if !f.writeLog(c, f.view.Boundary(c.cursor)) {
+	if !f.writeLog(c, v.Boundary(c.cursor)) {
 		return false
 	}
 	if c.phase == phaseClosing {
@@ -194,14 +221,16 @@ func (f *feed) finishFrame(c *Conn) bool {
 
 // betweenFrames says whether c has got whole frames so far.
 func (f *feed) betweenFrames(c *Conn) bool {
-	return f.view.Holds(c.cursor) && f.view.Boundary(c.cursor) == c.cursor
+	v := f.look()
+	return v.Holds(c.cursor) && v.Boundary(c.cursor) == c.cursor
 }
 
 // lapped deals with a connection whose next bytes have left the log.
 func (f *feed) lapped(c *Conn) {
 	rest := c.cursor // Where the frame that it is in ends.
-	if f.prev.Holds(c.cursor) {
-		rest = f.prev.Boundary(c.cursor)
+	prev := f.before()
+	if prev.Holds(c.cursor) {
+		rest = prev.Boundary(c.cursor)
 	}
 	if f.srv.cfg.Slow == SlowSkip && f.skip(c, rest) {
 		return
@@ -213,6 +242,14 @@ func (f *feed) lapped(c *Conn) {
 	}
 	c.cursor = noMore
 	f.startClose(c, appendClose(nil, ws.StatusPolicyViolation, "too slow: messages were lost"), ReasonSlow)
+}
+
+// before is the log as the pass before saw it, or an empty view.
+func (f *feed) before() *framelog.View {
+	if f.passing.feed != f || f.prev == nil {
+		return new(framelog.View)
+	}
+	return f.prev
 }
 
 // skip lets a lapped connection go on with the newest frame, when the one that
@@ -232,7 +269,8 @@ func (f *feed) skip(c *Conn, rest uint64) bool {
 		a.kept = n
 		f.kept += n
 	}
-	c.cursor = f.view.Last
+	v := f.look()
+	c.cursor = v.Seek(v.Frames - 1)
 	f.srv.total.skips.Add(1)
 	return true
 }

@@ -171,8 +171,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	}
 	srv.total.upgraded.Add(1)
 	c.readPhase = readFrames
-	c.at.Store(c.shard().feeds[encodingFor(bits)])
-	c.cursor = srv.join(c.feed().encoding)
+	srv.join(c, srv.root, srv.forms[formFor(bits)])
 	m := newMail()
 	m.response = append(append(m.response, answer...), srv.greeting...)
 	c.shard().post(c, postOpened, 0, m)

@@ -1,17 +1,29 @@
 package broadcast
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
-// holding is who waits because the server is behind: publishing connections,
-// which are not read, so that TCP pushes back on their peers, and calls of
-// Publish. Each of them goes on when caughtUp says so.
+// holding is who waits because the server is behind in a channel: publishing
+// connections, which are not read, so that TCP pushes back on their peers, and calls
+// of Publish. Each of them goes on when caughtUp says so.
 type holding struct {
-	mu    sync.Mutex
-	conns []*Conn       // Guarded by mu. Their reading side stays owned.
-	gate  chan struct{} // Guarded by mu: closed when the server has caught up; nil if nobody waits.
+	mu sync.Mutex
+	of map[*channel]*waiters // Guarded by mu.
+}
+
+// waiters are who waits for one channel.
+type waiters struct {
+	conns []*Conn       // Their reading side stays owned.
+	gate  chan struct{} // Closed when it has caught up; nil if nobody waits for that.
+}
+
+// in returns who waits for ch. The mutex must be held.
+func (h *holding) in(ch *channel) *waiters {
+	w := h.of[ch]
+	if w == nil {
+		w = new(waiters)
+		h.of[ch] = w
+	}
+	return w
 }
 
 // mayLag is how far the slowest shard may be behind the head, in bytes, until
@@ -28,55 +40,79 @@ func (srv *Server) hold(c *Conn) {
 		return
 	}
 	srv.total.holds.Add(1)
+	ch := c.channel()
 	h := &srv.holding
 	h.mu.Lock()
-	h.conns = append(h.conns, c)
+	w := h.in(ch)
+	w.conns = append(w.conns, c)
 	h.mu.Unlock()
-	if !srv.behind.Load() { // It caught up before c was in the list.
-		srv.resume()
+	if !ch.behind.Load() { // It caught up before c was in the list.
+		srv.resume(ch)
 	}
 }
 
-// ready returns a channel that is closed when the server has caught up, or nil
-// if it is not behind.
-func (h *holding) ready(behind *atomic.Bool) <-chan struct{} {
+// ready returns a channel that is closed when ch has caught up, or nil if it is not
+// behind.
+func (h *holding) ready(ch *channel) <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !behind.Load() {
+	if !ch.behind.Load() {
 		return nil
 	}
-	if h.gate == nil {
-		h.gate = make(chan struct{})
+	w := h.in(ch)
+	if w.gate == nil {
+		w.gate = make(chan struct{})
 	}
-	return h.gate
+	return w.gate
 }
 
-// caughtUp is called by each shard when it has offered what there was.
-func (srv *Server) caughtUp() {
-	if srv.behind.Load() && srv.lag() <= srv.mayLag() {
-		srv.behind.Store(false)
-		srv.resume()
+// caughtUp is called by each shard when it has offered what there was in a channel.
+func (srv *Server) caughtUp(ch *channel) {
+	if ch.behind.Load() && ch.lag() <= srv.mayLag() {
+		ch.behind.Store(false)
+		srv.resume(ch)
 	}
 }
 
-// resume lets everyone go on.
-func (srv *Server) resume() {
+// resume lets everyone go on who waits for ch.
+func (srv *Server) resume(ch *channel) {
 	h := &srv.holding
 	h.mu.Lock()
-	conns := h.conns
-	h.conns = nil
-	if h.gate != nil {
-		close(h.gate)
-		h.gate = nil
-	}
+	w := h.of[ch]
+	delete(h.of, ch)
 	h.mu.Unlock()
-	for _, c := range conns {
+	if w == nil {
+		return
+	}
+	if w.gate != nil {
+		close(w.gate)
+	}
+	for _, c := range w.conns {
 		srv.queue.push(c)
 	}
 }
 
-func (h *holding) len() int {
+// resumeAll is for the end of the server.
+func (srv *Server) resumeAll() {
+	h := &srv.holding
+	h.mu.Lock()
+	var chs []*channel
+	for ch := range h.of {
+		chs = append(chs, ch)
+	}
+	h.mu.Unlock()
+	for _, ch := range chs {
+		ch.behind.Store(false)
+		srv.resume(ch)
+	}
+}
+
+// len is how many connections wait.
+func (h *holding) len() (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.conns)
+	for _, w := range h.of {
+		n += len(w.conns)
+	}
+	return n
 }

@@ -130,7 +130,7 @@ func TestPublishWaitsForTheServer(t *testing.T) {
 
 	m := Message{Binary, make([]byte, 1<<10)}
 	published := 0
-	for ; !srv.behind.Load(); published++ {
+	for ; !srv.root.behind.Load(); published++ {
 		if err := srv.Publish(context.Background(), m); err != nil {
 			t.Fatal(err)
 		}

@@ -56,9 +56,41 @@ type inbox struct {
 	waiting atomic.Bool // Written under mu; lets the shard look without the lock.
 
 	mu    sync.Mutex
-	posts []post // Guarded by mu.
-	pongs int    // Guarded by mu: bytes of pongs in posts, as they came.
-	spare []post // Owned by the shard: the other half of the double buffer.
+	posts []post  // Guarded by mu.
+	pongs int     // Guarded by mu: bytes of pongs in posts, as they came.
+	due   []*feed // Guarded by mu: those in whose logs there is something new.
+
+	// Owned by the shard: the other halves of the double buffers.
+	spare    []post
+	spareDue []*feed
+}
+
+// putDue notes that there is something new in a feed's log.
+func (b *inbox) putDue(f *feed) {
+	if f.due.Load() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !f.due.Swap(true) {
+		b.due = append(b.due, f)
+	}
+}
+
+// takeDue returns what was put, which stays valid until the next call.
+func (b *inbox) takeDue() []*feed {
+	clear(b.spareDue[:cap(b.spareDue)])
+	if cap(b.spareDue) > 1024 { // A storm is over: do not keep its memory.
+		b.spareDue = nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	due := b.due
+	for _, f := range due {
+		f.due.Store(false)
+	}
+	b.due, b.spareDue = b.spareDue[:0], due
+	return due
 }
 
 // put adds a post, or adds to the one that is waiting for c already. m is

@@ -70,7 +70,7 @@ func (s *shard) keepAlive(now uint32) {
 	elapsed := now - s.sweep.began
 	due := math.MaxInt // All that are left.
 	if elapsed < interval {
-		due = int(uint64(s.opened()) * uint64(elapsed) / uint64(interval))
+		due = int(uint64(s.opened) * uint64(elapsed) / uint64(interval))
 	}
 	for w := &s.sweep; w.seen < due && w.feed < len(s.feeds); {
 		f := s.feeds[w.feed]
@@ -125,15 +125,9 @@ const drainRate = 1000
 // DrainTime, or sooner where they are few. Each gets what was published
 // before; one whose socket is full gets until the end of the drain for it.
 func (s *shard) drain(now uint32) {
-	if !s.draining {
-		s.draining = true
-		for _, f := range s.feeds {
-			f.last = f.encoding.log.Head() // Not the view's: more may have come since the pass.
-		}
-	}
 	elapsed := max(0, int(int32(now-s.srv.drainBegan.Load()))) // The drain may have begun after now.
 	whole := int(milliseconds(s.srv.cfg.DrainTime))
-	total := s.drained + s.opened()
+	total := s.drained + s.opened
 	whole = min(whole, total*1000*s.srv.cfg.Shards/drainRate)
 	over := elapsed >= whole
 	due := total
@@ -141,25 +135,24 @@ func (s *shard) drain(now uint32) {
 		due = max(1, total*elapsed/whole)
 	}
 	late := elapsed >= int(milliseconds(s.srv.cfg.DrainTime))
-	for _, f := range s.feeds {
+	for k := len(s.feeds) - 1; k >= 0 && s.drained < due; k-- {
+		if k >= len(s.feeds) {
+			continue
+		}
+		f := s.feeds[k]
+		if f.At() != f.encoding.log.Head() { // More has come since the pass.
+			s.offer(f)
+		}
 		for i := len(f.open) - 1; i >= 0 && s.drained < due; i-- {
 			if i >= len(f.open) {
 				continue
 			}
-			if c := f.open[i]; late || c.out == 0 && c.cursor >= f.last {
+			if c := f.open[i]; late || c.out == 0 && c.cursor >= f.At() {
 				s.drained++
 				s.startClose(c, goingAway, ReasonShutdown)
 			}
 		}
 	}
-}
-
-// opened is the number of open connections.
-func (s *shard) opened() (n int) {
-	for _, f := range s.feeds {
-		n += len(f.open)
-	}
-	return n
 }
 
 var goingAway = appendClose(nil, ws.StatusGoingAway, "server is shutting down")

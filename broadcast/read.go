@@ -129,7 +129,7 @@ func (c *Conn) say(w *worker) {
 	c.sayPongs(w)
 	if w.published {
 		w.published = false
-		c.shard().srv.wakeShards()
+		c.channel().wake()
 	}
 }
 

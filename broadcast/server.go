@@ -34,9 +34,9 @@ var (
 type Server struct {
 	// Immutable after construction.
 	cfg       Config
-	encodings []*encoding // The plain one first.
-	addresses *addresses  // nil unless it is needed.
-	limiter   *limiter    // nil unless there is a rate.
+	forms     []*form    // The plain one first.
+	addresses *addresses // nil unless it is needed.
+	limiter   *limiter   // nil unless there is a rate.
 	origins   origins
 	shards    []*shard
 	poller    poller
@@ -51,11 +51,11 @@ type Server struct {
 	holding    holding
 	unfinished unfinished
 
-	order sync.Mutex // Held while a message is put into several logs: it has one place in all.
+	channels channels
+	root     *channel // Immutable: the one that is always there.
 
 	// Atomic.
 	open       atomic.Int64 // Connections that are open or closing, or about to be.
-	behind     atomic.Bool  // Written by append and caughtUp, read by the reading sides.
 	draining   atomic.Bool
 	drainBegan atomic.Uint32
 	stalled    atomic.Bool // A listener waits for the clock to try again.
@@ -81,7 +81,6 @@ func New(cfg Config) (*Server, error) {
 	}
 	srv := &Server{
 		cfg:       cfg,
-		encodings: newEncodings(&cfg),
 		addresses: newAddresses(&cfg),
 		limiter:   newLimiter(&cfg),
 		started:   time.Now(),
@@ -89,6 +88,7 @@ func New(cfg Config) (*Server, error) {
 		stopTick:  make(chan struct{}),
 		closed:    make(chan struct{}),
 	}
+	srv.init()
 	srv.unfinished.most = cfg.memory.Unfinished
 	srv.unfinished.large = make(map[*Conn]int64)
 	srv.origins, _ = parseOrigins(cfg.Origins) // Found valid above.
@@ -109,6 +109,14 @@ func New(cfg Config) (*Server, error) {
 	}
 	srv.ticking.Go(srv.tick) // Stopped and awaited by Shutdown.
 	return srv, nil
+}
+
+// init makes what is empty at the start.
+func (srv *Server) init() {
+	srv.forms = newForms(&srv.cfg)
+	srv.channels.of = make(map[string]*channel)
+	srv.holding.of = make(map[*channel]*waiters)
+	srv.root = srv.enter("")
 }
 
 func newWorker() *worker {
@@ -153,7 +161,7 @@ func (srv *Server) listen(l *listener) error {
 // adopt makes an accepted fd a connection that is to send a handshake.
 func (srv *Server) adopt(fd int) {
 	// As long as it is not open, the feed does not know it.
-	c := newConn(fd, srv.shards[srv.next.Add(1)%uint32(len(srv.shards))].feeds[0])
+	c := newConn(fd, srv.shards[srv.next.Add(1)%uint32(len(srv.shards))].lobby)
 	c.since = srv.clock() + milliseconds(srv.cfg.HandshakeTimeout)
 	if !srv.knock(c) {
 		unix.Close(fd)
@@ -238,7 +246,7 @@ func (srv *Server) admit() *Refusal {
 // ended counts a connection out.
 func (srv *Server) ended(c *Conn) {
 	srv.open.Add(-1)
-	srv.part(c.feed().encoding)
+	srv.part(c)
 	srv.total.disconnect[c.why].Add(1)
 	if srv.debug {
 		srv.cfg.Logger.Debug("disconnected", "fd", c.fd, "reason", c.why)
@@ -260,10 +268,10 @@ func (srv *Server) Publish(ctx context.Context, m Message) error {
 			return ErrServerClosed
 		default:
 		}
-		ready := srv.holding.ready(&srv.behind)
+		ready := srv.holding.ready(srv.root)
 		if ready == nil {
-			srv.append(m)
-			srv.wakeShards()
+			srv.append(srv.root, m)
+			srv.root.wake()
 			return nil
 		}
 		select {
@@ -286,12 +294,6 @@ func (srv *Server) check(m Message) error {
 		return fmt.Errorf("%w: kind %d", ErrKind, m.Kind)
 	}
 	return nil
-}
-
-func (srv *Server) wakeShards() {
-	for _, s := range srv.shards {
-		s.wakeUp()
-	}
 }
 
 // Shutdown ends the server: it stops accepting, lets everyone get what has
@@ -355,19 +357,13 @@ func (srv *Server) stop() {
 	defer cancel()
 	_ = srv.await(ctx, func() bool {
 		quiet := srv.queue.quiet() // If so, nothing is posted any more.
-		srv.behind.Store(false)
-		srv.resume()
+		srv.resumeAll()
 		srv.goOn(true)
 		for _, s := range srv.shards {
 			s.finishAll()
 		}
 		return quiet && srv.queue.quiet()
 	})
-	for _, s := range srv.shards {
-		for _, f := range s.feeds {
-			f.reader.Close()
-		}
-	}
 	if err := srv.poller.Close(); err != nil {
 		srv.cfg.Logger.Error("closing the poller", "err", err)
 	}

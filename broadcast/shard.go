@@ -3,6 +3,8 @@ package broadcast
 import (
 	"math"
 	"sync/atomic"
+
+	"github.com/crier-ws/crier/broadcast/framelog"
 )
 
 // shard is one goroutine that owns a part of the connections: it alone writes
@@ -11,7 +13,7 @@ type shard struct {
 	// Immutable after construction.
 	srv     *Server
 	sockets sockets
-	feeds   []*feed       // One for each of Server.encodings.
+	lobby   *feed         // Of connections that are not open yet. It feeds nothing.
 	wake    chan struct{} // Capacity 1: a wake-up that was not yet seen.
 	done    chan struct{} // Closed when run has returned.
 
@@ -21,9 +23,15 @@ type shard struct {
 	ticked atomic.Bool // Written by the server's clock, taken by run.
 
 	// Owned by the shard.
-	writes   uint64
-	bytes    uint64
-	closing  connList
+	writes  uint64
+	bytes   uint64
+	closing connList
+	feeds   []*feed // Those with connections.
+	opened  int     // The connections of all of them.
+	passing
+	batch    batch
+	touched  []*feed          // Those that have looked at their log since settle.
+	views    []*framelog.View // That nobody uses.
 	asides   map[*Conn]*aside
 	kept     int       // Bytes in asides that are copies of dropped frames.
 	one      [1][]byte // What writeBytes sends.
@@ -40,10 +48,9 @@ func newShard(srv *Server) *shard {
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		asides:  make(map[*Conn]*aside),
+		batch:   batch{pieces: make([][]byte, 0, maxPieces)},
 	}
-	for _, e := range srv.encodings {
-		s.feeds = append(s.feeds, newFeed(s, e))
-	}
+	s.lobby = &feed{shard: s}
 	return s
 }
 
@@ -60,9 +67,6 @@ func (s *shard) wakeUp() {
 // for done.
 func (s *shard) run() {
 	defer close(s.done)
-	for _, f := range s.feeds {
-		f.load()
-	}
 	for range s.wake {
 		if s.stop.Load() {
 			break
@@ -74,22 +78,72 @@ func (s *shard) run() {
 
 // round does all that there is to do.
 func (s *shard) round() {
-	for _, f := range s.feeds {
-		if f.encoding.log.Head() != f.view.Head {
-			f.pass()
-		}
+	s.offer(s.inbox.takeDue()...)
+	if s.ticked.Swap(false) {
+		s.tick()
+	}
+	s.settle()
+	s.count()
+}
+
+// offer brings all connections of some feeds to their logs' heads.
+func (s *shard) offer(feeds ...*feed) {
+	for _, f := range feeds {
+		f.pass()
 	}
 	// What was posted before this moment is in its list before its place in the
 	// log is offered, and so is not lapped unseen.
 	s.readInbox()
-	for _, f := range s.feeds {
-		f.reader.Offered(f.view.Head)
+	for _, f := range feeds {
+		f.Offered(f.view.Head)
+		s.srv.caughtUp(f.encoding.channel)
 	}
-	s.srv.caughtUp()
-	if s.ticked.Swap(false) {
-		s.tick()
+}
+
+// settle lets go of the logs that nobody here is behind in. The others keep the view:
+// what a connection with a full socket still gets is there, whatever is dropped.
+func (s *shard) settle() {
+	for i, f := range s.touched {
+		s.touched[i] = nil
+		if f.odd == 0 && f.view != nil {
+			s.freeView(f.view)
+			f.view = nil
+		}
 	}
-	s.count()
+	s.touched = s.touched[:0]
+	if cap(s.touched) > 1024 { // A storm is over: do not keep its memory.
+		s.touched = nil
+	}
+	s.batch.feed = nil
+}
+
+func (s *shard) newView() *framelog.View {
+	if n := len(s.views) - 1; n >= 0 {
+		v := s.views[n]
+		s.views = s.views[:n]
+		return v
+	}
+	return new(framelog.View)
+}
+
+// freeView takes a view back, or nil.
+func (s *shard) freeView(v *framelog.View) {
+	if v == nil {
+		return
+	}
+	if v.Reset(); len(s.views) < 64 {
+		s.views = append(s.views, v)
+	}
+}
+
+// forget takes out a feed without connections.
+func (s *shard) forget(f *feed) {
+	last := len(s.feeds) - 1
+	moved := s.feeds[last]
+	s.feeds[f.slot-1], moved.slot = moved, f.slot
+	s.feeds[last] = nil
+	s.feeds = s.feeds[:last]
+	f.slot = 0
 }
 
 // readInbox does what has been posted.
@@ -180,6 +234,7 @@ func (s *shard) finish(c *Conn, why Reason) {
 	}
 	c.phase = phaseNone
 	s.dropAside(c)
+	c.clear(outBlocked)
 	if c.why == 0 {
 		c.why = why
 	}
@@ -191,15 +246,14 @@ func (s *shard) finish(c *Conn, why Reason) {
 // it once more, when run has returned, for what workers posted since.
 func (s *shard) finishAll() {
 	s.readInbox()
-	lists := []*connList{&s.closing}
-	for _, f := range s.feeds {
-		lists = append(lists, &f.open)
+	for len(s.closing) > 0 {
+		s.finish(s.closing[len(s.closing)-1], ReasonShutdown)
 	}
-	for _, l := range lists {
-		for len(*l) > 0 {
-			s.finish((*l)[len(*l)-1], ReasonShutdown)
-		}
+	for len(s.feeds) > 0 {
+		f := s.feeds[len(s.feeds)-1]
+		s.finish(f.open[len(f.open)-1], ReasonShutdown)
 	}
+	s.settle()
 	s.count()
 }
 

@@ -47,13 +47,13 @@ func TestFanOutAllocs(t *testing.T) {
 	b.shard.sockets = counting
 	m := Message{Text, []byte(strings.Repeat("x", 64))}
 	for range 200 { // Fill the log's retention, so that all sizes are final.
-		b.srv.append(Message{Text, make([]byte, 16<<10)})
+		b.srv.append(b.srv.root, Message{Text, make([]byte, 16<<10)})
 		b.run()
 	}
 	counting.calls = 0
 	const runs = 200
 	got := testing.AllocsPerRun(runs, func() {
-		b.srv.append(m)
+		b.srv.append(b.srv.root, m)
 		b.run()
 	})
 	if got != 0 {
@@ -341,10 +341,8 @@ func TestOpenedIsSaidBeforeMessages(t *testing.T) {
 	b := newBench(t, Config{}, 0)
 	b.publish("before")
 	b.run()
-	c := newConn(firstFD, b.feed)
-	c.cursor = b.srv.encodings[0].log.Head()
+	c := enroll(b.shard, firstFD, b.srv.forms[0])
 	b.conns = append(b.conns, c)
-	b.srv.open.Add(1)
 	m := newMail()
 	m.response = append(m.response, "101 and greeting"...)
 	b.post(c, postOpened, 0, m)

@@ -87,13 +87,10 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.srv = &Server{cfg: cfg, encodings: newEncodings(&cfg), poller: s, queue: &queue{}, started: time.Now()}
+	s.srv = &Server{cfg: cfg, poller: s, queue: &queue{}, started: time.Now()}
+	s.srv.init()
 	for range cfg.Shards {
-		sh := newShard(s.srv)
-		for _, f := range sh.feeds {
-			f.load()
-		}
-		s.srv.shards = append(s.srv.shards, sh)
+		s.srv.shards = append(s.srv.shards, newShard(s.srv))
 	}
 	s.worker = newWorker()
 	s.listener = &listener{srv: s.srv, fd: -2, reserve: -1}
@@ -161,7 +158,7 @@ func (s *simulation) run() {
 			s.srv.ticked()
 		case d < 50 && len(s.peers) > 0:
 			s.act(s.peers[s.rng.IntN(len(s.peers))])
-		case d < 52 && !s.srv.behind.Load(): // It would wait, and nobody else would run.
+		case d < 52 && !s.srv.root.behind.Load(): // It would wait, and nobody else would run.
 			_ = s.srv.Publish(context.Background(), Message{Text, fmt.Append(nil, s.messages+1, " ")})
 			s.messages++
 		default:
@@ -195,8 +192,8 @@ func (s *simulation) run() {
 		s.t.Errorf("seed %d: %d open, %d opening, want none", s.seed, open, opening)
 	}
 	for _, sh := range s.srv.shards {
-		if len(sh.asides) != 0 || sh.kept != 0 || len(sh.closing) != 0 || sh.opened() != 0 {
-			s.t.Errorf("seed %d: a shard keeps %d asides, %d bytes, %d closing, %d open", s.seed, len(sh.asides), sh.kept, len(sh.closing), sh.opened())
+		if len(sh.asides) != 0 || sh.kept != 0 || len(sh.closing) != 0 || sh.opened != 0 || len(sh.feeds) != 0 || len(sh.touched) != 0 {
+			s.t.Errorf("seed %d: a shard keeps %d asides, %d bytes, %d closing, %d open", s.seed, len(sh.asides), sh.kept, len(sh.closing), sh.opened)
 		}
 	}
 	if s.listener.reserve >= 0 {

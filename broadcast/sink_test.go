@@ -67,34 +67,38 @@ func newBench(t testing.TB, cfg Config, conns int) *bench {
 	cfg.sockets, cfg.Shards = k, 1
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	srv, _ := newServer(t, cfg)
-	// The server's own shard must not hold the log back.
-	srv.shards[0].feeds[0].reader.Close()
-	b := &bench{feed: newShard(srv).feeds[0], t: t, sink: k}
-	t.Cleanup(b.reader.Close)
-	b.load()
+	s := newShard(srv)
+	b := &bench{feed: srv.root.plain.feed(s), t: t, sink: k}
 	for i := range conns {
-		c := newConn(firstFD+i, b.feed)
-		c.phase = phaseOpen
+		c := enroll(s, firstFD+i, srv.forms[0])
 		b.conns = append(b.conns, c)
-		b.open.add(c)
-		srv.open.Add(1)
+		c.feed().join(c)
 	}
+	s.settle()
 	t.Cleanup(b.finishAll)
 	return b
+}
+
+// enroll makes an open connection of the root channel that s has still to hear of.
+func enroll(s *shard, fd int, form *form) *Conn {
+	c := newConn(fd, s.lobby)
+	c.phase, c.readPhase = phaseOpen, readFrames
+	s.srv.join(c, s.srv.root, form)
+	s.srv.open.Add(1)
+	return c
 }
 
 // publish appends text messages.
 func (b *bench) publish(messages ...string) {
 	for _, m := range messages {
-		b.srv.append(Message{Text, []byte(m)})
+		b.srv.append(b.srv.root, Message{Text, []byte(m)})
 	}
 }
 
 // run does what a wake-up does.
 func (b *bench) run() {
-	b.pass()
-	b.readInbox()
-	b.reader.Offered(b.view.Head)
+	b.offer(b.feed)
+	b.settle()
 }
 
 // writable does what an EPOLLOUT edge does.

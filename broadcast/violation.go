@@ -28,7 +28,7 @@ func (c *Conn) check(h ws.Header, second byte) error {
 	state := ws.StateServerSide
 	f := c.feed()
 	room := f.srv.cfg.MaxMessageBytes
-	deflate := f.encoding.bits > 0 && mayCompress(h)
+	deflate := f.encoding.form.bits > 0 && mayCompress(h)
 	if c.in != nil && c.in.op != 0 {
 		state = state.Set(ws.StateFragmented)
 		room -= len(c.in.payload)

@@ -54,17 +54,17 @@ func TestWritableInThePassThatLaps(t *testing.T) {
 // delayed; the log has dropped that place when it posts.
 func TestOpenedLate(t *testing.T) {
 	b := newBench(t, Config{RetainBytes: minRetain}, 0)
-	c := newConn(firstFD, b.feed)
+	c := enroll(b.shard, firstFD, b.srv.forms[0])
+	c.phase = phaseNone
 	b.conns = append(b.conns, c)
 	for range 40 {
 		b.publish(strings.Repeat("x", 16<<10))
 		b.run()
 	}
-	b.srv.open.Add(1)
 	b.post(c, postOpened, 0, newMail())
 	b.run()
-	if c.phase != phaseOpen || c.cursor != b.view.Head {
-		t.Fatalf("phase %d, cursor %d, want open, %d", c.phase, c.cursor, b.view.Head)
+	if c.phase != phaseOpen || c.cursor != b.look().Head {
+		t.Fatalf("phase %d, cursor %d, want open, %d", c.phase, c.cursor, b.look().Head)
 	}
 	if got := b.sink.sent[firstFD].Bytes(); string(got[:2]) != string(texts(strings.Repeat("x", 16<<10))[:2]) {
 		t.Errorf("starts with %s, want a frame's header", brief(got))
@@ -132,8 +132,8 @@ func TestPanicAfterTheEnd(t *testing.T) {
 	}
 	c.Close()
 	eventually(t, "the shard to notice", func() bool {
-		srv.append(Message{Text, []byte("hi")})
-		srv.wakeShards()
+		srv.append(srv.root, Message{Text, []byte("hi")})
+		srv.root.wake()
 		return srv.Stats().Open == 0
 	})
 	close(gate)

@@ -37,13 +37,13 @@ func (s *shard) refused(c *Conn, errno unix.Errno) bool {
 		s.finish(c, reasonFor(errno))
 		return false
 	}
-	c.out |= outBlocked
+	c.mark(outBlocked)
 	return false
 }
 
 // resume goes on where EAGAIN stopped.
 func (s *shard) resume(c *Conn) {
-	c.out &^= outBlocked
+	c.clear(outBlocked)
 	switch c.phase {
 	case phaseOpen:
 		c.since = 0 // The peer has taken bytes: that is a sign of life.
@@ -70,7 +70,7 @@ type aside struct {
 
 func (s *shard) asideOf(c *Conn) *aside {
 	if c.out&outAside == 0 {
-		c.out |= outAside
+		c.mark(outAside)
 		s.asides[c] = &aside{}
 	}
 	return s.asides[c]
@@ -80,7 +80,7 @@ func (s *shard) dropAside(c *Conn) {
 	if c.out&outAside != 0 {
 		s.kept -= s.asides[c].kept
 		delete(s.asides, c)
-		c.out &^= outAside
+		c.clear(outAside)
 	}
 }
 

@@ -14,6 +14,9 @@ type Reader struct {
 // been written to all sockets of the group that would take it.
 func (r *Reader) Offered(to uint64) { r.offered.Store(to) }
 
+// At is what Offered said last, or where the reader started.
+func (r *Reader) At() uint64 { return r.offered.Load() }
+
 // Attach adds a reader, which starts at the head.
 func (l *Log) Attach(r *Reader) {
 	l.mu.Lock()
