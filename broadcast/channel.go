@@ -1,8 +1,11 @@
 package broadcast
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/crier-ws/crier/broadcast/framelog"
 )
@@ -70,26 +73,43 @@ func (srv *Server) drop(ch *channel) {
 	}
 }
 
-// each calls f with every channel there is, in no order.
-func (chs *channels) each(f func(*channel)) {
+// all returns the channels there are, in no order.
+func (chs *channels) all() []*channel {
 	chs.mu.Lock()
-	all := make([]*channel, 0, len(chs.of))
-	for _, ch := range chs.of {
-		all = append(all, ch)
-	}
-	chs.mu.Unlock()
-	for _, ch := range all {
-		f(ch)
+	defer chs.mu.Unlock()
+	return slices.AppendSeq(make([]*channel, 0, len(chs.of)), maps.Values(chs.of))
+}
+
+// tidy drops messages that are old, and channels with nothing in them.
+func (srv *Server) tidy() {
+	space := srv.forms[0].log.Space
+	space.Trim()
+	space.Expire(time.Since(srv.started))
+	for _, ch := range srv.channels.all() {
+		ch.mu.Lock()
+		idle := ch.idle()
+		ch.mu.Unlock()
+		if idle {
+			srv.drop(ch)
+		}
 	}
 }
 
-// join makes c, which has not been open before, a receiver of ch in a form: it gets
-// what is published from now on. It is counted as a user of ch that part ends.
-func (srv *Server) join(c *Conn, ch *channel, form *form) {
+// spreadFrom is how many connections of one channel are given to one shard before others
+// get some, so that of many small channels each wakes one.
+const spreadFrom = 64
+
+// join makes c, which has not been open before, a receiver of a channel in a form: it
+// gets what is published from now on. part ends it.
+func (srv *Server) join(c *Conn, name string, form *form) {
+	ch := srv.enter(name)
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	ch.users++
-	f := ch.encoding(form).feed(c.shard())
+	s := c.shard()
+	if f := ch.anyFeed(); f != nil && srv.cfg.Channels && ch.users <= spreadFrom {
+		s = f.shard
+	}
+	f := ch.encoding(form).feed(s)
 	f.conns++
 	c.at.Store(f)
 	c.cursor = f.encoding.log.Head()
@@ -121,6 +141,16 @@ func (ch *channel) encoding(form *form) *encoding {
 	last.next = new(encoding)
 	last.next.init(ch, form)
 	return last.next
+}
+
+// anyFeed returns one of its feeds, if there are any. The mutex must be held.
+func (ch *channel) anyFeed() *feed {
+	for e := &ch.plain; e != nil; e = e.next {
+		if e.feeds != nil {
+			return e.feeds
+		}
+	}
+	return nil
 }
 
 // forget takes out a feed that has no connection any more, and its encoding if it was

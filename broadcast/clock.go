@@ -16,8 +16,15 @@ func (srv *Server) clock() uint32 { return uint32(time.Since(srv.started).Millis
 // reportEvery is how often the totals are logged.
 const reportEvery = time.Minute
 
-// trimEvery is after how long memory of the log that was not needed is freed.
-const trimEvery = 10 * time.Second
+// tidyEvery is how often memory that is not needed is freed.
+const tidyEvery = 10 * time.Second
+
+func (srv *Server) tidyEvery() time.Duration {
+	if age := srv.cfg.RetainAge; age > 0 {
+		return min(tidyEvery, max(time.Second, age/8))
+	}
+	return tidyEvery
+}
 
 // tick is the goroutine of the server's clock: the only timer there is.
 func (srv *Server) tick() {
@@ -25,16 +32,16 @@ func (srv *Server) tick() {
 	defer ticker.Stop()
 	report := time.NewTicker(reportEvery)
 	defer report.Stop()
-	trim := time.NewTicker(trimEvery)
-	defer trim.Stop()
+	tidy := time.NewTicker(srv.tidyEvery())
+	defer tidy.Stop()
 	for {
 		select {
 		case <-srv.stopTick:
 			return
 		case <-report.C:
 			srv.report("totals")
-		case <-trim.C:
-			srv.forms[0].log.Space.Trim()
+		case <-tidy.C:
+			srv.tidy()
 			if srv.limiter != nil {
 				srv.limiter.sweep(time.Now())
 			}
@@ -49,6 +56,9 @@ func (srv *Server) ticked() {
 	srv.expireHandshakes()
 	srv.acceptAgain()
 	srv.goOn(false)
+	for _, ch := range srv.holding.awaited() { // Another channel's messages may have been what was too much.
+		srv.caughtUp(ch)
+	}
 	for _, s := range srv.shards {
 		s.ticked.Store(true) // Pairs with the swap in shard.round.
 		s.wakeUp()

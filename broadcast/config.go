@@ -59,9 +59,16 @@ func (r *Refusal) Error() string { return fmt.Sprintf("%d %s", r.Status, r.Reaso
 // which it takes a Node broadcaster's place; the zero value is valid too, and
 // has neither greeting nor keep-alive.
 type Config struct {
-	// Path is the only request path that is served; others are answered 404.
-	// It starts with a slash. Empty serves any path.
+	// Path is the only request path that is served, with Channels also those below;
+	// others are answered 404. It starts with a slash. Empty serves any path.
 	Path string
+
+	// Channels makes the request path name the channel that a connection is of: it
+	// gets what is published to that, and publishes to it. The name is what stands
+	// behind Path and a slash, with percent-encoding resolved: UTF-8 without control
+	// characters, at most 255 bytes. Others are answered 400. Without Channels there is one, whose
+	// name is empty.
+	Channels bool
 
 	// Greeting is a text message that each connection gets before any other.
 	// UTF-8, at most 64 KiB. Empty for none.
@@ -83,12 +90,21 @@ type Config struct {
 	CompressMinBytes int
 
 	// RetainBytes is how far a connection may fall behind before it is lapped,
-	// and the memory that the log takes up when all of it is in use. With Compress
-	// there is one log for plain frames, and one for each size of window in use,
-	// mostly one. Defaults
+	// and the memory that a channel's log takes up when all of it is in use. With
+	// Compress there is one log for plain frames, and one for each size of window in
+	// use, mostly one. Defaults
 	// to 8 MiB, or to twice MaxMessageBytes where that is more, which is also
 	// the least that is advisable. At least 64 KiB.
 	RetainBytes int
+
+	// RetainTotalBytes is what the logs of all channels take up together. Beyond it
+	// the oldest messages give way, whichever channel they are of. With Channels it
+	// defaults to 8 times RetainBytes and is at least RetainBytes; without, it is not used.
+	RetainTotalBytes int
+
+	// RetainAge is how old messages become that are kept: they are dropped at most an eighth
+	// of it later. 0 keeps them whatever their age.
+	RetainAge time.Duration
 
 	// Slow is what happens to lapped connections. Defaults to SlowClose.
 	Slow SlowPolicy
@@ -236,8 +252,11 @@ const (
 func (cfg Config) withDefaults() (Config, error) {
 	setDefault(&cfg.MaxMessageBytes, 1<<20)
 	setDefault(&cfg.CompressMinBytes, 512)
-	retainIsDefault := cfg.RetainBytes == 0
+	given := cfg
 	setDefault(&cfg.RetainBytes, max(defaultRetain, 2*cfg.MaxMessageBytes))
+	if cfg.Channels {
+		setDefault(&cfg.RetainTotalBytes, 8*cfg.RetainBytes)
+	}
 	setDefault(&cfg.Burst, max(1, int(min(cfg.Rate, maxBurst))))
 	setDefault(&cfg.BurstBytes, max(cfg.MaxMessageBytes, int(min(cfg.RateBytes, maxBurst))))
 	setDefault(&cfg.PingTimeout, min(2*cfg.PingInterval, maxDuration))
@@ -256,7 +275,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		return cfg, err
 	}
 	var err error
-	if cfg.memory, err = cfg.plan(retainIsDefault); err == nil {
+	if cfg.memory, err = cfg.plan(given.RetainBytes == 0, given.RetainTotalBytes == 0); err == nil {
 		cfg.MaxConns = cfg.memory.MaxConns
 	}
 	return cfg, err
@@ -282,6 +301,7 @@ func (cfg *Config) validate() error {
 	check(cfg.MaxMessageBytes >= 1 && cfg.MaxMessageBytes <= maxMaxMessage, "MaxMessageBytes", cfg.MaxMessageBytes, "1 to 1 GiB")
 	check(cfg.CompressMinBytes >= 0, "CompressMinBytes", cfg.CompressMinBytes, "0 or more")
 	check(cfg.RetainBytes >= minRetain, "RetainBytes", cfg.RetainBytes, "at least 64 KiB")
+	check(!cfg.Channels || cfg.RetainTotalBytes >= cfg.RetainBytes, "RetainTotalBytes", cfg.RetainTotalBytes, fmt.Sprintf("at least RetainBytes, which is %d", cfg.RetainBytes))
 	check(cfg.Slow <= SlowSkip, "Slow", cfg.Slow, "SlowClose or SlowSkip")
 	span := func(d, least time.Duration, field string) {
 		check(d >= least && d <= maxDuration, field, d, fmt.Sprintf("%v to %v", least, maxDuration))
@@ -291,6 +311,7 @@ func (cfg *Config) validate() error {
 	span(cfg.HandshakeTimeout, time.Millisecond, "HandshakeTimeout")
 	span(cfg.CloseTimeout, time.Millisecond, "CloseTimeout")
 	span(cfg.DrainTime, 0, "DrainTime")
+	check(cfg.RetainAge == 0 || cfg.RetainAge >= time.Second && cfg.RetainAge <= maxDuration, "RetainAge", cfg.RetainAge, fmt.Sprintf("0, or 1s to %v", maxDuration))
 	check(cfg.MemoryBytes >= 0 && cfg.MemoryBytes <= 1<<50, "MemoryBytes", cfg.MemoryBytes, "0 to 2^50")
 	check(cfg.MaxConns >= 0, "MaxConns", cfg.MaxConns, "0 or more")
 	check(cfg.MaxConnsPerIP >= 0, "MaxConnsPerIP", cfg.MaxConnsPerIP, "0 or more")

@@ -108,6 +108,16 @@ func (c *Conn) channel() *channel { return c.at.Load().encoding.channel }
 
 func (c *Conn) shard() *shard { return c.at.Load().shard }
 
+// Channel is the name of the channel that the connection is of. It is empty without
+// Config.Channels, and before the connection is open. It may be called from within
+// the hooks only.
+func (c *Conn) Channel() string {
+	if e := c.feed().encoding; e != nil {
+		return e.channel.name
+	}
+	return ""
+}
+
 // RemoteAddr is the peer's address, or that of the client if a proxy of
 // Config.TrustedProxies told it (the port is 0 if it did not tell that). It is the
 // zero AddrPort if the kernel does not know it any more or it is not an IP address.

@@ -132,7 +132,7 @@ func deflatingDecoder(t testing.TB, maxMessage int) *decoder {
 	d := newDecoder(t, maxMessage)
 	d.srv.cfg.Compress = true
 	d.srv.init()
-	d.srv.join(d.c, d.srv.root, d.srv.forms[formFor(maxWindowBits)])
+	d.srv.join(d.c, "", d.srv.forms[formFor(maxWindowBits)])
 	return d
 }
 

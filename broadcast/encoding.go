@@ -21,7 +21,11 @@ type form struct {
 // newForms makes the forms that connections may ask for. The plain one comes first, and
 // the one for a window of n bits at 1 + n - minWindowBits.
 func newForms(cfg *Config) []*form {
-	log := framelog.Config{Retain: cfg.RetainBytes, FrameLen: frameLen, Space: framelog.NewSpace(0)}
+	total := 0
+	if cfg.Channels {
+		total = cfg.RetainTotalBytes
+	}
+	log := framelog.Config{Retain: cfg.RetainBytes, FrameLen: frameLen, Space: framelog.NewSpace(total, cfg.RetainAge)}
 	all := []*form{{log: log}}
 	if !cfg.Compress {
 		return all
@@ -78,7 +82,7 @@ func (srv *Server) append(ch *channel, m Message) {
 	}
 	srv.total.messages.Add(1)
 	srv.total.bytesIn.Add(uint64(len(m.Payload)))
-	if lag > srv.mayLag() {
+	if lag > srv.mayLag() || srv.full() {
 		ch.behind.Store(true) // Before the shards are woken: one of them clears it.
 	}
 }

@@ -25,6 +25,7 @@ type feed struct {
 	conns int32       // Guarded by encoding.channel.mu: those that joined.
 	odd   int32       // Connections with something in Conn.out.
 	slot  uint32      // 1 + index in shard.feeds, or 0.
+	keeps bool        // It is in shard.keeping.
 	due   atomic.Bool // Written under shard.inbox.mu: it is in inbox.due.
 }
 

@@ -128,8 +128,15 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal := h.req.parse(head); refusal != nil {
 		return refusal
 	}
-	if refusal := h.req.check(srv.cfg.Path); refusal != nil {
+	if refusal := h.req.check(srv.cfg.Path, srv.cfg.Channels); refusal != nil {
 		return refusal
+	}
+	name := ""
+	if srv.cfg.Channels {
+		var refusal *Refusal
+		if name, refusal = h.req.channel(srv.cfg.Path); refusal != nil {
+			return refusal
+		}
 	}
 	if refusal := srv.origins.check(&h.req); refusal != nil {
 		return refusal
@@ -171,7 +178,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	}
 	srv.total.upgraded.Add(1)
 	c.readPhase = readFrames
-	srv.join(c, srv.root, srv.forms[formFor(bits)])
+	srv.join(c, name, srv.forms[formFor(bits)])
 	m := newMail()
 	m.response = append(append(m.response, answer...), srv.greeting...)
 	c.shard().post(c, postOpened, 0, m)

@@ -296,7 +296,7 @@ func BenchmarkHandshake(b *testing.B) {
 				if refusal := h.req.parse(head); refusal != nil {
 					b.Fatal(refusal)
 				}
-				if refusal := h.req.check("/ws"); refusal != nil && name != "short" {
+				if refusal := h.req.check("/ws", false); refusal != nil && name != "short" {
 					b.Fatal(refusal)
 				}
 				if _, err := h.upgrade(0); err != nil {

@@ -1,6 +1,10 @@
 package broadcast
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+)
 
 // holding is who waits because the server is behind in a channel: publishing
 // connections, which are not read, so that TCP pushes back on their peers, and calls
@@ -31,6 +35,13 @@ func (h *holding) in(ch *channel) *waiters {
 // head is over before the log drops what it writes, and nobody is lapped
 // because the server was slow.
 func (srv *Server) mayLag() uint64 { return uint64(srv.cfg.RetainBytes) / 2 }
+
+// full says whether what is still to be offered in all channels is too much: more than
+// the total by the same half of a channel's retention.
+func (srv *Server) full() bool {
+	total := srv.cfg.RetainTotalBytes
+	return srv.cfg.Channels && uint64(srv.forms[0].log.Space.Bytes()) > uint64(total)+srv.mayLag()
+}
 
 // hold stops reading a connection until the server has caught up, or until it may
 // publish again.
@@ -66,9 +77,16 @@ func (h *holding) ready(ch *channel) <-chan struct{} {
 	return w.gate
 }
 
-// caughtUp is called by each shard when it has offered what there was in a channel.
+// caughtUp is called by each shard when it has offered what there was in a channel, and
+// by the clock.
 func (srv *Server) caughtUp(ch *channel) {
-	if ch.behind.Load() && ch.lag() <= srv.mayLag() {
+	if !ch.behind.Load() {
+		return
+	}
+	if srv.full() {
+		srv.forms[0].log.Space.Evict() // What has been offered since may go.
+	}
+	if ch.lag() <= srv.mayLag() && !srv.full() {
 		ch.behind.Store(false)
 		srv.resume(ch)
 	}
@@ -92,19 +110,11 @@ func (srv *Server) resume(ch *channel) {
 	}
 }
 
-// resumeAll is for the end of the server.
-func (srv *Server) resumeAll() {
-	h := &srv.holding
+// awaited returns the channels that somebody waits for.
+func (h *holding) awaited() []*channel {
 	h.mu.Lock()
-	var chs []*channel
-	for ch := range h.of {
-		chs = append(chs, ch)
-	}
-	h.mu.Unlock()
-	for _, ch := range chs {
-		ch.behind.Store(false)
-		srv.resume(ch)
-	}
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.of))
 }
 
 // len is how many connections wait.

@@ -26,6 +26,7 @@ func (s *shard) tick() {
 	now := s.srv.clock()
 	s.expire(now)
 	s.retry()
+	s.refresh()
 	if s.srv.draining.Load() {
 		s.drain(now)
 	} else if s.srv.cfg.PingInterval > 0 {

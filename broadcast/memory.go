@@ -51,9 +51,40 @@ const (
 	logOverhead     = 2 << 20 // Views hold on to segments, and the last one is never full.
 )
 
-// plan divides up cfg.MemoryBytes, or says why it cannot. It may make RetainBytes less, if
-// that is a default.
-func (cfg *Config) plan(retainIsDefault bool) (p MemoryPlan, err error) {
+// logs is what messages take up that were published. Beside the retention that is what may
+// be published during a pass, half as much (see Server.mayLag), and what is kept for those that
+// skip (see feed.skip), an eighth. With channels, views hold as much again as a
+// pass does of what was dropped (see shard.refresh).
+func (cfg *Config) logs(encodings int64) int64 {
+	retain := int64(cfg.RetainBytes)
+	if cfg.Channels {
+		return int64(cfg.RetainTotalBytes) + retain*9/8 + 2*logOverhead
+	}
+	return encodings * (retain*13/8 + logOverhead)
+}
+
+// fitLogs makes the retention less where it is a default and too much for a quarter of all.
+func (cfg *Config) fitLogs(encodings int64, retainIsDefault, totalIsDefault bool) {
+	most := cfg.MemoryBytes / 4
+	if cfg.Channels {
+		if totalIsDefault {
+			cfg.RetainTotalBytes = int(min(int64(cfg.RetainTotalBytes), most))
+		}
+		most = int64(cfg.RetainTotalBytes) / 4
+	} else {
+		most = (most/encodings - logOverhead) * 8 / 13
+	}
+	if retainIsDefault && most < int64(cfg.RetainBytes) {
+		cfg.RetainBytes = int(max(most, minRetain))
+	}
+	if totalIsDefault {
+		cfg.RetainTotalBytes = max(cfg.RetainTotalBytes, cfg.RetainBytes)
+	}
+}
+
+// plan divides up cfg.MemoryBytes, or says why it cannot. It may make less what is a default
+// of RetainBytes and RetainTotalBytes.
+func (cfg *Config) plan(retainIsDefault, totalIsDefault bool) (p MemoryPlan, err error) {
 	total := cfg.MemoryBytes
 	encodings := int64(1)
 	perWorker := int64(recvBytes + 64<<10 + 2*keptBytes)
@@ -62,13 +93,9 @@ func (cfg *Config) plan(retainIsDefault bool) (p MemoryPlan, err error) {
 		// What is inflated, what it was, and the frames of all encodings at once.
 		perWorker += 2*int64(cfg.MaxMessageBytes) + encodings*(compressorBytes+int64(cfg.MaxMessageBytes))
 	}
-	// Beside the retention what a pass holds, half as much (see Server.mayLag), and what is
-	// kept for those that skip (see feed.skip), an eighth.
-	if most := (total/4/encodings - logOverhead) * 8 / 13; retainIsDefault && most < int64(cfg.RetainBytes) {
-		cfg.RetainBytes = int(max(most, minRetain))
-	}
+	cfg.fitLogs(encodings, retainIsDefault, totalIsDefault)
 	p.Base = baseBytes
-	p.Logs = encodings * (int64(cfg.RetainBytes)*13/8 + logOverhead)
+	p.Logs = cfg.logs(encodings)
 	p.Workers = int64(cfg.Workers) * perWorker
 	p.Unfinished = max(total/8, 4*int64(cfg.MaxMessageBytes))
 	p.MaxHandshakes = int(min(max(total/32/handshakeBytes, 64), 1<<16))

@@ -13,7 +13,8 @@ import (
 func TestMemoryPlan(t *testing.T) {
 	for _, total := range []int64{64 << 20, 256 << 20, 4 << 30, 1 << 45} {
 		for _, cfg := range []Config{{}, {MaxMessageBytes: 1 << 16}, {Compress: true, MaxMessageBytes: 1 << 16, Workers: 1},
-			{MaxConnsPerIP: 10}, {MaxConns: 100}, {Workers: 2}, {RetainBytes: 1 << 21}} {
+			{MaxConnsPerIP: 10}, {MaxConns: 100}, {Workers: 2}, {RetainBytes: 1 << 21},
+			{Channels: true}, {Channels: true, RetainBytes: 1 << 20, RetainTotalBytes: 5 << 20}} {
 			cfg.MemoryBytes = total
 			if cfg.Compress && total == 64<<20 {
 				continue // Too little.
@@ -32,6 +33,9 @@ func TestMemoryPlan(t *testing.T) {
 			}
 			if cfg.MaxConns == 0 && p.Sum() < total-connBytes-addressBytes && p.MaxConns < 1<<30 {
 				t.Errorf("of %d bytes %d are planned: %v", total, p.Sum(), p)
+			}
+			if full.Channels && full.RetainTotalBytes < full.RetainBytes || cfg.RetainTotalBytes > 0 && full.RetainTotalBytes != cfg.RetainTotalBytes {
+				t.Errorf("total retention is %d, want %d", full.RetainTotalBytes, cfg.RetainTotalBytes)
 			}
 			if cfg.RetainBytes > 0 && full.RetainBytes != cfg.RetainBytes {
 				t.Errorf("retention is %d, want %d", full.RetainBytes, cfg.RetainBytes)

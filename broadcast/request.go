@@ -3,9 +3,12 @@ package broadcast
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // request is what the server needs of an HTTP request head. All slices point
@@ -140,8 +143,9 @@ func (r *request) field(line []byte) *Refusal {
 }
 
 // check says whether the request is a WebSocket handshake for path (any if
-// empty), RFC 6455, section 4.2.1, and if not, with what to refuse it.
-func (r *request) check(path string) *Refusal {
+// empty), or with below, one below path, RFC 6455, section 4.2.1, and if not, with
+// what to refuse it.
+func (r *request) check(path string, below bool) *Refusal {
 	switch {
 	case string(r.method) != http.MethodGet:
 		return &Refusal{http.StatusMethodNotAllowed, "a WebSocket handshake is a GET request"}
@@ -153,7 +157,7 @@ func (r *request) check(path string) *Refusal {
 	switch p, ok := r.path(); {
 	case !ok:
 		return badRequest("malformed request target, want a path that starts with /")
-	case path != "" && string(p) != path:
+	case path != "" && string(p) != path && !(below && isBelow(p, path)):
 		return &Refusal{http.StatusNotFound, "nothing is served under this path"}
 	case !r.upgrade:
 		return &Refusal{http.StatusUpgradeRequired,
@@ -185,6 +189,43 @@ func (r *request) path() (p []byte, ok bool) {
 	}
 	p, _, _ = bytes.Cut(r.target, []byte("?"))
 	return p, escapesAreWhole(p)
+}
+
+// isBelow says whether a path is below another one, without looking at dots.
+func isBelow(p []byte, path string) bool {
+	rest, ok := bytes.CutPrefix(p, []byte(path))
+	return ok && (path[len(path)-1] == '/' || len(rest) > 0 && rest[0] == '/')
+}
+
+// maxChannelName is how long a channel's name may be, in bytes.
+const maxChannelName = 255
+
+// channel is the name of the channel that the path names, given the path under which
+// they are, or with what to refuse it.
+func (r *request) channel(path string) (string, *Refusal) {
+	p, _ := r.path() // It was checked.
+	name, err := url.PathUnescape(strings.TrimPrefix(string(p[len(path):]), "/"))
+	if err != nil {
+		return "", badRequest("malformed request target: " + err.Error())
+	}
+	if err := CheckChannel(name); err != nil {
+		return "", badRequest(err.Error())
+	}
+	return name, nil
+}
+
+// CheckChannel says whether a channel can have a name: see Config.Channels. The error
+// is an ErrChannel.
+func CheckChannel(name string) error {
+	switch {
+	case len(name) > maxChannelName:
+		return fmt.Errorf("%w: its name has %d bytes, at most %d", ErrChannel, len(name), maxChannelName)
+	case !utf8.ValidString(name):
+		return fmt.Errorf("%w: its name is not valid UTF-8", ErrChannel)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("%w: its name has a control character", ErrChannel)
+	}
+	return nil
 }
 
 // escapesAreWhole says whether two hexadecimal digits follow each percent

@@ -32,7 +32,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		head := b[:n]
 		before := bytes.Clone(head)
-		if h.req.parse(head) != nil || h.req.check("") != nil {
+		if h.req.parse(head) != nil || h.req.check("", false) != nil {
 			return
 		}
 		compareRequest(t, &h.req, head)

@@ -42,7 +42,7 @@ func judge(head []byte, path string) (status int, reason string) {
 	h.init()
 	refusal := h.req.parse(head)
 	if refusal == nil {
-		refusal = h.req.check(path)
+		refusal = h.req.check(path, false)
 	}
 	if refusal != nil {
 		return refusal.Status, refusal.Reason
@@ -303,13 +303,13 @@ func TestRequestReused(t *testing.T) {
 	if refusal := r.parse([]byte(headPlus("Content-Length: 5", hostLine, keyLine))); refusal != nil {
 		t.Fatal(refusal)
 	}
-	if refusal := r.check(""); refusal == nil {
+	if refusal := r.check("", false); refusal == nil {
 		t.Fatal("got no refusal of a request with a body")
 	}
 	if refusal := r.parse([]byte(headPlus())); refusal != nil {
 		t.Fatal(refusal)
 	}
-	if refusal := r.check("/ws"); refusal != nil {
+	if refusal := r.check("/ws", false); refusal != nil {
 		t.Fatalf("got %v, want no refusal", refusal)
 	}
 }

@@ -25,6 +25,8 @@ var (
 	ErrTooLarge = errors.New("broadcast: message is larger than allowed")
 	// ErrNotText: a message of kind Text to Publish is not valid UTF-8.
 	ErrNotText = errors.New("broadcast: text message is not valid UTF-8")
+	// ErrChannel: there can be no channel of this name.
+	ErrChannel = errors.New("broadcast: no such channel can be")
 	// ErrKind: a message to Publish is neither Text nor Binary.
 	ErrKind = errors.New("broadcast: message is neither text nor binary")
 )
@@ -253,25 +255,36 @@ func (srv *Server) ended(c *Conn) {
 	}
 }
 
-// Publish sends m to every open connection. The payload is copied. It waits
-// while the server (never a consumer) is behind: while there is more than half
-// the retention that not all connections have been offered. It returns
-// ErrTooLarge, ErrNotText, ErrKind, ErrServerClosed or what ctx says; with an
-// error, nothing was published.
+// Publish is PublishTo the channel without a name, which is the only one without
+// Config.Channels.
 func (srv *Server) Publish(ctx context.Context, m Message) error {
+	return srv.PublishTo(ctx, "", m)
+}
+
+// PublishTo sends m to every open connection of a channel. The payload is copied. It
+// waits while the server (never a consumer) is behind: while there is more than half
+// the retention that not all connections have been offered. It returns
+// ErrTooLarge, ErrNotText, ErrKind, ErrChannel, ErrServerClosed or what ctx says; with
+// an error, nothing was published.
+func (srv *Server) PublishTo(ctx context.Context, channel string, m Message) error {
 	if err := srv.check(m); err != nil {
 		return err
 	}
+	if err := srv.checkChannel(channel); err != nil {
+		return err
+	}
+	ch := srv.enter(channel)
+	defer srv.leave(ch)
 	for {
 		select {
 		case <-srv.closed:
 			return ErrServerClosed
 		default:
 		}
-		ready := srv.holding.ready(srv.root)
+		ready := srv.holding.ready(ch)
 		if ready == nil {
-			srv.append(srv.root, m)
-			srv.root.wake()
+			srv.append(ch, m)
+			ch.wake()
 			return nil
 		}
 		select {
@@ -281,6 +294,14 @@ func (srv *Server) Publish(ctx context.Context, m Message) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// checkChannel says whether there can be a channel of this name.
+func (srv *Server) checkChannel(name string) error {
+	if name != "" && !srv.cfg.Channels {
+		return fmt.Errorf("%w: %q, without Config.Channels", ErrChannel, name)
+	}
+	return CheckChannel(name)
 }
 
 // check says what is wrong with a message that did not come from a peer.
@@ -357,7 +378,10 @@ func (srv *Server) stop() {
 	defer cancel()
 	_ = srv.await(ctx, func() bool {
 		quiet := srv.queue.quiet() // If so, nothing is posted any more.
-		srv.resumeAll()
+		for _, ch := range srv.holding.awaited() {
+			ch.behind.Store(false)
+			srv.resume(ch)
+		}
 		srv.goOn(true)
 		for _, s := range srv.shards {
 			s.finishAll()

@@ -31,6 +31,7 @@ type shard struct {
 	passing
 	batch    batch
 	touched  []*feed          // Those that have looked at their log since settle.
+	keeping  []*feed          // Those that kept a view in settle, and perhaps have it still.
 	views    []*framelog.View // That nobody uses.
 	asides   map[*Conn]*aside
 	kept     int       // Bytes in asides that are copies of dropped frames.
@@ -108,6 +109,9 @@ func (s *shard) settle() {
 		if f.odd == 0 && f.view != nil {
 			s.freeView(f.view)
 			f.view = nil
+		} else if f.view != nil && !f.keeps {
+			f.keeps = true
+			s.keeping = append(s.keeping, f)
 		}
 	}
 	s.touched = s.touched[:0]
@@ -115,6 +119,24 @@ func (s *shard) settle() {
 		s.touched = nil
 	}
 	s.batch.feed = nil
+}
+
+// refresh makes a pass for those feeds that keep in view what their log has dropped: it
+// would be held for as long as nobody publishes there.
+func (s *shard) refresh() {
+	keeping := s.keeping[:0]
+	for _, f := range s.keeping {
+		if f.view == nil {
+			f.keeps = false
+			continue
+		}
+		keeping = append(keeping, f)
+		if f.encoding.log.Tail() > f.view.Tail {
+			s.offer(f)
+		}
+	}
+	clear(s.keeping[len(keeping):])
+	s.keeping = keeping
 }
 
 func (s *shard) newView() *framelog.View {

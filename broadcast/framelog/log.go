@@ -41,6 +41,7 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Segments start small, so that a quiet log is cheap, and double up to
@@ -69,8 +70,10 @@ type segment struct {
 	base  uint64 // The offset of buf[0].
 	first uint64 // The number of the first frame that starts in it, or would.
 	buf   []byte
+	begun int64 // Space.now
 
-	users int // Guarded by Log.mu: the log and the views that hold it.
+	users int   // Guarded by Log.mu: the log and the views that hold it.
+	last  int64 // Guarded by Log.mu: Space.now when a frame came that starts in it.
 
 	// marks[k] is the first frame start within the k-th markEvery bytes, or 0 if
 	// there is none: one more than its position in buf, and above that, shifted by
@@ -146,6 +149,16 @@ func (l *Log) Init(cfg *Config, head, frames uint64) {
 // Head is the offset after the newest byte.
 func (l *Log) Head() uint64 { return l.head.Load() }
 
+// Tail is the offset of the oldest byte held.
+func (l *Log) Tail() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segs) == 0 {
+		return l.head.Load()
+	}
+	return l.segs[0].base
+}
+
 // Frames is how many frames were appended, and those before Init: the number of the
 // next one.
 func (l *Log) Frames() uint64 {
@@ -167,7 +180,7 @@ func (l *Log) Empty() bool {
 func (l *Log) Append(header, payload []byte) (lag uint64) {
 	lag, over := l.append(header, payload)
 	if over {
-		l.cfg.Space.evict()
+		l.cfg.Space.Evict()
 	}
 	return lag
 }
@@ -178,6 +191,7 @@ func (l *Log) append(header, payload []byte) (lag uint64, over bool) {
 	head := l.head.Load()
 	s, room, over := l.writable(head, len(header)+len(payload))
 	s.mark(len(s.buf)-len(room), l.frames)
+	s.last = l.cfg.Space.now.Load()
 	l.frames++
 	for _, b := range [2][]byte{header, payload} {
 		for len(b) > 0 {
@@ -204,10 +218,10 @@ func (l *Log) writable(head uint64, n int) (s *segment, room []byte, over bool) 
 	size := max(minSegment, 1<<bits.Len(uint(2*n-1)))
 	if last := len(l.segs) - 1; last >= 0 {
 		s = l.segs[last]
-		if room := s.buf[head-s.base:]; len(room) > 0 {
+		if room := s.buf[head-s.base:]; len(room) > 0 && !l.cfg.Space.sealed(s) {
 			return s, room, false
 		}
-		size = 2 * len(s.buf)
+		size = max(size, 1<<bits.Len(uint(head-s.base)))
 	}
 	s, over = l.cfg.Space.take(l, head, l.frames, min(size, maxSegment))
 	l.segs = append(l.segs, s)
@@ -250,21 +264,24 @@ func (l *Log) drop(head, offered uint64) {
 	l.dropFirst(n)
 }
 
-// evict drops s if it is the oldest segment and was offered.
-func (l *Log) evict(s *segment) {
+// evict drops s if it is the oldest segment, was offered, and got its last frame at a
+// time or before. It says whether it did.
+func (l *Log) evict(s *segment, before time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.segs) == 0 || l.segs[0] != s {
-		return
+	if len(l.segs) == 0 || l.segs[0] != s || s.last > int64(before) {
+		return false
 	}
 	head := l.head.Load()
 	end := head
 	if len(l.segs) > 1 {
 		end = l.segs[1].base
 	}
-	if end <= l.offered(head) {
-		l.dropFirst(1)
+	if end > l.offered(head) {
+		return false
 	}
+	l.dropFirst(1)
+	return true
 }
 
 // dropFirst lets go of the oldest n segments.

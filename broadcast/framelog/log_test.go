@@ -32,7 +32,7 @@ func (r *reference) append(header, payload []byte) {
 // newLog makes a log with a Space of its own.
 func newLog(retain int) *Log {
 	l := new(Log)
-	l.Init(&Config{Retain: retain, FrameLen: testLen, Space: NewSpace(0)}, 0, 0)
+	l.Init(&Config{Retain: retain, FrameLen: testLen, Space: NewSpace(0, 0)}, 0, 0)
 	return l
 }
 

@@ -1,35 +1,47 @@
 package framelog
 
-import "sync"
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // Space is what logs take their segments from. It knows what all of them hold
 // together, and bounds it: when it is more than the limit, the segments that
-// were begun first are dropped, whichever log they are of. All methods may be
-// called from any goroutine.
+// were begun first are dropped, whichever log they are of. It can also drop what
+// is old. All methods may be called from any goroutine.
 type Space struct {
-	limit int64 // Immutable. 0 is none.
+	// Immutable. 0 is none.
+	limit int64
+	age   time.Duration
+
+	now   atomic.Int64 // A time.Duration: what Expire was told last.
+	bytes atomic.Int64 // Written under mu: what the segments in logs take up.
 
 	mu     sync.Mutex // May be taken while a log's is held, and not the other way round.
 	oldest *segment   // Guarded by mu: a list of all segments in logs, in the order in which they were begun.
 	newest *segment   // Guarded by mu.
-	bytes  int64      // Guarded by mu: what they take up.
 	free   []*segment // Guarded by mu: of full size, without users. Left to the collector they would count as memory until its next cycle.
 	unused int        // Guarded by mu: the least that free has held since Trim.
 }
 
-// segmentOverhead is what a segment takes up beside its bytes.
-const segmentOverhead = 192
+// segmentOverhead is what a segment takes up beside its bytes, and a part of what
+// belongs to its log.
+const segmentOverhead = 400
+
+// sealings is how many segments an age is spread over, at least: what is in one is
+// dropped together.
+const sealings = 8
 
 // NewSpace makes a Space whose logs hold limit bytes or little more; 0 for as
-// much as each of them retains.
-func NewSpace(limit int) *Space { return &Space{limit: int64(limit)} }
+// much as each of them retains. What is older than age is dropped by Expire; 0 is any
+// age.
+func NewSpace(limit int, age time.Duration) *Space { return &Space{limit: int64(limit), age: age} }
 
-// Bytes is what the segments of all logs take up.
-func (sp *Space) Bytes() int64 {
-	sp.mu.Lock()
-	defer sp.mu.Unlock()
-	return sp.bytes
-}
+// Bytes is what the segments of all logs take up. What is still to be offered, and
+// no more, may make it more than the limit.
+func (sp *Space) Bytes() int64 { return sp.bytes.Load() }
 
 // Trim gives the memory back that no log has needed since the call of Trim
 // before. Without it, a Space keeps what was once needed: up to half as much
@@ -57,6 +69,8 @@ func (sp *Space) take(l *Log, base, first uint64, size int) (s *segment, over bo
 		s = newSegment(size)
 	}
 	s.log, s.base, s.first, s.users = l, base, first, 1
+	s.begun = sp.now.Load()
+	s.last = s.begun
 	s.older = sp.newest
 	if s.older != nil {
 		s.older.newer = s
@@ -64,8 +78,8 @@ func (sp *Space) take(l *Log, base, first uint64, size int) (s *segment, over bo
 		sp.oldest = s
 	}
 	sp.newest = s
-	sp.bytes += s.cost()
-	return s, sp.limit > 0 && sp.bytes > sp.limit
+	now := sp.bytes.Add(s.cost())
+	return s, sp.limit > 0 && now > sp.limit
 }
 
 // dropped notes that a log does not hold s any more. Views may.
@@ -83,7 +97,7 @@ func (sp *Space) dropped(s *segment) {
 		sp.newest = s.older
 	}
 	s.older, s.newer = nil, nil
-	sp.bytes -= s.cost()
+	sp.bytes.Add(-s.cost())
 }
 
 // giveBack takes a segment without users.
@@ -96,23 +110,57 @@ func (sp *Space) giveBack(s *segment) {
 	sp.free = append(sp.free, s)
 }
 
-// evict makes logs drop what was begun first, until they hold no more than the
-// limit. What is still to be offered stays: the next call tries again.
-func (sp *Space) evict() {
-	type victim struct {
-		log *Log
-		*segment
+// sealed says whether a segment is too old to be added to.
+func (sp *Space) sealed(s *segment) bool {
+	return sp.age > 0 && sp.now.Load()-s.begun >= int64(sp.age/sealings)
+}
+
+// Expire says what time it is, on any clock that only goes forward, and drops what is
+// older than the age. A frame is dropped when it is an eighth of the age older, at the
+// latest, and Expire is called.
+func (sp *Space) Expire(now time.Duration) {
+	sp.now.Store(int64(now))
+	if sp.age == 0 {
+		return
 	}
-	var few [16]victim
+	var victims []victim
 	sp.mu.Lock()
+	for s := sp.oldest; s != nil && s.begun <= int64(now-sp.age); s = s.newer {
+		victims = append(victims, victim{s.log, s})
+	}
+	sp.mu.Unlock()
+	for _, v := range victims {
+		v.log.evict(v.segment, now-sp.age)
+	}
+}
+
+// victim is a segment, and whose it was: that is another's as soon as it is used again.
+type victim struct {
+	log *Log
+	*segment
+}
+
+// Evict makes logs drop what was begun first, until they hold no more than the limit.
+// What is still to be offered stays. Append calls it, so nobody else needs to but who
+// keeps others from calling Append.
+func (sp *Space) Evict() {
+	for sp.limit > 0 && sp.bytes.Load() > sp.limit && sp.evictSome() {
+	}
+}
+
+// evictSome is one step of Evict. It says whether anything was dropped.
+func (sp *Space) evictSome() (dropped bool) {
+	var few [16]victim
 	victims := few[:0]
-	excess := sp.bytes - sp.limit
+	sp.mu.Lock()
+	excess := sp.bytes.Load() - sp.limit
 	for s := sp.oldest; s != nil && excess > 0 && len(victims) < cap(victims); s = s.newer {
-		victims = append(victims, victim{s.log, s}) // Its log is another one as soon as it is used again.
+		victims = append(victims, victim{s.log, s})
 		excess -= s.cost()
 	}
 	sp.mu.Unlock()
 	for _, v := range victims {
-		v.log.evict(v.segment)
+		dropped = v.log.evict(v.segment, math.MaxInt64) || dropped
 	}
+	return dropped
 }

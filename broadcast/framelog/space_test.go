@@ -3,6 +3,7 @@ package framelog
 import (
 	"bytes"
 	"testing"
+	"time"
 )
 
 // add appends frames of a size, each offered at once if r is given.
@@ -27,7 +28,7 @@ func tail(l *Log) uint64 {
 // segments were begun, a quiet log's only segment too.
 func TestSpaceEvictsTheOldest(t *testing.T) {
 	const limit = 1 << 20
-	cfg := &Config{Retain: 8 * limit, FrameLen: testLen, Space: NewSpace(limit)}
+	cfg := &Config{Retain: 8 * limit, FrameLen: testLen, Space: NewSpace(limit, 0)}
 	var quiet, loud, slow Log
 	var loudReader, slowReader Reader
 	for _, l := range []*Log{&quiet, &slow, &loud} {
@@ -77,7 +78,7 @@ func TestSpaceEvictsTheOldest(t *testing.T) {
 
 // TestEvictedView: what is evicted stays readable to who has it in view.
 func TestEvictedView(t *testing.T) {
-	cfg := &Config{Retain: 1 << 20, FrameLen: testLen, Space: NewSpace(1)}
+	cfg := &Config{Retain: 1 << 20, FrameLen: testLen, Space: NewSpace(1, 0)}
 	var l Log
 	l.Init(cfg, 1000, 7)
 	var r Reader
@@ -97,5 +98,44 @@ func TestEvictedView(t *testing.T) {
 	got := v.Slices(make([][]byte, 0, 4), 1000, 1064)
 	if want := append(h, p...); !bytes.Equal(bytes.Join(got, nil), want) {
 		t.Error("the view's bytes have changed")
+	}
+}
+
+// TestExpire: what is old is dropped, in a quiet log and in one that goes on, though it
+// is far from full.
+func TestExpire(t *testing.T) {
+	cfg := &Config{Retain: 1 << 20, FrameLen: testLen, Space: NewSpace(0, 80*time.Second)}
+	var quiet, steady, slow Log
+	var slowReader Reader
+	for _, l := range []*Log{&quiet, &steady, &slow} {
+		l.Init(cfg, 0, 0)
+	}
+	slow.Attach(&slowReader)
+	add(&quiet, nil, 1, 10)
+	add(&slow, nil, 1, 10)
+	for now := time.Duration(1); now <= 200; now++ {
+		cfg.Space.Expire(now * time.Second)
+		add(&steady, nil, 1, 10)
+		var v View
+		steady.Load(&v)
+		// A frame each second: those of the last 80 must be there, and few before.
+		if held := v.Frames - v.First; held > 80+80/sealings+1 || held < min(uint64(now), 79) {
+			t.Fatalf("after %d s: %d frames held", now, held)
+		}
+		v.Reset()
+		if now < 80 && quiet.Empty() {
+			t.Fatalf("after %d s: the quiet log is empty", now)
+		}
+	}
+	if !quiet.Empty() {
+		t.Error("the quiet log still holds what is old")
+	}
+	if slow.Empty() {
+		t.Error("what was not offered was dropped")
+	}
+	slowReader.Offered(slow.Head())
+	cfg.Space.Expire(201 * time.Second)
+	if !slow.Empty() {
+		t.Error("what was offered since is still held")
 	}
 }

@@ -49,6 +49,10 @@ func TestCommandLine(t *testing.T) {
 		{"flag wins over the environment", "--retain 5", "CRIER_RETAIN=1MiB", 2, []string{"--retain", "is 5"}},
 		{"origin", "--listen 127.0.0.1:0 --origin example.com", "", 1, []string{"--origin", `"example.com"`, "https://example.com"}},
 		{"too little memory", "--listen 127.0.0.1:0 --memory 1MiB", "", 1, []string{"--memory is 1048576", "at least"}},
+		{"total without channels", "--retain-total 1MiB", "", 2, []string{"--retain-total", "--channels"}},
+		{"total less than one", "--channels --retain 2MiB --retain-total 1MiB", "", 2, []string{"--retain-total", "at least --retain"}},
+		{"total less than the default of one", "--listen 127.0.0.1:0 --channels --retain-total 1MiB", "", 1, []string{"--retain-total is 1048576", "at least --retain, which is 8388608"}},
+		{"age", "--retain-age 10ms", "", 2, []string{"--retain-age", "at least 1s"}},
 		{"port in use", "--listen " + taken.Addr().String(), "", 1, []string{"--listen " + taken.Addr().String(), "in use"}},
 		{"no address", "serve --listen nowhere", "", 1, []string{"--listen nowhere", "HOST:PORT"}},
 	}

@@ -24,14 +24,18 @@ type serveCmd struct {
 	Listen string `default:":18000" placeholder:"HOST:PORT" help:"Address to listen on; without a host, all interfaces. Port 0 picks a free one."`
 	Path   string `placeholder:"/PATH" help:"Serve this path only; others get 404. Without it, any path is served."`
 
+	Channels bool `help:"The path names a channel, as /news/sport: who connects there gets what is published there (default: off; all get everything)."`
+
 	Greeting   string     `default:"${greeting}" placeholder:"TEXT" help:"Text that each connection gets first; empty for none (default: ${greeting})."`
 	MaxMessage flags.Size `default:"1MiB" placeholder:"SIZE" help:"Largest message; a larger one closes its sender with 1009 (default: 1MiB)."`
 
 	Compress    bool       `help:"Take clients' offers of permessage-deflate: each message is compressed once for all of them (default: off)."`
 	CompressMin flags.Size `default:"512B" placeholder:"SIZE" help:"Smallest message that is compressed (default: 512 bytes)."`
 
-	Retain *flags.Size `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message where that is more)."`
-	Slow   string      `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What becomes of a connection that fell further behind: close it with 1008, or skip to the newest message (default: close)."`
+	Retain      *flags.Size `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message where that is more)."`
+	RetainTotal flags.Size  `placeholder:"SIZE" help:"With --channels: what is kept of the messages of all of them; the oldest give way (default: 8 times --retain)."`
+	RetainAge   flags.Span  `placeholder:"DURATION" help:"How long messages are kept; 0 for as long as there is room (default: 0)."`
+	Slow        string      `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What becomes of a connection that fell further behind: close it with 1008, or skip to the newest message (default: close)."`
 
 	PingInterval     flags.Span  `default:"30s" placeholder:"DURATION" help:"How often each connection is pinged; 0 for never (default: 30s)."`
 	PingTimeout      *flags.Span `placeholder:"DURATION" help:"How long a ping may stay unanswered before the connection is dropped; 0 for ever (default: twice --ping-interval)."`
@@ -114,7 +118,8 @@ func (cmd *serveCmd) Run(s streams) error {
 
 // flagNames says of what is wrong with a Config which flag it came from. Most is found by
 // Validate before.
-var flagNames = strings.NewReplacer("broadcast: Config.Origins", "serve: --origin", "broadcast: Config.MemoryBytes", "serve: --memory")
+var flagNames = strings.NewReplacer("broadcast: Config.Origins", "serve: --origin", "broadcast: Config.MemoryBytes", "serve: --memory",
+	"broadcast: Config.RetainTotalBytes", "serve: --retain-total", "RetainBytes", "--retain")
 
 // serve serves until a signal comes, and drains. A second signal exits at once.
 func serve(srv *broadcast.Server, ln net.Listener, signals <-chan os.Signal, grace time.Duration, logger *slog.Logger) error {
@@ -151,6 +156,9 @@ func (cmd *serveCmd) grace(cfg broadcast.Config) time.Duration {
 func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config {
 	cfg := broadcast.Config{
 		Path:             cmd.Path,
+		Channels:         cmd.Channels,
+		RetainTotalBytes: int(cmd.RetainTotal),
+		RetainAge:        time.Duration(cmd.RetainAge),
 		Greeting:         cmd.Greeting,
 		MaxMessageBytes:  int(cmd.MaxMessage),
 		Compress:         cmd.Compress,
@@ -210,6 +218,9 @@ func (cmd *serveCmd) Validate() error {
 	check(cmd.Path == "" || cmd.Path[0] == '/', "path", fmt.Sprintf("%q", cmd.Path), "a path that starts with /")
 	check(cmd.MaxMessage >= 1 && cmd.MaxMessage <= 1<<30, "max-message", int(cmd.MaxMessage), "1 to 1GiB")
 	check(cmd.Retain == nil || *cmd.Retain >= 64<<10, "retain", deref(cmd.Retain), "at least 64KiB")
+	check(cmd.RetainTotal == 0 || cmd.Channels, "retain-total", int(cmd.RetainTotal), "--channels as well")
+	check(cmd.RetainTotal == 0 || cmd.Retain == nil || cmd.RetainTotal >= *cmd.Retain, "retain-total", int(cmd.RetainTotal), "at least --retain")
+	check(cmd.RetainAge == 0 || time.Duration(cmd.RetainAge) >= time.Second, "retain-age", time.Duration(cmd.RetainAge), "at least 1s")
 	check(cmd.HandshakeTimeout > 0, "handshake-timeout", time.Duration(cmd.HandshakeTimeout), "more than 0")
 	check(cmd.BurstBytes == 0 || cmd.BurstBytes >= cmd.MaxMessage, "burst-bytes", int(cmd.BurstBytes), "at least --max-message")
 	check(cmd.Rate >= 0 && cmd.Rate <= 1<<30, "rate", cmd.Rate, "0 to 2^30")

@@ -1,0 +1,329 @@
+package broadcast
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// dialPath is dial with a request target.
+func dialPath(t testing.TB, addr, target string) *client {
+	t.Helper()
+	c := connect(t, addr)
+	c.send([]byte(strings.Replace(handshakeHead, "GET / ", "GET "+target+" ", 1)))
+	c.expectUpgrade()
+	return c
+}
+
+func TestChannels(t *testing.T) {
+	srv, addr := newServer(t, Config{Channels: true, Path: "/ws", Greeting: "hi"})
+	targets := []struct{ target, channel string }{
+		{"/ws", ""},
+		{"/ws/", ""},
+		{"/ws/news", "news"},
+		{"/ws/%6eews?q=1", "news"},
+		{"http://test/ws/news", "news"},
+		{"/ws/news/sport", "news/sport"},
+		{"/ws/news%2Fsport", "news/sport"},
+		{"/ws/News", "News"},
+		{"/ws//news", "/news"},
+		{"/ws/../news", "../news"},
+		{"/ws/m%C3%BCnchen", "münchen"},
+		{"/ws/" + strings.Repeat("%78", maxChannelName), strings.Repeat("x", maxChannelName)},
+	}
+	var clients []*client
+	for _, tt := range targets {
+		c := dialPath(t, addr, tt.target)
+		c.expectText("hi")
+		clients = append(clients, c)
+	}
+	for i, tt := range targets {
+		clients[i].sendText(fmt.Sprintf("from %d", i))
+		for k, other := range targets {
+			if other.channel == tt.channel {
+				clients[k].expectText(fmt.Sprintf("from %d", i))
+			}
+		}
+	}
+	// Nobody has got more than that.
+	for i, tt := range targets {
+		if err := srv.PublishTo(context.Background(), tt.channel, Message{Text, []byte(fmt.Sprint("to ", i))}); err != nil {
+			t.Fatal(err)
+		}
+		for k, other := range targets {
+			if other.channel == tt.channel {
+				clients[k].expectText(fmt.Sprint("to ", i))
+			}
+		}
+	}
+}
+
+func TestChannelRefused(t *testing.T) {
+	_, addr := newServer(t, Config{Channels: true, Path: "/ws"})
+	_, without := newServer(t, Config{Path: "/ws"})
+	tests := []struct {
+		addr, target string
+		status       int
+	}{
+		{addr, "/ws/" + strings.Repeat("x", maxChannelName+1), http.StatusBadRequest},
+		{addr, "/ws/a%0ab", http.StatusBadRequest},
+		{addr, "/ws/a%00", http.StatusBadRequest},
+		{addr, "/ws/%c3", http.StatusBadRequest},
+		{addr, "/ws/%c2%80", http.StatusBadRequest},
+		{addr, "/ws/%zz", http.StatusBadRequest},
+		{addr, "/ws/%", http.StatusBadRequest},
+		{addr, "/wsx", http.StatusNotFound},
+		{addr, "/", http.StatusNotFound},
+		{without, "/ws/news", http.StatusNotFound},
+	}
+	for _, tt := range tests {
+		c := connect(t, tt.addr)
+		c.send([]byte(strings.Replace(handshakeHead, "GET / ", "GET "+tt.target+" ", 1)))
+		if r := c.readResponse(); r.StatusCode != tt.status {
+			t.Errorf("%s: got status %d, want %d", tt.target, r.StatusCode, tt.status)
+		}
+	}
+}
+
+func TestPublishToRefused(t *testing.T) {
+	on, _ := newServer(t, Config{Channels: true})
+	off, _ := newServer(t, Config{})
+	hello := Message{Text, []byte("hello")}
+	for _, tt := range []struct {
+		srv     *Server
+		channel string
+	}{
+		{off, "news"}, {on, strings.Repeat("x", maxChannelName+1)}, {on, "\xff"}, {on, "a\nb"},
+	} {
+		if err := tt.srv.PublishTo(context.Background(), tt.channel, hello); !errors.Is(err, ErrChannel) {
+			t.Errorf("%q: got %v, want %v", tt.channel, err, ErrChannel)
+		}
+	}
+}
+
+// noPoller is for connections whose fds are no real ones.
+type noPoller struct{ poller }
+
+func (noPoller) Del(int) error { return nil }
+
+// quietServer makes a server whose shards do not run.
+func quietServer(t testing.TB, cfg Config) *Server {
+	t.Helper()
+	cfg.Logger, cfg.sockets = slog.New(slog.DiscardHandler), newSink()
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &Server{cfg: cfg, poller: noPoller{}, started: time.Now()}
+	srv.init()
+	for range cfg.Shards {
+		srv.shards = append(srv.shards, newShard(srv))
+	}
+	return srv
+}
+
+// TestPublishWakesReceivers: a publish wakes those shards that have receivers, and no
+// other, and each looks at that channel only. Small channels are on one shard, large ones on all.
+func TestPublishWakesReceivers(t *testing.T) {
+	const shards, channels = 4, 100
+	srv := quietServer(t, Config{Channels: true, Shards: shards})
+	fd := firstFD
+	add := func(channel string) {
+		c := newConn(fd, srv.shards[fd%shards].lobby)
+		fd++
+		c.phase, c.readPhase = phaseOpen, readFrames
+		srv.join(c, channel, srv.forms[0])
+		c.feed().join(c)
+	}
+	for i := range channels * 10 {
+		add(fmt.Sprint(i % channels))
+	}
+	for range 1000 {
+		add("large")
+	}
+	// woken returns the feeds that are due, and how many shards are awake.
+	woken := func() (due []*feed, awake int) {
+		for _, s := range srv.shards {
+			select {
+			case <-s.wake:
+				awake++
+			default:
+			}
+			due = append(due, s.inbox.takeDue()...)
+		}
+		return due, awake
+	}
+	used := make(map[*shard]int)
+	for i := range channels {
+		ch := srv.enter(fmt.Sprint(i))
+		srv.append(ch, Message{Text, []byte("x")})
+		ch.wake()
+		due, awake := woken()
+		if len(due) != 1 || awake != 1 || due[0].encoding.channel != ch || len(due[0].open) != 10 {
+			t.Fatalf("channel %d: %d feeds are due on %d shards, want one with all 10 connections", i, len(due), awake)
+		}
+		used[due[0].shard]++
+	}
+	if len(used) != shards {
+		t.Errorf("small channels are on %d shards, want all %d", len(used), shards)
+	}
+	large := srv.enter("large")
+	large.wake()
+	large.wake()
+	due, awake := woken()
+	if len(due) != shards || awake != shards {
+		t.Errorf("large channel: %d feeds are due on %d shards, want %d", len(due), awake, shards)
+	}
+	for _, f := range due {
+		if n := len(f.open); n < 1000/shards/2 {
+			t.Errorf("large channel: a shard has %d of 1000 connections", n)
+		}
+	}
+}
+
+// TestChannelIsDropped: a channel goes with its last connection and its history.
+func TestChannelIsDropped(t *testing.T) {
+	srv, addr := newServer(t, Config{Channels: true, RetainAge: time.Second})
+	gone := func(what string) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			srv.tidy()
+			all := srv.channels.all()
+			return len(all) == 1 && all[0] == srv.root
+		})
+	}
+	a, b := dialPath(t, addr, "/a"), dialPath(t, addr, "/b")
+	if n := len(srv.channels.all()); n != 3 {
+		t.Fatalf("got %d channels, want 3", n)
+	}
+	b.sendText("x")
+	b.expectText("x")
+	a.Close()
+	b.Close()
+	gone("channels without connections to be gone")
+	if err := srv.PublishTo(context.Background(), "c", Message{Text, []byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(srv.channels.all()); n != 2 {
+		t.Fatalf("got %d channels, want that with a message", n)
+	}
+	gone("old messages, and their channel, to be gone")
+	if got := srv.forms[0].log.Space.Bytes(); got != 0 {
+		t.Errorf("%d bytes of messages are left", got)
+	}
+}
+
+// TestRetainTotal: the oldest messages of all channels give way to new ones.
+func TestRetainTotal(t *testing.T) {
+	srv := quietServer(t, Config{Channels: true, RetainBytes: 1 << 20, RetainTotalBytes: 1 << 20, Shards: 1})
+	m := Message{Binary, make([]byte, 1000)}
+	for i := range 10_000 {
+		ch := srv.enter(fmt.Sprint(i % 5000))
+		srv.append(ch, m)
+		srv.leave(ch)
+		if got := srv.forms[0].log.Space.Bytes(); got > 1<<20+4096 {
+			t.Fatalf("after %d messages: %d bytes held", i, got)
+		}
+	}
+	srv.tidy()
+	n := len(srv.channels.all())
+	if n < 300 || n > 1100 {
+		t.Errorf("got %d channels, want as many as 1 MiB holds", n)
+	}
+}
+
+// TestEvictedWhileBlocked: what a channel's connection with a full socket has still to get
+// is held no longer than the log holds it, though nobody publishes there any more.
+func TestEvictedWhileBlocked(t *testing.T) {
+	srv := quietServer(t, Config{Channels: true, RetainBytes: 1 << 20, RetainTotalBytes: 1 << 20, Shards: 1})
+	s := srv.shards[0]
+	k := srv.cfg.sockets.(*sink)
+	k.room = func(int, int) (int, unix.Errno) { return 0, unix.EAGAIN }
+	blocked := newConn(firstFD, s.lobby)
+	blocked.phase = phaseOpen
+	srv.join(blocked, "quiet", srv.forms[0])
+	srv.open.Add(1)
+	f := blocked.feed()
+	f.join(blocked)
+	publish := func(channel string) {
+		ch := srv.enter(channel)
+		srv.append(ch, Message{Binary, make([]byte, 10_000)})
+		ch.wake()
+		srv.leave(ch)
+		s.round()
+	}
+	publish("quiet")
+	if blocked.out&outBlocked == 0 || f.view == nil {
+		t.Fatal("it is not blocked: the test shows nothing")
+	}
+	s.tick()
+	if blocked.phase != phaseOpen {
+		t.Fatal("it was closed while the log held what it is to get")
+	}
+	for range 200 {
+		publish("loud")
+	}
+	s.tick()
+	s.settle()
+	if blocked.phase != phaseClosing || blocked.why != ReasonSlow {
+		t.Errorf("got phase %d, reason %v, want it to be closed as slow", blocked.phase, blocked.why)
+	}
+	s.finish(blocked, ReasonSlow)
+	s.settle()
+	if s.tick(); f.view != nil || len(s.keeping) != 0 {
+		t.Errorf("the view is still kept: %d feeds keep theirs", len(s.keeping))
+	}
+}
+
+// TestFull: when shards have too much to offer in all channels together, publishers wait,
+// though none of the channels is far behind.
+func TestFull(t *testing.T) {
+	srv := quietServer(t, Config{Channels: true, RetainBytes: 1 << 20, RetainTotalBytes: 1 << 20, Shards: 1})
+	s := srv.shards[0]
+	var chs []*channel
+	for i := range 40 {
+		c := newConn(firstFD+i, s.lobby)
+		c.phase = phaseOpen
+		srv.join(c, fmt.Sprint(i), srv.forms[0])
+		c.feed().join(c)
+		chs = append(chs, c.channel())
+	}
+	n := 0
+	for ; !chs[n%40].behind.Load(); n++ {
+		srv.append(chs[n%40], Message{Binary, make([]byte, 10_000)})
+		if n > 1000 {
+			t.Fatal("nobody is held, whatever is not offered")
+		}
+	}
+	if n < 50 {
+		t.Fatalf("behind after %d messages: the total is not what held them", n)
+	}
+	last := chs[n%40]
+	done := make(chan error)
+	go func() {
+		done <- srv.PublishTo(context.Background(), last.name, Message{Text, []byte("x")})
+	}()
+	eventually(t, "the publisher to wait", func() bool { return len(srv.holding.awaited()) == 1 })
+	last.wake()
+	s.round() // Its own shard is not behind any more, but the others' messages are still too much.
+	select {
+	case err := <-done:
+		t.Fatalf("went on with %v", err)
+	default:
+	}
+	for _, ch := range chs {
+		ch.wake()
+	}
+	s.round()
+	srv.ticked()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
