@@ -191,6 +191,20 @@ func TestProxiedPerIP(t *testing.T) {
 	}
 }
 
+// TestToldTwice: who is told of by a PROXY header and X-Forwarded-For is counted once.
+func TestToldTwice(t *testing.T) {
+	srv, addr := newServer(t, Config{MaxConnsPerIP: 1, ProxyProtocol: true, TrustedProxies: []netip.Prefix{
+		netip.MustParsePrefix("127.0.9.0/24"), netip.MustParsePrefix("10.0.0.0/8")}})
+	c := from(t, "127.0.9.1", addr)
+	c.send([]byte("PROXY TCP4 10.0.0.1 127.0.0.1 4711 80\r\n" + headPlus("X-Forwarded-For: 192.0.2.1")))
+	c.expectUpgrade()
+	srv.addresses.mu.Lock()
+	defer srv.addresses.mu.Unlock()
+	if got := srv.addresses.count; len(got) != 1 || got[netip.MustParseAddr("192.0.2.1")] != 1 {
+		t.Errorf("counted: %v, want 192.0.2.1 once", got)
+	}
+}
+
 // TestUnixProxy: a peer on a Unix socket is trusted if there are trusted proxies.
 func TestUnixProxy(t *testing.T) {
 	for _, trusted := range []bool{false, true} {

@@ -121,7 +121,7 @@ func quietServer(t testing.TB, cfg Config) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &Server{cfg: cfg, poller: noPoller{}, started: time.Now()}
+	srv := &Server{cfg: cfg, poller: noPoller{}, addresses: newAddresses(&cfg), limiter: newLimiter(&cfg), started: time.Now()}
 	srv.init()
 	for range cfg.Shards {
 		srv.shards = append(srv.shards, newShard(srv))

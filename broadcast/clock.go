@@ -56,6 +56,9 @@ func (srv *Server) ticked() {
 	srv.expireHandshakes()
 	srv.acceptAgain()
 	srv.goOn(false)
+	for _, c := range srv.holding.mustGo() {
+		srv.queue.push(c)
+	}
 	for _, ch := range srv.holding.awaited() { // Another channel's messages may have been what was too much.
 		srv.caughtUp(ch)
 	}

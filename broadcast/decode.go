@@ -80,25 +80,28 @@ func (c *Conn) decode(w *worker, b []byte) verdict {
 		if n < len(b) && v != over {
 			in := c.inbound()
 			in.rest = append(in.rest[:0], b[n:]...)
-			if !c.keep() {
-				v = c.violated(errCrowded)
-			}
 		}
 		return c.settle(v)
 	}
 	in := c.in
 	in.rest = append(in.rest, b...)
-	if !c.keep() {
-		return c.settle(c.violated(errCrowded))
-	}
 	n, v := c.frames(w, in.rest)
 	in.rest = in.rest[:copy(in.rest, in.rest[n:])]
 	return c.settle(v)
 }
 
-// settle gives the inbound back when nothing is unfinished.
+// settle gives the inbound back when nothing is unfinished, and counts it if something
+// is.
 func (c *Conn) settle(v verdict) verdict {
-	if in := c.in; in != nil && (v == over || len(in.rest) == 0 && !in.inFrame && in.op == 0) {
+	in := c.in
+	if in == nil {
+		return v
+	}
+	unfinished := len(in.rest) > 0 || in.inFrame || in.op != 0
+	if v != over && unfinished && !c.keep() {
+		v = c.violated(errCrowded)
+	}
+	if v == over || !unfinished {
 		c.freeInbound()
 	}
 	return v
@@ -187,9 +190,6 @@ func (c *Conn) whole(w *worker, h ws.Header, p []byte) verdict {
 	if !in.add(p) {
 		return c.violated(errText)
 	}
-	if !c.keep() {
-		return c.violated(errCrowded)
-	}
 	if !h.Fin {
 		return more
 	}
@@ -225,8 +225,6 @@ func (c *Conn) middle(w *worker, b []byte) (n int, v verdict) {
 		in.control = append(in.control, p...)
 	} else if !in.add(p) {
 		return n, c.violated(errText)
-	} else if !c.keep() {
-		return n, c.violated(errCrowded)
 	}
 	switch {
 	case in.got < in.header.Length:

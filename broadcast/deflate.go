@@ -47,9 +47,26 @@ func (z *compressor) compress(p []byte) []byte {
 // each.
 type inflater struct {
 	r   io.ReadCloser // A flate.Resetter; nil until it is first used.
-	rd  bytes.Reader
+	rd  yieldingReader
 	in  []byte
 	out []byte // What came out last, whole or not.
+}
+
+// yieldingReader lets others have the processor now and then: a MiB of blocks with
+// nothing in them takes a fifth of a second, and nothing comes out meanwhile.
+type yieldingReader struct {
+	bytes.Reader
+	n int
+}
+
+const yieldEvery = 512
+
+// ReadByte is how flate reads but for stored blocks.
+func (r *yieldingReader) ReadByte() (byte, error) {
+	if r.n++; r.n%yieldEvery == 0 {
+		runtime.Gosched()
+	}
+	return r.Reader.ReadByte()
 }
 
 // inflaters has those that no worker uses at the moment. They keep their buffers, which
@@ -107,9 +124,9 @@ func (f *inflater) ended() bool {
 	return false
 }
 
-// inflate publishes a message that came compressed. p is borrowed. How much comes out of
-// it cannot be told before: so a short turn goes on as long as it is one, and what proves
-// to take longer waits for a long one, and starts anew.
+// inflate publishes a message that came compressed. p is borrowed. What it takes cannot be
+// told before: so a short turn takes what is short in any case, and goes on as long as not
+// much comes out. The rest waits for a long turn, and starts anew.
 func (c *Conn) inflate(w *worker, op ws.OpCode, p []byte) verdict {
 	if w.long() {
 		return later
@@ -117,12 +134,17 @@ func (c *Conn) inflate(w *worker, op ws.OpCode, p []byte) verdict {
 	most := c.shard().srv.cfg.MaxMessageBytes
 	limit := most
 	if !c.isCostly() {
+		if len(p) > longTurn*deflatedPerCost {
+			w.cost = longTurn + 1
+			return later
+		}
 		limit = min(limit, longTurn*inflatePerCost)
 	}
 	f := inflaters.Get().(*inflater)
 	defer inflaters.Put(f)
+	compressed := len(p)
 	p, err := f.inflate(p, limit)
-	w.cost += 1 + len(f.out)/inflatePerCost
+	w.cost += 1 + max(compressed/deflatedPerCost, len(f.out)/inflatePerCost)
 	if err == errTooLarge && limit < most {
 		return later
 	}

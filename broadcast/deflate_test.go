@@ -136,6 +136,120 @@ func deflatingDecoder(t testing.TB, maxMessage int) *decoder {
 	return d
 }
 
+// bitWriter writes bits as RFC 1951, section 3.1.1, packs them.
+type bitWriter struct {
+	b    []byte
+	bits uint64
+	n    uint
+}
+
+func (w *bitWriter) put(bits uint64, n uint) {
+	w.bits |= bits << w.n
+	for w.n += n; w.n >= 8; w.n -= 8 {
+		w.b = append(w.b, byte(w.bits))
+		w.bits >>= 8
+	}
+}
+
+// laborious is about n bytes that inflate to nothing, and take long for it: blocks with
+// code tables of their own (RFC 1951, section 3.2.7) and nothing else.
+func laborious(n int) []byte {
+	var w bitWriter
+	for len(w.b) < n {
+		w.put(0, 1)  // Not the last.
+		w.put(2, 2)  // With code tables:
+		w.put(0, 5)  // 257 literals,
+		w.put(0, 5)  // a distance,
+		w.put(14, 4) // 18 lengths of code lengths, in an order of their own:
+		lengths := map[int]uint64{18: 1, 1: 2, 0: 2}
+		for _, symbol := range []int{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1} {
+			w.put(lengths[symbol], 3)
+		}
+		w.put(0, 1) // 138 and 118 zeros,
+		w.put(138-11, 7)
+		w.put(0, 1)
+		w.put(118-11, 7)
+		w.put(3, 2) // a length of 1 for the end of the block, and for the distance.
+		w.put(3, 2)
+		w.put(0, 1) // The end of the block.
+	}
+	w.put(0, 3) // An empty stored block, whose lengths are cut off.
+	w.put(0, 7)
+	return w.b
+}
+
+// TestInflateLanes: what may be laborious is inflated in long turns only, whether much goes in
+// or comes out, and counts.
+func TestInflateLanes(t *testing.T) {
+	z := newCompressor(maxWindowBits)
+	const budget = longTurn * deflatedPerCost
+	tests := []struct {
+		name  string
+		p     []byte
+		cost  int // of the turn before
+		first verdict
+		least int // What it costs at least.
+	}{
+		{"small", z.compress([]byte("hello")), 0, short, 1},
+		{"small, in a turn that is long by now", z.compress([]byte("hello")), longTurn + 1, later, 1},
+		{"inflates to much", z.compress(make([]byte, 100_000)), 0, later, 100_000 / inflatePerCost},
+		{"comes to much", laborious(2 * budget), 0, later, 2 * budget / deflatedPerCost},
+		{"comes to little less", laborious(budget - 100), 0, short, (budget - 100) / deflatedPerCost},
+	}
+	for _, tt := range tests {
+		d := deflatingDecoder(t, 1<<20)
+		frame := frameWith(rsv1, true, ws.OpBinary, bytes.Clone(tt.p))
+		d.w.cost = tt.cost
+		v := d.c.receive(d.w, d.w.buf[:copy(d.w.buf, frame)])
+		if v != tt.first {
+			t.Errorf("%s: got verdict %d, want %d", tt.name, v, tt.first)
+		}
+		if v == later {
+			if !d.w.long() || len(d.messages) != 0 {
+				t.Errorf("%s: it is to wait with a cost of %d, and %d messages", tt.name, d.w.cost, len(d.messages))
+			}
+			d.c.costs(true)
+			d.w.cost = 0
+			v = d.c.decode(d.w, nil)
+		}
+		if v != short || len(d.messages) != 1 || d.w.cost-tt.cost < tt.least && tt.cost == 0 {
+			t.Errorf("%s: in the end: verdict %d, %d messages, cost %d, want a message and %d", tt.name, v, len(d.messages), d.w.cost, tt.least)
+		}
+	}
+}
+
+// TestPublishCosts: with compression a plain message costs what it may take to compress it.
+func TestPublishCosts(t *testing.T) {
+	d := deflatingDecoder(t, 1<<20)
+	d.srv.cfg.OnMessage = nil
+	d.recv(t, clientFrame(nil, true, ws.OpText, bytes.Repeat([]byte("x"), longTurn*inflatePerCost)))
+	if !d.w.long() {
+		t.Errorf("got a cost of %d, want a long turn", d.w.cost)
+	}
+}
+
+// TestHeldStaysLong: what waits for a long turn does so still when it was held meanwhile.
+func TestHeldStaysLong(t *testing.T) {
+	srv := quietServer(t, Config{Compress: true, Shards: 1})
+	srv.queue = &queue{}
+	z := newCompressor(maxWindowBits)
+	k := &floodSockets{sends: frameWith(rsv1, true, ws.OpBinary, z.compress(make([]byte, 100_000)))}
+	srv.shards[0].sockets = k
+	c := enroll(srv.shards[0], firstFD, srv.forms[formFor(maxWindowBits)])
+	c.enter(0)
+	w := newWorker()
+	c.turn(w)
+	if !c.isCostly() {
+		t.Fatal("it does not wait for a long turn: the test shows nothing")
+	}
+	c.channel().behind.Store(true)
+	w.cost = 0
+	c.turn(w)
+	if !c.isCostly() || srv.holding.len() != 1 {
+		t.Errorf("long %t, %d held, want it to be held and long", c.isCostly(), srv.holding.len())
+	}
+}
+
 // frameWith is a client's frame with reserved bits.
 func frameWith(rsv byte, fin bool, op ws.OpCode, payload []byte) []byte {
 	b := clientFrame(nil, fin, op, payload)

@@ -17,13 +17,14 @@ const (
 
 // negotiateDeflate looks through the values of Sec-WebSocket-Extensions for the
 // first offer of permessage-deflate that can be taken, RFC 7692, section 5.1.
-// bits is what it lets the server's window be, 0 if there is none. ok is false if
+// bits is what it lets the server's window be, 0 if there is none; limited says that it
+// speaks of that, and so must the answer. ok is false if
 // the list breaks the grammar of RFC 6455, section 9.1, for which a connection
 // has to be failed.
 //
 // gobwas/httphead, which ws.Upgrader uses, is not used here: it takes "a b"
 // for an extension b, and a tab for a fault.
-func negotiateDeflate(list []byte) (bits int, ok bool) {
+func negotiateDeflate(list []byte) (bits int, limited, ok bool) {
 	l := listReader{rest: list}
 	for l.element() {
 		o := deflateOffer{bits: maxWindowBits}
@@ -32,23 +33,23 @@ func negotiateDeflate(list []byte) (bits int, ok bool) {
 			good = l.parameter(&o)
 		}
 		if !good || !l.ended() {
-			return 0, false
+			return 0, false, false
 		}
 		if bits == 0 && bytes.EqualFold(name, []byte(deflateName)) && !o.declined {
-			bits = o.bits
+			bits, limited = o.bits, o.seen[serverMaxWindowBits]
 		}
 	}
-	return bits, true
+	return bits, limited, true
 }
 
 // appendDeflateAnswer appends what answers an offer of bits. No context takeover
 // in either direction: so one compressed frame is right for all receivers, and
 // no connection keeps a window. A server may ask for both unasked, RFC 7692,
-// sections 7.1.1.1 and 7.1.1.2; the size of the window it may only say to a
-// client that limited it.
-func appendDeflateAnswer(dst []byte, bits int) []byte {
+// sections 7.1.1.1 and 7.1.1.2; the size of the window it says to a client that limited
+// it, sections 7.1.2.1 and 7.1.3.
+func appendDeflateAnswer(dst []byte, bits int, limited bool) []byte {
 	dst = append(dst, deflateName+"; server_no_context_takeover; client_no_context_takeover"...)
-	if bits < maxWindowBits {
+	if limited {
 		dst = strconv.AppendInt(append(dst, "; server_max_window_bits="...), int64(bits), 10)
 	}
 	return dst
@@ -61,6 +62,9 @@ type deflateOffer struct {
 	seen     [4]bool
 }
 
+// serverMaxWindowBits is the place of that parameter in deflateOffer.seen.
+const serverMaxWindowBits = 2
+
 // take takes one parameter. value is nil if it has none.
 func (o *deflateOffer) take(name, value []byte) {
 	bits, valid := windowBits(value)
@@ -71,7 +75,7 @@ func (o *deflateOffer) take(name, value []byte) {
 	case "client_no_context_takeover":
 		n, valid = 1, value == nil
 	case "server_max_window_bits":
-		n = 2
+		n = serverMaxWindowBits
 		o.bits = min(o.bits, bits)
 	case "client_max_window_bits": // A hint: any window of the client's is small enough.
 		n, valid = 3, valid || value == nil

@@ -16,15 +16,18 @@ func FuzzDeflateOffer(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, list []byte) {
-		bits, ok := negotiateDeflate(list)
+		bits, limited, ok := negotiateDeflate(list)
 		if bits != 0 && (bits < minWindowBits || bits > maxWindowBits || !ok) {
 			t.Errorf("%q: got %d, %t", list, bits, ok)
+		}
+		if limited && !strings.Contains(string(list), "server_max_window_bits") || bits != 0 && !limited && bits != maxWindowBits {
+			t.Errorf("%q: got %d, limited %t", list, bits, limited)
 		}
 		if bits != 0 && !strings.Contains(strings.ToLower(string(list)), deflateName) {
 			t.Errorf("%q: took what is not there", list)
 		}
 		// A list behind another one is a list, and the first offer that is good counts.
-		if again, _ := negotiateDeflate(append(append([]byte(nil), list...), ", permessage-deflate"...)); ok && again == 0 || ok && bits != 0 && again != bits {
+		if again, _, _ := negotiateDeflate(append(append([]byte(nil), list...), ", permessage-deflate"...)); ok && again == 0 || ok && bits != 0 && again != bits {
 			t.Errorf("%q: got %d, with an offer behind it %d", list, bits, again)
 		}
 	})

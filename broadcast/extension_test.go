@@ -63,7 +63,7 @@ func TestNegotiateDeflate(t *testing.T) {
 		{"; server_max_window_bits=10", malformed},
 	}
 	for _, tt := range tests {
-		bits, ok := negotiateDeflate([]byte(tt.offers))
+		bits, _, ok := negotiateDeflate([]byte(tt.offers))
 		if !ok {
 			bits = malformed
 		}
@@ -73,14 +73,22 @@ func TestNegotiateDeflate(t *testing.T) {
 	}
 }
 
+// TestDeflateAnswer: the size of the window is answered if it was offered, and only then:
+// RFC 7692, section 7.1.2.1.
 func TestDeflateAnswer(t *testing.T) {
-	for bits, want := range map[int]string{
-		15: "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
-		14: "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=14",
-		8:  "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=8",
+	const answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+	for offer, want := range map[string]string{
+		"permessage-deflate":                                                        answer,
+		"permessage-deflate; client_max_window_bits=9":                              answer,
+		"permessage-deflate; server_max_window_bits=15":                             answer + "; server_max_window_bits=15",
+		"permessage-deflate; server_max_window_bits=14":                             answer + "; server_max_window_bits=14",
+		"permessage-deflate; server_max_window_bits=8":                              answer + "; server_max_window_bits=8",
+		"permessage-deflate; mystery; server_max_window_bits=8, permessage-deflate": answer,
+		"permessage-deflate, permessage-deflate; server_max_window_bits=8":          answer,
 	} {
-		if got := string(appendDeflateAnswer(nil, bits)); got != want {
-			t.Errorf("%d bits: got %q, want %q", bits, got, want)
+		bits, limited, ok := negotiateDeflate([]byte(offer))
+		if got := string(appendDeflateAnswer(nil, bits, limited)); got != want || !ok {
+			t.Errorf("%q: got %q, want %q", offer, got, want)
 		}
 	}
 }

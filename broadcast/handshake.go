@@ -49,10 +49,10 @@ const plainHead = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
 
 // upgrade makes the answer to the request in req, which was checked, for a window
-// of so many bits, 0 for no compression. It says
+// of so many bits, 0 for no compression, which is said if the client limited it. It says
 // the same to ws.Upgrader in its plainest form: that one refuses some lists
 // of tokens that RFC 9110 allows, and reads further than the head if it can.
-func (h *handshaker) upgrade(bits int) ([]byte, error) {
+func (h *handshaker) upgrade(bits int, limited bool) ([]byte, error) {
 	h.in = append(append(h.in[:0], plainHead...), h.req.key...)
 	if len(h.req.protocol) > 0 {
 		h.in = append(append(h.in, "\r\nSec-WebSocket-Protocol: "...), h.req.protocol...)
@@ -62,7 +62,7 @@ func (h *handshaker) upgrade(bits int) ([]byte, error) {
 	h.out = h.out[:0]
 	h.upgrader.Header = nil
 	if bits > 0 {
-		h.extensions = append(appendDeflateAnswer(append(h.extensions[:0], "Sec-WebSocket-Extensions: "...), bits), "\r\n"...)
+		h.extensions = append(appendDeflateAnswer(append(h.extensions[:0], "Sec-WebSocket-Extensions: "...), bits, limited), "\r\n"...)
 		h.upgrader.Header = ws.HandshakeHeaderBytes(h.extensions)
 	}
 	_, err := h.upgrader.Upgrade(h)
@@ -144,14 +144,14 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal := c.forwarded(h.req.forwarded); refusal != nil {
 		return refusal
 	}
-	bits := 0
+	bits, limited := 0, false
 	if srv.cfg.Compress {
 		var ok bool
-		if bits, ok = negotiateDeflate(h.req.extensions); !ok {
+		if bits, limited, ok = negotiateDeflate(h.req.extensions); !ok {
 			return badRequest("malformed Sec-WebSocket-Extensions header")
 		}
 	}
-	answer, err := h.upgrade(bits)
+	answer, err := h.upgrade(bits, limited)
 	if err != nil {
 		return badRequest(err.Error())
 	}

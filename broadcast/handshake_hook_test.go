@@ -299,7 +299,7 @@ func BenchmarkHandshake(b *testing.B) {
 				if refusal := h.req.check("/ws", false); refusal != nil && name != "short" {
 					b.Fatal(refusal)
 				}
-				if _, err := h.upgrade(0); err != nil {
+				if _, err := h.upgrade(0, false); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -92,6 +92,22 @@ func (srv *Server) caughtUp(ch *channel) {
 	}
 }
 
+// mustGo takes out those connections that cannot wait: they have to go.
+func (h *holding) mustGo() (conns []*Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, w := range h.of {
+		w.conns = slices.DeleteFunc(w.conns, func(c *Conn) bool {
+			gone := c.has(closed | evicted)
+			if gone {
+				conns = append(conns, c)
+			}
+			return gone
+		})
+	}
+	return conns
+}
+
 // resume lets everyone go on who waits for ch.
 func (srv *Server) resume(ch *channel) {
 	h := &srv.holding

@@ -2,6 +2,7 @@ package broadcast
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,7 +57,7 @@ const (
 // skip (see feed.skip), an eighth. With channels, views hold as much again as a
 // pass does of what was dropped (see shard.refresh).
 func (cfg *Config) logs(encodings int64) int64 {
-	retain := int64(cfg.RetainBytes)
+	retain := int64(max(cfg.RetainBytes, cfg.MaxMessageBytes)) // The newest message is always there.
 	if cfg.Channels {
 		return int64(cfg.RetainTotalBytes) + retain*9/8 + 2*logOverhead
 	}
@@ -123,14 +124,16 @@ type unfinished struct {
 	bytes atomic.Int64 // Capacities of buffers, but of those that are to go.
 
 	mu    sync.Mutex
-	large map[*Conn]int64 // Guarded by mu: those with largeMessage or more. 0 if it is to go.
+	large [64]map[*Conn]int64 // Guarded by mu: those with largeMessage or more and their sizes, by their sizes' numbers of bits.
+	going map[*Conn]struct{}  // Guarded by mu: those that are to go, which are in large no more.
 }
 
 // largeMessage is from what on a connection may have to give way.
-const largeMessage = 64 << 10
+const largeMessage = 4 << 10
 
 // grew notes that what c keeps has grown from counted to n bytes, and says who has to
-// give way for that: nobody, c itself, or the one that keeps most.
+// give way for that: nobody, c itself, or one that keeps more (to the next power of two,
+// the most).
 func (u *unfinished) grew(c *Conn, counted, n int64) (victim *Conn) {
 	if n < largeMessage && u.bytes.Add(n-counted) <= u.most {
 		return nil
@@ -138,27 +141,37 @@ func (u *unfinished) grew(c *Conn, counted, n int64) (victim *Conn) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if n >= largeMessage {
-		size, was := u.large[c]
-		if was && size == 0 {
+		if _, is := u.going[c]; is {
 			return c
 		}
-		u.large[c] = n
+		delete(u.class(counted), c)
+		u.class(n)[c] = n
 		u.bytes.Add(n - counted)
 	}
 	if u.bytes.Load() <= u.most {
 		return nil
 	}
-	victim, most := c, n
-	for other, size := range u.large {
-		if size > most {
-			victim, most = other, size
+	for k := len(u.large) - 1; k > bits.Len64(uint64(n)); k-- {
+		for victim, size := range u.large[k] {
+			delete(u.large[k], victim)
+			u.bytes.Add(-size)
+			if u.going == nil {
+				u.going = make(map[*Conn]struct{})
+			}
+			u.going[victim] = struct{}{}
+			return victim
 		}
 	}
-	if size := u.large[victim]; size > 0 {
-		u.bytes.Add(-size)
-		u.large[victim] = 0
+	return c
+}
+
+// class is those with about n bytes. The mutex must be held.
+func (u *unfinished) class(n int64) map[*Conn]int64 {
+	k := bits.Len64(uint64(n))
+	if u.large[k] == nil {
+		u.large[k] = make(map[*Conn]int64)
 	}
-	return victim
+	return u.large[k]
 }
 
 // shrank notes that c keeps nothing more, of n bytes.
@@ -166,8 +179,11 @@ func (u *unfinished) shrank(c *Conn, n int64) {
 	if n >= largeMessage {
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		n = u.large[c]
-		delete(u.large, c)
+		if _, is := u.going[c]; is {
+			delete(u.going, c)
+			return
+		}
+		delete(u.class(n), c)
 	}
 	u.bytes.Add(-n)
 }
@@ -176,9 +192,12 @@ func (u *unfinished) shrank(c *Conn, n int64) {
 func (u *unfinished) mustGo(c *Conn) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	size, was := u.large[c]
-	return was && size == 0
+	_, is := u.going[c]
+	return is
 }
+
+// scarce says whether there is little room left.
+func (u *unfinished) scarce() bool { return u.bytes.Load() > u.most-u.most/4 }
 
 // keep notes how much c keeps of what is unfinished, and says whether it may. Another one
 // that keeps more gives way before it.
@@ -196,7 +215,7 @@ func (c *Conn) keep() bool {
 	if victim != nil {
 		victim.set(evicted)
 		if victim.enter(0) {
-			srv.queue.push(victim) // Else its owner sees the flag.
+			srv.queue.push(victim) // Else its owner sees the flag, or goOn if it is held.
 		}
 	}
 	return true

@@ -53,7 +53,7 @@ func TestMemoryPlan(t *testing.T) {
 func TestUnfinished(t *testing.T) {
 	const most = 1 << 20
 	rng := rand.New(rand.NewPCG(1, 2))
-	u := unfinished{most: most, large: make(map[*Conn]int64)}
+	u := unfinished{most: most}
 	conns := make([]*Conn, 40)
 	keeps, gone := make(map[*Conn]int64), make(map[*Conn]bool)
 	for i := range conns {
@@ -64,10 +64,10 @@ func TestUnfinished(t *testing.T) {
 		c := conns[rng.IntN(len(conns))]
 		switch {
 		case gone[c], rng.IntN(8) == 0: // It sees that it has to go, or it is finished.
-			if got := u.mustGo(c); got != (gone[c] && keeps[c] >= largeMessage) {
+			if got := u.mustGo(c); got != gone[c] {
 				t.Fatalf("%d bytes, gone %t: mustGo is %t", keeps[c], gone[c], got)
 			}
-			if gone[c] && rng.IntN(2) == 0 && keeps[c] >= largeMessage { // It may grow once more before.
+			if gone[c] && rng.IntN(2) == 0 { // It may grow once more before.
 				if u.grew(c, keeps[c], 2*keeps[c]) != c {
 					t.Fatal("what has to go may grow")
 				}
@@ -88,24 +88,38 @@ func TestUnfinished(t *testing.T) {
 				if keeps[victim] < n {
 					t.Fatalf("%d bytes give way to %d", keeps[victim], n)
 				}
-				gone[victim] = true
+				for other, size := range keeps {
+					if size >= 2*keeps[victim] && !gone[other] {
+						t.Fatalf("%d bytes give way to %d, and %d do not", keeps[victim], n, size)
+					}
+				}
+				if victim == c {
+					u.shrank(c, n)
+					delete(keeps, c)
+				} else {
+					gone[victim] = true
+				}
 			}
 		}
 		var want int64
 		for c, n := range keeps {
-			if !gone[c] || n < largeMessage {
+			if !gone[c] {
 				want += n
 			}
 		}
-		if got := u.bytes.Load(); got != want || got > most+largeMessage {
+		if got := u.bytes.Load(); got != want || got > most {
 			t.Fatalf("got %d bytes, want %d and at most %d", got, want, most)
 		}
 	}
 	for c, n := range keeps {
 		u.shrank(c, n)
 	}
-	if got := u.bytes.Load(); got != 0 || len(u.large) > 0 || victims == 0 {
-		t.Errorf("in the end: %d bytes, %d large, %d gave way", got, len(u.large), victims)
+	left := len(u.going)
+	for _, class := range u.large {
+		left += len(class)
+	}
+	if got := u.bytes.Load(); got != 0 || left > 0 || victims == 0 {
+		t.Errorf("in the end: %d bytes, %d connections, %d gave way", got, left, victims)
 	}
 }
 

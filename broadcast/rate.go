@@ -109,13 +109,13 @@ func (l *limiter) hold(c *Conn) bool {
 	return true
 }
 
-// due takes out those that may go on, and all with a closed connection, or simply all.
+// due takes out those that may go on, and those that have to go, or simply all.
 func (l *limiter) due(now time.Time, all bool) (conns []*Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	left := l.waiting[:0]
 	for _, c := range l.waiting {
-		if all || c.has(closed) || !l.isAhead(c, now) {
+		if all || c.has(closed|evicted) || !l.isAhead(c, now) {
 			conns = append(conns, c)
 		} else {
 			left = append(left, c)
@@ -149,7 +149,8 @@ func (l *limiter) sweep(now time.Time) {
 	}
 }
 
-// goOn gives those held by their rate a turn that may publish again, or all.
+// goOn gives those held by their rate a turn that may publish again or have to go, or
+// all.
 func (srv *Server) goOn(all bool) {
 	if l := srv.limiter; l != nil {
 		for _, c := range l.due(time.Now(), all) {

@@ -38,6 +38,12 @@ func TestRateClose(t *testing.T) {
 			other.expectText("mine")
 			c.Close()
 			eventually(t, "it to be counted", func() bool { return srv.Stats().Disconnects["rate"] == 1 })
+			eventually(t, "its quota to be forgotten, and the other's not", func() bool {
+				srv.limiter.sweep(time.Now()) // It will not be full again for long.
+				srv.limiter.mu.Lock()
+				defer srv.limiter.mu.Unlock()
+				return len(srv.limiter.of) == 1
+			})
 		})
 	}
 }

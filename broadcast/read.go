@@ -23,7 +23,9 @@ func (c *Conn) turn(w *worker) {
 		}
 		v := c.readOnce(w)
 		c.say(w)
-		c.costs(w.long()) // Before anybody pushes it.
+		if v != held || w.long() { // What waited in the long lane belongs there still.
+			c.costs(w.long()) // Before anybody pushes it.
+		}
 		if v == held {
 			srv.hold(c)
 			return
@@ -69,7 +71,11 @@ func (c *Conn) readOnce(w *worker) verdict {
 	if c.readPhase == readEnd {
 		return short
 	}
-	n, errno := c.shard().sockets.recv(int(c.fd), w.buf)
+	buf, ok := c.room(w)
+	if !ok {
+		return held
+	}
+	n, errno := c.shard().sockets.recv(int(c.fd), buf)
 	switch {
 	case errno == unix.EAGAIN:
 		return short
@@ -84,15 +90,35 @@ func (c *Conn) readOnce(w *worker) verdict {
 	}
 	c.set(heard)
 	w.cost += n / recvPerCost
-	if v := c.receive(w, w.buf[:n]); v == held || v == later {
+	if v := c.receive(w, buf[:n]); v == held || v == later {
 		return v
 	}
 	// A short read has emptied the socket, and what comes later brings an event
 	// of its own. But the end of the stream may have come with these bytes.
-	if n < len(w.buf) && !c.has(hup) {
+	if n < len(buf) && !c.has(hup) {
 		return short
 	}
 	return more
+}
+
+// heldBytes is how much is read of who may have to wait before it is published.
+const heldBytes = 4 << 10
+
+// room is what to read into, or says that c has to wait first. What is read of who has
+// to wait is kept, so with a bound on that it is little, or nothing.
+func (c *Conn) room(w *worker) ([]byte, bool) {
+	srv := c.shard().srv
+	if srv.unfinished.most == 0 || c.readPhase != readFrames {
+		return w.buf, true
+	}
+	wait := c.mayNotPublish()
+	if wait && srv.unfinished.scarce() {
+		return nil, false
+	}
+	if wait || srv.limiter != nil && srv.cfg.OverRate == RateHold {
+		return w.buf[:heldBytes], true
+	}
+	return w.buf, true
 }
 
 // receive takes the bytes of one recv. b is the worker's buffer.

@@ -165,6 +165,47 @@ func TestReadMoreThanATurn(t *testing.T) {
 	}
 }
 
+// TestTurnEnds: a turn ends with the recv in which it has become a long one, and bytes
+// count, too.
+func TestTurnEnds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		sends []byte
+		recvs int
+	}{
+		"frames": {bytes.Repeat(clientFrame(nil, true, ws.OpPong, nil), recvBytes/6), 1},
+		"bytes":  {clientFrame(nil, true, ws.OpBinary, make([]byte, 4*recvBytes)), readsPerTurn},
+	} {
+		srv := quietServer(t, Config{Shards: 1})
+		srv.queue = &queue{} // Where the next turn would come from.
+		k := &floodSockets{sends: tt.sends}
+		srv.shards[0].sockets = k
+		c := enroll(srv.shards[0], firstFD, srv.forms[0])
+		c.enter(0)
+		w := newWorker()
+		c.turn(w)
+		if k.recvs != tt.recvs || !c.isCostly() {
+			t.Errorf("%s: %d recvs, long %t, want %d and a long turn", name, k.recvs, c.isCostly(), tt.recvs)
+		}
+	}
+}
+
+// floodSockets fill each buffer with what comes next, without end.
+type floodSockets struct {
+	countingSockets
+	sends []byte
+	recvs int
+}
+
+func (k *floodSockets) recv(_ int, b []byte) (n int, _ unix.Errno) {
+	k.recvs++
+	for n < len(b) {
+		m := copy(b[n:], k.sends)
+		k.sends = append(k.sends[m:len(k.sends):len(k.sends)], k.sends[:m]...)
+		n += m
+	}
+	return n, 0
+}
+
 // TestTurnIsLong: who sends what costs much is known by it, as long as it does.
 func TestTurnIsLong(t *testing.T) {
 	var conn *Conn

@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -18,6 +20,7 @@ type request struct {
 	http10         bool
 
 	hosts      int
+	host       []byte
 	upgrade    bool // Upgrade lists websocket
 	connection bool // Connection lists upgrade
 	body       bool // the request announces one
@@ -113,6 +116,7 @@ func (r *request) field(line []byte) *Refusal {
 	switch {
 	case is("Host"):
 		r.hosts++
+		r.host = value
 	case is("Upgrade"):
 		r.upgrade = r.upgrade || listHas(value, "websocket")
 	case is("Connection"):
@@ -151,6 +155,8 @@ func (r *request) check(path string, below bool) *Refusal {
 		return &Refusal{http.StatusMethodNotAllowed, "a WebSocket handshake is a GET request"}
 	case r.hosts > 1 || r.hosts == 0 && !r.http10:
 		return badRequest("want exactly one Host header")
+	case !isHost(r.host):
+		return badRequest("malformed Host header, want host or host:port")
 	case r.body:
 		return badRequest("a WebSocket handshake has no body")
 	}
@@ -182,13 +188,43 @@ func (r *request) check(path string, below bool) *Refusal {
 func (r *request) path() (p []byte, ok bool) {
 	if r.target[0] != '/' {
 		u, err := url.ParseRequestURI(string(r.target))
-		if err != nil || u.Host == "" {
+		if err != nil || u.Host == "" || u.User != nil || !isHost([]byte(u.Host)) || bytes.IndexByte(r.target, '#') >= 0 {
+			return nil, false
+		}
+		switch u.Scheme {
+		case "http", "https", "ws", "wss":
+		default:
 			return nil, false
 		}
 		return []byte("/" + strings.TrimPrefix(u.EscapedPath(), "/")), true
 	}
 	p, _, _ = bytes.Cut(r.target, []byte("?"))
-	return p, escapesAreWhole(p)
+	// A fragment is never sent, RFC 9112, section 3.2; a proxy may take it for the end of
+	// the path. Other characters that RFC 3986 has no place for do come from browsers.
+	return p, escapesAreWhole(p) && bytes.IndexByte(r.target, '#') < 0
+}
+
+// isHost says whether b is a host and perhaps a port, or empty: RFC 9110, section 7.2,
+// and RFC 3986, section 3.2.2.
+func isHost(b []byte) bool {
+	host, port := b, []byte(nil)
+	if i := bytes.LastIndexByte(b, ':'); i >= 0 && bytes.IndexByte(b[i:], ']') < 0 {
+		host, port = b[:i], b[i+1:]
+		if _, err := strconv.ParseUint("0"+string(port), 10, 16); err != nil {
+			return false
+		}
+	}
+	if ip, ok := bytes.CutPrefix(host, []byte("[")); ok {
+		ip, ok = bytes.CutSuffix(ip, []byte("]"))
+		addr, err := netip.ParseAddr(string(ip))
+		return ok && err == nil && addr.Is6() && addr.Zone() == ""
+	}
+	for _, c := range host {
+		if !isDigit(c) && (c|0x20 < 'a' || c|0x20 > 'z') && bytes.IndexByte([]byte("-._~!$&'()*+,;=%"), c) < 0 {
+			return false
+		}
+	}
+	return escapesAreWhole(host)
 }
 
 // isBelow says whether a path is below another one, without looking at dots.

@@ -36,7 +36,7 @@ func FuzzRequest(f *testing.F) {
 			return
 		}
 		compareRequest(t, &h.req, head)
-		answer, err := h.upgrade(0)
+		answer, err := h.upgrade(0, false)
 		if err == nil && (!bytes.HasPrefix(answer, []byte("HTTP/1.1 101 ")) || bytes.Count(answer, []byte("\r\n\r\n")) != 1) {
 			t.Errorf("head %q: got answer %q", head, answer)
 		}

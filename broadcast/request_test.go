@@ -47,7 +47,7 @@ func judge(head []byte, path string) (status int, reason string) {
 	if refusal != nil {
 		return refusal.Status, refusal.Reason
 	}
-	answer, err := h.upgrade(0)
+	answer, err := h.upgrade(0, false)
 	if err != nil {
 		return 400, "ws.Upgrader: " + err.Error()
 	}
@@ -142,6 +142,14 @@ func TestRequestTarget(t *testing.T) {
 		{"bad host", line("http://a#b/d"), 400, "target"},
 		{"bad port", line("http://a:b/d"), 400, "target"},
 		{"no host", line("http:///d"), 400, "target"},
+		{"fragment", line("/a#b"), 400, "target"},
+		{"fragment in the query", line("/a?b#c"), 400, "target"},
+		{"fragment, absolute form", line("http://test/a#b"), 400, "target"},
+		{"user", line("http://user:pw@test/a"), 400, "target"},
+		{"port too large", line("http://test:65536/a"), 400, "target"},
+		{"another protocol", line("ftp://test/a"), 400, "target"},
+		{"ws", line("ws://test/a"), 101, ""},
+		{"what browsers send in queries", line("/a?b={}|^`'[]"), 101, ""},
 	})
 }
 
@@ -151,6 +159,24 @@ func TestRequestHeaders(t *testing.T) {
 		{"two Hosts", headPlus("Host: other"), 400, "Host"},
 		{"two same Hosts", headPlus(hostLine), 400, "Host"},
 		{"empty Host", headWith(hostLine, "Host:"), 101, ""},
+		{"Host with a port", headWith(hostLine, "Host: test:8080"), 101, ""},
+		{"Host with the last port", headWith(hostLine, "Host: test:65535"), 101, ""},
+		{"Host with an empty port", headWith(hostLine, "Host: test:"), 101, ""},
+		{"Host with an underscore", headWith(hostLine, "Host: my_host"), 101, ""},
+		{"Host IPv4", headWith(hostLine, "Host: 127.0.0.1:1"), 101, ""},
+		{"Host IPv6", headWith(hostLine, "Host: [::1]"), 101, ""},
+		{"Host IPv6 and port", headWith(hostLine, "Host: [::1]:80"), 101, ""},
+		{"Host IPv6 without brackets", headWith(hostLine, "Host: ::1"), 400, "Host"},
+		{"Host IPv6 cut", headWith(hostLine, "Host: [::1"), 400, "Host"},
+		{"Host IPv4 in brackets", headWith(hostLine, "Host: [127.0.0.1]"), 400, "Host"},
+		{"Host with a blank", headWith(hostLine, "Host: a b"), 400, "Host"},
+		{"Host with a path", headWith(hostLine, "Host: a/b"), 400, "Host"},
+		{"Host with a user", headWith(hostLine, "Host: user@host"), 400, "Host"},
+		{"Host with a quote", headWith(hostLine, "Host: a\"b"), 400, "Host"},
+		{"Host not ASCII", headWith(hostLine, "Host: \x80\xff"), 400, "Host"},
+		{"Host port no number", headWith(hostLine, "Host: host:port"), 400, "Host"},
+		{"Host port signed", headWith(hostLine, "Host: host:+1"), 400, "Host"},
+		{"Host port too large", headWith(hostLine, "Host: host:65536"), 400, "Host"},
 		{"no Upgrade", headWith(upgrLine, ""), 426, "Upgrade: websocket"},
 		{"Upgrade to another", headWith(upgrLine, "Upgrade: h2c"), 426, ""},
 		{"Upgrade prefix", headWith(upgrLine, "Upgrade: websocket2"), 426, ""},

@@ -92,7 +92,6 @@ func New(cfg Config) (*Server, error) {
 	}
 	srv.init()
 	srv.unfinished.most = cfg.memory.Unfinished
-	srv.unfinished.large = make(map[*Conn]int64)
 	srv.origins, _ = parseOrigins(cfg.Origins) // Found valid above.
 	if cfg.Greeting != "" {
 		srv.greeting = appendFrame(nil, ws.OpText, []byte(cfg.Greeting))

@@ -38,7 +38,6 @@ type shard struct {
 	one      [1][]byte // What writeBytes sends.
 	starved  []*Conn   // Blocked by want of kernel memory: no event will come.
 	sweep    sweep
-	draining bool
 	drained  int // How many connections the drain has closed.
 }
 
