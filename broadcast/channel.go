@@ -6,8 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/crier-ws/crier/broadcast/framelog"
 )
 
 // channel is some connections, and the messages that all of them get. There may be
@@ -17,7 +15,8 @@ type channel struct {
 	name string // Immutable.
 
 	mu    sync.Mutex // Held while a message is put into several logs: it has one place in all.
-	users int        // Guarded by mu: connections, and others that keep it from being dropped.
+	users int        // Guarded by mu: what keeps it from being dropped, connections among it.
+	conns int        // Guarded by mu.
 
 	behind atomic.Bool // Written by append and caughtUp, read by the reading sides.
 
@@ -39,7 +38,8 @@ func (srv *Server) enter(name string) *channel {
 	ch := chs.of[name]
 	if ch == nil {
 		ch = &channel{name: name}
-		ch.plain.init(ch, srv.forms[0])
+		ch.plain.channel, ch.plain.form = ch, srv.forms[0]
+		ch.plain.log.Init(&srv.forms[0].log, 0, srv.numbers.Load())
 		chs.of[name] = ch
 	}
 	ch.mu.Lock()
@@ -68,9 +68,15 @@ func (srv *Server) drop(ch *channel) {
 	defer srv.channels.mu.Unlock()
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	if ch.idle() {
-		delete(srv.channels.of, ch.name)
+	if !ch.idle() {
+		return
 	}
+	delete(srv.channels.of, ch.name)
+	for e := ch.plain.next; e != nil; e = e.next {
+		e.log.Clear()
+	}
+	// Should there be one of this name again, its ids are no others.
+	srv.numbers.Store(max(srv.numbers.Load(), ch.plain.log.Frames()))
 }
 
 // all returns the channels there are, in no order.
@@ -87,6 +93,7 @@ func (srv *Server) tidy() {
 	space.Expire(time.Since(srv.started))
 	for _, ch := range srv.channels.all() {
 		ch.mu.Lock()
+		ch.tidy()
 		idle := ch.idle()
 		ch.mu.Unlock()
 		if idle {
@@ -95,52 +102,74 @@ func (srv *Server) tidy() {
 	}
 }
 
+// tidy drops encodings that nobody has read for a while. They are kept for that long
+// because many come back, and to make them anew takes long. The mutex must be held.
+func (ch *channel) tidy() {
+	for at := &ch.plain.next; *at != nil; {
+		e := *at
+		if e.feeds == nil && e.stale {
+			*at = e.next
+			e.log.Clear()
+			continue
+		}
+		e.stale = e.feeds == nil
+		at = &e.next
+	}
+}
+
 // spreadFrom is how many connections of one channel are given to one shard before others
 // get some, so that of many small channels each wakes one.
 const spreadFrom = 64
 
-// join makes c, which has not been open before, a receiver of a channel in a form: it
-// gets what is published from now on. part ends it.
-func (srv *Server) join(c *Conn, name string, form *form) {
+// join makes c, which has not been open before, a receiver of a channel in a form, from a
+// position on. part ends it. at and gap are as of Conn.place.
+func (srv *Server) join(c *Conn, name string, form *form, p position) (at uint64, gap string) {
 	ch := srv.enter(name)
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	s := c.shard()
-	if f := ch.anyFeed(); f != nil && srv.cfg.Channels && ch.users <= spreadFrom {
+	if f := ch.anyFeed(); f != nil && srv.cfg.Channels && ch.conns < spreadFrom {
 		s = f.shard
 	}
-	f := ch.encoding(form).feed(s)
+	f := ch.encoding(form, srv.cfg.Channels).feed(s)
 	f.conns++
+	ch.conns++
 	c.at.Store(f)
-	c.cursor = f.encoding.log.Head()
+	return c.place(p)
 }
 
-// part ends what join began. Called by c's shard. What nobody reads is not kept.
+// part ends what join began. Called by c's shard.
 func (srv *Server) part(c *Conn) {
 	f := c.feed()
 	ch := f.encoding.channel
 	ch.mu.Lock()
+	ch.conns--
 	if f.conns--; f.conns == 0 {
-		ch.forget(f)
+		f.encoding.forget(f)
 		f.shard.forget(f)
 	}
 	ch.mu.Unlock()
 	srv.leave(ch)
 }
 
-// encoding returns the channel's encoding of a form, made if need be. The mutex must be
-// held.
-func (ch *channel) encoding(form *form) *encoding {
-	last := &ch.plain
-	for e := last; e != nil; e = e.next {
-		if e.form == form {
-			return e
-		}
-		last = e
+// encoding returns the channel's encoding of a form, made if need be, with all that the
+// plain one holds unless none may ask for that. The mutex must be held.
+func (ch *channel) encoding(form *form, history bool) *encoding {
+	at := &ch.plain.next
+	if ch.plain.form == form {
+		return &ch.plain
 	}
-	last.next = new(encoding)
-	last.next.init(ch, form)
-	return last.next
+	for *at != nil && (*at).form != form {
+		at = &(*at).next
+	}
+	if *at == nil {
+		e := &encoding{channel: ch, form: form}
+		if e.log.Init(&form.log, 0, ch.plain.log.Frames()); history || form.kind != formPlain {
+			e.backfill()
+		}
+		*at = e
+	}
+	return *at
 }
 
 // anyFeed returns one of its feeds, if there are any. The mutex must be held.
@@ -151,27 +180,6 @@ func (ch *channel) anyFeed() *feed {
 		}
 	}
 	return nil
-}
-
-// forget takes out a feed that has no connection any more, and its encoding if it was
-// the last one. The mutex must be held.
-func (ch *channel) forget(f *feed) {
-	e := f.encoding
-	e.log.Detach(&f.Reader)
-	at := &e.feeds
-	for *at != f {
-		at = &(*at).next
-	}
-	*at = f.next
-	if e.feeds != nil || e == &ch.plain {
-		return
-	}
-	e.log.Clear()
-	prev := &ch.plain
-	for prev.next != e {
-		prev = prev.next
-	}
-	prev.next = e.next
 }
 
 // wake makes those shards look at the channel that have some of its connections. Any
@@ -195,34 +203,4 @@ func (ch *channel) lag() (lag uint64) {
 		lag = max(lag, e.log.Lag())
 	}
 	return lag
-}
-
-// encoding is a channel's messages in one form: a log of their own, and who reads it.
-type encoding struct {
-	// Immutable after init.
-	channel *channel
-	form    *form
-	log     framelog.Log
-
-	next  *encoding // Guarded by channel.mu: the channel's others, all of which are read.
-	feeds *feed     // Guarded by channel.mu: a list, one for each shard that has readers.
-}
-
-// init makes e ready. The channel's mutex must be held, unless e is its first.
-func (e *encoding) init(ch *channel, form *form) {
-	e.channel, e.form = ch, form
-	e.log.Init(&form.log, 0, ch.plain.log.Frames())
-}
-
-// feed returns a shard's feed of e, made if need be. The channel's mutex must be held.
-func (e *encoding) feed(s *shard) *feed {
-	for f := e.feeds; f != nil; f = f.next {
-		if f.shard == s {
-			return f
-		}
-	}
-	f := &feed{shard: s, encoding: e, next: e.feeds}
-	e.log.Attach(&f.Reader)
-	e.feeds = f
-	return f
 }

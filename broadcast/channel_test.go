@@ -139,7 +139,7 @@ func TestPublishWakesReceivers(t *testing.T) {
 		c := newConn(fd, srv.shards[fd%shards].lobby)
 		fd++
 		c.phase, c.readPhase = phaseOpen, readFrames
-		srv.join(c, channel, srv.forms[0])
+		srv.join(c, channel, srv.forms[0], position{})
 		c.feed().join(c)
 	}
 	for i := range channels * 10 {
@@ -248,7 +248,7 @@ func TestEvictedWhileBlocked(t *testing.T) {
 	k.room = func(int, int) (int, unix.Errno) { return 0, unix.EAGAIN }
 	blocked := newConn(firstFD, s.lobby)
 	blocked.phase = phaseOpen
-	srv.join(blocked, "quiet", srv.forms[0])
+	srv.join(blocked, "quiet", srv.forms[0], position{})
 	srv.open.Add(1)
 	f := blocked.feed()
 	f.join(blocked)
@@ -291,7 +291,7 @@ func TestFull(t *testing.T) {
 	for i := range 40 {
 		c := newConn(firstFD+i, s.lobby)
 		c.phase = phaseOpen
-		srv.join(c, fmt.Sprint(i), srv.forms[0])
+		srv.join(c, fmt.Sprint(i), srv.forms[0], position{})
 		c.feed().join(c)
 		chs = append(chs, c.channel())
 	}

@@ -57,7 +57,7 @@ func (k *controlled) reopen() {
 	c := k.c
 	c.state.Store(0)
 	c.phase, c.readPhase, c.why, c.cursor = phaseOpen, readFrames, 0, 0
-	k.srv.join(c, "", k.srv.forms[0])
+	k.srv.join(c, "", k.srv.forms[0], position{})
 	k.feed = c.feed()
 	k.feed.join(c)
 	k.srv.open.Add(1)

@@ -132,7 +132,7 @@ func deflatingDecoder(t testing.TB, maxMessage int) *decoder {
 	d := newDecoder(t, maxMessage)
 	d.srv.cfg.Compress = true
 	d.srv.init()
-	d.srv.join(d.c, "", d.srv.forms[formFor(maxWindowBits)])
+	d.srv.join(d.c, "", d.srv.forms[formAt(formPlain, maxWindowBits)], position{})
 	return d
 }
 
@@ -235,7 +235,7 @@ func TestHeldStaysLong(t *testing.T) {
 	z := newCompressor(maxWindowBits)
 	k := &floodSockets{sends: frameWith(rsv1, true, ws.OpBinary, z.compress(make([]byte, 100_000)))}
 	srv.shards[0].sockets = k
-	c := enroll(srv.shards[0], firstFD, srv.forms[formFor(maxWindowBits)])
+	c := enroll(srv.shards[0], firstFD, srv.forms[formAt(formPlain, maxWindowBits)])
 	c.enter(0)
 	w := newWorker()
 	c.turn(w)

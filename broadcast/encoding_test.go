@@ -142,6 +142,11 @@ func TestUnreadEncoding(t *testing.T) {
 	}
 	c.Close()
 	eventually(t, "it to be gone", func() bool { return srv.Stats().Open == 0 })
+	srv.tidy()
+	if got := inUse(); got == nil {
+		t.Error("dropped at once: who comes back soon finds it gone")
+	}
+	srv.tidy()
 	if got := inUse(); got != nil {
 		t.Errorf("encoded with nobody left: windows of %v, want none", got)
 	}

@@ -45,11 +45,12 @@ type batch struct {
 	pieces   [][]byte
 }
 
-// look returns the log as the feed sees it: as the last pass did, unless all were
-// through with that.
+// look returns the log as the last pass saw it. What has come since is for the next one,
+// which first reads the inbox: a pong may have to go out before it.
 func (f *feed) look() *framelog.View {
 	if f.view == nil {
 		f.load()
+		f.view.Cut(f.At())
 	}
 	return f.view
 }
@@ -272,6 +273,14 @@ func (f *feed) skip(c *Conn, rest uint64) bool {
 	}
 	v := f.look()
 	c.cursor = v.Seek(v.Frames - 1)
+	if form := f.encoding.form; form.kind != formPlain {
+		from := "-"
+		if prev := f.before(); prev.Holds(rest) {
+			from = string(form.appendID(nil, prev.Number(rest)))
+		}
+		a := f.asideOf(c)
+		a.sending = form.gap(a.sending, from, v.Frames-1)
+	}
 	f.srv.total.skips.Add(1)
 	return true
 }

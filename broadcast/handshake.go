@@ -144,16 +144,15 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal := c.forwarded(h.req.forwarded); refusal != nil {
 		return refusal
 	}
-	bits, limited := 0, false
-	if srv.cfg.Compress {
-		var ok bool
-		if bits, limited, ok = negotiateDeflate(h.req.extensions); !ok {
-			return badRequest("malformed Sec-WebSocket-Extensions header")
-		}
+	answer, form, refusal := h.answer(srv)
+	if refusal != nil {
+		return refusal
 	}
-	answer, err := h.upgrade(bits, limited)
-	if err != nil {
-		return badRequest(err.Error())
+	var from position
+	if srv.cfg.Channels || form.kind != formPlain {
+		if from, refusal = h.req.position(); refusal != nil {
+			return refusal
+		}
 	}
 	if refusal := srv.admit(); refusal != nil {
 		return refusal
@@ -178,11 +177,44 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	}
 	srv.total.upgraded.Add(1)
 	c.readPhase = readFrames
-	srv.join(c, name, srv.forms[formFor(bits)])
+	if form.kind == formEvents {
+		c.readPhase = readDiscard
+		c.watchOver()
+	}
+	at, gap := srv.join(c, name, form, from)
 	m := newMail()
-	m.response = append(append(m.response, answer...), srv.greeting...)
+	m.response = form.hello(append(m.response, answer...), srv.cfg.Greeting, at, gap)
 	c.shard().post(c, postOpened, 0, m)
 	return nil
+}
+
+// protocolIDs is the subprotocol of those who want the messages' ids.
+const protocolIDs = "crier.v1"
+
+// answer makes the answer to the request in req, which was checked, and says in which form
+// messages are wanted.
+func (h *handshaker) answer(srv *Server) ([]byte, *form, *Refusal) {
+	if !h.req.upgrade {
+		h.out = srv.answerEvents(h.out[:0], &h.req)
+		return h.out, srv.forms[formAt(formEvents, 0)], nil
+	}
+	bits, limited := 0, false
+	if srv.cfg.Compress {
+		var ok bool
+		if bits, limited, ok = negotiateDeflate(h.req.extensions); !ok {
+			return nil, nil, badRequest("malformed Sec-WebSocket-Extensions header")
+		}
+	}
+	kind := formPlain
+	if listHas(h.req.protocol, protocolIDs) {
+		kind = formIDs
+		h.req.protocol = []byte(protocolIDs)
+	}
+	answer, err := h.upgrade(bits, limited)
+	if err != nil {
+		return nil, nil, badRequest(err.Error())
+	}
+	return answer, srv.forms[formAt(kind, bits)], nil
 }
 
 // proxy takes the PROXY header that comes before the request head, and returns its

@@ -92,15 +92,14 @@ func (s *shard) keepAlive(now uint32) {
 	}
 }
 
-var pingFrame = appendFrame(nil, ws.OpPing, nil)
-
 // visit pings a connection, or drops it if it gave no sign of life for too
 // long. A connection in the middle of a frame is not pinged, but must show
 // life all the same.
 func (s *shard) visit(c *Conn, now uint32) {
 	// Owned: there are bytes from the peer that wait to be read, because a
 	// worker is at it or because it is held.
-	if c.take(heard) || c.has(owned) {
+	form := c.feed().encoding.form
+	if c.take(heard) || c.has(owned) || form.kind == formEvents { // Of events nobody answers: see Conn.watchOver.
 		c.since = 0
 	}
 	// A visit comes up to one tick early or late.
@@ -115,7 +114,7 @@ func (s *shard) visit(c *Conn, now uint32) {
 	}
 	if c.out == 0 {
 		s.srv.total.pings.Add(1)
-		s.say(c, pingFrame)
+		s.say(c, form.ping)
 	}
 }
 

@@ -33,6 +33,9 @@ type request struct {
 	origins    int
 	origin     []byte
 	forwarded  []byte // all lists of X-Forwarded-For
+
+	events      bool // Accept lists text/event-stream
+	lastEventID []byte
 }
 
 // endOfHead looks for the empty line that ends a head, given that b[:from] was
@@ -135,6 +138,10 @@ func (r *request) field(line []byte) *Refusal {
 		r.extensions = joinLists(r.extensions, value)
 	case is("X-Forwarded-For"):
 		r.forwarded = joinLists(r.forwarded, value)
+	case is("Accept"):
+		r.events = r.events || acceptsEvents(value)
+	case is("Last-Event-ID"):
+		r.lastEventID = value
 	case is("Origin"):
 		r.origins++
 		r.origin = value
@@ -146,7 +153,13 @@ func (r *request) field(line []byte) *Refusal {
 	return nil
 }
 
-// check says whether the request is a WebSocket handshake for path (any if
+// query is the target's query as it was written.
+func (r *request) query() string {
+	_, query, _ := bytes.Cut(r.target, []byte("?"))
+	return string(query)
+}
+
+// check says whether the request is a WebSocket handshake, or one for events, for path (any if
 // empty), or with below, one below path, RFC 6455, section 4.2.1, and if not, with
 // what to refuse it.
 func (r *request) check(path string, below bool) *Refusal {
@@ -166,9 +179,7 @@ func (r *request) check(path string, below bool) *Refusal {
 	case path != "" && string(p) != path && !(below && isBelow(p, path)):
 		return &Refusal{http.StatusNotFound, "nothing is served under this path"}
 	case !r.upgrade:
-		return &Refusal{http.StatusUpgradeRequired,
-			"this is a WebSocket server: expected a request with the headers Upgrade: websocket, " +
-				"Connection: Upgrade, Sec-WebSocket-Version: 13 and Sec-WebSocket-Key"}
+		return r.checkEvents()
 	case r.http10:
 		return badRequest("a WebSocket handshake needs HTTP/1.1 or higher")
 	case !r.connection:

@@ -13,7 +13,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/crier-ws/crier/netpoll"
-	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,14 +35,13 @@ var (
 type Server struct {
 	// Immutable after construction.
 	cfg       Config
-	forms     []*form    // The plain one first.
-	addresses *addresses // nil unless it is needed.
-	limiter   *limiter   // nil unless there is a rate.
+	forms     [maxForms]*form // See formAt.
+	addresses *addresses      // nil unless it is needed.
+	limiter   *limiter        // nil unless there is a rate.
 	origins   origins
 	shards    []*shard
 	poller    poller
 	queue     *queue
-	greeting  []byte // The frame.
 	started   time.Time
 	debug     bool          // The logger takes debug lines: one for each connection.
 	stopTick  chan struct{} // Closed by Shutdown.
@@ -54,7 +52,8 @@ type Server struct {
 	unfinished unfinished
 
 	channels channels
-	root     *channel // Immutable: the one that is always there.
+	root     *channel      // Immutable: the one that is always there.
+	numbers  atomic.Uint64 // Written under channels.mu: where the messages of a new channel begin to count.
 
 	// Atomic.
 	open       atomic.Int64 // Connections that are open or closing, or about to be.
@@ -93,9 +92,6 @@ func New(cfg Config) (*Server, error) {
 	srv.init()
 	srv.unfinished.most = cfg.memory.Unfinished
 	srv.origins, _ = parseOrigins(cfg.Origins) // Found valid above.
-	if cfg.Greeting != "" {
-		srv.greeting = appendFrame(nil, ws.OpText, []byte(cfg.Greeting))
-	}
 	if srv.poller, err = netpoll.Open(netpoll.Config{}); err != nil {
 		return nil, fmt.Errorf("broadcast: %w", err)
 	}

@@ -29,16 +29,16 @@ type shard struct {
 	feeds   []*feed // Those with connections.
 	opened  int     // The connections of all of them.
 	passing
-	batch    batch
-	touched  []*feed          // Those that have looked at their log since settle.
-	keeping  []*feed          // Those that kept a view in settle, and perhaps have it still.
-	views    []*framelog.View // That nobody uses.
-	asides   map[*Conn]*aside
-	kept     int       // Bytes in asides that are copies of dropped frames.
-	one      [1][]byte // What writeBytes sends.
-	starved  []*Conn   // Blocked by want of kernel memory: no event will come.
-	sweep    sweep
-	drained  int // How many connections the drain has closed.
+	batch   batch
+	touched []*feed          // Those that have looked at their log since settle.
+	keeping []*feed          // Those that kept a view in settle, and perhaps have it still.
+	views   []*framelog.View // That nobody uses.
+	asides  map[*Conn]*aside
+	kept    int       // Bytes in asides that are copies of dropped frames.
+	one     [1][]byte // What writeBytes sends.
+	starved []*Conn   // Blocked by want of kernel memory: no event will come.
+	sweep   sweep
+	drained int // How many connections the drain has closed.
 }
 
 func newShard(srv *Server) *shard {
@@ -236,7 +236,7 @@ func (s *shard) startClose(c *Conn, frame []byte, why Reason) {
 		c.cursor = noMore
 	}
 	a := s.asideOf(c)
-	a.closing = append(a.closing[:0], frame...)
+	a.closing = append(a.closing[:0], f.encoding.form.closing(frame)...)
 	a.pongs.clear()
 	if c.out&outBlocked == 0 {
 		s.flushAside(c)

@@ -83,7 +83,7 @@ func newBench(t testing.TB, cfg Config, conns int) *bench {
 func enroll(s *shard, fd int, form *form) *Conn {
 	c := newConn(fd, s.lobby)
 	c.phase, c.readPhase = phaseOpen, readFrames
-	s.srv.join(c, "", form)
+	s.srv.join(c, "", form, position{})
 	s.srv.open.Add(1)
 	return c
 }

@@ -174,24 +174,25 @@ func (l *Log) Empty() bool {
 	return len(l.segs) == 0
 }
 
-// Append adds the frame made of header and payload, both copied, and returns
-// how far the slowest Reader is now behind the head, in bytes. The frame must
+// Append adds the frame made of header and payload, both copied, and returns its
+// number, and how far the slowest Reader is now behind the head, in bytes. The frame must
 // not be empty. It allocates only when a segment is full.
-func (l *Log) Append(header, payload []byte) (lag uint64) {
-	lag, over := l.append(header, payload)
+func (l *Log) Append(header, payload []byte) (number, lag uint64) {
+	number, lag, over := l.append(header, payload)
 	if over {
 		l.cfg.Space.Evict()
 	}
-	return lag
+	return number, lag
 }
 
-func (l *Log) append(header, payload []byte) (lag uint64, over bool) {
+func (l *Log) append(header, payload []byte) (number, lag uint64, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	head := l.head.Load()
 	s, room, over := l.writable(head, len(header)+len(payload))
 	s.mark(len(s.buf)-len(room), l.frames)
 	s.last = l.cfg.Space.now.Load()
+	number = l.frames
 	l.frames++
 	for _, b := range [2][]byte{header, payload} {
 		for len(b) > 0 {
@@ -208,7 +209,7 @@ func (l *Log) append(header, payload []byte) (lag uint64, over bool) {
 	l.head.Store(head) // Pairs with the loads in Head and Load.
 	offered := l.offered(head)
 	l.drop(head, offered)
-	return head - offered, over
+	return number, head - offered, over
 }
 
 // writable returns the newest segment and what is left of it, not nothing: if the

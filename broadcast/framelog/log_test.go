@@ -60,8 +60,24 @@ func check(t *testing.T, v *View, ref *reference) {
 		t.Fatalf("frames: got %d, want %d", got, want)
 	}
 	for n := range ref.starts {
-		if got, want := v.Seek(uint64(n)), ref.boundary(max(ref.starts[n], v.Tail)); got != want {
-			t.Fatalf("frame %d (tail %d, first %d): got offset %d, want %d", n, v.Tail, v.First, got, want)
+		at := v.Seek(uint64(n))
+		if want := ref.boundary(max(ref.starts[n], v.Tail)); at != want {
+			t.Fatalf("frame %d (tail %d, first %d): got offset %d, want %d", n, v.Tail, v.First, at, want)
+		}
+		if at != ref.starts[n] {
+			continue
+		}
+		if got := v.Number(at); got != uint64(n) {
+			t.Fatalf("at %d: got frame %d, want %d", at, got, n)
+		}
+		if cut := *v; n%7 == 0 {
+			if cut.Cut(at); cut.Head != at || cut.Frames != uint64(n) || cut.Boundary(at) != at || cut.Seek(uint64(n)) != at {
+				t.Fatalf("cut at %d: got head %d, frames %d, want %d", at, cut.Head, cut.Frames, n)
+			}
+		}
+		end := ref.boundary(at + 1)
+		if got, next := v.Frame(nil, at); next != end || !bytes.Equal(got, ref.bytes[at:end]) {
+			t.Fatalf("frame %d: got %d bytes and the next one at %d, want %d, %d", n, len(got), next, end-at, end)
 		}
 	}
 	if got := v.Seek(v.Frames); got != v.Head {
@@ -145,7 +161,7 @@ func TestLateJoin(t *testing.T) {
 	l.Append(h, p)
 	r := l.attach()
 	h, p = testFrame(50, 'b')
-	if got := l.Append(h, p); got != 50 {
+	if _, got := l.Append(h, p); got != 50 {
 		t.Errorf("lag of a reader that joined after 100 bytes: got %d, want 50", got)
 	}
 	r.Offered(l.Head())
@@ -351,7 +367,10 @@ func FuzzAgainstSlice(f *testing.F) {
 		for i, op := range ops {
 			size := 4 + int(op&0x7f)*int(op&0x7f)*3 // up to 48 KB
 			h, p := testFrame(size, byte(i))
-			lag := l.Append(h, p)
+			number, lag := l.Append(h, p)
+			if number != uint64(i) {
+				t.Fatalf("number: got %d, want %d", number, i)
+			}
 			ref.append(h, p)
 			if want := uint64(len(ref.bytes)) - v.Head; lag != want {
 				t.Fatalf("lag: got %d, want %d", lag, want)

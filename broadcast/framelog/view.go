@@ -197,6 +197,48 @@ func (v *View) Seek(number uint64) uint64 {
 	return at
 }
 
+// Number returns the number of the frame that starts at off, which must be held and a
+// boundary.
+func (v *View) Number(off uint64) uint64 {
+	if off >= v.Head {
+		return v.Frames
+	}
+	var at, n uint64
+	for i := v.find(off); ; i-- {
+		s := v.segs[i]
+		for k := int((min(off, v.end(i)-1) - s.base) / markEvery); k >= 0; k-- {
+			var ok bool
+			if at, n, ok = s.at(k); ok && at <= off {
+				for ; at < off; n++ {
+					at += uint64(v.log.cfg.FrameLen(v.header(at)))
+				}
+				return n
+			}
+		}
+	}
+}
+
+// Cut makes head, which must be held and a boundary, the view's head.
+func (v *View) Cut(head uint64) {
+	if head < v.Head {
+		v.Frames = v.Number(head)
+		v.First = min(v.First, v.Frames)
+		v.Head = head
+	}
+}
+
+// Frame appends the frame that starts at off, which must be held, to dst, and returns it
+// and where the next one starts.
+func (v *View) Frame(dst []byte, off uint64) (frame []byte, next uint64) {
+	next = off + uint64(v.log.cfg.FrameLen(v.header(off)))
+	for i := v.find(off); off < next; i++ {
+		b := v.segs[i].buf[off-v.segs[i].base : min(v.end(i), next)-v.segs[i].base]
+		dst = append(dst, b...)
+		off += uint64(len(b))
+	}
+	return dst, next
+}
+
 // header returns the first bytes of the frame at at, for a FrameLen.
 func (v *View) header(at uint64) []byte {
 	i := v.find(at)

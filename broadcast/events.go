@@ -1,0 +1,118 @@
+package broadcast
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Server-sent events (HTML, section 9.2) go out as one chunk each (RFC 9112, section
+// 7.1), so that they are frames like all others: their length is known from their start.
+
+// appendChunkSize appends what stands in front of a chunk of n bytes.
+func appendChunkSize(dst []byte, n int) []byte {
+	return append(strconv.AppendUint(dst, uint64(n), 16), crlf...)
+}
+
+func appendChunk(dst []byte, s string) []byte {
+	return append(append(appendChunkSize(dst, len(s)), s...), crlf...)
+}
+
+// chunkLen is the framelog.FrameLen of chunks made by appendChunkSize.
+func chunkLen(b []byte) int {
+	i := bytes.IndexByte(b, '\r')
+	n, err := strconv.ParseUint(string(b[:i]), 16, 32)
+	if err != nil {
+		panic(fmt.Sprintf("broadcast: no chunk: %q", b[:i])) // appendChunkSize wrote it.
+	}
+	return i + len(crlf) + int(n) + len(crlf)
+}
+
+// heartbeat is an empty comment.
+var heartbeat = appendChunk(nil, ":\n\n")
+
+// Times in ms for which clients wait before they connect again: not all the same.
+const (
+	retryLeast  = 1000
+	retryJitter = 4000
+)
+
+func (f *form) helloEvents(dst []byte, greeting string, at uint64, gap string) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "retry: %d\nid: %s\n\n", retryLeast+rand.IntN(retryJitter), f.appendID(nil, at))
+	if greeting != "" {
+		b.WriteString("event: greeting\n")
+		appendData(&b, []byte(greeting))
+		b.WriteByte('\n')
+	}
+	dst = appendChunk(dst, b.String())
+	if gap != "" {
+		dst = f.gap(dst, gap, at)
+	}
+	return dst
+}
+
+// closingEvents says what a close frame says, and ends the answer.
+func closingEvents(closeFrame []byte) []byte {
+	body := closeFrame[2:] // Control frames have no longer header.
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "event: close\ndata: %d %s\n\n", binary.BigEndian.Uint16(body), body[2:])
+	return append(appendChunk(nil, b.String()), "0\r\n\r\n"...)
+}
+
+// answerEvents appends the head of the answer to a request for events.
+func (srv *Server) answerEvents(dst []byte, r *request) []byte {
+	dst = append(dst, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"+
+		"X-Accel-Buffering: no\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"...)
+	if r.origins == 1 {
+		// Who may not was refused before. Without a list all may, and what they may see does
+		// not depend on cookies.
+		origin := []byte("*")
+		if len(srv.cfg.Origins) > 0 {
+			dst = append(dst, "Vary: Origin\r\n"...)
+			origin = r.origin
+		}
+		dst = append(append(append(dst, "Access-Control-Allow-Origin: "...), origin...), crlf...)
+	}
+	return append(dst, crlf...)
+}
+
+// acceptsEvents says whether an Accept header names the type of events, RFC 9110, section
+// 12.5.1. What matches everything is no sign of somebody who wants events.
+func acceptsEvents(list []byte) bool {
+	for item := range bytes.SplitSeq(list, []byte(",")) {
+		name, _, _ := bytes.Cut(item, []byte(";"))
+		if listHas(name, "text/event-stream") {
+			return true
+		}
+	}
+	return false
+}
+
+// checkEvents says whether what is no handshake is a request for events, and if not, with
+// what to refuse it. All else was checked.
+func (r *request) checkEvents() *Refusal {
+	if !r.events {
+		return &Refusal{http.StatusUpgradeRequired,
+			"this is a WebSocket server: expected a request with the headers Upgrade: websocket, " +
+				"Connection: Upgrade, Sec-WebSocket-Version: 13 and Sec-WebSocket-Key, " +
+				"or with Accept: text/event-stream"}
+	}
+	if r.http10 {
+		return badRequest("server-sent events need HTTP/1.1 or higher")
+	}
+	return nil
+}
+
+// watchOver lets the kernel find out that the peer has gone, since it answers nothing: what
+// it does not acknowledge for that long ends the connection, tcp(7).
+func (c *Conn) watchOver() {
+	if d := c.shard().srv.cfg.PingTimeout; d > 0 {
+		_ = unix.SetsockoptInt(int(c.fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(milliseconds(d)))
+	}
+}

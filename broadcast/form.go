@@ -1,0 +1,240 @@
+package broadcast
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/crier-ws/crier/broadcast/framelog"
+	"github.com/gobwas/ws"
+)
+
+// kind is what a form makes of messages.
+type formKind uint8
+
+const (
+	formPlain  formKind = iota // WebSocket messages as they are
+	formIDs                    // the same, each behind a line with its id: subprotocol crier.v1
+	formEvents                 // server-sent events
+	formKinds
+)
+
+// form is one form in which messages go out. A message is encoded once for each that
+// is read, and not for each connection.
+type form struct {
+	// Immutable after construction.
+	kind  formKind
+	bits  int             // The window's size, RFC 7692, section 7.1.2; 0 if it is not compressed.
+	log   framelog.Config // of the logs that have it
+	epoch string          // of the ids
+	ping  []byte          // What keeps a connection alive.
+}
+
+// maxForms is how many there can be. formAt is the place of one among them.
+const maxForms = int(formKinds) * (2 + maxWindowBits - minWindowBits)
+
+func formAt(kind formKind, bits int) int {
+	return int(kind)*maxForms/int(formKinds) + max(0, 1+bits-minWindowBits)
+}
+
+// newForms makes the forms that connections may ask for; where there is none, it is nil.
+func newForms(cfg *Config) (forms [maxForms]*form) {
+	total := 0
+	if cfg.Channels {
+		total = cfg.RetainTotalBytes
+	}
+	space := framelog.NewSpace(total, cfg.RetainAge)
+	epoch := strings.ToLower(rand.Text()[:8])
+	add := func(kind formKind, bits int, frameLen framelog.FrameLen, ping []byte) {
+		forms[formAt(kind, bits)] = &form{kind: kind, bits: bits, epoch: epoch, ping: ping,
+			log: framelog.Config{Retain: cfg.RetainBytes, FrameLen: frameLen, Space: space}}
+	}
+	for _, kind := range []formKind{formPlain, formIDs} {
+		add(kind, 0, frameLen, pingFrame)
+		for bits := minWindowBits; bits <= maxWindowBits && cfg.Compress; bits++ {
+			add(kind, bits, frameLen, pingFrame)
+		}
+	}
+	add(formEvents, 0, chunkLen, heartbeat)
+	return forms
+}
+
+var pingFrame = appendFrame(nil, ws.OpPing, nil)
+
+// outgoing is a message on its way into the logs of a channel. What is laborious is done
+// before their lock is taken.
+type outgoing struct {
+	Message
+	compressed [1 + maxWindowBits]*compressed // By bits.
+	lines      *bytes.Buffer                  // As server-sent events have it.
+}
+
+// compressed is a compressor that has a message.
+type compressed struct {
+	*compressor
+	payload []byte // nil if it would not be smaller.
+}
+
+// compressors are pools by the bits of the window.
+var compressors [1 + maxWindowBits]sync.Pool
+
+// linesPool has buffers for outgoing.lines.
+var linesPool = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// prepare does the part of encoding that does not need the message's place. least is the
+// size from which on it is compressed.
+func (o *outgoing) prepare(f *form, least int) {
+	switch {
+	case f.kind == formEvents && o.lines == nil:
+		o.lines = linesPool.Get().(*bytes.Buffer)
+		o.lines.Reset()
+		appendLines(o.lines, o.Message)
+	case f.bits > 0 && o.compressed[f.bits] == nil && len(o.Payload) >= least:
+		z, _ := compressors[f.bits].Get().(*compressor)
+		if z == nil {
+			z = newCompressor(f.bits)
+		}
+		c := &compressed{compressor: z}
+		if p := z.compress(o.Payload); len(p) < len(o.Payload) {
+			c.payload = p
+		}
+		o.compressed[f.bits] = c
+	}
+}
+
+// free gives back what prepare took.
+func (o *outgoing) free() {
+	for bits, c := range o.compressed {
+		if c != nil {
+			compressors[bits].Put(c.compressor)
+		}
+	}
+	if o.lines != nil && o.lines.Cap() <= 1<<20 {
+		linesPool.Put(o.lines)
+	}
+}
+
+// rsv1 marks a compressed message in the first byte of its first frame, RFC 7692,
+// section 6.
+const rsv1 = 0x40
+
+// storedHeader is how long the header of a stored block is, RFC 1951, section 3.2.4.
+const storedHeader = 5
+
+// frame makes a message that was prepared a frame in this form. number is its own. What
+// it returns is head, which is appended to dst, and payload, which is borrowed.
+func (f *form) frame(dst []byte, o *outgoing, number uint64) (head, payload []byte) {
+	if f.kind == formEvents {
+		var line [64]byte
+		id := append(f.appendID(append(line[:0], "id: "...), number+1), '\n')
+		dst = appendChunkSize(dst, len(id)+o.lines.Len()-len(crlf))
+		return append(dst, id...), o.lines.Bytes()
+	}
+	payload = o.Payload
+	var first byte
+	if c := o.compressed[f.bits]; c != nil && c.payload != nil {
+		payload, first = c.payload, rsv1
+	}
+	var line []byte
+	if f.kind == formIDs {
+		var room [64]byte
+		line = room[:0]
+		if first != 0 {
+			// A block by itself, so that all sizes of window share what comes behind it.
+			line = room[:storedHeader]
+		}
+		line = append(f.appendID(append(line, "id: "...), number+1), '\n')
+		if first != 0 {
+			n := len(line) - storedHeader
+			line[1], line[2], line[3], line[4] = byte(n), 0, ^byte(n), 0xff
+		}
+	}
+	at := len(dst)
+	dst = appendHeader(dst, ws.OpCode(o.Kind), len(line)+len(payload))
+	dst[at] |= first
+	return append(dst, line...), payload
+}
+
+// appendID appends the id of a message. Ids count from 1: 0 stands for the place before all.
+func (f *form) appendID(dst []byte, id uint64) []byte {
+	return strconv.AppendUint(append(append(dst, f.epoch...), '-'), id, 10)
+}
+
+// hello is what a connection gets first, when it will get what comes behind the message
+// of an id. gap is the id, as the client gave it, behind which messages are missing that it asked for, or
+// empty. It is appended to dst.
+func (f *form) hello(dst []byte, greeting string, at uint64, gap string) []byte {
+	switch f.kind {
+	case formIDs:
+		dst = appendFrame(dst, ws.OpText, append(append(f.appendID([]byte("at: "), at), '\n'), greeting...))
+		if gap != "" {
+			dst = f.gap(dst, gap, at)
+		}
+	case formEvents:
+		return f.helloEvents(dst, greeting, at, gap)
+	default:
+		if greeting != "" {
+			dst = appendFrame(dst, ws.OpText, []byte(greeting))
+		}
+	}
+	return dst
+}
+
+// gap says that the messages behind one id, up to another, are missing. It is appended to
+// dst.
+func (f *form) gap(dst []byte, from string, to uint64) []byte {
+	line := f.appendID([]byte(from+" "), to)
+	switch f.kind {
+	case formIDs:
+		return appendFrame(dst, ws.OpText, append([]byte("gap: "), append(line, '\n')...))
+	case formEvents:
+		return appendChunk(dst, "event: gap\nid: "+string(f.appendID(nil, to))+"\ndata: "+string(line)+"\n\n")
+	}
+	return dst
+}
+
+// closing is what ends a connection in the place of a close frame, which it is for
+// WebSockets.
+func (f *form) closing(closeFrame []byte) []byte {
+	if f.kind != formEvents {
+		return closeFrame
+	}
+	return closingEvents(closeFrame)
+}
+
+// appendLines appends a message as the lines of a server-sent event, and the end of its
+// chunk.
+func appendLines(b *bytes.Buffer, m Message) {
+	if m.Kind == Binary {
+		b.WriteString("event: binary\ndata: ")
+		b.Grow(base64.StdEncoding.EncodedLen(len(m.Payload)) + 4)
+		b.Write(base64.StdEncoding.AppendEncode(b.AvailableBuffer(), m.Payload))
+		b.WriteString("\n\n\r\n")
+		return
+	}
+	appendData(b, m.Payload)
+	b.WriteString("\n\r\n")
+}
+
+// appendData appends text as lines of data. All three ends of lines that the standard knows
+// (HTML, section 9.2.6) end one: clients get them as line feeds.
+func appendData(b *bytes.Buffer, text []byte) {
+	for {
+		b.WriteString("data: ")
+		i := bytes.IndexAny(text, "\r\n")
+		if i < 0 {
+			b.Write(text)
+			b.WriteByte('\n')
+			return
+		}
+		b.Write(text[:i])
+		b.WriteByte('\n')
+		if bytes.HasPrefix(text[i:], crlf) {
+			i++
+		}
+		text = text[i+1:]
+	}
+}

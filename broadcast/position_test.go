@@ -1,0 +1,413 @@
+package broadcast
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+)
+
+// dialIDs connects with the subprotocol crier.v1, and further header lines.
+func dialIDs(t testing.TB, addr, target string, lines ...string) *client {
+	t.Helper()
+	c := connect(t, addr)
+	head := headPlus(append(lines, "Sec-WebSocket-Protocol: other, crier.v1")...)
+	c.send([]byte(strings.Replace(head, "GET /ws ", "GET "+target+" ", 1)))
+	if got := c.expectUpgrade().Header.Get("Sec-WebSocket-Protocol"); got != protocolIDs {
+		t.Fatalf("subprotocol: got %q, want %q", got, protocolIDs)
+	}
+	return c
+}
+
+// readLine reads a message and splits off its first line.
+func (c *client) readLine() (line, rest string) {
+	c.t.Helper()
+	m, _ := c.readMessage()
+	line, rest, ok := strings.Cut(string(m.Payload), "\n")
+	if !ok {
+		c.t.Fatalf("got %s, want a line in front", brief(m.Payload))
+	}
+	return line, rest
+}
+
+func (c *client) expectLine(line, rest string) {
+	c.t.Helper()
+	if gotLine, gotRest := c.readLine(); gotLine != line || gotRest != rest {
+		c.t.Fatalf("got %q and %s, want %q and %s", gotLine, brief([]byte(gotRest)), line, brief([]byte(rest)))
+	}
+}
+
+func publishTo(t testing.TB, srv *Server, channel string, messages ...string) {
+	t.Helper()
+	for _, m := range messages {
+		if err := srv.PublishTo(context.Background(), channel, Message{Text, []byte(m)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestIDs: those who ask for ids get them, and others get the same without.
+func TestIDs(t *testing.T) {
+	for _, compress := range []bool{false, true} {
+		srv, addr := newServer(t, Config{Greeting: "hi", Compress: compress, CompressMinBytes: 100})
+		epoch := srv.forms[0].epoch
+		plain, ids := dial(t, addr), dialIDs(t, addr, "/", "Sec-WebSocket-Extensions: permessage-deflate")
+		small, _ := dialDeflate(t, addr, "permessage-deflate; server_max_window_bits=9")
+		plain.expectText("hi")
+		small.expectText("hi")
+		ids.expectLine("at: "+epoch+"-0", "hi")
+		long := strings.Repeat("long ", 100)
+		for i, m := range []Message{{Text, []byte("one")}, {Binary, []byte{0xff, 0, '\n'}}, {Text, nil}, {Text, []byte(long)}, {Binary, noise(200)}} {
+			if err := srv.Publish(context.Background(), m); err != nil {
+				t.Fatal(err)
+			}
+			if got, _ := plain.readMessage(); got.Kind != m.Kind || !bytes.Equal(got.Payload, m.Payload) {
+				t.Errorf("plain: got %s, want %s", brief(got.Payload), brief(m.Payload))
+			}
+			if got, z := small.readMessage(); !bytes.Equal(got.Payload, m.Payload) || z != (compress && len(m.Payload) == len(long)) {
+				t.Errorf("compressed: got %s, compressed %t", brief(got.Payload), z)
+			}
+			got, z := ids.readMessage()
+			want := fmt.Sprintf("id: %s-%d\n%s", epoch, i+1, m.Payload)
+			if got.Kind != m.Kind || string(got.Payload) != want || z != (compress && len(m.Payload) == len(long)) {
+				t.Errorf("with ids: got %s, compressed %t, want %s", brief(got.Payload), z, brief([]byte(want)))
+			}
+		}
+		// What such a client sends goes out as it is.
+		ids.sendText("mine")
+		plain.expectText("mine")
+		ids.expectLine("id: "+epoch+"-6", "mine")
+	}
+}
+
+// TestResume: who names what it has got last gets what came behind it, once, or hears what
+// is missing.
+func TestResume(t *testing.T) {
+	for _, readBefore := range []bool{false, true} { // Whether there is a log with ids that was written all the time.
+		srv, addr := newServer(t, Config{Channels: true, Compress: true, CompressMinBytes: 1, RetainBytes: minRetain})
+		epoch := srv.forms[0].epoch
+		id := func(n int) string { return fmt.Sprint(epoch, "-", n) }
+		if readBefore {
+			dialIDs(t, addr, "/a").expectLine("at: "+id(0), "")
+		}
+		publishTo(t, srv, "a", "1", "2", strings.Repeat("3", 1000), "4", "5")
+		text := func(n int) string {
+			if n == 3 {
+				return strings.Repeat("3", 1000)
+			}
+			return fmt.Sprint(n)
+		}
+		tests := []struct {
+			query string
+			at    int
+			gap   string
+		}{
+			{"", 5, ""},
+			{"?since=" + id(0), 0, ""},
+			{"?since=" + id(3), 3, ""},
+			{"?since=" + id(5), 5, ""},
+			{"?x=1&since=" + id(4) + "&y", 4, ""},
+			{"?since=" + id(6), 0, id(6)},
+			{"?since=abc-2", 0, "abc-2"},
+			{"?last=0", 5, ""},
+			{"?last=2", 3, ""},
+			{"?last=99", 0, ""},
+		}
+		for _, tt := range tests {
+			for _, offer := range []string{"X-None: 1", "Sec-WebSocket-Extensions: permessage-deflate"} {
+				c := dialIDs(t, addr, "/a"+tt.query, offer)
+				c.expectLine("at: "+id(tt.at), "")
+				if tt.gap != "" {
+					c.expectLine("gap: "+tt.gap+" "+id(tt.at), "")
+				}
+				for n := tt.at + 1; n <= 5; n++ {
+					c.expectLine("id: "+id(n), text(n))
+				}
+				c.Close()
+			}
+			if tt.gap == "" { // Plain clients get the same without ids.
+				c := dialPath(t, addr, "/a"+tt.query)
+				for n := tt.at + 1; n <= 5; n++ {
+					c.expectText(text(n))
+				}
+				c.Close()
+			}
+		}
+		// What has left the log is a gap.
+		for n := 6; n <= 500; n++ {
+			publishTo(t, srv, "a", strings.Repeat("x", 1000))
+		}
+		c := dialIDs(t, addr, "/a?since="+id(5))
+		at, _ := c.readLine()
+		var first int
+		if _, err := fmt.Sscanf(strings.TrimPrefix(at, "at: "+epoch+"-"), "%d", &first); err != nil || first <= 5 || first >= 500 {
+			t.Fatalf("got %q", at)
+		}
+		c.expectLine("gap: "+id(5)+" "+id(first), "")
+		for n := first + 1; n <= 500; n++ {
+			c.expectLine("id: "+id(n), strings.Repeat("x", 1000))
+		}
+		publishTo(t, srv, "a", "new")
+		c.expectLine("id: "+id(501), "new")
+	}
+}
+
+// TestResumeRefused: what is no position is refused, but where there was none before.
+func TestResumeRefused(t *testing.T) {
+	_, on := newServer(t, Config{Channels: true})
+	_, off := newServer(t, Config{})
+	for _, query := range []string{
+		"since=", "since=5", "since=a-", "since=a-b", "since=-5", "since=a--5", "since=a-+5", "since=A-5", "since=a-5%20",
+		"since=a-99999999999999999999", "since=" + strings.Repeat("a", 33) + "-5",
+		"last=", "last=-1", "last=x", "last=5000000000", "since=a-5&last=5", "last=%zz",
+	} {
+		head := strings.Replace(handshakeHead, "GET / ", "GET /?"+query+" ", 1)
+		c := connect(t, on)
+		c.send([]byte(head))
+		if r := c.readResponse(); r.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: got status %d, want 400", query, r.StatusCode)
+		}
+		c = connect(t, off)
+		c.send([]byte(head))
+		c.expectUpgrade()
+		c.sendText("x")
+		c.expectText("x")
+	}
+	c := connect(t, on)
+	c.send([]byte("GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nLast-Event-ID: nonsense\r\n\r\n"))
+	if r := c.readResponse(); r.StatusCode != http.StatusBadRequest {
+		t.Errorf("Last-Event-ID: got status %d, want 400", r.StatusCode)
+	}
+}
+
+// TestIDsGoOn: a channel that was dropped and is there again uses no id twice.
+func TestIDsGoOn(t *testing.T) {
+	srv := quietServer(t, Config{Channels: true, Shards: 1})
+	ch := srv.enter("a")
+	for range 3 {
+		srv.append(ch, Message{Text, []byte("x")})
+	}
+	ch.plain.log.Clear()
+	srv.leave(ch)
+	if len(srv.channels.all()) != 1 {
+		t.Fatal("it was not dropped: the test shows nothing")
+	}
+	again := srv.enter("a")
+	if n, _ := srv.append(again, Message{Text, []byte("x")}); n < 3 {
+		t.Errorf("got number %d again", n)
+	}
+}
+
+// TestSkipSaysSo: who asked for ids is told when the server skips messages for it.
+func TestSkipSaysSo(t *testing.T) {
+	for _, kind := range []formKind{formIDs, formEvents} {
+		srv := quietServer(t, Config{Slow: SlowSkip, RetainBytes: minRetain, Shards: 1})
+		s, form := srv.shards[0], srv.forms[formAt(kind, 0)]
+		k := srv.cfg.sockets.(*sink)
+		room := 10
+		k.room = func(_, n int) (int, unix.Errno) {
+			if room == 0 {
+				return 0, unix.EAGAIN
+			}
+			n = min(n, room)
+			room -= n
+			return n, 0
+		}
+		c := enroll(s, firstFD, form)
+		c.feed().join(c)
+		publish := func(n int) {
+			for range n {
+				srv.append(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)})
+				srv.root.wake()
+				s.round()
+			}
+		}
+		publish(500)
+		if got := srv.total.skips.Load(); got == 0 {
+			t.Fatal("nothing was skipped")
+		}
+		room = 1 << 30
+		if c.take(wantOut) {
+			s.post(c, postWritable, 0, nil)
+		}
+		s.round()
+		publish(1)
+		got := k.sent[firstFD].String()
+		newest := fmt.Sprintf("%s-%d", form.epoch, 500)
+		if !strings.Contains(got, fmt.Sprintf("%s-1 ", form.epoch)) || !strings.Contains(got, "gap") || !strings.Contains(got, "id: "+newest) {
+			t.Errorf("kind %d: got %s", kind, brief([]byte(got)))
+		}
+		gap := strings.Index(got, "gap")
+		if i := strings.Index(got, "id: "+form.epoch+"-2\n"); i >= 0 || gap < strings.Index(got, "xxx") {
+			t.Errorf("kind %d: gap at %d, message 2 at %d", kind, gap, i)
+		}
+	}
+}
+
+// events is a client of server-sent events: what came, line by line, without chunks.
+type events struct {
+	*client
+	body *bufio.Reader
+}
+
+func getEvents(t testing.TB, addr, target string, lines ...string) *events {
+	t.Helper()
+	c := connect(t, addr)
+	c.send([]byte("GET " + target + " HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n" + strings.Join(append(lines, "\r\n"), "\r\n")))
+	r := c.readResponse()
+	if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != "text/event-stream" || !slices.Equal(r.TransferEncoding, []string{"chunked"}) {
+		t.Fatalf("got %d %v", r.StatusCode, r.Header)
+	}
+	return &events{client: c, body: bufio.NewReader(r.Body)}
+}
+
+// event reads the lines of one event.
+func (e *events) event() string {
+	e.t.Helper()
+	e.deadline()
+	var b strings.Builder
+	for {
+		line, err := e.body.ReadString('\n')
+		if err != nil {
+			e.t.Fatalf("reading an event, behind %q: %v", b.String(), err)
+		}
+		if line == "\n" {
+			return b.String()
+		}
+		b.WriteString(line)
+	}
+}
+
+func (e *events) expect(want string) {
+	e.t.Helper()
+	if got := e.event(); got != want {
+		e.t.Fatalf("got event %q, want %q", brief([]byte(got)), brief([]byte(want)))
+	}
+}
+
+func TestEvents(t *testing.T) {
+	srv, addr := newServer(t, Config{Channels: true, Greeting: "hi\nthere"})
+	id := func(n int) string { return fmt.Sprint(srv.forms[0].epoch, "-", n) }
+	e := getEvents(t, addr, "/news")
+	var retry int
+	if hello := e.event(); !strings.HasSuffix(hello, "\nid: "+id(0)+"\n") {
+		t.Errorf("got %q first", hello)
+	} else if _, err := fmt.Sscanf(hello, "retry: %d\n", &retry); err != nil || retry < retryLeast || retry >= retryLeast+retryJitter {
+		t.Errorf("got %q, %v", hello, err)
+	}
+	e.expect("event: greeting\ndata: hi\ndata: there\n")
+	w := dialPath(t, addr, "/news")
+	w.expectText("hi\nthere")
+	n := 0
+	for text, data := range map[string]string{
+		"one": "data: one\n", "": "data: \n", "a\nb": "data: a\ndata: b\n", "a\r\nb\rc": "data: a\ndata: b\ndata: c\n",
+		"\n": "data: \ndata: \n", " x:": "data:  x:\n", strings.Repeat("y", 70_000): "data: " + strings.Repeat("y", 70_000) + "\n",
+	} {
+		n++
+		w.sendText(text)
+		w.expectText(text)
+		e.expect("id: " + id(n) + "\n" + data)
+	}
+	w.sendFrame(true, ws.OpBinary, []byte{0, 0xff, '\n'})
+	e.expect("id: " + id(n+1) + "\nevent: binary\ndata: " + base64.StdEncoding.EncodeToString([]byte{0, 0xff, '\n'}) + "\n")
+	// It comes back, as browsers do.
+	e.Close()
+	w.sendText("meanwhile")
+	again := getEvents(t, addr, "/news?since="+id(1), "Last-Event-ID: "+id(n+1))
+	if hello := again.event(); !strings.HasSuffix(hello, "\nid: "+id(n+1)+"\n") {
+		t.Errorf("got %q first", hello)
+	}
+	again.event()
+	again.expect("id: " + id(n+2) + "\ndata: meanwhile\n")
+	gap := getEvents(t, addr, "/news", "Last-Event-ID: old-7")
+	gap.event()
+	gap.event()
+	gap.expect("event: gap\nid: " + id(0) + "\ndata: old-7 " + id(0) + "\n")
+}
+
+// TestEventsEnd: the end is said, and is the end of a whole answer.
+func TestEventsEnd(t *testing.T) {
+	srv, addr := newServer(t, Config{})
+	e := getEvents(t, addr, "/")
+	e.event()
+	go func() { _ = srv.Shutdown(context.Background()) }() // The cleanup waits for it.
+	e.expect("event: close\ndata: 1001 server is shutting down\n")
+	if rest, err := io.ReadAll(e.body); err != nil || len(rest) != 0 {
+		t.Errorf("behind the end: got %q, %v", rest, err)
+	}
+}
+
+// TestEventsHeartbeat: comments keep the way open. Nobody has to answer.
+func TestEventsHeartbeat(t *testing.T) {
+	srv, addr := newServer(t, Config{PingInterval: 50e6, PingTimeout: 60e6})
+	e := getEvents(t, addr, "/")
+	e.event()
+	for range 10 {
+		e.expect(":\n")
+	}
+	publishTo(t, srv, "", "x")
+	for {
+		if got := e.event(); strings.HasSuffix(got, "data: x\n") {
+			break
+		} else if got != ":\n" {
+			t.Fatalf("got %q", got)
+		}
+	}
+}
+
+func TestEventsRefused(t *testing.T) {
+	_, addr := newServer(t, Config{Path: "/ws", Origins: []string{"https://good.example"}})
+	tests := []struct {
+		name, head string
+		status     int
+	}{
+		{"no type of events", "GET /ws HTTP/1.1\r\nHost: test\r\nAccept: text/html, */*\r\n", 426},
+		{"other path", "GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n", 404},
+		{"POST", "POST /ws HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n", 405},
+		{"body", "GET /ws HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nContent-Length: 3\r\n", 400},
+		{"HTTP/1.0", "GET /ws HTTP/1.0\r\nHost: test\r\nAccept: text/event-stream\r\n", 400},
+		{"other site", "GET /ws HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nOrigin: https://bad.example\r\n", 403},
+		{"the site", "GET /ws HTTP/1.1\r\nHost: test\r\nAccept: text/html, Text/Event-Stream;q=0.5\r\nOrigin: https://good.example\r\n", 200},
+	}
+	for _, tt := range tests {
+		c := connect(t, addr)
+		c.send([]byte(tt.head + "\r\n"))
+		r := c.readResponse()
+		if r.StatusCode != tt.status {
+			t.Errorf("%s: got status %d, want %d", tt.name, r.StatusCode, tt.status)
+		}
+		if got := r.Header.Get("Access-Control-Allow-Origin"); tt.status == 200 && (got != "https://good.example" || r.Header.Get("Vary") != "Origin") {
+			t.Errorf("%s: allowed origin %q", tt.name, got)
+		}
+	}
+	_, open := newServer(t, Config{})
+	c := connect(t, open)
+	c.send([]byte("GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nOrigin: https://any.example\r\n\r\n"))
+	if got := c.readResponse().Header.Get("Access-Control-Allow-Origin"); got != "*" {
+		t.Errorf("allowed origin: got %q, want *", got)
+	}
+}
+
+// TestChunkLen: the length of each frame is known from its start.
+func TestChunkLen(t *testing.T) {
+	for _, n := range []int{1, 9, 15, 16, 255, 4096, 1 << 20} {
+		chunk := appendChunk(nil, strings.Repeat("x", n))
+		if got := chunkLen(chunk[:min(len(chunk), 16)]); got != len(chunk) {
+			t.Errorf("%d bytes: got %d, want %d", n, got, len(chunk))
+		}
+		body, err := io.ReadAll(httputil.NewChunkedReader(io.MultiReader(bytes.NewReader(chunk), strings.NewReader("0\r\n\r\n"))))
+		if err != nil || len(body) != n {
+			t.Errorf("%d bytes: got %d, %v", n, len(body), err)
+		}
+	}
+}
