@@ -15,8 +15,8 @@ type channel struct {
 	name string // Immutable.
 
 	mu    sync.Mutex // Held while a message is put into several logs: it has one place in all.
-	users int        // Guarded by mu: what keeps it from being dropped, connections among it.
-	conns int        // Guarded by mu.
+	users int32      // Guarded by mu: what keeps it from being dropped, connections among it.
+	conns int32      // Guarded by mu.
 
 	behind atomic.Bool // Written by append and caughtUp, read by the reading sides.
 
@@ -27,6 +27,9 @@ type channel struct {
 type channels struct {
 	mu sync.Mutex // May be held when a channel's is taken.
 	of map[string]*channel
+
+	tidying sync.Mutex
+	stale   map[*encoding]bool // Guarded by tidying: those without readers then.
 }
 
 // enter returns a channel, made if need be, that is not dropped until the caller
@@ -88,31 +91,38 @@ func (chs *channels) all() []*channel {
 
 // tidy drops messages that are old, and channels with nothing in them.
 func (srv *Server) tidy() {
+	srv.channels.tidying.Lock()
+	defer srv.channels.tidying.Unlock()
 	space := srv.forms[0].log.Space
 	space.Trim()
 	space.Expire(time.Since(srv.started))
+	stale := make(map[*encoding]bool)
 	for _, ch := range srv.channels.all() {
 		ch.mu.Lock()
-		ch.tidy()
+		ch.tidy(srv.channels.stale, stale)
 		idle := ch.idle()
 		ch.mu.Unlock()
 		if idle {
 			srv.drop(ch)
 		}
 	}
+	srv.channels.stale = stale
 }
 
-// tidy drops encodings that nobody has read for a while. They are kept for that long
-// because many come back, and to make them anew takes long. The mutex must be held.
-func (ch *channel) tidy() {
+// tidy drops encodings that nobody reads, and nobody read when it was called before: those
+// in was. The others without readers it adds to now. They are kept for that long because
+// many come back, and to make them anew takes long. The mutex must be held.
+func (ch *channel) tidy(was, now map[*encoding]bool) {
 	for at := &ch.plain.next; *at != nil; {
 		e := *at
-		if e.feeds == nil && e.stale {
+		if e.feeds == nil && was[e] {
 			*at = e.next
 			e.log.Clear()
 			continue
 		}
-		e.stale = e.feeds == nil
+		if e.feeds == nil {
+			now[e] = true
+		}
 		at = &e.next
 	}
 }

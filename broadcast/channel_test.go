@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -326,4 +327,40 @@ func TestFull(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestChannelSize: a channel at rest takes up at most 300 bytes beside its connections.
+func TestChannelSize(t *testing.T) {
+	const conns = 100_000
+	heap := func(channels int) (bytes int64) {
+		srv := quietServer(t, Config{Channels: true, Shards: 2})
+		before := heapBytes()
+		for i := range conns {
+			c := newConn(firstFD+i, srv.shards[i%2].lobby)
+			c.phase = phaseOpen
+			srv.join(c, fmt.Sprintf("room/%06d", i%channels), srv.forms[0], position{})
+			c.feed().join(c)
+		}
+		for _, s := range srv.shards {
+			s.settle()
+		}
+		bytes = heapBytes() - before
+		runtime.KeepAlive(srv)
+		return bytes
+	}
+	one := heap(1)
+	for _, channels := range []int{10_000, 100_000} {
+		each := (heap(channels) - one) / int64(channels)
+		t.Logf("%d channels of %d connections: %d B each", channels, conns/channels, each)
+		if each > 300 {
+			t.Errorf("%d channels: got %d B each, want at most 300", channels, each)
+		}
+	}
+}
+
+func heapBytes() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

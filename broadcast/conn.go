@@ -214,6 +214,10 @@ func (c *Conn) abort() {
 type connList []*Conn
 
 func (l *connList) add(c *Conn) {
+	if n := len(*l); n == cap(*l) && n < 64 {
+		// Of small ones there may be very many: they are not doubled.
+		*l = append(make([]*Conn, 0, n+1+n/8), *l...)
+	}
 	c.slot = uint32(len(*l))
 	*l = append(*l, c)
 }

@@ -11,7 +11,6 @@ type encoding struct {
 
 	next  *encoding // Guarded by channel.mu: the channel's others.
 	feeds *feed     // Guarded by channel.mu: a list, one for each shard that has readers.
-	stale bool      // Guarded by channel.mu: it has had no readers since Server.tidy.
 }
 
 // feed returns a shard's feed of e, made if need be. The channel's mutex must be held.
@@ -69,7 +68,7 @@ func (srv *Server) append(ch *channel, m Message) (number uint64, receivers int)
 		number, l = e.log.Append(head, payload)
 		lag = max(lag, l)
 	}
-	receivers = ch.conns
+	receivers = int(ch.conns)
 	ch.mu.Unlock()
 	srv.total.messages.Add(1)
 	srv.total.bytesIn.Add(uint64(len(m.Payload)))

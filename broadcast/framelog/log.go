@@ -82,6 +82,7 @@ type segment struct {
 	// by View, which knows to ignore marks at or above its head.
 	marks []atomic.Uint64
 
+	next         *segment // Guarded by Log.mu: the log's next one.
 	older, newer *segment // Guarded by Space.mu: all that are in logs.
 }
 
@@ -132,10 +133,10 @@ type Log struct {
 
 	head atomic.Uint64 // Written under mu by Append, read by anyone.
 
-	mu      sync.Mutex
-	frames  uint64     // Guarded by mu: the number of the next one.
-	segs    []*segment // Guarded by mu: in order, without gaps.
-	readers *Reader    // Guarded by mu: a list.
+	mu             sync.Mutex
+	frames         uint64   // Guarded by mu: the number of the next one.
+	oldest, newest *segment // Guarded by mu: a list, in order, without gaps.
+	readers        *Reader  // Guarded by mu: a list.
 }
 
 // Init makes an empty log, whose first frame will be at the offset head and have
@@ -153,10 +154,10 @@ func (l *Log) Head() uint64 { return l.head.Load() }
 func (l *Log) Tail() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.segs) == 0 {
+	if l.oldest == nil {
 		return l.head.Load()
 	}
-	return l.segs[0].base
+	return l.oldest.base
 }
 
 // Frames is how many frames were appended, and those before Init: the number of the
@@ -171,7 +172,7 @@ func (l *Log) Frames() uint64 {
 func (l *Log) Empty() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.segs) == 0
+	return l.oldest == nil
 }
 
 // Append adds the frame made of header and payload, both copied, and returns its
@@ -217,15 +218,19 @@ func (l *Log) append(header, payload []byte) (number, lag uint64, over bool) {
 // Space is over its limit then.
 func (l *Log) writable(head uint64, n int) (s *segment, room []byte, over bool) {
 	size := max(minSegment, 1<<bits.Len(uint(2*n-1)))
-	if last := len(l.segs) - 1; last >= 0 {
-		s = l.segs[last]
+	last := l.newest
+	if s = last; s != nil {
 		if room := s.buf[head-s.base:]; len(room) > 0 && !l.cfg.Space.sealed(s) {
 			return s, room, false
 		}
 		size = max(size, 1<<bits.Len(uint(head-s.base)))
 	}
 	s, over = l.cfg.Space.take(l, head, l.frames, min(size, maxSegment))
-	l.segs = append(l.segs, s)
+	if l.newest = s; last != nil {
+		last.next = s
+	} else {
+		l.oldest = s
+	}
 	return s, s.buf, over
 }
 
@@ -241,7 +246,9 @@ func (l *Log) release(s *segment) {
 func (l *Log) Clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.dropFirst(len(l.segs))
+	for l.oldest != nil {
+		l.dropOldest()
+	}
 }
 
 // offered is the offset up to which every Reader has offered the log.
@@ -255,14 +262,9 @@ func (l *Log) offered(head uint64) uint64 {
 // drop lets go of the segments that are neither within the retention nor
 // still to be offered.
 func (l *Log) drop(head, offered uint64) {
-	n := 0
-	for n < len(l.segs)-1 {
-		if end := l.segs[n+1].base; end > offered || head-end < uint64(l.cfg.Retain) {
-			break
-		}
-		n++
+	for s := l.oldest.next; s != nil && s.base <= offered && head-s.base >= uint64(l.cfg.Retain); s = s.next {
+		l.dropOldest()
 	}
-	l.dropFirst(n)
 }
 
 // evict drops s if it is the oldest segment, was offered, and got its last frame at a
@@ -270,37 +272,30 @@ func (l *Log) drop(head, offered uint64) {
 func (l *Log) evict(s *segment, before time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.segs) == 0 || l.segs[0] != s || s.last > int64(before) {
+	if l.oldest != s || s.last > int64(before) {
 		return false
 	}
 	head := l.head.Load()
 	end := head
-	if len(l.segs) > 1 {
-		end = l.segs[1].base
+	if s.next != nil {
+		end = s.next.base
 	}
 	if end > l.offered(head) {
 		return false
 	}
-	l.dropFirst(1)
+	l.dropOldest()
 	return true
 }
 
-// dropFirst lets go of the oldest n segments.
-func (l *Log) dropFirst(n int) {
-	if n == 0 {
-		return
+// dropOldest lets go of the oldest segment.
+func (l *Log) dropOldest() {
+	s := l.oldest
+	if l.oldest = s.next; l.oldest == nil {
+		l.newest = nil
 	}
-	for _, s := range l.segs[:n] {
-		l.cfg.Space.dropped(s)
-		l.release(s)
-	}
-	if n == len(l.segs) {
-		l.segs = nil // It may be at rest for long.
-		return
-	}
-	kept := copy(l.segs, l.segs[n:])
-	clear(l.segs[kept:])
-	l.segs = l.segs[:kept]
+	s.next = nil
+	l.cfg.Space.dropped(s)
+	l.release(s)
 }
 
 // Lag is how far the slowest Reader is behind the head, in bytes.

@@ -47,8 +47,9 @@ func (l *Log) Load(v *View) {
 	defer l.mu.Unlock()
 	v.release()
 	v.log = l
-	v.segs = append(v.segs[:0], l.segs...)
-	for _, s := range v.segs {
+	v.segs = v.segs[:0]
+	for s := l.oldest; s != nil; s = s.next {
+		v.segs = append(v.segs, s)
 		s.users++
 	}
 	v.Head, v.Frames = l.head.Load(), l.frames
