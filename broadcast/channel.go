@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // channel is some connections, and the messages that all of them get. There may be
@@ -95,7 +94,7 @@ func (srv *Server) tidy() {
 	defer srv.channels.tidying.Unlock()
 	space := srv.forms[0].log.Space
 	space.Trim()
-	space.Expire(time.Since(srv.started))
+	space.Expire()
 	stale := make(map[*encoding]bool)
 	for _, ch := range srv.channels.all() {
 		ch.mu.Lock()

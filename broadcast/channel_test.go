@@ -55,7 +55,7 @@ func TestChannels(t *testing.T) {
 	}
 	// Nobody has got more than that.
 	for i, tt := range targets {
-		if err := srv.PublishTo(context.Background(), tt.channel, Message{Text, []byte(fmt.Sprint("to ", i))}); err != nil {
+		if _, err := srv.PublishTo(context.Background(), tt.channel, Message{Text, []byte(fmt.Sprint("to ", i))}); err != nil {
 			t.Fatal(err)
 		}
 		for k, other := range targets {
@@ -103,7 +103,7 @@ func TestPublishToRefused(t *testing.T) {
 	}{
 		{off, "news"}, {on, strings.Repeat("x", maxChannelName+1)}, {on, "\xff"}, {on, "a\nb"},
 	} {
-		if err := tt.srv.PublishTo(context.Background(), tt.channel, hello); !errors.Is(err, ErrChannel) {
+		if _, err := tt.srv.PublishTo(context.Background(), tt.channel, hello); !errors.Is(err, ErrChannel) {
 			t.Errorf("%q: got %v, want %v", tt.channel, err, ErrChannel)
 		}
 	}
@@ -209,7 +209,7 @@ func TestChannelIsDropped(t *testing.T) {
 	a.Close()
 	b.Close()
 	gone("channels without connections to be gone")
-	if err := srv.PublishTo(context.Background(), "c", Message{Text, []byte("x")}); err != nil {
+	if _, err := srv.PublishTo(context.Background(), "c", Message{Text, []byte("x")}); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(srv.channels.all()); n != 2 {
@@ -309,7 +309,8 @@ func TestFull(t *testing.T) {
 	last := chs[n%40]
 	done := make(chan error)
 	go func() {
-		done <- srv.PublishTo(context.Background(), last.name, Message{Text, []byte("x")})
+		_, err := srv.PublishTo(context.Background(), last.name, Message{Text, []byte("x")})
+		done <- err
 	}()
 	eventually(t, "the publisher to wait", func() bool { return len(srv.holding.awaited()) == 1 })
 	last.wake()

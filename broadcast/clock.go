@@ -53,6 +53,7 @@ func (srv *Server) tick() {
 
 // ticked does what is due by time.
 func (srv *Server) ticked() {
+	srv.forms[0].log.Space.Advance(time.Since(srv.started))
 	srv.expireHandshakes()
 	srv.acceptAgain()
 	srv.goOn(false)

@@ -56,9 +56,10 @@ type inbox struct {
 	waiting atomic.Bool // Written under mu; lets the shard look without the lock.
 
 	mu    sync.Mutex
-	posts []post  // Guarded by mu.
-	pongs int     // Guarded by mu: bytes of pongs in posts, as they came.
-	due   []*feed // Guarded by mu: those in whose logs there is something new.
+	posts []post   // Guarded by mu.
+	pongs int      // Guarded by mu: bytes of pongs in posts, as they came.
+	due   []*feed  // Guarded by mu: those in whose logs there is something new.
+	calls []func() // Guarded by mu: what others ask to be called.
 
 	// Owned by the shard: the other halves of the double buffers.
 	spare    []post
@@ -138,6 +139,22 @@ func (b *inbox) merge(c *Conn, what postKind, why Reason, m *mail) *post {
 // maxPostedPongs is how many bytes of pongs wait in an inbox before of each connection's
 // only the newest is kept.
 const maxPostedPongs = 1 << 20
+
+// putCall asks for a call on the shard's goroutine.
+func (b *inbox) putCall(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls = append(b.calls, f)
+}
+
+// takeCalls returns what was asked for.
+func (b *inbox) takeCalls() []func() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	calls := b.calls
+	b.calls = nil
+	return calls
+}
 
 // take returns what has come, which stays valid until the next take.
 func (b *inbox) take() []post {

@@ -50,7 +50,7 @@ func (c *client) expectLine(line, rest string) {
 func publishTo(t testing.TB, srv *Server, channel string, messages ...string) {
 	t.Helper()
 	for _, m := range messages {
-		if err := srv.PublishTo(context.Background(), channel, Message{Text, []byte(m)}); err != nil {
+		if _, err := srv.PublishTo(context.Background(), channel, Message{Text, []byte(m)}); err != nil {
 			t.Fatal(err)
 		}
 	}

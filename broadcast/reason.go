@@ -39,6 +39,8 @@ const (
 	ReasonPingTimeout
 	// ReasonShutdown: the server was shut down; closed with 1001.
 	ReasonShutdown
+	// ReasonDisconnected: Server.Disconnect was called for it.
+	ReasonDisconnected
 	// ReasonInternal: a fault in the server or in one of its hooks; closed
 	// with 1011.
 	ReasonInternal
@@ -59,6 +61,7 @@ var reasonNames = [reasons]string{
 	ReasonSlow:           "slow",
 	ReasonPingTimeout:    "ping-timeout",
 	ReasonShutdown:       "shutdown",
+	ReasonDisconnected:   "disconnected",
 	ReasonInternal:       "internal",
 }
 

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/crier-ws/crier/netpoll"
 	"golang.org/x/sys/unix"
@@ -43,6 +43,7 @@ type Server struct {
 	poller    poller
 	queue     *queue
 	started   time.Time
+	seed      maphash.Seed  // Of connections' ids.
 	debug     bool          // The logger takes debug lines: one for each connection.
 	stopTick  chan struct{} // Closed by Shutdown.
 	ticking   sync.WaitGroup
@@ -69,6 +70,7 @@ type Server struct {
 	listeners []*listener   // Guarded by mu.
 	closing   bool          // Guarded by mu: Shutdown has been called.
 	closed    chan struct{} // Closed when Shutdown begins.
+	ended     chan struct{} // Closed when all connections are gone, and no shard runs.
 }
 
 // New makes a Server and starts its goroutines, a number that depends on the
@@ -85,9 +87,11 @@ func New(cfg Config) (*Server, error) {
 		addresses: newAddresses(&cfg),
 		limiter:   newLimiter(&cfg),
 		started:   time.Now(),
+		seed:      maphash.MakeSeed(),
 		debug:     cfg.Logger.Enabled(context.Background(), slog.LevelDebug),
 		stopTick:  make(chan struct{}),
 		closed:    make(chan struct{}),
+		ended:     make(chan struct{}),
 	}
 	srv.init()
 	srv.unfinished.most = cfg.memory.Unfinished
@@ -240,76 +244,14 @@ func (srv *Server) admit() *Refusal {
 	return nil
 }
 
-// ended counts a connection out.
-func (srv *Server) ended(c *Conn) {
+// countOut counts a connection out.
+func (srv *Server) countOut(c *Conn) {
 	srv.open.Add(-1)
 	srv.part(c)
 	srv.total.disconnect[c.why].Add(1)
 	if srv.debug {
 		srv.cfg.Logger.Debug("disconnected", "fd", c.fd, "reason", c.why)
 	}
-}
-
-// Publish is PublishTo the channel without a name, which is the only one without
-// Config.Channels.
-func (srv *Server) Publish(ctx context.Context, m Message) error {
-	return srv.PublishTo(ctx, "", m)
-}
-
-// PublishTo sends m to every open connection of a channel. The payload is copied. It
-// waits while the server (never a consumer) is behind: while there is more than half
-// the retention that not all connections have been offered. It returns
-// ErrTooLarge, ErrNotText, ErrKind, ErrChannel, ErrServerClosed or what ctx says; with
-// an error, nothing was published.
-func (srv *Server) PublishTo(ctx context.Context, channel string, m Message) error {
-	if err := srv.check(m); err != nil {
-		return err
-	}
-	if err := srv.checkChannel(channel); err != nil {
-		return err
-	}
-	ch := srv.enter(channel)
-	defer srv.leave(ch)
-	for {
-		select {
-		case <-srv.closed:
-			return ErrServerClosed
-		default:
-		}
-		ready := srv.holding.ready(ch)
-		if ready == nil {
-			srv.append(ch, m)
-			ch.wake()
-			return nil
-		}
-		select {
-		case <-ready:
-		case <-srv.closed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// checkChannel says whether there can be a channel of this name.
-func (srv *Server) checkChannel(name string) error {
-	if name != "" && !srv.cfg.Channels {
-		return fmt.Errorf("%w: %q, without Config.Channels", ErrChannel, name)
-	}
-	return CheckChannel(name)
-}
-
-// check says what is wrong with a message that did not come from a peer.
-func (srv *Server) check(m Message) error {
-	switch {
-	case len(m.Payload) > srv.cfg.MaxMessageBytes:
-		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(m.Payload), srv.cfg.MaxMessageBytes)
-	case m.Kind == Text && !utf8.Valid(m.Payload):
-		return ErrNotText
-	case m.Kind != Text && m.Kind != Binary:
-		return fmt.Errorf("%w: kind %d", ErrKind, m.Kind)
-	}
-	return nil
 }
 
 // Shutdown ends the server: it stops accepting, lets everyone get what has
@@ -383,6 +325,7 @@ func (srv *Server) stop() {
 		}
 		return quiet && srv.queue.quiet()
 	})
+	close(srv.ended)
 	if err := srv.poller.Close(); err != nil {
 		srv.cfg.Logger.Error("closing the poller", "err", err)
 	}

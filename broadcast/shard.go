@@ -82,8 +82,16 @@ func (s *shard) round() {
 	if s.ticked.Swap(false) {
 		s.tick()
 	}
+	s.call()
 	s.settle()
 	s.count()
+}
+
+// call does what others ask for.
+func (s *shard) call() {
+	for _, f := range s.inbox.takeCalls() {
+		f()
+	}
 }
 
 // offer brings all connections of some feeds to their logs' heads.
@@ -259,7 +267,7 @@ func (s *shard) finish(c *Conn, why Reason) {
 	if c.why == 0 {
 		c.why = why
 	}
-	s.srv.ended(c)
+	s.srv.countOut(c)
 	c.kill()
 }
 
@@ -274,6 +282,7 @@ func (s *shard) finishAll() {
 		f := s.feeds[len(s.feeds)-1]
 		s.finish(f.open[len(f.open)-1], ReasonShutdown)
 	}
+	s.call()
 	s.settle()
 	s.count()
 }

@@ -168,6 +168,33 @@ func (l *Log) Frames() uint64 {
 	return l.frames
 }
 
+// Stat is a log's state at one moment.
+type Stat struct {
+	First, Frames uint64  // As of View.
+	Rate          float64 // Frames a second lately.
+}
+
+// Stat returns the log's state. Rate is that of the time since the newest segment was begun
+// which was begun that long ago, or since the oldest one was.
+func (l *Log) Stat(lately time.Duration) (st Stat) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st.First, st.Frames = l.frames, l.frames
+	if l.oldest == nil {
+		return st
+	}
+	st.First = l.oldest.first
+	since := l.oldest
+	now := l.cfg.Space.now.Load()
+	for s := since; s != nil && now-s.begun >= int64(lately); s = s.next {
+		since = s
+	}
+	if passed := time.Duration(now - since.begun); passed > 0 {
+		st.Rate = float64(l.frames-since.first) / max(passed, lately).Seconds()
+	}
+	return st
+}
+
 // Empty says whether nothing is held.
 func (l *Log) Empty() bool {
 	l.mu.Lock()

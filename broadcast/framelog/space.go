@@ -16,7 +16,7 @@ type Space struct {
 	limit int64
 	age   time.Duration
 
-	now   atomic.Int64 // A time.Duration: what Expire was told last.
+	now   atomic.Int64 // A time.Duration: what Advance was told last.
 	bytes atomic.Int64 // Written under mu: what the segments in logs take up.
 
 	mu     sync.Mutex // May be taken while a log's is held, and not the other way round.
@@ -115,14 +115,16 @@ func (sp *Space) sealed(s *segment) bool {
 	return sp.age > 0 && sp.now.Load()-s.begun >= int64(sp.age/sealings)
 }
 
-// Expire says what time it is, on any clock that only goes forward, and drops what is
-// older than the age. A frame is dropped when it is an eighth of the age older, at the
-// latest, and Expire is called.
-func (sp *Space) Expire(now time.Duration) {
-	sp.now.Store(int64(now))
+// Advance says what time it is, on any clock that only goes forward.
+func (sp *Space) Advance(now time.Duration) { sp.now.Store(int64(now)) }
+
+// Expire drops what is older than the age. A frame is dropped when it is an eighth of the
+// age older, at the latest, and Expire is called.
+func (sp *Space) Expire() {
 	if sp.age == 0 {
 		return
 	}
+	now := time.Duration(sp.now.Load())
 	var victims []victim
 	sp.mu.Lock()
 	for s := sp.oldest; s != nil && s.begun <= int64(now-sp.age); s = s.newer {

@@ -114,7 +114,8 @@ func TestExpire(t *testing.T) {
 	add(&quiet, nil, 1, 10)
 	add(&slow, nil, 1, 10)
 	for now := time.Duration(1); now <= 200; now++ {
-		cfg.Space.Expire(now * time.Second)
+		cfg.Space.Advance(now * time.Second)
+		cfg.Space.Expire()
 		add(&steady, nil, 1, 10)
 		var v View
 		steady.Load(&v)
@@ -134,7 +135,8 @@ func TestExpire(t *testing.T) {
 		t.Error("what was not offered was dropped")
 	}
 	slowReader.Offered(slow.Head())
-	cfg.Space.Expire(201 * time.Second)
+	cfg.Space.Advance(201 * time.Second)
+	cfg.Space.Expire()
 	if !slow.Empty() {
 		t.Error("what was offered since is still held")
 	}

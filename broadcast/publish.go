@@ -1,0 +1,150 @@
+package broadcast
+
+import (
+	"context"
+	"fmt"
+	"unicode/utf8"
+)
+
+// Published is what became of a message.
+type Published struct {
+	// ID is the message's in its channel: see Config.Channels.
+	ID string
+	// Receivers is how many connections the channel had then.
+	Receivers int
+}
+
+// Addressed is a message and the channel that it is for.
+type Addressed struct {
+	Channel string
+	Message
+}
+
+// AddressedError says which of several messages is wrong.
+type AddressedError struct {
+	Index int // from 0 on
+	Err   error
+}
+
+// Error says both.
+func (e *AddressedError) Error() string { return fmt.Sprintf("message %d: %v", e.Index, e.Err) }
+
+// Unwrap returns Err.
+func (e *AddressedError) Unwrap() error { return e.Err }
+
+// Publish is PublishTo the channel without a name, which is the only one without
+// Config.Channels.
+func (srv *Server) Publish(ctx context.Context, m Message) error {
+	_, err := srv.PublishTo(ctx, "", m)
+	return err
+}
+
+// PublishTo sends m to every open connection of a channel. The payload is copied. It
+// waits while the server (never a consumer) is behind: while there is more than half
+// the retention that not all connections have been offered. It returns
+// ErrTooLarge, ErrNotText, ErrKind, ErrChannel, ErrServerClosed or what ctx says; with
+// an error, nothing was published.
+func (srv *Server) PublishTo(ctx context.Context, channel string, m Message) (Published, error) {
+	if err := srv.checkTo(channel, m); err != nil {
+		return Published{}, err
+	}
+	ch := srv.enter(channel)
+	defer srv.leave(ch)
+	for {
+		if ready, err := srv.ready(ctx, ch); err != nil {
+			return Published{}, err
+		} else if ready {
+			p := srv.publish(ch, m)
+			ch.wake()
+			return p, nil
+		}
+	}
+}
+
+// PublishAll sends messages to their channels, those of one channel in their order, and all
+// or none of them. It waits as PublishTo does, but only before the first: how much is
+// published at once is up to the caller, and beyond the retention it may take up as much again. With an
+// *AddressedError, one of the messages is wrong.
+func (srv *Server) PublishAll(ctx context.Context, messages []Addressed) ([]Published, error) {
+	for i, m := range messages {
+		if err := srv.checkTo(m.Channel, m.Message); err != nil {
+			return nil, &AddressedError{i, err}
+		}
+	}
+	chs := make(map[string]*channel)
+	for _, m := range messages {
+		if chs[m.Channel] == nil {
+			ch := srv.enter(m.Channel)
+			defer srv.leave(ch)
+			chs[m.Channel] = ch
+		}
+	}
+	for waited := true; waited; {
+		waited = false
+		for _, ch := range chs {
+			ready, err := srv.ready(ctx, ch)
+			if err != nil {
+				return nil, err
+			}
+			waited = waited || !ready
+		}
+	}
+	published := make([]Published, len(messages))
+	for i, m := range messages {
+		published[i] = srv.publish(chs[m.Channel], m.Message)
+	}
+	for _, ch := range chs {
+		ch.wake()
+	}
+	return published, nil
+}
+
+func (srv *Server) publish(ch *channel, m Message) Published {
+	number, receivers := srv.append(ch, m)
+	return Published{string(ch.plain.form.appendID(nil, number+1)), receivers}
+}
+
+// ready says whether a channel is not behind. If it is, it waits before, once.
+func (srv *Server) ready(ctx context.Context, ch *channel) (bool, error) {
+	select {
+	case <-srv.closed:
+		return false, ErrServerClosed
+	default:
+	}
+	ready := srv.holding.ready(ch)
+	if ready == nil {
+		return true, nil
+	}
+	select {
+	case <-ready:
+	case <-srv.closed:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	return false, nil
+}
+
+// checkTo says what is wrong with a message that did not come from a peer, or with its
+// channel.
+func (srv *Server) checkTo(channel string, m Message) error {
+	if channel != "" && !srv.cfg.Channels {
+		return fmt.Errorf("%w: %q, without Config.Channels", ErrChannel, channel)
+	}
+	if err := CheckChannel(channel); err != nil {
+		return err
+	}
+	return srv.check(m)
+}
+
+// check says what is wrong with a message that did not come from a peer.
+func (srv *Server) check(m Message) error {
+	switch {
+	case len(m.Payload) > srv.cfg.MaxMessageBytes:
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(m.Payload), srv.cfg.MaxMessageBytes)
+	case m.Kind == Text && !utf8.Valid(m.Payload):
+		return ErrNotText
+	case m.Kind != Text && m.Kind != Binary:
+		return fmt.Errorf("%w: kind %d", ErrKind, m.Kind)
+	}
+	return nil
+}
