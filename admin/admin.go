@@ -1,0 +1,279 @@
+// Package admin is what a back end needs of a broadcast server, over HTTP: to
+// publish, to see channels and connections, and to close one. It is a handler for
+// a listener of its own, which must not be the public one. openapi.json describes it.
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/crier-ws/crier/broadcast"
+)
+
+//go:embed openapi.json
+var openAPI []byte
+
+// Config is what a Handler is made with.
+type Config struct {
+	// Token is what requests must bear (RFC 6750, section 2.1), or empty for any request.
+	// The probes /livez and /readyz need none.
+	Token string
+
+	// MaxMessageBytes is the server's.
+	MaxMessageBytes int
+
+	// MaxBatchBytes bounds the body of a batch. Defaults to 4 MiB, or to MaxMessageBytes and
+	// half as much again where that is more.
+	MaxBatchBytes int
+
+	// Wait is how long publishing waits while the server is behind, before it is
+	// answered 503. Defaults to 5 s.
+	Wait time.Duration
+}
+
+// Handler answers the requests of back ends. It may be used by any number of goroutines.
+type Handler struct {
+	srv   *broadcast.Server
+	cfg   Config
+	token [sha256.Size]byte
+	mux   *http.ServeMux
+	once  once
+	slots chan struct{} // Each body that is read or published holds one.
+	batch chan struct{} // Held by the batch that is being published: what is beyond the retention is bounded so.
+}
+
+// bodies is how many bodies are in memory at a time.
+const bodies = 4
+
+// MemoryBytes is what a Handler takes up at the most, beside what net/http does.
+func (cfg Config) MemoryBytes() int {
+	cfg = cfg.withDefaults()
+	return bodies*3*cfg.MaxBatchBytes + maxResults*(maxKey+128)
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.MaxBatchBytes == 0 {
+		cfg.MaxBatchBytes = max(4<<20, cfg.MaxMessageBytes*3/2)
+	}
+	if cfg.Wait == 0 {
+		cfg.Wait = 5 * time.Second
+	}
+	return cfg
+}
+
+// New makes a handler for a server.
+func New(srv *broadcast.Server, cfg Config) *Handler {
+	cfg = cfg.withDefaults()
+	h := &Handler{
+		srv: srv, cfg: cfg, token: sha256.Sum256([]byte(cfg.Token)), mux: http.NewServeMux(),
+		slots: make(chan struct{}, bodies), batch: make(chan struct{}, 1),
+	}
+	for pattern, f := range h.routes() {
+		h.mux.HandleFunc(pattern, f)
+	}
+	return h
+}
+
+func (h *Handler) routes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET /livez":                    h.live,
+		"GET /readyz":                   h.ready,
+		"GET /v1/openapi.json":          h.openAPI,
+		"POST /v1/publish":              h.publishBatch,
+		"POST /v1/publish/{channel...}": h.publish,
+		"GET /v1/channels":              h.channels,
+		"GET /v1/channels/{channel...}": h.channel,
+		"GET /v1/connections":           h.connections,
+		"DELETE /v1/connections/{id}":   h.disconnect,
+	}
+}
+
+// ServeHTTP answers a request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	probe := r.URL.Path == "/livez" || r.URL.Path == "/readyz"
+	if h.cfg.Token != "" && !probe && !h.authorized(r) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="crier"`)
+		fail(w, http.StatusUnauthorized, "want the header Authorization: Bearer TOKEN")
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// authorized compares hashes, so that neither what is right nor how long it is takes a time of its own.
+func (h *Handler) authorized(r *http.Request) bool {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	got := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(got[:], h.token[:]) == 1
+}
+
+// problem is the body of an answer that is no success.
+type problem struct {
+	Error string `json:"error"`
+	Line  int    `json:"line,omitempty"` // of a batch, from 1 on
+}
+
+func fail(w http.ResponseWriter, status int, format string, args ...any) {
+	answer(w, status, problem{Error: fmt.Sprintf(format, args...)})
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		status, b = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // Who has gone is owed no answer.
+}
+
+// failPublish answers what publishing came to.
+func failPublish(w http.ResponseWriter, err error) {
+	status := http.StatusBadRequest
+	switch {
+	case errors.Is(err, broadcast.ErrTooLarge):
+		status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, broadcast.ErrServerClosed):
+		status = http.StatusServiceUnavailable
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		fail(w, http.StatusServiceUnavailable, "the server is behind: nothing was published")
+		return
+	}
+	p := problem{Error: strings.TrimPrefix(err.Error(), "broadcast: ")}
+	var line *lineError
+	if errors.As(err, &line) {
+		p = problem{Error: strings.TrimPrefix(line.err.Error(), "broadcast: "), Line: line.line}
+	}
+	answer(w, status, p)
+}
+
+func (h *Handler) live(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]string{"status": "alive"})
+}
+
+func (h *Handler) ready(w http.ResponseWriter, _ *http.Request) {
+	if h.srv.Draining() {
+		fail(w, http.StatusServiceUnavailable, "draining")
+		return
+	}
+	answer(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+func (h *Handler) openAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(openAPI)
+}
+
+type channelInfo struct {
+	Channel     string  `json:"channel"`
+	Connections int     `json:"connections"`
+	Head        string  `json:"head"`
+	Tail        string  `json:"tail,omitempty"`
+	Rate        float64 `json:"rate"`
+}
+
+func infoOf(i broadcast.ChannelInfo) channelInfo {
+	return channelInfo{i.Name, i.Connections, i.Head, i.Tail, i.Rate}
+}
+
+// mostListed is how many there are in a list at most.
+const mostListed = 1000
+
+func (h *Handler) channels(w http.ResponseWriter, r *http.Request) {
+	limit, ok := limitOf(w, r)
+	if !ok {
+		return
+	}
+	list := struct {
+		Channels []channelInfo `json:"channels"`
+		After    string        `json:"after,omitempty"` // To go on with.
+	}{Channels: []channelInfo{}}
+	for _, i := range h.srv.Channels(r.FormValue("prefix"), r.FormValue("after"), limit) {
+		list.Channels = append(list.Channels, infoOf(i))
+	}
+	if n := len(list.Channels); n == limit {
+		list.After = list.Channels[n-1].Channel
+	}
+	answer(w, http.StatusOK, list)
+}
+
+func (h *Handler) channel(w http.ResponseWriter, r *http.Request) {
+	info, ok := h.srv.Channel(r.PathValue("channel"))
+	if !ok {
+		fail(w, http.StatusNotFound, "the channel %q has neither connections nor messages", r.PathValue("channel"))
+		return
+	}
+	answer(w, http.StatusOK, infoOf(info))
+}
+
+func (h *Handler) connections(w http.ResponseWriter, r *http.Request) {
+	limit, ok := limitOf(w, r)
+	if !ok {
+		return
+	}
+	type conn struct {
+		ID      string `json:"id"`
+		Channel string `json:"channel"`
+		Remote  string `json:"remote,omitempty"`
+	}
+	list := struct {
+		Connections []conn `json:"connections"`
+	}{Connections: []conn{}}
+	for _, c := range h.srv.Connections(r.FormValue("channel"), limit) {
+		remote := ""
+		if c.Remote.IsValid() {
+			remote = c.Remote.String()
+		}
+		list.Connections = append(list.Connections, conn{c.ID, c.Channel, remote})
+	}
+	answer(w, http.StatusOK, list)
+}
+
+// limitOf is the parameter limit.
+func limitOf(w http.ResponseWriter, r *http.Request) (limit int, ok bool) {
+	s := r.FormValue("limit")
+	if s == "" {
+		return mostListed, true
+	}
+	limit, err := strconv.Atoi(s)
+	if err != nil || limit < 1 || limit > mostListed {
+		fail(w, http.StatusBadRequest, "limit is %q, want 1 to %d", s, mostListed)
+		return 0, false
+	}
+	return limit, true
+}
+
+// statusDisconnected is what a connection is closed with unless the request says otherwise:
+// RFC 6455, section 7.4.2, leaves it to applications.
+const statusDisconnected = 4000
+
+func (h *Handler) disconnect(w http.ResponseWriter, r *http.Request) {
+	status, reason := uint64(statusDisconnected), r.FormValue("reason")
+	if s := r.FormValue("status"); s != "" {
+		var err error
+		if status, err = strconv.ParseUint(s, 10, 16); err != nil || status < 1000 || status > 4999 {
+			fail(w, http.StatusBadRequest, "status is %q, want a close code, as %d", s, statusDisconnected)
+			return
+		}
+	}
+	if len(reason) > 123 {
+		fail(w, http.StatusBadRequest, "reason has %d bytes, at most 123", len(reason))
+		return
+	}
+	if !h.srv.Disconnect(r.PathValue("id"), uint16(status), reason) {
+		fail(w, http.StatusNotFound, "there is no connection %q, or it cannot be closed with %d", r.PathValue("id"), status)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
