@@ -53,6 +53,13 @@ func TestCommandLine(t *testing.T) {
 		{"total less than one", "--channels --retain 2MiB --retain-total 1MiB", "", 2, []string{"--retain-total", "at least --retain"}},
 		{"total less than the default of one", "--listen 127.0.0.1:0 --channels --retain-total 1MiB", "", 1, []string{"--retain-total is 1048576", "at least --retain, which is 8388608"}},
 		{"age", "--retain-age 10ms", "", 2, []string{"--retain-age", "at least 1s"}},
+		{"admin without a port", "--admin localhost", "", 2, []string{"--admin", "HOST:PORT"}},
+		{"admin for everybody", "--admin :18001", "", 2, []string{"--admin", "loopback", "--admin-token-file"}},
+		{"token for nothing", "--admin-token-file x", "", 2, []string{"--admin-token-file", "--admin as well"}},
+		{"no token", "--listen 127.0.0.1:0 --admin 127.0.0.1:0 --admin-token-file /nonexistent", "", 1, []string{"--admin-token-file", "no such file"}},
+		{"token too short", "--listen 127.0.0.1:0 --admin 127.0.0.1:0 --admin-token-file /dev/null", "", 1, []string{"--admin-token-file /dev/null", "at least 16"}},
+		{"admin's port in use", "--listen 127.0.0.1:0 --admin " + taken.Addr().String(), "", 1, []string{"--admin " + taken.Addr().String(), "in use"}},
+		{"admin and little memory", "--listen 127.0.0.1:0 --admin 127.0.0.1:0 --memory 20MiB", "", 1, []string{"--memory is 20971520", "--admin alone"}},
 		{"port in use", "--listen " + taken.Addr().String(), "", 1, []string{"--listen " + taken.Addr().String(), "in use"}},
 		{"no address", "serve --listen nowhere", "", 1, []string{"--listen nowhere", "HOST:PORT"}},
 	}

@@ -154,7 +154,7 @@ func TestPprofOff(t *testing.T) {
 }
 
 // openProfiles serves profiles until the test is over, to a client of its own.
-func openProfiles(t *testing.T) (p *profiles, client *http.Client) {
+func openProfiles(t *testing.T) (p *endpoint, client *http.Client) {
 	t.Helper()
 	p, err := startProfiles("127.0.0.1:0", slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -166,7 +166,7 @@ func openProfiles(t *testing.T) (p *profiles, client *http.Client) {
 	return p, &http.Client{Transport: tr, Timeout: patience}
 }
 
-func (p *profiles) url(path string) string { return "http://" + p.ln.Addr().String() + path }
+func (e *endpoint) url(path string) string { return "http://" + e.ln.Addr().String() + path }
 
 // fetch gets a URL, as change has changed the request, and returns the status
 // and the whole body.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/flags"
 	"golang.org/x/sys/unix"
@@ -58,6 +59,8 @@ type serveCmd struct {
 	Memory   flags.Size  `placeholder:"SIZE" help:"What the process may take up of memory of its own, as 4GiB: bounds connections, what is kept of messages, and handshakes; more get 503 or 1013. 0 for no bound (default: 0)."`
 	MaxConns flags.Count `placeholder:"N" help:"Most open connections; more get 503. 0 is as many as the fd limit allows (default: 0)."`
 
+	adminFlags
+
 	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`
 
@@ -94,15 +97,38 @@ func (cmd *serveCmd) Run(s streams) error {
 	}
 	defer profiles.close()
 	cfg := cmd.config(logger, limit)
+	token, err := cmd.token()
+	if err != nil {
+		return err
+	}
+	adminCfg := admin.Config{Token: token, MaxMessageBytes: cfg.MaxMessageBytes}
+	if cmd.Admin != "" && cfg.MemoryBytes > 0 {
+		own := int64(adminCfg.MemoryBytes())
+		if cfg.MemoryBytes <= own {
+			return fmt.Errorf("--memory is %d, and --admin alone may take up %d", cfg.MemoryBytes, own)
+		}
+		cfg.MemoryBytes -= own
+		logger.Info("memory of --admin", "bytes", own)
+	}
 	ln, err := broadcast.Listen(cmd.Listen)
 	if err != nil {
 		return explainListen("listen", cmd.Listen, err, "want HOST:PORT or :PORT")
 	}
+	adminListener, err := cmd.adminFlags.listen()
+	if err != nil {
+		ln.Close()
+		return err
+	}
 	srv, err := broadcast.New(cfg)
 	if err != nil {
 		ln.Close()
+		if adminListener != nil {
+			adminListener.Close()
+		}
 		return errors.New(flagNames.Replace(err.Error()))
 	}
+	back := startAdmin(adminListener, srv, adminCfg, logger)
+	defer back.close()
 	if cmd.Memory > 0 {
 		// The collector works harder when it comes near; the plan has room for its pace before.
 		debug.SetMemoryLimit(int64(cmd.Memory))
@@ -112,7 +138,7 @@ func (cmd *serveCmd) Run(s streams) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 	logger.Info("serving", append([]any{"version", version(), "addr", ln.Addr().String(), "path", cmd.Path,
-		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, profiles.attrs()...)...)
+		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, append(back.attrs(), profiles.attrs()...)...)...)
 	return serve(srv, ln, signals, cmd.grace(cfg), logger)
 }
 
@@ -221,6 +247,7 @@ func (cmd *serveCmd) Validate() error {
 	check(cmd.RetainTotal == 0 || cmd.Channels, "retain-total", int(cmd.RetainTotal), "--channels as well")
 	check(cmd.RetainTotal == 0 || cmd.Retain == nil || cmd.RetainTotal >= *cmd.Retain, "retain-total", int(cmd.RetainTotal), "at least --retain")
 	check(cmd.RetainAge == 0 || time.Duration(cmd.RetainAge) >= time.Second, "retain-age", time.Duration(cmd.RetainAge), "at least 1s")
+	cmd.adminFlags.validate(check)
 	check(cmd.HandshakeTimeout > 0, "handshake-timeout", time.Duration(cmd.HandshakeTimeout), "more than 0")
 	check(cmd.BurstBytes == 0 || cmd.BurstBytes >= cmd.MaxMessage, "burst-bytes", int(cmd.BurstBytes), "at least --max-message")
 	check(cmd.Rate >= 0 && cmd.Rate <= 1<<30, "rate", cmd.Rate, "0 to 2^30")

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/crier-ws/crier/admin"
+	"github.com/crier-ws/crier/broadcast"
+)
+
+// leastToken is how long a token must be at least, in bytes.
+const leastToken = 16
+
+// adminFlags is where back ends publish.
+type adminFlags struct {
+	Admin          string `placeholder:"HOST:PORT" help:"Serve publishing and administration over HTTP on this address, never the public one; port 0 picks a free one (default: off)."`
+	AdminTokenFile string `placeholder:"FILE" help:"File with the token that requests to --admin must bear; needed unless that is a loopback address."`
+}
+
+// validate finds what is wrong with the flags.
+func (f *adminFlags) validate(check func(ok bool, flag string, value any, want string)) {
+	check(f.Admin != "" || f.AdminTokenFile == "", "admin-token-file", "given", "--admin as well")
+	if f.Admin == "" {
+		return
+	}
+	host, port, err := net.SplitHostPort(f.Admin)
+	check(err == nil && port != "", "admin", fmt.Sprintf("%q", f.Admin), "HOST:PORT")
+	check(err != nil || onLoopback(host) || f.AdminTokenFile != "", "admin", f.Admin, "a loopback address, or --admin-token-file as well")
+}
+
+// token reads the token, if there is to be one.
+func (f *adminFlags) token() (string, error) {
+	if f.AdminTokenFile == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(f.AdminTokenFile)
+	if err != nil {
+		return "", fmt.Errorf("--admin-token-file: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if len(token) < leastToken || strings.ContainsAny(token, " \t\r\n") {
+		return "", fmt.Errorf("--admin-token-file %s: want a line with a token of at least %d characters, as of: openssl rand -hex 32", f.AdminTokenFile, leastToken)
+	}
+	return token, nil
+}
+
+// listen listens on the address, or returns nil if there is none.
+func (f *adminFlags) listen() (net.Listener, error) {
+	if f.Admin == "" {
+		return nil, nil
+	}
+	const want = "want HOST:PORT"
+	host, _, _ := net.SplitHostPort(f.Admin)
+	var ln net.Listener
+	var err error
+	if f.AdminTokenFile == "" && onLoopback(host) {
+		ln, err = loopback(f.Admin).listen() // Whatever a hosts file says of localhost.
+	} else {
+		ln, err = net.Listen("tcp", f.Admin)
+	}
+	if err != nil {
+		return nil, explainListen("admin", f.Admin, err, want)
+	}
+	return ln, nil
+}
+
+// bodyTimeout is how long a request may take to come.
+const bodyTimeout = 30 * time.Second
+
+// startAdmin serves back ends on ln, or returns nil if that is nil.
+func startAdmin(ln net.Listener, srv *broadcast.Server, cfg admin.Config, logger *slog.Logger) *endpoint {
+	if ln == nil {
+		return nil
+	}
+	var handler http.Handler = admin.New(srv, cfg)
+	if cfg.Token == "" {
+		handler = localOnly(handler)
+	}
+	return startEndpoint("admin", ln, handler, logger, bodyTimeout)
+}

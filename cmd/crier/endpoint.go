@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// endpoint is an HTTP server beside the one that clients connect to.
+type endpoint struct {
+	name   string
+	srv    *http.Server
+	ln     net.Listener
+	served chan struct{} // Closed when Serve has returned.
+}
+
+// startEndpoint serves handler on ln until close. timeout is how long a request may take to
+// come, 0 for ever.
+func startEndpoint(name string, ln net.Listener, handler http.Handler, logger *slog.Logger, timeout time.Duration) *endpoint {
+	e := &endpoint{
+		name: name,
+		srv: &http.Server{
+			Handler:           handler,
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       timeout,
+			IdleTimeout:       time.Minute,
+			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		},
+		ln:     ln,
+		served: make(chan struct{}),
+	}
+	go func() { // Stopped and awaited by close.
+		defer close(e.served)
+		if err := e.srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			logger.Error(name+" is served no more", "err", err)
+		}
+	}()
+	return e
+}
+
+// attrs is what the start line says: the address, or nothing if e is nil.
+func (e *endpoint) attrs() []any {
+	if e == nil {
+		return nil
+	}
+	return []any{e.name, e.ln.Addr().String()}
+}
+
+// close closes the listener and all connections. What is in progress is cut
+// off and not waited for. e may be nil.
+func (e *endpoint) close() {
+	if e == nil {
+		return
+	}
+	_ = e.srv.Close()
+	<-e.served
+}
+
+// onLoopback says whether host is localhost or an address of 127.0.0.0/8 or
+// ::1. Other names are not looked up: what they stand for is up to whoever
+// answers for them.
+func onLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
+}
+
+// localOnly refuses what a web page that is open in a browser on this host may
+// send: requests for its own name, which it has made to stand for a loopback
+// address (DNS rebinding), and those that the browser says come from another
+// site, whose answer the page would not see but which would be done.
+func localOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch site := r.Header.Get("Sec-Fetch-Site"); {
+		case !onLoopback(hostname(r.Host)):
+			http.Error(w, "this is served to 127.0.0.1, [::1] and localhost only", http.StatusForbidden)
+		case site != "" && site != "none" && site != "same-origin":
+			http.Error(w, "this is not served to other sites' pages", http.StatusForbidden)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// hostname is a Host header without its port and brackets.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+}
