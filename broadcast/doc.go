@@ -12,14 +12,18 @@
 //	read.go       a turn: recv until the socket is empty
 //	request.go    the HTTP request head, strictly
 //	handshake.go  101 and greeting, or a refusal
+//	position.go   where in a channel's history a connection begins
 //	decode.go     frames, in place; what is unfinished is kept
 //	deflate.go    compressed messages
 //	violation.go  what breaks the protocol, and how that ends
 //	utf8.go       text that comes in pieces
 //	frame.go      headers, lengths, status codes
-//	server.go     publish: into the log, wake the shards
+//	channel.go    who gets what is published where
+//	encoding.go   publish: into the logs, one for each form that is read
+//	form.go       plain, with ids, compressed; events.go: server-sent events
 //	hold.go       publishers wait while the server is behind
-//	shard.go      the pass: everyone is brought to the log's head
+//	shard.go      what there is to do, and the end of connections
+//	feed.go       the pass: everyone is brought to the log's head
 //	write.go      one send for each; what must wait stands aside
 //	inbox.go      what others tell a shard
 //	keepalive.go  pings, close timeouts, draining
@@ -27,7 +31,8 @@
 //
 // and across it: conn.go (a connection), turnstile.go (who owns its reading
 // side), reason.go (how it ends, and the totals), sys_linux.go (system calls),
-// config.go, memory.go (what all of it may take up).
+// config.go, memory.go (what all of it may take up), publish.go and info.go (for
+// those who embed it).
 //
 // # Who owns what
 //
@@ -36,16 +41,22 @@
 //	shard            the writing side and the end of its connections, from the
 //	                 post of opened on; their lists, cursors and asides
 //	Server.opening   connections before that, under its mutex
+//	channel          its own mutex: its encodings, and which shards have feeds
+//	feed             its shard, but for what its channel's mutex guards
 //	log              its own mutex; sealed bytes are immutable
 //	fd               the poller, from adopt on; given back by release, which
 //	                 the last owner calls, see Conn.kill
 //
 // # Glossary
 //
-//   - log: all messages as frames, one behind the other, see package framelog.
+//   - channel: connections that get the same messages. Without Config.Channels
+//     there is one.
+//   - form: how messages go out. encoding: a channel's messages in one form.
+//   - log: an encoding's messages as frames, one behind the other, see package framelog.
 //   - cursor, head, tail, lapped: as in package framelog.
 //   - shard: one goroutine that writes to a part of the connections.
-//   - pass: one walk of a shard over its connections.
+//   - feed: the connections of one shard that read one encoding.
+//   - pass: one walk of a shard over a feed's connections.
 //   - turn: what a worker does for one connection before the next one's turn.
 //   - aside: what a connection gets beside the log, kept only while it must wait.
 //   - held: not read, because the server is behind.

@@ -20,20 +20,37 @@ func (e *encoding) feed(s *shard) *feed {
 			return f
 		}
 	}
-	f := &feed{shard: s, encoding: e, next: e.feeds}
-	e.log.Attach(&f.Reader)
+	f := &feed{shard: s, encoding: e, next: e.feeds, offered: e.log.Head()}
 	e.feeds = f
+	e.tell()
 	return f
 }
 
 // forget takes out a feed that has no connection any more. The channel's mutex must be held.
 func (e *encoding) forget(f *feed) {
-	e.log.Detach(&f.Reader)
 	at := &e.feeds
 	for *at != f {
 		at = &(*at).next
 	}
 	*at, f.next = f.next, nil
+	e.tell()
+}
+
+// offer notes that f has offered what lies below to.
+func (e *encoding) offer(f *feed, to uint64) {
+	e.channel.mu.Lock()
+	defer e.channel.mu.Unlock()
+	f.offered = to
+	e.tell()
+}
+
+// tell tells the log what all have offered. The channel's mutex must be held.
+func (e *encoding) tell() {
+	lowest := uint64(framelog.NoReaders)
+	for f := e.feeds; f != nil; f = f.next {
+		lowest = min(lowest, f.offered)
+	}
+	e.log.Offered(lowest)
 }
 
 // append puts a message into a channel's logs, at the same place among the others in each.

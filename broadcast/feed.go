@@ -11,11 +11,10 @@ import (
 // that it has is the shard's but for conns and next. There may be very many, most of
 // them at rest: what only passes need is the shard's.
 type feed struct {
-	*shard          // Immutable.
-	framelog.Reader // Of the encoding's log.
-
+	*shard             // Immutable.
 	encoding *encoding // Immutable.
 	next     *feed     // Guarded by encoding.channel.mu: see encoding.feeds.
+	offered  uint64    // Written under encoding.channel.mu by the shard: what lies below was offered to all.
 	open     connList
 
 	// The log as the last pass saw it. nil when all have got all of that: see
@@ -25,7 +24,6 @@ type feed struct {
 	conns int32       // Guarded by encoding.channel.mu: those that joined.
 	odd   int32       // Connections with something in Conn.out.
 	slot  uint32      // 1 + index in shard.feeds, or 0.
-	keeps bool        // It is in shard.keeping.
 	due   atomic.Bool // Written under shard.inbox.mu: it is in inbox.due.
 }
 
@@ -50,7 +48,7 @@ type batch struct {
 func (f *feed) look() *framelog.View {
 	if f.view == nil {
 		f.load()
-		f.view.Cut(f.At())
+		f.view.Cut(f.offered)
 	}
 	return f.view
 }

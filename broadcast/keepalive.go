@@ -140,14 +140,14 @@ func (s *shard) drain(now uint32) {
 			continue
 		}
 		f := s.feeds[k]
-		if f.At() != f.encoding.log.Head() { // More has come since the pass.
+		if f.offered != f.encoding.log.Head() { // More has come since the pass.
 			s.offer(f)
 		}
 		for i := len(f.open) - 1; i >= 0 && s.drained < due; i-- {
 			if i >= len(f.open) {
 				continue
 			}
-			if c := f.open[i]; late || c.out == 0 && c.cursor >= f.At() {
+			if c := f.open[i]; late || c.out == 0 && c.cursor >= f.offered {
 				s.drained++
 				s.startClose(c, goingAway, ReasonShutdown)
 			}

@@ -30,9 +30,9 @@ type shard struct {
 	opened  int     // The connections of all of them.
 	passing
 	batch   batch
-	touched []*feed          // Those that have looked at their log since settle.
-	keeping []*feed          // Those that kept a view in settle, and perhaps have it still.
-	views   []*framelog.View // That nobody uses.
+	touched []*feed            // Those that have looked at their log since settle.
+	keeping map[*feed]struct{} // Those whose views settle has left them.
+	views   []*framelog.View   // That nobody uses.
 	asides  map[*Conn]*aside
 	kept    int       // Bytes in asides that are copies of dropped frames.
 	one     [1][]byte // What writeBytes sends.
@@ -48,6 +48,7 @@ func newShard(srv *Server) *shard {
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		asides:  make(map[*Conn]*aside),
+		keeping: make(map[*feed]struct{}),
 		batch:   batch{pieces: make([][]byte, 0, maxPieces)},
 	}
 	s.lobby = &feed{shard: s}
@@ -103,7 +104,7 @@ func (s *shard) offer(feeds ...*feed) {
 	// log is offered, and so is not lapped unseen.
 	s.readInbox()
 	for _, f := range feeds {
-		f.Offered(f.view.Head)
+		f.encoding.offer(f, f.view.Head)
 		s.srv.caughtUp(f.encoding.channel)
 	}
 }
@@ -116,9 +117,9 @@ func (s *shard) settle() {
 		if f.odd == 0 && f.view != nil {
 			s.freeView(f.view)
 			f.view = nil
-		} else if f.view != nil && !f.keeps {
-			f.keeps = true
-			s.keeping = append(s.keeping, f)
+			delete(s.keeping, f)
+		} else if f.view != nil {
+			s.keeping[f] = struct{}{}
 		}
 	}
 	s.touched = s.touched[:0]
@@ -131,19 +132,11 @@ func (s *shard) settle() {
 // refresh makes a pass for those feeds that keep in view what their log has dropped: it
 // would be held for as long as nobody publishes there.
 func (s *shard) refresh() {
-	keeping := s.keeping[:0]
-	for _, f := range s.keeping {
-		if f.view == nil {
-			f.keeps = false
-			continue
-		}
-		keeping = append(keeping, f)
+	for f := range s.keeping {
 		if f.encoding.log.Tail() > f.view.Tail {
 			s.offer(f)
 		}
 	}
-	clear(s.keeping[len(keeping):])
-	s.keeping = keeping
 }
 
 func (s *shard) newView() *framelog.View {

@@ -17,15 +17,15 @@
 //   - A reader copies the log's state into a View and may then read the bytes
 //     from View.Tail to View.Head for as long as it likes, without a lock.
 //   - A cursor below the tail is lapped: its bytes are gone.
-//   - A segment is not dropped before every Reader has offered it. So a cursor
-//     can be lapped only after its reader had a chance to write it out.
+//   - A segment is not dropped before it was offered. So a cursor can be lapped only
+//     after somebody had a chance to write it out.
 //   - A log in which nothing lies has no segment, and takes up a few words.
 //
 // # Files
 //
 //   - log.go: Log, Append, dropping
 //   - space.go: Space, what all logs hold together
-//   - view.go: View, Reader, frame boundaries
+//   - view.go: View, frame boundaries
 //
 // # Glossary
 //
@@ -38,6 +38,7 @@
 package framelog
 
 import (
+	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -136,7 +137,7 @@ type Log struct {
 	mu             sync.Mutex
 	frames         uint64   // Guarded by mu: the number of the next one.
 	oldest, newest *segment // Guarded by mu: a list, in order, without gaps.
-	readers        *Reader  // Guarded by mu: a list.
+	offered        uint64   // Guarded by mu: see Offered.
 }
 
 // Init makes an empty log, whose first frame will be at the offset head and have
@@ -145,6 +146,7 @@ func (l *Log) Init(cfg *Config, head, frames uint64) {
 	l.cfg = cfg
 	l.head.Store(head)
 	l.frames = frames
+	l.offered = NoReaders
 }
 
 // Head is the offset after the newest byte.
@@ -202,8 +204,19 @@ func (l *Log) Empty() bool {
 	return l.oldest == nil
 }
 
+// NoReaders is what is offered while there is nobody to offer it to.
+const NoReaders = math.MaxUint64
+
+// Offered says that everything below to has been written to all sockets that would take
+// it. What has not been offered is not dropped.
+func (l *Log) Offered(to uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.offered = to
+}
+
 // Append adds the frame made of header and payload, both copied, and returns its
-// number, and how far the slowest Reader is now behind the head, in bytes. The frame must
+// number, and how far what was offered is now behind the head, in bytes. The frame must
 // not be empty. It allocates only when a segment is full.
 func (l *Log) Append(header, payload []byte) (number, lag uint64) {
 	number, lag, over := l.append(header, payload)
@@ -235,9 +248,8 @@ func (l *Log) append(header, payload []byte) (number, lag uint64, over bool) {
 		}
 	}
 	l.head.Store(head) // Pairs with the loads in Head and Load.
-	offered := l.offered(head)
-	l.drop(head, offered)
-	return number, head - offered, over
+	l.drop(head)
+	return number, head - min(head, l.offered), over
 }
 
 // writable returns the newest segment and what is left of it, not nothing: if the
@@ -278,18 +290,10 @@ func (l *Log) Clear() {
 	}
 }
 
-// offered is the offset up to which every Reader has offered the log.
-func (l *Log) offered(head uint64) uint64 {
-	for r := l.readers; r != nil; r = r.next {
-		head = min(head, r.offered.Load())
-	}
-	return head
-}
-
 // drop lets go of the segments that are neither within the retention nor
 // still to be offered.
-func (l *Log) drop(head, offered uint64) {
-	for s := l.oldest.next; s != nil && s.base <= offered && head-s.base >= uint64(l.cfg.Retain); s = s.next {
+func (l *Log) drop(head uint64) {
+	for s := l.oldest.next; s != nil && s.base <= l.offered && head-s.base >= uint64(l.cfg.Retain); s = s.next {
 		l.dropOldest()
 	}
 }
@@ -307,7 +311,7 @@ func (l *Log) evict(s *segment, before time.Duration) bool {
 	if s.next != nil {
 		end = s.next.base
 	}
-	if end > l.offered(head) {
+	if end > l.offered {
 		return false
 	}
 	l.dropOldest()
@@ -325,10 +329,10 @@ func (l *Log) dropOldest() {
 	l.release(s)
 }
 
-// Lag is how far the slowest Reader is behind the head, in bytes.
+// Lag is how far what was offered is behind the head, in bytes.
 func (l *Log) Lag() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	head := l.head.Load()
-	return head - l.offered(head)
+	return head - min(head, l.offered)
 }

@@ -36,10 +36,46 @@ func newLog(retain int) *Log {
 	return l
 }
 
-func (l *Log) attach() *Reader {
-	r := new(Reader)
-	l.Attach(r)
+// reader is one of several that offer a log, which is to know of the slowest.
+type reader struct {
+	log *Log
+	at  uint64
+}
+
+var (
+	readersMu sync.Mutex
+	readersOf = make(map[*Log]map[*reader]bool)
+)
+
+func (l *Log) attach() *reader {
+	r := &reader{log: l}
+	readersMu.Lock()
+	if readersOf[l] == nil {
+		readersOf[l] = make(map[*reader]bool)
+	}
+	readersOf[l][r] = true
+	readersMu.Unlock()
+	r.Offered(l.Head())
 	return r
+}
+
+// Offered says up to where r has offered the log.
+func (r *reader) Offered(to uint64) {
+	readersMu.Lock()
+	defer readersMu.Unlock()
+	r.at = to
+	lowest := uint64(NoReaders)
+	for other := range readersOf[r.log] {
+		lowest = min(lowest, other.at)
+	}
+	r.log.Offered(lowest)
+}
+
+func (r *reader) detach() {
+	readersMu.Lock()
+	delete(readersOf[r.log], r)
+	readersMu.Unlock()
+	r.Offered(0)
 }
 
 func (r *reference) boundary(off uint64) uint64 {
@@ -194,7 +230,7 @@ func TestNotDroppedBeforeOffered(t *testing.T) {
 		t.Errorf("holds %d bytes once all is offered, want at most %d", held, retain+maxSegment)
 	}
 	slow.Offered(0)
-	l.Detach(slow)
+	slow.detach()
 	fast.Offered(l.Head())
 	if got := l.Lag(); got != 0 {
 		t.Errorf("lag: got %d, want 0: a closed reader still counts", got)
@@ -316,7 +352,7 @@ func TestConcurrent(t *testing.T) {
 }
 
 // follow reads the log frame by frame until it is at the head after done.
-func follow(t *testing.T, l *Log, r *Reader, id int, done <-chan struct{}) {
+func follow(t *testing.T, l *Log, r *reader, id int, done <-chan struct{}) {
 	var v View
 	var cursor uint64
 	pieces := make([][]byte, 0, 1024)

@@ -7,7 +7,7 @@ import (
 )
 
 // add appends frames of a size, each offered at once if r is given.
-func add(l *Log, r *Reader, frames, size int) {
+func add(l *Log, r *reader, frames, size int) {
 	for i := range frames {
 		h, p := testFrame(size, byte(i))
 		l.Append(h, p)
@@ -30,19 +30,17 @@ func TestSpaceEvictsTheOldest(t *testing.T) {
 	const limit = 1 << 20
 	cfg := &Config{Retain: 8 * limit, FrameLen: testLen, Space: NewSpace(limit, 0)}
 	var quiet, loud, slow Log
-	var loudReader, slowReader Reader
 	for _, l := range []*Log{&quiet, &slow, &loud} {
 		l.Init(cfg, 0, 0)
 	}
-	slow.Attach(&slowReader)
-	loud.Attach(&loudReader)
+	slowReader, loudReader := slow.attach(), loud.attach()
 	add(&quiet, nil, 1, 100)
 	add(&slow, nil, 1, 100)
-	add(&loud, &loudReader, 600, 1000)
+	add(&loud, loudReader, 600, 1000)
 	if quiet.Empty() || tail(&loud) != 0 {
 		t.Fatalf("dropped below the limit: %d bytes held", cfg.Space.Bytes())
 	}
-	add(&loud, &loudReader, 5000, 1000)
+	add(&loud, loudReader, 5000, 1000)
 	if !quiet.Empty() {
 		t.Error("the quiet log still holds what was begun first")
 	}
@@ -56,7 +54,7 @@ func TestSpaceEvictsTheOldest(t *testing.T) {
 		t.Errorf("held: %d bytes, want at most the limit and a segment", got)
 	}
 	slowReader.Offered(slow.Head())
-	add(&loud, &loudReader, 1000, 1000)
+	add(&loud, loudReader, 1000, 1000)
 	if !slow.Empty() {
 		t.Error("what was offered since is still held")
 	}
@@ -81,8 +79,7 @@ func TestEvictedView(t *testing.T) {
 	cfg := &Config{Retain: 1 << 20, FrameLen: testLen, Space: NewSpace(1, 0)}
 	var l Log
 	l.Init(cfg, 1000, 7)
-	var r Reader
-	l.Attach(&r)
+	r := l.attach()
 	h, p := testFrame(64, 'x')
 	l.Append(h, p)
 	var v View
@@ -91,7 +88,7 @@ func TestEvictedView(t *testing.T) {
 		t.Fatalf("got tail %d, first %d, frame 7 at %d, want 1000, 7, 1000", v.Tail, v.First, v.Seek(7))
 	}
 	r.Offered(l.Head())
-	add(&l, &r, 3, maxSegment)
+	add(&l, r, 3, maxSegment)
 	if now := tail(&l); v.Holds(now) {
 		t.Fatalf("tail %d: nothing was evicted", now)
 	}
@@ -106,11 +103,10 @@ func TestEvictedView(t *testing.T) {
 func TestExpire(t *testing.T) {
 	cfg := &Config{Retain: 1 << 20, FrameLen: testLen, Space: NewSpace(0, 80*time.Second)}
 	var quiet, steady, slow Log
-	var slowReader Reader
 	for _, l := range []*Log{&quiet, &steady, &slow} {
 		l.Init(cfg, 0, 0)
 	}
-	slow.Attach(&slowReader)
+	slowReader := slow.attach()
 	add(&quiet, nil, 1, 10)
 	add(&slow, nil, 1, 10)
 	for now := time.Duration(1); now <= 200; now++ {

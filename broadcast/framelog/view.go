@@ -1,44 +1,7 @@
 package framelog
 
-import "sync/atomic"
-
-// Reader stands for somebody who offers a log's bytes to a group of sockets. What
-// it has not offered is not dropped. The zero value is ready to be given to Attach;
-// it must not be copied then.
-type Reader struct {
-	offered atomic.Uint64 // Written by the reader, read by the log.
-	next    *Reader       // Guarded by Log.mu.
-}
-
-// Offered says that everything below to, an offset not above the head, has
-// been written to all sockets of the group that would take it.
-func (r *Reader) Offered(to uint64) { r.offered.Store(to) }
-
-// At is what Offered said last, or where the reader started.
-func (r *Reader) At() uint64 { return r.offered.Load() }
-
-// Attach adds a reader, which starts at the head.
-func (l *Log) Attach(r *Reader) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r.offered.Store(l.head.Load())
-	r.next = l.readers
-	l.readers = r
-}
-
-// Detach makes the log forget a reader that was attached.
-func (l *Log) Detach(r *Reader) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	at := &l.readers
-	for *at != r {
-		at = &(*at).next
-	}
-	*at, r.next = r.next, nil
-}
-
 // Load copies the log's state into v, which may be the zero View or one used
-// before. It does not move what is offered.
+// before.
 func (l *Log) Load(v *View) {
 	if v.log != l {
 		v.Reset()
