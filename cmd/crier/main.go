@@ -17,13 +17,15 @@ import (
 // cli is the one definition of commands, flags and environment variables.
 type cli struct {
 	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve: what any client sends goes to all of them (the default command)."`
+	Pub     pubCmd     `cmd:"" help:"Publish lines to a channel, through a server's --admin."`
+	Sub     subCmd     `cmd:"" help:"Follow a channel, and print what is published there."`
 	Load    load.Cmd   `cmd:"" help:"Load a WebSocket broadcaster, and check and time what it delivers."`
 	Version versionCmd `cmd:"" help:"Print the version and exit."`
 }
 
 const description = `Each flag can also be given in the environment, as CRIER_ and its name in capitals; a flag wins. ` +
 	`Sizes are bytes or written like 512KiB, 1MiB, 2GiB. Durations are written like 500ms, 30s, 1m30s. ` +
-	`"crier serve" is the same as "crier"; "crier load" loads a server, see crier load --help; "crier version" prints the version.`
+	`"crier serve" is the same as "crier"; "crier load" loads a server, see crier load --help; "crier pub" and "crier sub" publish to a channel and follow one; "crier version" prints the version.`
 
 type versionCmd struct{}
 

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/crier-ws/crier/internal/flags"
+)
+
+// pubCmd is the flags of publishing.
+type pubCmd struct {
+	Channel string `arg:"" optional:"" help:"Channel to publish to; the one without a name if it is left out."`
+	File    string `arg:"" optional:"" type:"existingfile" help:"File whose lines are published; standard input if it is left out."`
+
+	AdminURL  string     `name:"admin-url" default:"http://127.0.0.1:18001" placeholder:"URL" help:"Where the server has its --admin (default: ${default})."`
+	TokenFile string     `placeholder:"FILE" help:"File with its token."`
+	Retry     flags.Span `default:"30s" placeholder:"DURATION" help:"How long to try again when the server cannot be reached or is behind (default: ${default})."`
+	JSON      bool       `name:"json" help:"Print a line of JSON for each message: its id, and how many receivers there were."`
+}
+
+// Help is shown by --help.
+func (*pubCmd) Help() string {
+	return `Publishes each line as a text message, in order and each once, also when the server has to be asked again. ` +
+		`Lines that are there at the same time go in one request. ` +
+		`Examples: echo 'goal!' | crier pub news/sport; crier pub news headlines.txt; tail -f log | crier pub --json ops. ` +
+		`The exit code is 0 if all are published, 1 if not: then standard error says from which line on.`
+}
+
+// Validate finds what is wrong with the flags. kong calls it.
+func (cmd *pubCmd) Validate() error {
+	u, err := url.Parse(cmd.AdminURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("--admin-url is %q, want http://HOST:PORT or https://HOST:PORT", cmd.AdminURL)
+	}
+	return nil
+}
+
+// Bounds of a request.
+const (
+	batchLines = 1000
+	batchBytes = 1 << 20
+)
+
+// publisher publishes lines.
+type publisher struct {
+	cmd   *pubCmd
+	token string
+	out   io.Writer
+	log   io.Writer
+	done  int // Lines that are published.
+}
+
+// Run publishes all there is.
+func (cmd *pubCmd) Run(out io.Writer, s streams) error {
+	in := io.Reader(os.Stdin)
+	if cmd.File != "" {
+		f, err := os.Open(cmd.File)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	p := &publisher{cmd: cmd, out: out, log: s.log}
+	if cmd.TokenFile != "" {
+		b, err := os.ReadFile(cmd.TokenFile)
+		if err != nil {
+			return fmt.Errorf("--token-file: %w", err)
+		}
+		p.token = strings.TrimSpace(string(b))
+	}
+	return p.publishAll(in)
+}
+
+// publishAll publishes lines as they come.
+func (p *publisher) publishAll(in io.Reader) error {
+	lines := make(chan []byte, batchLines)
+	failed := make(chan error, 1)
+	go func() { // Ends with what there is to read, or with the process.
+		defer close(lines)
+		rd := bufio.NewReaderSize(in, 64<<10)
+		for {
+			line, err := rd.ReadBytes('\n')
+			if len(line) > 0 {
+				lines <- bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+			}
+			if err != nil {
+				if err != io.EOF {
+					failed <- err
+				}
+				return
+			}
+		}
+	}()
+	for line := range lines {
+		batch, size := [][]byte{line}, len(line)
+		for more := true; more && len(batch) < batchLines && size < batchBytes; {
+			select {
+			case line, ok := <-lines:
+				if more = ok; ok {
+					batch, size = append(batch, line), size+len(line)
+				}
+			default:
+				more = false
+			}
+		}
+		if err := p.publish(batch); err != nil {
+			return err
+		}
+	}
+	select {
+	case err := <-failed:
+		return fmt.Errorf("behind line %d: %w", p.done, err)
+	default:
+		return nil
+	}
+}
+
+// publish publishes lines, all or none.
+func (p *publisher) publish(batch [][]byte) error {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	for i, line := range batch {
+		if !utf8.Valid(line) {
+			return fmt.Errorf("line %d is not valid UTF-8; published up to line %d", p.done+i+1, p.done)
+		}
+		_ = enc.Encode(map[string]string{"channel": p.cmd.Channel, "data": string(line)}) // A buffer takes everything.
+	}
+	key := rand.Text() // One that had no answer may have been published.
+	until := time.Now().Add(time.Duration(p.cmd.Retry))
+	for tries := 0; ; tries++ {
+		answer, wait, err := p.post(body.Bytes(), key)
+		if err == nil {
+			p.done += len(batch)
+			if p.cmd.JSON {
+				_, err = p.out.Write(answer)
+			}
+			return err
+		}
+		var refused *refusedError
+		if errors.As(err, &refused) && refused.line > 0 {
+			return fmt.Errorf("line %d: %w; published up to line %d", p.done+refused.line, err, p.done)
+		}
+		wait += mathrand.N(min(100*time.Millisecond<<min(tries, 10), 5*time.Second))
+		if refused != nil || time.Now().Add(wait).After(until) {
+			return fmt.Errorf("%w; published up to line %d", err, p.done)
+		}
+		time.Sleep(wait)
+	}
+}
+
+// refusedError is that there is no point in asking again.
+type refusedError struct {
+	status string
+	text   string
+	line   int // of the batch, or 0
+}
+
+func (e *refusedError) Error() string { return e.status + ": " + e.text }
+
+// post makes one request. With an error that is no *refusedError it may be made again after wait.
+func (p *publisher) post(body []byte, key string) (answer []byte, wait time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(p.cmd.AdminURL, "/")+"/v1/publish", bytes.NewReader(body))
+	if err != nil {
+		return nil, 0, err
+	}
+	r.Header.Set("Content-Type", "application/x-ndjson")
+	r.Header.Set("Idempotency-Key", key)
+	if p.token != "" {
+		r.Header.Set("Authorization", "Bearer "+p.token)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil || resp.StatusCode == http.StatusOK {
+		return answer, 0, err
+	}
+	var problem struct {
+		Error string
+		Line  int
+	}
+	if json.Unmarshal(answer, &problem) != nil {
+		problem.Error = strings.TrimSpace(string(answer))
+	}
+	refused := &refusedError{resp.Status, problem.Error, problem.Line}
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		return nil, 0, refused
+	}
+	seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // Without one it is 0.
+	return nil, time.Duration(seconds) * time.Second, errors.New(refused.Error())
+}

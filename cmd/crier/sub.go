@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/crier-ws/crier/internal/flags"
+	"github.com/crier-ws/crier/internal/follow"
+)
+
+// subCmd is the flags of following a channel.
+type subCmd struct {
+	Channel string `arg:"" optional:"" help:"Channel to follow; the one without a name if it is left out."`
+
+	Server  string      `default:"ws://127.0.0.1:18000" placeholder:"URL" help:"Server, with its --path if it has one (default: ${default})."`
+	Since   string      `placeholder:"ID" help:"Begin behind the message of this id."`
+	Last    flags.Count `placeholder:"N" help:"Begin so many messages back (default: 0)."`
+	Count   flags.Count `placeholder:"N" help:"End after so many messages; 0 for never (default: 0)."`
+	JSON    bool        `name:"json" help:"Print a line of JSON for each message, with its id."`
+	Once    bool        `help:"End with exit code 1 when the connection is lost, in the place of coming back."`
+	Silence flags.Span  `default:"90s" placeholder:"DURATION" help:"How long nothing may come, not even a ping, before the connection is taken for dead; 0 for ever (default: ${default})."`
+}
+
+// Help is shown by --help.
+func (*subCmd) Help() string {
+	return `Prints each message as a line, and goes on where it was when it has lost the connection: ` +
+		`each message comes once, and if some are not to be had any more, standard error says so. ` +
+		`Examples: crier sub news/sport; crier sub --last 10 --json news | jq .data; crier sub --count 1 deploy && ./restart. ` +
+		`The exit code is 0 after --count messages or SIGINT, 1 if the server refuses or closes for good.`
+}
+
+// Validate finds what is wrong with the flags. kong calls it.
+func (cmd *subCmd) Validate() error {
+	if cmd.Since != "" && cmd.Last != 0 {
+		return errors.New("--since and --last: want one of them")
+	}
+	if _, err := cmd.url(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// url is the channel's address.
+func (cmd *subCmd) url() (string, error) {
+	u, err := url.Parse(cmd.Server)
+	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
+		return "", fmt.Errorf("--server is %q, want ws://HOST:PORT or wss://HOST:PORT", cmd.Server)
+	}
+	base := strings.TrimSuffix(u.Path, "/")
+	u.Path, u.RawPath = base+"/"+cmd.Channel, base+"/"+strings.ReplaceAll(url.PathEscape(cmd.Channel), "%2F", "/")
+	return u.String(), nil
+}
+
+var errCounted = errors.New("all that were wanted have come")
+
+// Run follows until it has had enough.
+func (cmd *subCmd) Run(out io.Writer, s streams) error {
+	target, err := cmd.url()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	left := int(cmd.Count)
+	var lost error
+	cfg := follow.Config{
+		URL: target, Since: cmd.Since, Last: int(cmd.Last), Silence: time.Duration(cmd.Silence),
+		Backoff: 500 * time.Millisecond, MaxBackoff: 30 * time.Second,
+		Lost: func(err error, wait time.Duration) {
+			if cmd.Once {
+				lost = err
+				stop()
+				return
+			}
+			fmt.Fprintf(s.log, "crier: %v; coming back in %v\n", err, wait.Round(time.Millisecond))
+		},
+	}
+	err = follow.Follow(ctx, cfg, func(e follow.Event) error {
+		if e.From != "" {
+			fmt.Fprintf(s.log, "crier: the messages behind %s, up to %s, are not kept any more\n", e.From, e.To)
+			return nil
+		}
+		if err := cmd.print(out, e); err != nil {
+			return err
+		}
+		if left--; left == 0 {
+			return errCounted
+		}
+		return nil
+	})
+	switch {
+	case lost != nil:
+		return lost
+	case errors.Is(err, errCounted), ctx.Err() != nil:
+		return nil
+	}
+	return err
+}
+
+// print prints a message.
+func (cmd *subCmd) print(out io.Writer, e follow.Event) error {
+	if !cmd.JSON {
+		_, err := out.Write(append(e.Payload, '\n'))
+		return err
+	}
+	line := struct {
+		ID     string  `json:"id"`
+		Data   *string `json:"data,omitempty"`
+		Base64 *string `json:"data_base64,omitempty"`
+	}{ID: e.ID}
+	var data string
+	if e.Binary || !utf8.Valid(e.Payload) {
+		data = base64.StdEncoding.EncodeToString(e.Payload)
+		line.Base64 = &data
+	} else {
+		data = string(e.Payload)
+		line.Data = &data
+	}
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(line)
+}
