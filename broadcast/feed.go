@@ -270,15 +270,28 @@ func (f *feed) skip(c *Conn, rest uint64) bool {
 		f.kept += n
 	}
 	v := f.look()
-	c.cursor = v.Seek(v.Frames - 1)
-	if form := f.encoding.form; form.kind != formPlain {
-		from := "-"
-		if prev := f.before(); prev.Holds(rest) {
-			from = string(form.appendID(nil, prev.Number(rest)))
-		}
-		a := f.asideOf(c)
-		a.sending = form.gap(a.sending, from, v.Frames-1)
-	}
+	newest := max(v.Frames-1, v.First) // What the last pass saw may be dropped by now.
+	c.cursor = v.Seek(newest)
+	f.saySkipped(c, rest, newest)
 	f.srv.total.skips.Add(1)
 	return true
+}
+
+// saySkipped says to who gets ids that it goes on with the frame newest, when it has got
+// what lies below rest.
+func (f *feed) saySkipped(c *Conn, rest, newest uint64) {
+	form := f.encoding.form
+	if form.kind == formPlain {
+		return
+	}
+	from := "-"
+	if prev := f.before(); prev.Holds(rest) {
+		n := prev.Number(rest)
+		if n == newest {
+			return // Nothing is missing.
+		}
+		from = string(form.appendID(nil, n))
+	}
+	a := f.asideOf(c)
+	a.sending = form.gap(a.sending, from, newest)
 }

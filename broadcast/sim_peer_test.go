@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/crier-ws/crier/netpoll"
 	"github.com/gobwas/ws"
@@ -17,6 +19,9 @@ type simPeer struct {
 	script []byte // what it is still to send
 	got    []byte // what it has read and not understood yet
 
+	channel  string
+	ids      bool // it asks for ids
+	at       int  // the id of the newest message, or of the place where it began; -1 before it knows
 	upgraded bool
 	last     int // the number of the newest message, 0 if it has none
 	pings    []string
@@ -37,14 +42,22 @@ const (
 
 // connect makes a peer.
 func (s *simulation) connect(kind simKind) {
-	p := &simPeer{id: len(s.peers), kind: kind}
+	p := &simPeer{id: len(s.peers), kind: kind, at: -1}
 	s.peers = append(s.peers, p)
 	s.waiting = append(s.waiting, p)
 	var head []string
 	if s.rng.IntN(2) == 0 {
 		head = append(head, fmt.Sprintf("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=%d", 8+s.rng.IntN(8)))
 	}
-	p.script = []byte(headPlus(head...))
+	target := "/"
+	if s.srv.cfg.Channels {
+		p.channel = []string{"", "a", "b/c"}[s.rng.IntN(3)]
+		target += p.channel + fmt.Sprintf("?last=%d", s.rng.IntN(3)*s.rng.IntN(20))
+	}
+	if p.ids = s.rng.IntN(2) == 0; p.ids {
+		head = append(head, "Sec-WebSocket-Protocol: crier.v1")
+	}
+	p.script = bytes.Replace([]byte(headPlus(head...)), []byte(" /ws "), []byte(" "+target+" "), 1)
 	if kind == simSlow {
 		p.script = p.script[:s.rng.IntN(len(p.script))]
 		return
@@ -75,6 +88,23 @@ func (s *simulation) frames(p *simPeer) (b []byte) {
 		return clientFrame(b, true, ws.OpContinuation, payload[cut:])
 	}
 	return clientFrame(nil, true, ws.OpText, payload)
+}
+
+// line takes the line in front of a message off, and checks it. There is no message if it
+// returns nil.
+func (p *simPeer) line(payload []byte, bad func(string)) []byte {
+	line, rest, _ := bytes.Cut(payload, []byte("\n"))
+	word, value, _ := strings.Cut(string(line), ": ")
+	id, _ := strconv.Atoi(value[strings.LastIndexByte(value, '-')+1:])
+	switch {
+	case word == "at" && p.at < 0, word == "gap" && id > p.at:
+		p.at = id
+		return nil
+	case word != "id" || id != p.at+1:
+		bad(fmt.Sprintf("another id than %d", p.at+1))
+	}
+	p.at = id
+	return rest
 }
 
 // act lets a peer do something, and says whether it did.
@@ -167,6 +197,11 @@ func (p *simPeer) frame(s *simulation, h ws.Header, payload []byte) {
 	case ws.OpText:
 		if h.Rsv != 0 {
 			payload = inflated(s.t, payload)
+		}
+		if p.ids {
+			if payload = p.line(payload, bad); payload == nil {
+				return
+			}
 		}
 		var n int
 		if _, err := fmt.Sscan(string(payload), &n); err != nil {

@@ -62,24 +62,24 @@ type simulation struct {
 	socks    map[int]*simSocket
 	waiting  []*simPeer // connected, and not accepted yet
 	peers    []*simPeer
-	next     int // fd
-	messages int
+	next     int            // fd
+	messages map[string]int // By channel.
 	injected map[string]int
 }
 
 func newSimulation(t *testing.T, seed uint64) *simulation {
 	s := &simulation{
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), trace: fnv.New64a(), faults: true,
-		socks: make(map[int]*simSocket), next: firstFD, injected: make(map[string]int),
+		socks: make(map[int]*simSocket), next: firstFD, injected: make(map[string]int), messages: make(map[string]int),
 	}
 	cfg := Config{
 		RetainBytes: []int{minRetain, 1 << 20}[s.rng.IntN(2)], Slow: SlowPolicy(s.rng.IntN(2)),
-		Compress: s.rng.IntN(2) == 0, CompressMinBytes: 100, Shards: 1 + s.rng.IntN(3),
+		Channels: s.rng.IntN(2) == 0, Compress: s.rng.IntN(2) == 0, CompressMinBytes: 100, Shards: 1 + s.rng.IntN(3),
 		sockets: s, Logger: slog.New(slog.NewTextHandler(simLog{t}, &slog.HandlerOptions{Level: slog.LevelError})),
 		// A message becomes its number, in the order of the log, as long as it was.
-		OnMessage: func(_ *Conn, m Message) (Message, bool) {
-			s.messages++
-			p := fmt.Appendf(nil, "%d ", s.messages)
+		OnMessage: func(c *Conn, m Message) (Message, bool) {
+			s.messages[c.Channel()]++
+			p := fmt.Appendf(nil, "%d ", s.messages[c.Channel()])
 			return Message{Text, append(p, bytes.Repeat([]byte{'x'}, len(m.Payload))...)}, true
 		},
 	}
@@ -158,17 +158,16 @@ func (s *simulation) run() {
 			s.srv.ticked()
 		case d < 50 && len(s.peers) > 0:
 			s.act(s.peers[s.rng.IntN(len(s.peers))])
-		case d < 52 && !s.srv.root.behind.Load(): // It would wait, and nobody else would run.
-			_ = s.srv.Publish(context.Background(), Message{Text, fmt.Append(nil, s.messages+1, " ")})
-			s.messages++
+		case d < 52:
+			s.publish()
 		default:
 			s.serve()
 		}
 	}
 	s.settle()
 	for _, p := range s.peers {
-		if k := p.sock; p.kind == simHealthy && k != nil && !k.closed && !k.reset && p.upgraded && p.last != s.messages && p.last != 0 {
-			s.t.Errorf("seed %d: peer %d is healthy and has message %d of %d", s.seed, p.id, p.last, s.messages)
+		if k := p.sock; p.kind == simHealthy && k != nil && !k.closed && !k.reset && p.upgraded && p.last != s.messages[p.channel] && p.last != 0 {
+			s.t.Errorf("seed %d: peer %d is healthy and has message %d of %d", s.seed, p.id, p.last, s.messages[p.channel])
 		}
 	}
 	// All go.
@@ -206,6 +205,21 @@ func (s *simulation) run() {
 	if len(what) < 5 {
 		s.t.Errorf("seed %d: only %s happened", s.seed, strings.Join(what, ", "))
 	}
+}
+
+// publish publishes a message in the place of a back end.
+func (s *simulation) publish() {
+	channel := ""
+	if s.srv.cfg.Channels {
+		channel = []string{"", "a", "b/c"}[s.rng.IntN(3)]
+	}
+	ch := s.srv.enter(channel)
+	defer s.srv.leave(ch)
+	if ch.behind.Load() {
+		return // It would wait, and nobody else would run.
+	}
+	s.messages[channel]++
+	_, _ = s.srv.PublishTo(context.Background(), channel, Message{Text, fmt.Append(nil, s.messages[channel], " ")})
 }
 
 // settle goes on without faults until nothing is left to do.
