@@ -22,6 +22,17 @@ func TestPython(t *testing.T) {
 	}
 }
 
+// TestPythonResume is python/resume.py: ids, and coming back, with compression and without.
+func TestPythonResume(t *testing.T) {
+	t.Parallel()
+	needCrier(t)
+	python := needPython(t)
+	for _, flags := range [][]string{{"--channels"}, {"--channels", "--compress", "--compress-min", "100"}} {
+		tgt := startCrier(t, flags...)
+		t.Logf("%v\n%s", flags, runScript(t, scriptTimeout, "python", python, "resume.py", tgt.url+"room"))
+	}
+}
+
 // needCrier skips t if another server than crier is the target.
 func needCrier(t *testing.T) {
 	t.Helper()

@@ -27,6 +27,23 @@ function connect(url) {
   });
 }
 
+// listen runs in the page. It keeps the events that come.
+function listen(url) {
+  const source = new EventSource(url);
+  window.source = source;
+  window.events = [];
+  for (const type of ['message', 'greeting', 'binary', 'gap', 'close']) {
+    source.addEventListener(type, ({ data, lastEventId }) => window.events.push({ type, data, id: lastEventId }));
+  }
+  return new Promise((resolve) => { source.onopen = () => resolve(); });
+}
+
+// nextEvent waits in the page for the oldest event.
+async function nextEvent(page) {
+  await page.waitForFunction(() => window.events.length > 0, null, { timeout: 20000 });
+  return page.evaluate(() => window.events.shift());
+}
+
 // next waits in the page for the oldest message.
 async function next(page) {
   await page.waitForFunction(() => window.got.length > 0, null, { timeout: 20000 });
@@ -67,6 +84,24 @@ async function main() {
     await tabs[0].evaluate((s) => window.socket.send(s), large);
     await both(large, '1 MiB');
     console.log(`chat: text, empty text, binary, 1 MiB; extensions "${extension}"`);
+
+    // A third one gets the same as server-sent events, from another site.
+    const listener = await browser.newPage();
+    await listener.goto(`http://127.0.0.1:${site.address().port}/`);
+    await listener.evaluate(listen, url.replace(/^ws/, 'http'));
+    const { type, data } = await nextEvent(listener);
+    assert.deepEqual({ type, data }, { type: 'greeting', data: 'connection established' });
+    await tabs[0].evaluate(() => window.socket.send('two\nlines'));
+    await both('two\nlines', 'text beside events');
+    const text = await nextEvent(listener);
+    assert.equal(text.type + ' ' + text.data, 'message two\nlines');
+    await tabs[0].evaluate((b) => window.socket.send(new Uint8Array(b)), bytes);
+    await both(bytes, 'binary beside events');
+    const binary = await nextEvent(listener);
+    assert.equal(binary.data, Buffer.from(bytes).toString('base64'));
+    const count = (id) => Number(id.split('-')[1]);
+    assert.equal(count(binary.id), count(text.id) + 1, `ids ${text.id}, ${binary.id}`);
+    console.log(`events: greeting, lines, binary; ids ${text.id}, ${binary.id}`);
 
     // Closing as the page sees it.
     await tabs[1].evaluate(() => window.socket.close(4001, 'mine'));
