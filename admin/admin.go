@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/crier-ws/crier/broadcast"
 )
@@ -57,7 +59,7 @@ const bodies = 4
 // MemoryBytes is what a Handler takes up at the most, beside what net/http does.
 func (cfg Config) MemoryBytes() int {
 	cfg = cfg.withDefaults()
-	return bodies*3*cfg.MaxBatchBytes + maxResults*(maxKey+128)
+	return bodies*3*cfg.MaxBatchBytes + maxResults*resultBytes
 }
 
 func (cfg Config) withDefaults() Config {
@@ -105,6 +107,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnauthorized, "want the header Authorization: Bearer TOKEN")
 		return
 	}
+	if path := r.URL.EscapedPath(); strings.Contains(path, "//") || strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../") {
+		fail(w, http.StatusBadRequest, "the path %q may be read in two ways: write %%2F for the slashes of a channel's name, and %%2E for dots", path)
+		return
+	}
 	h.mux.ServeHTTP(w, r)
 }
 
@@ -144,6 +150,8 @@ func failPublish(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, broadcast.ErrTooLarge):
 		status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, errKeyReused):
+		status = http.StatusUnprocessableEntity
 	case errors.Is(err, broadcast.ErrServerClosed):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
@@ -197,13 +205,17 @@ func (h *Handler) channels(w http.ResponseWriter, r *http.Request) {
 	}
 	list := struct {
 		Channels []channelInfo `json:"channels"`
-		After    string        `json:"after,omitempty"` // To go on with.
+		After    *string       `json:"after,omitempty"` // To go on with.
 	}{Channels: []channelInfo{}}
-	for _, i := range h.srv.Channels(r.FormValue("prefix"), r.FormValue("after"), limit) {
+	after := r.FormValue("after")
+	if r.Form.Has("after") && after == "" {
+		after = "\x00" // Behind the name that is empty, and before all others.
+	}
+	for _, i := range h.srv.Channels(r.FormValue("prefix"), after, limit) {
 		list.Channels = append(list.Channels, infoOf(i))
 	}
 	if n := len(list.Channels); n == limit {
-		list.After = list.Channels[n-1].Channel
+		list.After = &list.Channels[n-1].Channel
 	}
 	answer(w, http.StatusOK, list)
 }
@@ -267,8 +279,8 @@ func (h *Handler) disconnect(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if len(reason) > 123 {
-		fail(w, http.StatusBadRequest, "reason has %d bytes, at most 123", len(reason))
+	if len(reason) > 123 || !utf8.ValidString(reason) || strings.ContainsFunc(reason, unicode.IsControl) {
+		fail(w, http.StatusBadRequest, "want a reason of at most 123 bytes, UTF-8 without control characters")
 		return
 	}
 	if !h.srv.Disconnect(r.PathValue("id"), uint16(status), reason) {

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -206,6 +207,13 @@ func TestIdempotency(t *testing.T) {
 	if status, _ := b.do("POST", "/v1/publish", "nonsense"); status != 400 {
 		t.Errorf("nonsense: got %d", status)
 	}
+	for _, target := range []string{"/v1/publish/news", "/v1/publish"} {
+		b.do("POST", target, `{"channel":"else","data":"1"}`)
+		if status, _ := b.do("POST", target, `{"channel":"else","data":"2"}`); status != 422 {
+			t.Errorf("%s: the key of another body: got %d, want 422", target, status)
+		}
+	}
+	b.head.Set("Idempotency-Key", "k2")
 	batch := `{"channel":"news","data":"batch"}`
 	_, one := b.do("POST", "/v1/publish", batch) // What failed may be done again.
 	_, two := b.do("POST", "/v1/publish", batch)
@@ -229,7 +237,7 @@ func TestOnceIsBounded(t *testing.T) {
 	var o once
 	calls := 0
 	do := func(key string, results int) {
-		_, _ = o.do(context.Background(), key, func(context.Context) ([]published, error) {
+		_, _ = o.do(context.Background(), sha256.Sum256([]byte(key)), hash{}, func(context.Context) ([]published, error) {
 			calls++
 			return make([]published, results), nil
 		})
@@ -245,16 +253,16 @@ func TestOnceIsBounded(t *testing.T) {
 	}
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = o.do(context.Background(), "panics", func(context.Context) ([]published, error) { panic("x") })
+		_, _ = o.do(context.Background(), sha256.Sum256([]byte("panics")), hash{}, func(context.Context) ([]published, error) { panic("x") })
 	}()
 	do("panics", 1)
 	if calls != 5 {
 		t.Errorf("behind a panic: got %d calls, want 5", calls)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	_, _ = o.do(ctx, "slow", func(context.Context) ([]published, error) {
+	_, _ = o.do(ctx, hash{1}, hash{}, func(context.Context) ([]published, error) {
 		cancel()
-		if _, err := o.do(ctx, "slow", nil); err != context.Canceled {
+		if _, err := o.do(ctx, hash{1}, hash{}, nil); err != context.Canceled {
 			t.Errorf("waiting for itself: got %v", err)
 		}
 		return nil, nil
@@ -277,11 +285,18 @@ func TestChannelsAndConnections(t *testing.T) {
 	if c := list.Channels[2]; c.Channel != "sport" || c.Connections != 0 || c.Tail != c.Head || !strings.HasSuffix(c.Head, "-1") {
 		t.Errorf("got %+v", c)
 	}
+	if _, body := b.do("GET", "/v1/channels?limit=1", ""); !strings.Contains(body, `"after":""`) {
+		t.Errorf("got %s", body)
+	}
+	if _, body := b.do("GET", "/v1/channels?limit=1&after=", ""); !strings.Contains(body, `"after":"news"`) {
+		t.Errorf("behind the one without a name: got %s", body)
+	}
 	if _, body := b.do("GET", "/v1/channels?limit=1&after=a&prefix=n", ""); !strings.Contains(body, `"after":"news"`) {
 		t.Errorf("got %s", body)
 	}
 	for target, want := range map[string]int{
 		"/v1/channels?limit=0": 400, "/v1/channels?limit=1001": 400, "/v1/channels?limit=x": 400, "/v1/connections?limit=x": 400,
+		"/v1/channels/a//b": 400, "/v1/channels/a/../b": 400, "/v1/channels/.": 400, "/v1/channels/a%2F%2Fb": 404,
 		"/v1/channels/news": 200, "/v1/channels/none": 404, "/v1/connections?channel=none": 200,
 		"/livez": 200, "/readyz": 200, "/v1/openapi.json": 200, "/v1/nothing": 404,
 	} {
@@ -303,6 +318,7 @@ func TestChannelsAndConnections(t *testing.T) {
 		}
 	}
 	for target, want := range map[string]int{
+		"/v1/connections/" + id + "?reason=a%0Ab": 400, "/v1/connections/" + id + "?reason=%FF": 400,
 		"/v1/connections/" + id + "?status=99": 400, "/v1/connections/" + id + "?status=x": 400,
 		"/v1/connections/" + id + "?reason=" + strings.Repeat("x", 124): 400,
 		"/v1/connections/5-0": 404,
@@ -449,7 +465,7 @@ func checkDocumented(t *testing.T, method, target string, w *httptest.ResponseRe
 
 // TestDocument: all routes are documented and nothing else is, and each documented answer is given.
 func TestDocument(t *testing.T) {
-	for _, test := range []func(*testing.T){TestPublish, TestBatch, TestChannelsAndConnections, TestToken, TestBehind, TestDraining} {
+	for _, test := range []func(*testing.T){TestPublish, TestBatch, TestIdempotency, TestChannelsAndConnections, TestToken, TestBehind, TestDraining} {
 		test(t)
 	}
 	b := newBack(t, Config{})

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,9 +52,21 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request) {
 // thing is what a request wants done.
 type thing func(context.Context) ([]published, error)
 
+// errKeyReused: the key of a request was another one's, which said something else.
+var errKeyReused = errors.New("the Idempotency-Key was used for another body: nothing was published")
+
 // handle reads a body of at most n bytes, has it made a thing to do, does that unless a request with the
 // same Idempotency-Key has, and answers.
 func (h *Handler) handle(w http.ResponseWriter, r *http.Request, n int, parse func(body []byte) (thing, error), respond func([]published)) {
+	results, ok := h.do(w, r, n, parse)
+	if ok {
+		respond(results)
+	}
+}
+
+// do is handle up to the answer, unless that is a refusal. Who reads its answer slowly holds no
+// slot meanwhile.
+func (h *Handler) do(w http.ResponseWriter, r *http.Request, n int, parse func(body []byte) (thing, error)) (results []published, ok bool) {
 	waiting, cancel := context.WithTimeout(r.Context(), h.cfg.Wait)
 	defer cancel()
 	select {
@@ -61,35 +74,35 @@ func (h *Handler) handle(w http.ResponseWriter, r *http.Request, n int, parse fu
 		defer func() { <-h.slots }()
 	case <-waiting.Done():
 		failPublish(w, waiting.Err())
-		return
+		return nil, false
 	}
 	key := r.Header.Get("Idempotency-Key")
 	if len(key) > maxKey {
 		fail(w, http.StatusBadRequest, "Idempotency-Key has %d bytes, at most %d", len(key), maxKey)
-		return
+		return nil, false
 	}
 	body, ok := read(w, r, n)
 	if !ok {
-		return
+		return nil, false
 	}
 	do, err := parse(body)
 	if err != nil {
 		failPublish(w, err)
-		return
+		return nil, false
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Wait)
 	defer cancel()
-	var results []published
 	if key == "" {
 		results, err = do(ctx)
 	} else {
-		results, err = h.once.do(ctx, r.URL.Path+"\n"+key, do)
+		// Only hashes are kept, so that a key takes up the same whatever its length.
+		results, err = h.once.do(ctx, sha256.Sum256([]byte(r.URL.EscapedPath()+"\n"+key)), sha256.Sum256(body), do)
 	}
 	if err != nil {
 		failPublish(w, err)
-		return
+		return nil, false
 	}
-	respond(results)
+	return results, true
 }
 
 // kindOf says what a Content-Type makes of a body: text for text/* and JSON, binary for

@@ -13,9 +13,10 @@ import (
 type channel struct {
 	name string // Immutable.
 
+	users int // Guarded by channels.mu: what keeps it from being dropped, connections among it.
+
 	mu    sync.Mutex // Held while a message is put into several logs: it has one place in all.
-	users int32      // Guarded by mu: what keeps it from being dropped, connections among it.
-	conns int32      // Guarded by mu.
+	conns int        // Guarded by mu.
 
 	behind atomic.Bool // Written by append and caughtUp, read by the reading sides.
 
@@ -24,8 +25,10 @@ type channel struct {
 
 // channels knows a server's channels by their names.
 type channels struct {
-	mu sync.Mutex // May be held when a channel's is taken.
-	of map[string]*channel
+	mu   sync.Mutex
+	of   map[string]*channel // Guarded by mu.
+	were int                 // Guarded by mu: how many there were when tidy had been called.
+	many atomic.Bool         // There are many more than then: tidy is to be called soon.
 
 	tidying sync.Mutex
 	stale   map[*encoding]bool // Guarded by tidying: those without readers then.
@@ -43,42 +46,45 @@ func (srv *Server) enter(name string) *channel {
 		ch.plain.channel, ch.plain.form = ch, srv.forms[0]
 		ch.plain.log.Init(&srv.forms[0].log, 0, srv.numbers.Load())
 		chs.of[name] = ch
+		if len(chs.of) > 2*chs.were+1024 {
+			chs.many.Store(true)
+		}
 	}
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
 	ch.users++
 	return ch
 }
 
 // leave ends what enter began.
 func (srv *Server) leave(ch *channel) {
-	ch.mu.Lock()
+	srv.channels.mu.Lock()
 	ch.users--
-	idle := ch.idle()
-	ch.mu.Unlock()
-	if idle {
-		srv.drop(ch)
-	}
+	srv.channels.mu.Unlock()
+	srv.drop(ch)
 }
 
-// idle says whether nothing would be lost with the channel. Its mutex must be held.
-func (ch *channel) idle() bool { return ch.users == 0 && ch.plain.log.Empty() }
-
-// drop forgets a channel, unless it is in use again.
+// drop forgets a channel in which there is nothing, if it is not in use.
 func (srv *Server) drop(ch *channel) {
-	srv.channels.mu.Lock()
-	defer srv.channels.mu.Unlock()
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	if !ch.idle() {
+	if !srv.channels.remove(ch, &srv.numbers) {
 		return
 	}
-	delete(srv.channels.of, ch.name)
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
 	for e := ch.plain.next; e != nil; e = e.next {
 		e.log.Clear()
 	}
-	// Should there be one of this name again, its ids are no others.
-	srv.numbers.Store(max(srv.numbers.Load(), ch.plain.log.Frames()))
+}
+
+// remove takes out a channel in which there is nothing, if it is there and not in use. Should
+// there be one of its name again, it will use no number that this one has used.
+func (chs *channels) remove(ch *channel, numbers *atomic.Uint64) bool {
+	chs.mu.Lock()
+	defer chs.mu.Unlock()
+	if ch.users > 0 || chs.of[ch.name] != ch || !ch.plain.log.Empty() {
+		return false
+	}
+	delete(chs.of, ch.name)
+	numbers.Store(max(numbers.Load(), ch.plain.log.Frames()))
+	return true
 }
 
 // all returns the channels there are, in no order.
@@ -99,13 +105,13 @@ func (srv *Server) tidy() {
 	for _, ch := range srv.channels.all() {
 		ch.mu.Lock()
 		ch.tidy(srv.channels.stale, stale)
-		idle := ch.idle()
 		ch.mu.Unlock()
-		if idle {
-			srv.drop(ch)
-		}
+		srv.drop(ch)
 	}
 	srv.channels.stale = stale
+	srv.channels.mu.Lock()
+	srv.channels.were = len(srv.channels.of)
+	srv.channels.mu.Unlock()
 }
 
 // tidy drops encodings that nobody reads, and nobody read when it was called before: those
@@ -140,14 +146,15 @@ func (srv *Server) join(c *Conn, name string, form *form, p position) (at uint64
 	if f := ch.anyFeed(); f != nil && srv.cfg.Channels && ch.conns < spreadFrom {
 		s = f.shard
 	}
-	f := ch.encoding(form, srv.cfg.Channels).feed(s)
+	f := ch.encoding(form, srv.history(form)).feed(s)
 	f.conns++
 	ch.conns++
 	c.at.Store(f)
 	return c.place(p)
 }
 
-// part ends what join began. Called by c's shard.
+// part ends what join began, but for the channel's being in use: see Conn.release. Called
+// by c's shard.
 func (srv *Server) part(c *Conn) {
 	f := c.feed()
 	ch := f.encoding.channel
@@ -158,12 +165,23 @@ func (srv *Server) part(c *Conn) {
 		f.shard.forget(f)
 	}
 	ch.mu.Unlock()
-	srv.leave(ch)
 }
 
-// encoding returns the channel's encoding of a form, made if need be, with all that the
-// plain one holds unless none may ask for that. The mutex must be held.
-func (ch *channel) encoding(form *form, history bool) *encoding {
+// history is how many bytes of history a log has that begins to be read: none if nobody may ask
+// for them, and so much that one client that asks for all forms leaves others theirs.
+func (srv *Server) history(form *form) uint64 {
+	switch {
+	case srv.cfg.Channels:
+		return uint64(min(srv.cfg.RetainBytes, max(minRetain, srv.cfg.RetainTotalBytes/32)))
+	case form.kind != formPlain:
+		return uint64(srv.cfg.RetainBytes)
+	}
+	return 0
+}
+
+// encoding returns the channel's encoding of a form, made if need be, with so many bytes of
+// what the plain one holds. The mutex must be held.
+func (ch *channel) encoding(form *form, history uint64) *encoding {
 	at := &ch.plain.next
 	if ch.plain.form == form {
 		return &ch.plain
@@ -173,8 +191,8 @@ func (ch *channel) encoding(form *form, history bool) *encoding {
 	}
 	if *at == nil {
 		e := &encoding{channel: ch, form: form}
-		if e.log.Init(&form.log, 0, ch.plain.log.Frames()); history || form.kind != formPlain {
-			e.backfill()
+		if e.log.Init(&form.log, 0, ch.plain.log.Frames()); history > 0 {
+			e.backfill(history)
 		}
 		*at = e
 	}

@@ -401,3 +401,53 @@ func BenchmarkChannels(b *testing.B) {
 		})
 	}
 }
+
+// TestStaleDrop: who still has a channel that was dropped does not drop the one that has its
+// name now.
+func TestStaleDrop(t *testing.T) {
+	srv := quietServer(t, Config{Channels: true, Shards: 1})
+	old := srv.enter("a")
+	srv.leave(old)
+	again := srv.enter("a")
+	srv.leave(again)
+	again = srv.enter("a")
+	srv.drop(old)
+	srv.drop(again) // It is in use.
+	if srv.enter("a") != again {
+		t.Error("there are two channels of one name")
+	}
+}
+
+// TestManyEmptyChannels: channels that came and went do not wait long to be forgotten.
+func TestManyEmptyChannels(t *testing.T) {
+	srv := quietServer(t, Config{Channels: true, RetainBytes: minRetain, RetainTotalBytes: minRetain, Shards: 1})
+	most := 0
+	for i := range 20_000 {
+		ch := srv.enter(fmt.Sprint(i))
+		srv.append(ch, Message{Text, []byte("x")})
+		srv.leave(ch)
+		if i%100 == 0 {
+			srv.ticked()
+		}
+		most = max(most, len(srv.channels.of))
+	}
+	if most > 3000 {
+		t.Errorf("there were %d channels at a time, of which few held a message", most)
+	}
+}
+
+// TestFinishAllBetween: the server may end between a connection's joining and its being posted.
+func TestFinishAllBetween(t *testing.T) {
+	srv := quietServer(t, Config{Shards: 1})
+	s := srv.shards[0]
+	open := enroll(s, firstFD, srv.forms[0])
+	open.feed().join(open)
+	late := enroll(s, firstFD+1, srv.forms[0])
+	late.phase = phaseNone
+	s.finishAll()
+	s.post(late, postOpened, 0, newMail())
+	s.finishAll()
+	if len(s.feeds) != 0 || s.opened != 0 || srv.open.Load() != 0 {
+		t.Errorf("%d feeds, %d and %d connections are left", len(s.feeds), s.opened, srv.open.Load())
+	}
+}

@@ -57,6 +57,9 @@ func (srv *Server) ticked() {
 	srv.expireHandshakes()
 	srv.acceptAgain()
 	srv.goOn(false)
+	if srv.channels.many.Swap(false) {
+		srv.tidy()
+	}
 	for _, c := range srv.holding.mustGo() {
 		srv.queue.push(c)
 	}

@@ -195,6 +195,9 @@ func (c *Conn) release() {
 	c.freeInbound()
 	c.readPhase = readReleased
 	srv := c.shard().srv
+	if e := c.feed().encoding; e != nil {
+		srv.leave(e.channel) // What its peer sent is published by now.
+	}
 	defer srv.poller.Del(int(c.fd))
 	defer srv.addresses.leave(c) // The hook may ask for it.
 	srv.limiter.forget(c)

@@ -85,7 +85,7 @@ func (srv *Server) append(ch *channel, m Message) (number uint64, receivers int)
 		number, l = e.log.Append(head, payload)
 		lag = max(lag, l)
 	}
-	receivers = int(ch.conns)
+	receivers = ch.conns
 	ch.mu.Unlock()
 	srv.total.messages.Add(1)
 	srv.total.bytesIn.Add(uint64(len(m.Payload)))

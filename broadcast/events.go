@@ -86,8 +86,9 @@ func (srv *Server) answerEvents(dst []byte, r *request) []byte {
 // 12.5.1. What matches everything is no sign of somebody who wants events.
 func acceptsEvents(list []byte) bool {
 	for item := range bytes.SplitSeq(list, []byte(",")) {
-		name, _, _ := bytes.Cut(item, []byte(";"))
-		if listHas(name, "text/event-stream") {
+		name, params, _ := bytes.Cut(item, []byte(";"))
+		unwanted := bytes.HasPrefix(bytes.ReplaceAll(params, []byte(" "), nil), []byte("q=0")) && len(bytes.Trim(params, " q=0.")) == 0
+		if listHas(name, "text/event-stream") && !unwanted {
 			return true
 		}
 	}

@@ -120,8 +120,9 @@ func (f *feed) pass() {
 	p.prev = nil
 }
 
-// join makes a connection get what is published from its cursor on.
-func (f *feed) join(c *Conn) {
+// join makes a connection get what is published from its cursor on. If that has left the log
+// meanwhile, it is moved: first is the number of the frame that it gets first then.
+func (f *feed) join(c *Conn) (first uint64, moved bool) {
 	if f.slot == 0 {
 		f.feeds = append(f.feeds, f)
 		f.slot = uint32(len(f.feeds))
@@ -129,9 +130,11 @@ func (f *feed) join(c *Conn) {
 	if v := f.look(); c.cursor < v.Tail {
 		// Its worker was late to say so. It gets what there is, from a border on.
 		c.cursor = v.Boundary(v.Tail)
+		first, moved = v.First, true
 	}
 	f.open.add(c)
 	f.opened++
+	return first, moved
 }
 
 // leave takes c out. If that moves another one to where the pass in progress
@@ -293,5 +296,7 @@ func (f *feed) saySkipped(c *Conn, rest, newest uint64) {
 		from = string(form.appendID(nil, n))
 	}
 	a := f.asideOf(c)
-	a.sending = form.gap(a.sending, from, newest)
+	if a.gapTo = newest; a.gapFrom == "" { // Else it is one gap.
+		a.gapFrom = from
+	}
 }

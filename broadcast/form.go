@@ -208,15 +208,22 @@ func (f *form) closing(closeFrame []byte) []byte {
 // appendLines appends a message as the lines of a server-sent event, and the end of its
 // chunk.
 func appendLines(b *bytes.Buffer, m Message) {
-	if m.Kind == Binary {
-		b.WriteString("event: binary\ndata: ")
-		b.Grow(base64.StdEncoding.EncodedLen(len(m.Payload)) + 4)
-		b.Write(base64.StdEncoding.AppendEncode(b.AvailableBuffer(), m.Payload))
-		b.WriteString("\n\n\r\n")
+	name := ""
+	lines := bytes.Count(m.Payload, crlf[:1]) + bytes.Count(m.Payload, crlf[1:])
+	switch {
+	case m.Kind == Binary:
+		name = "binary"
+	case len("data: \n")*lines > len(m.Payload)+4096:
+		name = "text" // Next to nothing but ends of lines: it would be many times as large.
+	default:
+		appendData(b, m.Payload)
+		b.WriteString("\n\r\n")
 		return
 	}
-	appendData(b, m.Payload)
-	b.WriteString("\n\r\n")
+	b.WriteString("event: " + name + "\ndata: ")
+	b.Grow(base64.StdEncoding.EncodedLen(len(m.Payload)) + 4)
+	b.Write(base64.StdEncoding.AppendEncode(b.AvailableBuffer(), m.Payload))
+	b.WriteString("\n\n\r\n")
 }
 
 // appendData appends text as lines of data. All three ends of lines that the standard knows

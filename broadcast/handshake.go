@@ -110,6 +110,7 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 		return c.refuse(w, refusal)
 	}
 	if c.readPhase != readFrames {
+		c.freeInbound() // Of who wants events.
 		return over
 	}
 	if c.in != nil {
@@ -184,6 +185,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	at, gap := srv.join(c, name, form, from)
 	m := newMail()
 	m.response = form.hello(append(m.response, answer...), srv.cfg.Greeting, at, gap)
+	m.begins = at
 	c.shard().post(c, postOpened, 0, m)
 	return nil
 }
@@ -206,7 +208,7 @@ func (h *handshaker) answer(srv *Server) ([]byte, *form, *Refusal) {
 		}
 	}
 	kind := formPlain
-	if listHas(h.req.protocol, protocolIDs) {
+	if h.req.ids {
 		kind = formIDs
 		h.req.protocol = []byte(protocolIDs)
 	}

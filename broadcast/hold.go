@@ -40,7 +40,7 @@ func (srv *Server) mayLag() uint64 { return uint64(srv.cfg.RetainBytes) / 2 }
 // the total by the same half of a channel's retention.
 func (srv *Server) full() bool {
 	total := srv.cfg.RetainTotalBytes
-	return srv.cfg.Channels && uint64(srv.forms[0].log.Space.Bytes()) > uint64(total)+srv.mayLag()
+	return srv.cfg.Channels && uint64(srv.forms[0].log.Space.Taken()) > uint64(total)+srv.mayLag()
 }
 
 // hold stops reading a connection until the server has caught up, or until it may

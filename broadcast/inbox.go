@@ -30,6 +30,7 @@ type post struct {
 // mail is what a shard is asked to send beside messages. It is pooled.
 type mail struct {
 	response []byte // the 101 answer and the greeting
+	begins   uint64 // How many messages lie before the place that it says.
 	pongs    pongs
 	closing  []byte // a frame
 	at       uint64 // The place in the log where closing goes out.

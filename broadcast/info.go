@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 )
@@ -50,7 +52,7 @@ func (srv *Server) Channels(prefix, after string, n int) []ChannelInfo {
 
 func (srv *Server) info(ch *channel) ChannelInfo {
 	ch.mu.Lock()
-	conns := int(ch.conns)
+	conns := ch.conns
 	ch.mu.Unlock()
 	st := ch.plain.log.Stat(10 * time.Second)
 	form := ch.plain.form
@@ -105,12 +107,12 @@ func (srv *Server) Connections(channel string, n int) []ConnInfo {
 }
 
 // Disconnect begins to close the open connection of an id, with a status of RFC 6455, section
-// 7.4, and a reason of at most 123 bytes. It says no if there is none. It waits until all shards
+// 7.4, and a reason: UTF-8 without control characters, at most 123 bytes. It says no if there is none. It waits until all shards
 // come by.
 func (srv *Server) Disconnect(id string, status uint16, reason string) bool {
 	digits, _, _ := strings.Cut(id, "-")
 	fd, err := strconv.ParseInt(digits, 10, 32)
-	if err != nil || !validStatus(status) || len(reason) > 123 {
+	if err != nil || !validStatus(status) || len(reason) > 123 || !utf8.ValidString(reason) || strings.ContainsFunc(reason, unicode.IsControl) {
 		return false
 	}
 	found := make([]bool, len(srv.shards))

@@ -49,7 +49,7 @@ const (
 	addressBytes    = 160  // See addresses.
 	handshakeBytes  = 16 << 10
 	compressorBytes = 1100 << 10
-	logOverhead     = 2 << 20 // Views hold on to segments, and the last one is never full.
+	logOverhead     = 1 << 20 // Views hold on to segments, and the last one is never full.
 )
 
 // logs is what messages take up that were published. Beside the retention that is what may
@@ -69,7 +69,7 @@ func (cfg *Config) fitLogs(encodings int64, retainIsDefault, totalIsDefault bool
 	most := cfg.MemoryBytes / 4
 	if cfg.Channels {
 		if totalIsDefault {
-			cfg.RetainTotalBytes = int(min(int64(cfg.RetainTotalBytes), most))
+			cfg.RetainTotalBytes = int(max(min(int64(cfg.RetainTotalBytes), (most-2*logOverhead)*3/4), minRetain))
 		}
 		most = int64(cfg.RetainTotalBytes) / 4
 	} else {
@@ -87,12 +87,13 @@ func (cfg *Config) fitLogs(encodings int64, retainIsDefault, totalIsDefault bool
 // of RetainBytes and RetainTotalBytes.
 func (cfg *Config) plan(retainIsDefault, totalIsDefault bool) (p MemoryPlan, err error) {
 	total := cfg.MemoryBytes
-	encodings := int64(1)
-	perWorker := int64(recvBytes + 64<<10 + 2*keptBytes)
+	encodings := int64(formKinds) // Plain, with ids, events.
+	perWorker := int64(recvBytes+64<<10+2*keptBytes) + 2*int64(cfg.MaxMessageBytes) // The lines of events.
 	if cfg.Compress {
-		encodings += maxWindowBits - minWindowBits + 1
+		const windows = maxWindowBits - minWindowBits + 1
+		encodings += 2 * windows
 		// What is inflated, what it was, and the frames of all encodings at once.
-		perWorker += 2*int64(cfg.MaxMessageBytes) + encodings*(compressorBytes+int64(cfg.MaxMessageBytes))
+		perWorker += 2*int64(cfg.MaxMessageBytes) + windows*(compressorBytes+int64(cfg.MaxMessageBytes))
 	}
 	cfg.fitLogs(encodings, retainIsDefault, totalIsDefault)
 	p.Base = baseBytes

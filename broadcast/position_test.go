@@ -411,3 +411,107 @@ func TestChunkLen(t *testing.T) {
 		}
 	}
 }
+
+// TestLateToJoin: what leaves the log between the place that a client is told and its first
+// message is said to be missing.
+func TestLateToJoin(t *testing.T) {
+	for _, kind := range []formKind{formIDs, formEvents} {
+		srv := quietServer(t, Config{Channels: true, RetainBytes: minRetain, RetainTotalBytes: minRetain, Shards: 1})
+		s, form := srv.shards[0], srv.forms[formAt(kind, 0)]
+		publish := func(channel string, n int) {
+			ch := srv.enter(channel)
+			for range n {
+				srv.append(ch, Message{Text, bytes.Repeat([]byte("x"), 290)})
+				ch.wake()
+				s.round()
+			}
+			srv.leave(ch)
+		}
+		publish("a", 40)
+		c := newConn(firstFD, s.lobby)
+		at, gap := srv.join(c, "a", form, position{since: form.epoch + "-0"})
+		if at != 0 || gap != "" {
+			t.Fatalf("it begins behind %d, gap %q: the test shows nothing", at, gap)
+		}
+		srv.open.Add(1)
+		publish("b", 300)
+		m := newMail()
+		m.response = form.hello(nil, "", at, gap)
+		m.begins = at
+		s.post(c, postOpened, 0, m)
+		s.round()
+		got := srv.cfg.sockets.(*sink).sent[firstFD].String()
+		if !strings.Contains(got, form.epoch+"-0 "+form.epoch+"-") || !strings.Contains(got, "gap") {
+			t.Errorf("kind %d: got %s, want a gap", kind, brief([]byte(got)))
+		}
+	}
+}
+
+// TestGapsAreOne: however often a client that does not read skips, one gap waits for it.
+func TestGapsAreOne(t *testing.T) {
+	srv := quietServer(t, Config{Slow: SlowSkip, RetainBytes: minRetain, Shards: 1})
+	s, form := srv.shards[0], srv.forms[formAt(formIDs, 0)]
+	k := srv.cfg.sockets.(*sink)
+	full := true
+	k.room = func(_, n int) (int, unix.Errno) {
+		if full {
+			return 0, unix.EAGAIN
+		}
+		return n, 0
+	}
+	c := enroll(s, firstFD, form)
+	c.feed().join(c)
+	for range 3000 {
+		srv.append(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)})
+		srv.root.wake()
+		s.round()
+	}
+	if n := srv.total.skips.Load(); n < 5 {
+		t.Fatalf("it skipped %d times: the test shows nothing", n)
+	}
+	full = false
+	if c.take(wantOut) {
+		s.post(c, postWritable, 0, nil)
+	}
+	s.round()
+	got := k.sent[firstFD].String()
+	if n := strings.Count(got, "gap: "); n != 1 || !strings.Contains(got, "gap: "+form.epoch+"-0 ") {
+		t.Errorf("got %d gaps: %s", n, brief([]byte(got)))
+	}
+}
+
+// TestEventsKeepNothing: of a request for events nothing is kept, however it came and whatever
+// comes behind it.
+func TestEventsKeepNothing(t *testing.T) {
+	var conn *Conn
+	srv, addr := newServer(t, Config{OnConnect: func(c *Conn, _ *http.Request) error { conn = c; return nil }})
+	c := connect(t, addr)
+	head := "GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n\r\n"
+	c.send([]byte(head[:30]))
+	eventually(t, "half of it to be read", func() bool {
+		srv.opening.mu.Lock()
+		defer srv.opening.mu.Unlock()
+		return len(srv.opening.list) == 1 && srv.queue.quiet()
+	})
+	c.send([]byte(head[30:] + strings.Repeat("x", 30_000)))
+	c.readResponse()
+	eventually(t, "the turn to be over", srv.queue.quiet)
+	if conn.in != nil {
+		t.Errorf("%d bytes are kept", cap(conn.in.rest))
+	}
+}
+
+// TestFewLinesMany: text that is next to nothing but line ends does not become many times as large.
+func TestFewLinesMany(t *testing.T) {
+	for _, text := range []string{strings.Repeat("\n", 100_000), strings.Repeat("\r\n", 50_000), strings.Repeat("a\n", 50_000)} {
+		var b bytes.Buffer
+		appendLines(&b, Message{Text, []byte(text)})
+		if b.Len() > 2*len(text)+5000 {
+			t.Errorf("%d bytes became %d", len(text), b.Len())
+		}
+	}
+	var b bytes.Buffer
+	if appendLines(&b, Message{Text, []byte("a poem\nof\nlines\n")}); !strings.HasPrefix(b.String(), "data: a poem\n") {
+		t.Errorf("got %q", b.String())
+	}
+}

@@ -29,6 +29,7 @@ type request struct {
 	versions   int
 	version    []byte
 	protocol   []byte // the first list of subprotocols offered
+	ids        bool   // crier.v1 is among those of any
 	extensions []byte // all lists of extensions offered
 	origins    int
 	origin     []byte
@@ -133,6 +134,9 @@ func (r *request) field(line []byte) *Refusal {
 	case is("Sec-WebSocket-Protocol"):
 		if len(r.protocol) == 0 {
 			r.protocol = value
+		}
+		for item := range bytes.SplitSeq(value, []byte(",")) { // Their case matters.
+			r.ids = r.ids || string(bytes.Trim(item, " \t")) == protocolIDs
 		}
 	case is("Sec-WebSocket-Extensions"):
 		r.extensions = joinLists(r.extensions, value)

@@ -2,6 +2,7 @@ package broadcast
 
 import (
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"github.com/crier-ws/crier/broadcast/framelog"
@@ -183,7 +184,10 @@ func (s *shard) attend(p *post) {
 	if p.what&postOpened != 0 {
 		c.phase = phaseOpen
 		c.since = 0
-		c.feed().join(c)
+		if first, moved := c.feed().join(c); moved {
+			form := c.feed().encoding.form
+			p.mail.response = form.gap(p.mail.response, string(form.appendID(nil, p.mail.begins)), first)
+		}
 		// Pongs find their own place in front of what the peer published since.
 		if s.tell(c, p.mail.response) && p.what&postPong == 0 {
 			c.feed().flush(c)
@@ -271,9 +275,10 @@ func (s *shard) finishAll() {
 	for len(s.closing) > 0 {
 		s.finish(s.closing[len(s.closing)-1], ReasonShutdown)
 	}
-	for len(s.feeds) > 0 {
-		f := s.feeds[len(s.feeds)-1]
-		s.finish(f.open[len(f.open)-1], ReasonShutdown)
+	for _, f := range slices.Clone(s.feeds) {
+		for len(f.open) > 0 {
+			s.finish(f.open[len(f.open)-1], ReasonShutdown)
+		}
 	}
 	s.call()
 	s.settle()

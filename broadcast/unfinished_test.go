@@ -47,7 +47,7 @@ func TestUnfinishedIsCounted(t *testing.T) {
 // TestCrowdedOut: who has to give way is closed though it sends nothing more, wherever it
 // waits.
 func TestCrowdedOut(t *testing.T) {
-	srv, addr := newServer(t, Config{MaxMessageBytes: 4 << 20, MemoryBytes: 96 << 20, CloseTimeout: 100 * time.Millisecond})
+	srv, addr := newServer(t, Config{MaxMessageBytes: 4 << 20, MemoryBytes: 128 << 20, CloseTimeout: 100 * time.Millisecond})
 	frame := clientFrame(nil, true, ws.OpBinary, make([]byte, 4<<20))
 	for range srv.unfinished.most>>22 + 2 {
 		dial(t, addr).send(frame[:len(frame)-1])

@@ -64,8 +64,10 @@ type aside struct {
 	closing []byte // A close frame: the last that is ever sent.
 	at      uint64 // Where closing goes out, and why it does, if the close handshake has not begun yet.
 	why     Reason
-	closed  bool // closing is in sending.
-	kept    int  // How much of sending counts in shard.kept.
+	closed  bool   // closing is in sending.
+	gapFrom string // Behind sending a gap is to be said, if it is not empty.
+	gapTo   uint64
+	kept    int // How much of sending counts in shard.kept.
 }
 
 func (s *shard) asideOf(c *Conn) *aside {
@@ -146,6 +148,11 @@ func (s *shard) flushAside(c *Conn) bool {
 			_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 			s.dropAside(c)
 			return false // Nothing may follow a close frame.
+		}
+		if a.gapFrom != "" {
+			a.sending = c.feed().encoding.form.gap(a.sending[:0], a.gapFrom, a.gapTo)
+			a.gapFrom = ""
+			continue
 		}
 		if c.phase == phaseOpen && !c.feed().reach(c, a) {
 			return false

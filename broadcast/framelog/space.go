@@ -18,6 +18,7 @@ type Space struct {
 
 	now   atomic.Int64 // A time.Duration: what Advance was told last.
 	bytes atomic.Int64 // Written under mu: what the segments in logs take up.
+	taken atomic.Int64 // The same, and those that are in views only.
 
 	mu     sync.Mutex // May be taken while a log's is held, and not the other way round.
 	oldest *segment   // Guarded by mu: a list of all segments in logs, in the order in which they were begun.
@@ -42,6 +43,10 @@ func NewSpace(limit int, age time.Duration) *Space { return &Space{limit: int64(
 // Bytes is what the segments of all logs take up. What is still to be offered, and
 // no more, may make it more than the limit.
 func (sp *Space) Bytes() int64 { return sp.bytes.Load() }
+
+// Taken is what the segments of all logs take up, and those that logs have dropped and that
+// are in a view yet.
+func (sp *Space) Taken() int64 { return sp.taken.Load() }
 
 // Trim gives the memory back that no log has needed since the call of Trim
 // before. Without it, a Space keeps what was once needed: up to half as much
@@ -78,6 +83,7 @@ func (sp *Space) take(l *Log, base, first uint64, size int) (s *segment, over bo
 		sp.oldest = s
 	}
 	sp.newest = s
+	sp.taken.Add(s.cost())
 	now := sp.bytes.Add(s.cost())
 	return s, sp.limit > 0 && now > sp.limit
 }
@@ -102,11 +108,15 @@ func (sp *Space) dropped(s *segment) {
 
 // giveBack takes a segment without users.
 func (sp *Space) giveBack(s *segment) {
+	taken := sp.taken.Add(-s.cost())
 	if len(s.buf) != maxSegment {
 		return
 	}
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
+	if free := int64(len(sp.free)+1) * maxSegment; sp.limit > 0 && taken+free > sp.limit {
+		return
+	}
 	sp.free = append(sp.free, s)
 }
 

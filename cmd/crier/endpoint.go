@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -19,7 +20,7 @@ type endpoint struct {
 }
 
 // startEndpoint serves handler on ln until close. timeout is how long a request may take to
-// come, 0 for ever.
+// come, and half of how long until its answer has gone; 0 for ever.
 func startEndpoint(name string, ln net.Listener, handler http.Handler, logger *slog.Logger, timeout time.Duration) *endpoint {
 	e := &endpoint{
 		name: name,
@@ -27,6 +28,7 @@ func startEndpoint(name string, ln net.Listener, handler http.Handler, logger *s
 			Handler:           handler,
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       timeout,
+			WriteTimeout:      2 * timeout,
 			IdleTimeout:       time.Minute,
 			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 		},
@@ -77,12 +79,19 @@ func localOnly(next http.Handler) http.Handler {
 		switch site := r.Header.Get("Sec-Fetch-Site"); {
 		case !onLoopback(hostname(r.Host)):
 			http.Error(w, "this is served to 127.0.0.1, [::1] and localhost only", http.StatusForbidden)
-		case site != "" && site != "none" && site != "same-origin":
+		case site != "" && site != "none" && site != "same-origin", !ownOrigin(r):
 			http.Error(w, "this is not served to other sites' pages", http.StatusForbidden)
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// ownOrigin says whether a request comes from a page of this address, or from no page.
+func ownOrigin(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	u, err := url.Parse(origin)
+	return origin == "" || err == nil && u.Host == r.Host
 }
 
 // hostname is a Host header without its port and brackets.
