@@ -87,7 +87,7 @@ func (cfg *Config) fitLogs(encodings int64, retainIsDefault, totalIsDefault bool
 // of RetainBytes and RetainTotalBytes.
 func (cfg *Config) plan(retainIsDefault, totalIsDefault bool) (p MemoryPlan, err error) {
 	total := cfg.MemoryBytes
-	encodings := int64(formKinds) // Plain, with ids, events.
+	encodings := int64(formKinds)                                                   // Plain, with ids, events.
 	perWorker := int64(recvBytes+64<<10+2*keptBytes) + 2*int64(cfg.MaxMessageBytes) // The lines of events.
 	if cfg.Compress {
 		const windows = maxWindowBits - minWindowBits + 1
