@@ -16,7 +16,9 @@ require (
 )
 
 require (
+	github.com/MicahParks/jwkset v0.11.4
 	github.com/gobwas/httphead v0.1.0 // indirect
+	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/golang/freetype v0.0.0-20170609003504-e2365dfdc4a0 // indirect
 	golang.org/x/image v0.47.0 // indirect
 	golang.org/x/sync v0.11.0 // indirect

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/leaktest"
+	"github.com/crier-ws/crier/internal/servertest"
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 )
@@ -35,25 +35,11 @@ type back struct {
 
 func newBack(t *testing.T, cfg Config) *back {
 	t.Helper()
-	srv, err := broadcast.New(broadcast.Config{
+	srv, addr := servertest.Start(t, servertest.Loopback, broadcast.Config{
 		Channels: true, MaxMessageBytes: 1000, CloseTimeout: 200 * time.Millisecond,
-		Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := broadcast.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }() // Ends with Shutdown, awaited below.
-	t.Cleanup(func() {
-		_ = srv.Shutdown(context.Background()) // A test may have done so.
-		<-served
 	})
 	cfg.MaxMessageBytes = 1000
-	return &back{Handler: New(srv, cfg), t: t, addr: ln.Addr().String(), head: make(http.Header)}
+	return &back{Handler: New(srv, cfg), t: t, addr: addr.String(), head: make(http.Header)}
 }
 
 // do makes a request and returns the answer's status and body.

@@ -201,6 +201,17 @@ type Config struct {
 	// Logger gets the server's log. Defaults to slog.Default().
 	Logger *slog.Logger
 
+	// Authorize, if set, is asked whether a request may open a connection of a channel, and
+	// what that may do. r is the request; its body is empty. An error refuses it: one
+	// that is or wraps a *Refusal with its status and reason, any other with 403 and what it
+	// says. All that the error says is logged: what the peer sent that is secret does not
+	// belong in it. Without it every connection has
+	// Grant{Publish: true}. Subprotocols that begin with "bearer." are then taken for tokens: none of
+	// them is the one that is taken. Each open connection whose grant ends takes about 100
+	// bytes more. Runs on a worker, for several connections side by side; see OnConnect,
+	// which is asked after it.
+	Authorize func(r *http.Request, channel string) (Grant, error)
+
 	// OnConnect, if set, is asked before a handshake is answered with 101. r
 	// is the request; its body is empty. An error refuses the connection: a
 	// *Refusal with its status, any other with 403. c is the same in all hooks.

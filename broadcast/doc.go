@@ -12,6 +12,7 @@
 //	read.go       a turn: recv until the socket is empty
 //	request.go    the HTTP request head, strictly
 //	handshake.go  101 and greeting, or a refusal
+//	grant.go      who may, and until when
 //	position.go   where in a channel's history a connection begins
 //	decode.go     frames, in place; what is unfinished is kept
 //	deflate.go    compressed messages

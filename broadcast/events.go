@@ -69,17 +69,22 @@ func closingEvents(closeFrame []byte) []byte {
 func (srv *Server) answerEvents(dst []byte, r *request) []byte {
 	dst = append(dst, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"+
 		"X-Accel-Buffering: no\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"...)
-	if r.origins == 1 {
-		// Who may not was refused before. Without a list all may, and what they may see does
-		// not depend on cookies.
-		origin := []byte("*")
-		if len(srv.cfg.Origins) > 0 {
-			dst = append(dst, "Vary: Origin\r\n"...)
-			origin = r.origin
-		}
-		dst = append(append(append(dst, "Access-Control-Allow-Origin: "...), origin...), crlf...)
+	return append(srv.appendCORS(dst, r), crlf...)
+}
+
+// appendCORS appends the headers that let a page of another site read the answer (the Fetch
+// standard, section 3.2). Who may not was refused before. Without a list all may, and what they
+// may see does not depend on cookies.
+func (srv *Server) appendCORS(dst []byte, r *request) []byte {
+	if r.origins != 1 {
+		return dst
 	}
-	return append(dst, crlf...)
+	origin := []byte("*")
+	if len(srv.cfg.Origins) > 0 {
+		dst = append(dst, "Vary: Origin\r\n"...)
+		origin = r.origin
+	}
+	return append(append(append(dst, "Access-Control-Allow-Origin: "...), origin...), crlf...)
 }
 
 // acceptsEvents says whether an Accept header names the type of events, RFC 9110, section

@@ -3,8 +3,10 @@ package broadcast_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
+	"strings"
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/gobwas/ws"
@@ -101,5 +103,60 @@ func ExampleConfig_hooks() {
 	// unexpected HTTP response status: 401
 	// someone says: hello <nil>
 	// peer-gone
+	// <nil>
+}
+
+// Rooms of a chat: who comes late gets what was said last, and each message has an id to come
+// back with.
+func ExampleServer_PublishTo() {
+	srv, err := broadcast.New(broadcast.Config{Channels: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ln, err := broadcast.Listen("127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	go srv.Serve(ln) // Until Shutdown.
+
+	ctx := context.Background()
+	var last broadcast.Published
+	for _, text := range []string{"one", "two", "three"} {
+		if last, err = srv.PublishTo(ctx, "room/42", broadcast.Message{Kind: broadcast.Text, Payload: []byte(text)}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if _, err := srv.PublishTo(ctx, "room/43", broadcast.Message{Kind: broadcast.Text, Payload: []byte("elsewhere")}); err != nil {
+		log.Fatal(err)
+	}
+	dialer := ws.Dialer{Protocols: []string{"crier.v1"}}
+	client, early, _, err := dialer.Dial(ctx, "ws://"+ln.Addr().String()+"/room/42?last=2")
+	if err != nil {
+		log.Fatal(err)
+	}
+	var in io.Reader = client
+	if early != nil { // What came with the answer.
+		in = early
+	}
+	for range 3 {
+		text, err := wsutil.ReadServerText(struct {
+			io.Reader
+			io.Writer
+		}{in, client})
+		if err != nil {
+			log.Fatal(err)
+		}
+		epoch, _, _ := strings.Cut(last.ID, "-")
+		fmt.Printf("%q\n", strings.Replace(string(text), epoch, "EPOCH", 1))
+	}
+	info, _ := srv.Channel("room/42")
+	fmt.Println(info.Connections, "in the room; the newest is the last:", info.Head == last.ID)
+	client.Close()
+	fmt.Println(srv.Shutdown(ctx))
+	// Output:
+	// "at: EPOCH-1\n"
+	// "id: EPOCH-2\ntwo"
+	// "id: EPOCH-3\nthree"
+	// 1 in the room; the newest is the last: true
 	// <nil>
 }

@@ -142,6 +142,7 @@ func (f *feed) join(c *Conn) (first uint64, moved bool) {
 func (f *feed) leave(c *Conn) {
 	slot := int(c.slot)
 	f.opened--
+	f.lapses.remove(c)
 	if moved := f.open.remove(c); moved != nil && f.passing.feed == f && slot < f.passed {
 		f.missed = append(f.missed, moved)
 	}

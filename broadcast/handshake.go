@@ -1,9 +1,7 @@
 package broadcast
 
 import (
-	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -129,6 +127,10 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal := h.req.parse(head); refusal != nil {
 		return refusal
 	}
+	if srv.cfg.Authorize != nil && h.req.preflight() && srv.origins.check(&h.req) == nil {
+		c.linger(srv.answerPreflight(nil, &h.req))
+		return nil
+	}
 	if refusal := h.req.check(srv.cfg.Path, srv.cfg.Channels); refusal != nil {
 		return refusal
 	}
@@ -154,6 +156,10 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 		if from, refusal = h.req.position(); refusal != nil {
 			return refusal
 		}
+	}
+	grant, refusal := c.authorize(head, name)
+	if refusal != nil {
+		return refusal
 	}
 	if refusal := srv.admit(); refusal != nil {
 		return refusal
@@ -182,8 +188,12 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 		c.readPhase = readDiscard
 		c.watchOver()
 	}
+	if !grant.Publish {
+		c.set(mute)
+	}
 	at, gap := srv.join(c, name, form, from)
 	m := newMail()
+	m.until = grant.Until
 	m.response = form.hello(append(m.response, answer...), srv.cfg.Greeting, at, gap)
 	m.begins = at
 	c.shard().post(c, postOpened, 0, m)
@@ -211,6 +221,10 @@ func (h *handshaker) answer(srv *Server) ([]byte, *form, *Refusal) {
 	if h.req.ids {
 		kind = formIDs
 		h.req.protocol = []byte(protocolIDs)
+	} else if srv.cfg.Authorize != nil && len(h.req.protocol) > 0 {
+		if h.req.protocol = withoutTokens(h.req.protocol); len(h.req.protocol) == 0 {
+			return nil, nil, badRequest("offer another subprotocol beside the one that is a token, as " + protocolIDs)
+		}
 	}
 	answer, err := h.upgrade(bits, limited)
 	if err != nil {
@@ -253,23 +267,14 @@ func (c *Conn) ask(head []byte) *Refusal {
 	if hook == nil {
 		return nil
 	}
-	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
-	if err != nil {
-		return badRequest(err.Error())
-	}
-	r.RemoteAddr = c.RemoteAddr().String()
-	err = hook(c, r)
-	var refusal *Refusal
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &refusal) && refusal != nil && refusal.Status >= 400 && refusal.Status <= 599:
+	r, refusal := c.httpRequest(head)
+	if refusal != nil {
 		return refusal
-	case refusal != nil || errors.As(err, &refusal):
-		return &Refusal{http.StatusInternalServerError, "refused with a status that is no error's"}
-	default:
-		return &Refusal{http.StatusForbidden, err.Error()}
 	}
+	if err := hook(c, r); err != nil {
+		return refusalOf(err)
+	}
+	return nil
 }
 
 // refuse answers a request with an error and lingers: closing at once would
@@ -304,6 +309,8 @@ func appendRefusal(dst []byte, r *Refusal, head bool) []byte {
 	switch r.Status {
 	case http.StatusUpgradeRequired: // RFC 9110, section 15.5.22; RFC 6455, section 4.4.
 		dst = append(dst, "\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade, close"...)
+	case http.StatusUnauthorized: // RFC 9110, section 11.6.1; RFC 6750, section 3.
+		dst = append(dst, "\r\nWWW-Authenticate: Bearer\r\nConnection: close"...)
 	case http.StatusMethodNotAllowed: // RFC 9110, section 15.5.6.
 		dst = append(dst, "\r\nAllow: GET\r\nConnection: close"...)
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests: // RFC 9110, section 15.6.4; RFC 6585, section 4.

@@ -3,6 +3,7 @@ package broadcast
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -29,8 +30,9 @@ type post struct {
 
 // mail is what a shard is asked to send beside messages. It is pooled.
 type mail struct {
-	response []byte // the 101 answer and the greeting
-	begins   uint64 // How many messages lie before the place that it says.
+	response []byte    // the 101 answer and the greeting
+	begins   uint64    // How many messages lie before the place that it says.
+	until    time.Time // When it is over; see Grant.
 	pongs    pongs
 	closing  []byte // a frame
 	at       uint64 // The place in the log where closing goes out.
@@ -47,7 +49,7 @@ func (m *mail) free() {
 	if m == nil || cap(m.response) > 4096 || cap(m.pongs.frames) > maxPooledPongs {
 		return
 	}
-	m.response, m.closing, m.at = m.response[:0], m.closing[:0], 0
+	m.response, m.closing, m.at, m.until = m.response[:0], m.closing[:0], 0, time.Time{}
 	m.pongs.clear()
 	mails.Put(m)
 }

@@ -25,6 +25,7 @@ type sweep struct {
 func (s *shard) tick() {
 	now := s.srv.clock()
 	s.expire(now)
+	s.lapse()
 	s.retry()
 	s.refresh()
 	if s.srv.draining.Load() {

@@ -47,6 +47,7 @@ const (
 	baseBytes       = 24 << 20
 	connBytes       = 2560 // Most of it is pongs that wait for a socket with room.
 	addressBytes    = 160  // See addresses.
+	lapseBytes      = 160  // See lapses.
 	handshakeBytes  = 16 << 10
 	compressorBytes = 1100 << 10
 	logOverhead     = 1 << 20 // Views hold on to segments, and the last one is never full.
@@ -105,6 +106,9 @@ func (cfg *Config) plan(retainIsDefault, totalIsDefault bool) (p MemoryPlan, err
 	each := int64(connBytes)
 	if cfg.MaxConnsPerIP > 0 || len(cfg.TrustedProxies) > 0 {
 		each += addressBytes
+	}
+	if cfg.Authorize != nil {
+		each += lapseBytes
 	}
 	const fewest = 16
 	rest := total - p.Sum()

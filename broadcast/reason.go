@@ -23,8 +23,8 @@ const (
 	ReasonInvalidPayload
 	// ReasonTooLarge: a message was larger than allowed; closed with 1009.
 	ReasonTooLarge
-	// ReasonReceiveOnly: the peer sent a message where Config.ReceiveOnly allows
-	// none; closed with 1008.
+	// ReasonReceiveOnly: the peer sent a message where Config.ReceiveOnly, or its
+	// Grant, allows none; closed with 1008.
 	ReasonReceiveOnly
 	// ReasonRate: the peer published more than Config.Rate and OverRate allow;
 	// closed with 1008.
@@ -41,6 +41,8 @@ const (
 	ReasonShutdown
 	// ReasonDisconnected: Server.Disconnect was called for it.
 	ReasonDisconnected
+	// ReasonExpired: its Grant ended; closed with 4401.
+	ReasonExpired
 	// ReasonInternal: a fault in the server or in one of its hooks; closed
 	// with 1011.
 	ReasonInternal
@@ -62,6 +64,7 @@ var reasonNames = [reasons]string{
 	ReasonPingTimeout:    "ping-timeout",
 	ReasonShutdown:       "shutdown",
 	ReasonDisconnected:   "disconnected",
+	ReasonExpired:        "expired",
 	ReasonInternal:       "internal",
 }
 

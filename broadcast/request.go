@@ -33,6 +33,7 @@ type request struct {
 	extensions []byte // all lists of extensions offered
 	origins    int
 	origin     []byte
+	wants      []byte // the method that a page asks for
 	forwarded  []byte // all lists of X-Forwarded-For
 
 	events      bool // Accept lists text/event-stream
@@ -149,6 +150,8 @@ func (r *request) field(line []byte) *Refusal {
 	case is("Origin"):
 		r.origins++
 		r.origin = value
+	case is("Access-Control-Request-Method"):
+		r.wants = value
 	case is("Content-Length"):
 		r.body = r.body || string(value) != "0"
 	case is("Transfer-Encoding"):

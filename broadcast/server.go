@@ -65,6 +65,7 @@ type Server struct {
 	total      counters
 	tlsLog     rarely
 	shedLog    rarely
+	deniedLog  rarely
 
 	mu        sync.Mutex
 	listeners []*listener   // Guarded by mu.

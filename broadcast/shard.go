@@ -39,6 +39,7 @@ type shard struct {
 	one     [1][]byte // What writeBytes sends.
 	starved []*Conn   // Blocked by want of kernel memory: no event will come.
 	sweep   sweep
+	lapses  lapses
 	drained int // How many connections the drain has closed.
 }
 
@@ -187,6 +188,9 @@ func (s *shard) attend(p *post) {
 		if first, moved := c.feed().join(c); moved {
 			form := c.feed().encoding.form
 			p.mail.response = form.gap(p.mail.response, string(form.appendID(nil, p.mail.begins)), first)
+		}
+		if !p.mail.until.IsZero() {
+			s.lapses.add(c, p.mail.until)
 		}
 		// Pongs find their own place in front of what the peer published since.
 		if s.tell(c, p.mail.response) && p.what&postPong == 0 {

@@ -9,6 +9,7 @@ type counters struct {
 	upgraded   atomic.Uint64
 	refused    [600]atomic.Uint32 // By HTTP status; see refusal.
 	tls        atomic.Uint64
+	denied     atomic.Uint64
 	timedOut   atomic.Uint64
 	abandoned  atomic.Uint64
 	disconnect [reasons]atomic.Uint64
@@ -37,6 +38,7 @@ type Stats struct {
 	Upgraded           uint64            // handshakes answered with 101
 	Refused            map[int]uint64    // handshakes refused, by HTTP status
 	TLS                uint64            // TLS on this plain port
+	Denied             uint64            // handshakes that Authorize refused, in Refused as well
 	HandshakeTimeouts  uint64            // not finished within HandshakeTimeout
 	HandshakeAbandoned uint64            // ended by the peer before they were finished
 	Disconnects        map[string]uint64 // ended connections, by Reason
@@ -64,6 +66,7 @@ func (srv *Server) Stats() Stats {
 		Upgraded:           t.upgraded.Load(),
 		Refused:            make(map[int]uint64),
 		TLS:                t.tls.Load(),
+		Denied:             t.denied.Load(),
 		HandshakeTimeouts:  t.timedOut.Load(),
 		HandshakeAbandoned: t.abandoned.Load(),
 		Disconnects:        make(map[string]uint64),

@@ -16,11 +16,12 @@ import "sync/atomic"
 //	bit 6  spoke    the peer published something: see Conn.spokeUpTo
 //	bit 7  evicted  what is unfinished of it must go: see Conn.evict
 //	bit 8  costly   its last turn was a long one, or its next will be: see queue
+//	bit 9  mute     it may not publish: see Grant
 //
 // owned and again are written by the loop (enter) and the worker (leave);
 // closed by whoever ends the connection; heard is set by the worker and taken
 // by the shard; wantOut is set by the shard and taken by the loop; spoke and
-// costly are the worker's alone; evicted is set by other workers and taken by it.
+// costly are the worker's alone; mute is set before it is open; evicted is set by other workers and taken by it.
 type turnstile struct{ state atomic.Uint32 }
 
 const (
@@ -33,6 +34,7 @@ const (
 	spoke
 	evicted
 	costly
+	mute
 )
 
 // enter notes an event and says whether the caller now owns the reading side

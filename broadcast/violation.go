@@ -18,6 +18,7 @@ var (
 	errText     = errors.New("text is not valid UTF-8")
 	errCrowded  = errors.New("no memory for more unfinished messages")
 	errReceive  = errors.New("this server takes no messages")
+	errMute     = errors.New("this connection may not send messages")
 	errRate     = errors.New("more messages than this server takes")
 	errStatus   = ws.ProtocolError("close frame is malformed")
 )
@@ -47,6 +48,9 @@ func (c *Conn) check(h ws.Header, second byte) error {
 	}
 	if !h.OpCode.IsControl() && f.srv.cfg.ReceiveOnly {
 		return errReceive
+	}
+	if !h.OpCode.IsControl() && c.has(mute) {
+		return errMute
 	}
 	if !h.OpCode.IsControl() && h.Length > int64(room) { // The length may be as large as 2^63-1.
 		return errTooLarge
@@ -79,7 +83,7 @@ func (c *Conn) violated(err error) verdict {
 		code, why = ws.StatusMessageTooBig, ReasonTooLarge
 	case errCrowded:
 		code, why = statusTryAgainLater, ReasonCrowded
-	case errReceive:
+	case errReceive, errMute:
 		code, why = ws.StatusPolicyViolation, ReasonReceiveOnly
 	case errRate:
 		code, why = ws.StatusPolicyViolation, ReasonRate

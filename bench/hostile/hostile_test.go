@@ -1,9 +1,6 @@
 package hostile
 
 import (
-	"context"
-	"errors"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -13,6 +10,7 @@ import (
 	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/leaktest"
+	"github.com/crier-ws/crier/internal/servertest"
 )
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
@@ -194,25 +192,5 @@ func (p *people) alone(srv *broadcast.Server) broadcast.Stats {
 func serve(t *testing.T, listen string, cfg broadcast.Config) (*broadcast.Server, netip.AddrPort) {
 	t.Helper()
 	cfg.Greeting = broadcast.DefaultGreeting
-	srv, err := broadcast.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp4", listen)
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }() // Ends with Shutdown.
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		if err := srv.Shutdown(ctx); err != nil {
-			t.Errorf("Shutdown: %v", err)
-		}
-		if err := <-served; !errors.Is(err, broadcast.ErrServerClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	return srv, netip.MustParseAddrPort(ln.Addr().String())
+	return servertest.Start(t, listen, cfg)
 }

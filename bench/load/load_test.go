@@ -20,6 +20,7 @@ import (
 	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/leaktest"
+	"github.com/crier-ws/crier/internal/servertest"
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 )
@@ -34,24 +35,8 @@ func TestMain(m *testing.M) {
 // crier serves for a test and returns its URL.
 func crier(t *testing.T) string {
 	t.Helper()
-	srv, err := broadcast.New(broadcast.DefaultConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := broadcast.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	// Ends with Shutdown; the cleanup waits for it.
-	go func() { served <- srv.Serve(ln) }()
-	t.Cleanup(func() {
-		if err := srv.Shutdown(t.Context()); err != nil && t.Context().Err() == nil {
-			t.Error(err)
-		}
-		<-served
-	})
-	return "ws://" + ln.Addr().String() + "/"
+	_, addr := servertest.Start(t, servertest.Loopback, broadcast.DefaultConfig())
+	return "ws://" + addr.String() + "/"
 }
 
 // parse reads a command line as main does.

@@ -2,11 +2,8 @@ package swarm
 
 import (
 	"bufio"
-	"context"
-	"errors"
 	"flag"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -18,6 +15,7 @@ import (
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/leaktest"
+	"github.com/crier-ws/crier/internal/servertest"
 )
 
 func TestMain(m *testing.M) {
@@ -187,28 +185,8 @@ func restUntil(t *testing.T, s *Swarm, holds func(Counts) bool) {
 func crier(t testing.TB, address string, cfg broadcast.Config) netip.AddrPort {
 	t.Helper()
 	cfg.Greeting = broadcast.DefaultGreeting
-	cfg.Logger = slog.New(slog.DiscardHandler)
-	srv, err := broadcast.New(cfg)
-	if err != nil {
-		t.Fatalf("broadcast.New: %v", err)
-	}
-	ln, err := broadcast.Listen(address)
-	if err != nil {
-		t.Fatalf("broadcast.Listen: %v", err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }() // Stopped by Shutdown, awaited by the cleanup.
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := srv.Shutdown(ctx); err != nil {
-			t.Errorf("Shutdown: got %v, want nil", err)
-		}
-		if err := <-served; !errors.Is(err, broadcast.ErrServerClosed) {
-			t.Errorf("Serve: got %v, want %v", err, broadcast.ErrServerClosed)
-		}
-	})
-	return ln.Addr().(*net.TCPAddr).AddrPort()
+	_, addr := servertest.Start(t, address, cfg)
+	return addr
 }
 
 // unloaded is a crier with nothing set.

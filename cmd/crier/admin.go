@@ -38,13 +38,22 @@ func (f *adminFlags) token() (string, error) {
 	if f.AdminTokenFile == "" {
 		return "", nil
 	}
-	b, err := os.ReadFile(f.AdminTokenFile)
+	token, err := readToken("admin-token-file", f.AdminTokenFile)
+	if err == nil && len(token) < leastToken {
+		err = fmt.Errorf("--admin-token-file %s: want a line with a token of at least %d characters, as of: openssl rand -hex 32", f.AdminTokenFile, leastToken)
+	}
+	return token, err
+}
+
+// readToken reads the token in the file that a flag names: visible ASCII in one line.
+func readToken(flag, file string) (string, error) {
+	b, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("--admin-token-file: %w", err)
+		return "", fmt.Errorf("--%s: %w", flag, err)
 	}
 	token := strings.TrimSpace(string(b))
-	if len(token) < leastToken || strings.ContainsAny(token, " \t\r\n") {
-		return "", fmt.Errorf("--admin-token-file %s: want a line with a token of at least %d characters, as of: openssl rand -hex 32", f.AdminTokenFile, leastToken)
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("--%s %s: want one line with a token", flag, file)
 	}
 	return token, nil
 }

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +23,13 @@ import (
 // start line by their names.
 func startCrier(t *testing.T, args ...string) (addrs map[string]string, stop func() error) {
 	t.Helper()
+	_, addrs, stop = startLogged(t, io.Discard, args...)
+	return addrs, stop
+}
+
+// startLogged is startCrier with the process, and with what it logs when it serves.
+func startLogged(t *testing.T, log io.Writer, args ...string) (p *os.Process, addrs map[string]string, stop func() error) {
+	t.Helper()
 	cmd := exec.Command(build(t), args...)
 	out, err := cmd.StderrPipe()
 	if err != nil {
@@ -29,8 +38,10 @@ func startCrier(t *testing.T, args ...string) (addrs map[string]string, stop fun
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	logged := make(chan struct{})
 	stop = func() error {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // It may have ended.
+		<-logged
 		return cmd.Wait()
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
@@ -45,13 +56,15 @@ func startCrier(t *testing.T, args ...string) (addrs map[string]string, stop fun
 			addrs[name] = value
 		}
 		go func() { // Ends with the program.
+			defer close(logged)
 			for lines.Scan() {
+				fmt.Fprintln(log, lines.Text())
 			}
 		}()
-		return addrs, stop
+		return cmd.Process, addrs, stop
 	}
 	t.Fatal("it does not serve")
-	return nil, nil
+	return nil, nil, nil
 }
 
 // TestAdmin: a back end publishes to a channel's clients, on the address that is for it, and

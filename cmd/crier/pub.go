@@ -77,11 +77,11 @@ func (cmd *pubCmd) Run(out io.Writer, s streams) error {
 	}
 	p := &publisher{cmd: cmd, out: out, log: s.log}
 	if cmd.TokenFile != "" {
-		b, err := os.ReadFile(cmd.TokenFile)
+		token, err := readToken("token-file", cmd.TokenFile)
 		if err != nil {
-			return fmt.Errorf("--token-file: %w", err)
+			return err
 		}
-		p.token = strings.TrimSpace(string(b))
+		p.token = token
 	}
 	return p.publishAll(in)
 }

@@ -59,6 +59,7 @@ type serveCmd struct {
 	Memory   flags.Size  `placeholder:"SIZE" help:"What the process may take up of memory of its own, as 4GiB: bounds connections, what is kept of messages, and handshakes; more get 503 or 1013. 0 for no bound (default: 0)."`
 	MaxConns flags.Count `placeholder:"N" help:"Most open connections; more get 503. 0 is as many as the fd limit allows (default: 0)."`
 
+	authFlags
 	adminFlags
 
 	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
@@ -101,6 +102,14 @@ func (cmd *serveCmd) Run(s streams) error {
 	if err != nil {
 		return err
 	}
+	verifier, err := cmd.verifier()
+	if err != nil {
+		return err
+	}
+	if verifier != nil {
+		cfg.Authorize = verifier.Authorize
+	}
+	defer cmd.reload(verifier, logger)()
 	adminCfg := admin.Config{Token: token, MaxMessageBytes: cfg.MaxMessageBytes}
 	if cmd.Admin != "" && cfg.MemoryBytes > 0 {
 		own := int64(adminCfg.MemoryBytes())
@@ -247,6 +256,7 @@ func (cmd *serveCmd) Validate() error {
 	check(cmd.RetainTotal == 0 || cmd.Channels, "retain-total", int(cmd.RetainTotal), "--channels as well")
 	check(cmd.RetainTotal == 0 || cmd.Retain == nil || cmd.RetainTotal >= *cmd.Retain, "retain-total", int(cmd.RetainTotal), "at least --retain")
 	check(cmd.RetainAge == 0 || time.Duration(cmd.RetainAge) >= time.Second, "retain-age", time.Duration(cmd.RetainAge), "at least 1s")
+	cmd.authFlags.validate(check)
 	cmd.adminFlags.validate(check)
 	check(cmd.HandshakeTimeout > 0, "handshake-timeout", time.Duration(cmd.HandshakeTimeout), "more than 0")
 	check(cmd.BurstBytes == 0 || cmd.BurstBytes >= cmd.MaxMessage, "burst-bytes", int(cmd.BurstBytes), "at least --max-message")

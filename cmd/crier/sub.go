@@ -22,13 +22,14 @@ import (
 type subCmd struct {
 	Channel string `arg:"" optional:"" help:"Channel to follow; the one without a name if it is left out."`
 
-	Server  string      `default:"ws://127.0.0.1:18000" placeholder:"URL" help:"Server, with its --path if it has one (default: ${default})."`
-	Since   string      `placeholder:"ID" help:"Begin behind the message of this id."`
-	Last    flags.Count `placeholder:"N" help:"Begin so many messages back (default: 0)."`
-	Count   flags.Count `placeholder:"N" help:"End after so many messages; 0 for never (default: 0)."`
-	JSON    bool        `name:"json" help:"Print a line of JSON for each message, with its id."`
-	Once    bool        `help:"End with exit code 1 when the connection is lost, in the place of coming back."`
-	Silence flags.Span  `default:"90s" placeholder:"DURATION" help:"How long nothing may come, not even a ping, before the connection is taken for dead; 0 for ever (default: ${default})."`
+	Server    string      `default:"ws://127.0.0.1:18000" placeholder:"URL" help:"Server, with its --path if it has one (default: ${default})."`
+	Since     string      `placeholder:"ID" help:"Begin behind the message of this id."`
+	Last      flags.Count `placeholder:"N" help:"Begin so many messages back (default: 0)."`
+	Count     flags.Count `placeholder:"N" help:"End after so many messages; 0 for never (default: 0)."`
+	JSON      bool        `name:"json" help:"Print a line of JSON for each message, with its id."`
+	Once      bool        `help:"End with exit code 1 when the connection is lost, in the place of coming back."`
+	TokenFile string      `placeholder:"FILE" help:"File with the token (JWT) for a server with --auth; read at each connection."`
+	Silence   flags.Span  `default:"90s" placeholder:"DURATION" help:"How long nothing may come, not even a ping, before the connection is taken for dead; 0 for ever (default: ${default})."`
 }
 
 // Help is shown by --help.
@@ -84,6 +85,9 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 			}
 			fmt.Fprintf(s.log, "crier: %v; coming back in %v\n", err, wait.Round(time.Millisecond))
 		},
+	}
+	if cmd.TokenFile != "" {
+		cfg.Token = func() (string, error) { return readToken("token-file", cmd.TokenFile) }
 	}
 	err = follow.Follow(ctx, cfg, func(e follow.Event) error {
 		if e.From != "" {

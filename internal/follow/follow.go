@@ -31,6 +31,9 @@ type Config struct {
 	Since string
 	Last  int
 
+	// Token, if set, returns the token (JWT) to connect with, each time anew: see package auth.
+	Token func() (string, error)
+
 	// Silence is how long nothing may come, not even a ping, before the connection is taken for
 	// dead. 0 is for ever.
 	Silence time.Duration
@@ -119,7 +122,16 @@ func (c *follower) once(ctx context.Context) error {
 	}
 	c.retryAfter = 0
 	var refused error
+	header := http.Header{}
+	if c.cfg.Token != nil {
+		token, err := c.cfg.Token()
+		if err != nil {
+			return &FatalError{err}
+		}
+		header.Set("Authorization", "Bearer "+token)
+	}
 	dialer := ws.Dialer{
+		Header:        ws.HandshakeHeaderHTTP(header),
 		Protocols:     []string{protocol},
 		Timeout:       30 * time.Second,
 		OnStatusError: func(_ int, _ []byte, r io.Reader) { refused = c.refusal(r) },
@@ -224,11 +236,15 @@ func closed(err error) error {
 	case ws.StatusProtocolError, ws.StatusUnsupportedData, ws.StatusInvalidFramePayloadData, ws.StatusMessageTooBig:
 		return &FatalError{err}
 	}
-	if c.Code >= 4000 {
+	if c.Code >= 4000 && c.Code != statusExpired {
 		return &FatalError{err} // Somebody has closed it on purpose.
 	}
 	return err
 }
+
+// statusExpired is the close code of who stays longer than its token says. The next token may say
+// more; that it does not is answered 401.
+const statusExpired = 4401
 
 // take takes a message apart.
 func (c *follower) take(binary bool, b []byte) error {

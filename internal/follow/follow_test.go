@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"slices"
@@ -15,29 +14,16 @@ import (
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/leaktest"
+	"github.com/crier-ws/crier/internal/servertest"
 )
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 
 func newServer(t *testing.T, cfg broadcast.Config) (*broadcast.Server, string) {
 	t.Helper()
-	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.CloseTimeout = 200 * time.Millisecond
-	srv, err := broadcast.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := broadcast.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }() // Ends with Shutdown, awaited below.
-	t.Cleanup(func() {
-		_ = srv.Shutdown(context.Background()) // A test may have done so.
-		<-served
-	})
-	return srv, "ws://" + ln.Addr().String()
+	srv, addr := servertest.Start(t, servertest.Loopback, cfg)
+	return srv, "ws://" + addr.String()
 }
 
 func publish(t *testing.T, srv *broadcast.Server, text string) {

@@ -3,13 +3,11 @@ package conformance
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/leaktest"
+	"github.com/crier-ws/crier/internal/servertest"
 )
 
 var target = flag.String("addr", "", "the `host:port` of another server")
@@ -41,27 +40,8 @@ func start(t testing.TB) string {
 	if *target != "" {
 		return *target
 	}
-	srv, err := broadcast.New(broadcast.Config{
-		MaxMessageBytes: maxMessage, Compress: true, Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := broadcast.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }() // Ends with Shutdown, awaited below.
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		_ = srv.Shutdown(ctx)
-		if err := <-served; !errors.Is(err, broadcast.ErrServerClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	return ln.Addr().String()
+	_, addr := servertest.Start(t, servertest.Loopback, broadcast.Config{MaxMessageBytes: maxMessage, Compress: true})
+	return addr.String()
 }
 
 const key = "dGhlIHNhbXBsZSBub25jZQ==" // RFC 6455, section 1.2.

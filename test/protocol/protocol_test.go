@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http/httputil"
 	"os"
@@ -19,9 +18,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/auth"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/leaktest"
+	"github.com/crier-ws/crier/internal/servertest"
 	"github.com/gobwas/ws"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
@@ -97,7 +99,6 @@ func TestTranscripts(t *testing.T) {
 
 func newReplay(t *testing.T, flags []string) *replay {
 	cfg := broadcast.DefaultConfig()
-	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.CloseTimeout = 200 * time.Millisecond
 	cfg.DrainTime = 0
 	for _, f := range flags {
@@ -106,38 +107,57 @@ func newReplay(t *testing.T, flags []string) *replay {
 			cfg.Channels = true
 		case "--greeting=":
 			cfg.Greeting = ""
+		case "--auth":
+			cfg.Authorize = verifier(t).Authorize
 		default:
 			t.Fatalf("the test does not know %s", f)
 		}
 	}
-	srv, err := broadcast.New(cfg)
+	srv, addr := servertest.Start(t, servertest.Loopback, cfg)
+	conn, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := broadcast.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }() // Ends with Shutdown, awaited below.
-	conn, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	t.Cleanup(func() {
-		conn.Close()
-		_ = srv.Shutdown(context.Background())
-		<-served
-	})
 	info, _ := srv.Channel("")
 	epoch, _, _ := strings.Cut(info.Head, "-")
-	return &replay{T: t, srv: srv, addr: ln.Addr().String(), epoch: epoch, conn: conn, br: bufio.NewReader(conn)}
+	return &replay{T: t, srv: srv, addr: addr.String(), epoch: epoch, conn: conn, br: bufio.NewReader(conn)}
+}
+
+// secret is what tokens are signed with.
+const secret = "a secret that is as long as it has to be"
+
+func verifier(t *testing.T) *auth.Verifier {
+	t.Helper()
+	keys, err := auth.ParseKeys([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return auth.New(auth.Config{Keys: keys, Leeway: 10 * time.Second})
+}
+
+// token is one that is good until a time, or for ever if that is zero.
+func token(t *testing.T, until time.Time) string {
+	t.Helper()
+	claims := jwt.MapClaims{"crier": map[string]any{"join": []string{"news/*"}}}
+	if !until.IsZero() {
+		claims["exp"] = until.Unix()
+	}
+	s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // step does or awaits one line of a transcript.
 func (r *replay) step(who, what string) error {
 	what = strings.ReplaceAll(what, "EPOCH", r.epoch)
+	if who == "C" {
+		what = strings.ReplaceAll(what, "TOKEN", token(r.T, time.Time{}))
+		what = strings.ReplaceAll(what, "SHORT", token(r.T, time.Now().Add(time.Second)))
+	}
 	switch {
 	case who == "B":
 		return r.publish(what)

@@ -1,0 +1,177 @@
+package broadcast
+
+import (
+	"bufio"
+	"bytes"
+	"container/heap"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// Grant is what Config.Authorize lets a connection do beside getting messages.
+type Grant struct {
+	// Publish lets it publish. One that may not and sends a message is closed with 1008.
+	Publish bool
+
+	// Until is when it is closed with 4401, to the second or so; the zero time is never.
+	// It is the wall clock's time: one that is set right counts at once.
+	Until time.Time
+}
+
+// tokenProtocol begins a subprotocol that is offered to bring a token: the one header that a
+// browser's page can fill. It is never the one that is taken.
+const tokenProtocol = "bearer."
+
+// withoutTokens takes those subprotocols out of a list.
+func withoutTokens(list []byte) []byte {
+	var left [][]byte
+	for item := range bytes.SplitSeq(list, []byte(",")) {
+		if item = bytes.Trim(item, " \t"); !bytes.HasPrefix(item, []byte(tokenProtocol)) {
+			left = append(left, item)
+		}
+	}
+	return bytes.Join(left, []byte(", "))
+}
+
+// statusExpired is the close code of those whose Grant has ended, of the range that RFC
+// 6455, section 7.4.2, leaves to applications.
+const statusExpired = ws.StatusCode(4401)
+
+var grantOver = appendClose(nil, statusExpired, "the token has expired")
+
+// httpRequest is the request for hooks.
+func (c *Conn) httpRequest(head []byte) (*http.Request, *Refusal) {
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
+	if err != nil {
+		return nil, badRequest("malformed request") // The error may quote what is nobody's business.
+	}
+	r.RemoteAddr = c.RemoteAddr().String()
+	return r, nil
+}
+
+// refusalOf is with what a hook's error refuses a connection.
+func refusalOf(err error) *Refusal {
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal) && refusal != nil && refusal.Status >= 400 && refusal.Status <= 599:
+		return refusal
+	case refusal != nil || errors.As(err, &refusal):
+		return &Refusal{http.StatusInternalServerError, "refused with a status that is no error's"}
+	default:
+		return &Refusal{http.StatusForbidden, err.Error()}
+	}
+}
+
+// authorize asks Authorize.
+func (c *Conn) authorize(head []byte, channel string) (g Grant, refusal *Refusal) {
+	srv := c.shard().srv
+	hook := srv.cfg.Authorize
+	if hook == nil {
+		return Grant{Publish: true}, nil
+	}
+	r, refusal := c.httpRequest(head)
+	if refusal != nil {
+		return g, refusal
+	}
+	g, err := hook(r, channel)
+	if err == nil {
+		return g, nil
+	}
+	refusal = refusalOf(err)
+	// One line a second for who runs it, all of them for who asks.
+	n := srv.total.denied.Add(1)
+	args := []any{"why", err, "status", refusal.Status, "remote", r.RemoteAddr, "channel", channel, "total", n}
+	if srv.deniedLog.due(srv.clock()) {
+		srv.cfg.Logger.Warn("not authorized", args...)
+	} else {
+		srv.cfg.Logger.Debug("not authorized", args...)
+	}
+	return g, refusal
+}
+
+// preflight says whether a request is a page's question whether it may ask for events with a
+// token in a header (the Fetch standard, section 4.8).
+func (r *request) preflight() bool {
+	return string(r.method) == http.MethodOptions && r.origins == 1 && string(r.wants) == http.MethodGet
+}
+
+// answerPreflight appends the answer to that.
+func (srv *Server) answerPreflight(dst []byte, r *request) []byte {
+	dst = append(dst, "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Methods: GET\r\n"+
+		"Access-Control-Allow-Headers: Authorization, Last-Event-ID, Cache-Control\r\n"+
+		"Access-Control-Max-Age: 86400\r\nConnection: close\r\n"...)
+	return append(srv.appendCORS(dst, r), crlf...)
+}
+
+// lapses are those connections of a shard whose grants end, the first one first. Only with
+// Config.Authorize.
+type lapses struct {
+	heap  []lapse
+	place map[*Conn]int // in heap
+}
+
+type lapse struct {
+	c  *Conn
+	at int64 // Milliseconds since 1970.
+}
+
+// maxLapses is how many of a shard end in one tick: all tokens may be of the same second.
+const maxLapses = 1000
+
+// add makes c end at a time.
+func (l *lapses) add(c *Conn, at time.Time) {
+	if l.place == nil {
+		l.place = make(map[*Conn]int)
+	}
+	heap.Push(l, lapse{c, at.UnixMilli()})
+}
+
+// remove forgets c.
+func (l *lapses) remove(c *Conn) {
+	if i, ok := l.place[c]; ok {
+		heap.Remove(l, i)
+	}
+	if len(l.heap) == 0 && cap(l.heap) > 1024 {
+		*l = lapses{} // A storm is over: do not keep its memory.
+	}
+}
+
+// lapse closes those whose time has come.
+func (s *shard) lapse() {
+	if len(s.lapses.heap) == 0 {
+		return
+	}
+	now := time.Now().UnixMilli()
+	for range maxLapses {
+		if len(s.lapses.heap) == 0 || s.lapses.heap[0].at > now {
+			return
+		}
+		s.startClose(s.lapses.heap[0].c, grantOver, ReasonExpired) // That removes it.
+	}
+}
+
+// Len, Less, Swap, Push and Pop are heap.Interface.
+func (l *lapses) Len() int           { return len(l.heap) }
+func (l *lapses) Less(i, j int) bool { return l.heap[i].at < l.heap[j].at }
+
+func (l *lapses) Swap(i, j int) {
+	l.heap[i], l.heap[j] = l.heap[j], l.heap[i]
+	l.place[l.heap[i].c], l.place[l.heap[j].c] = i, j
+}
+
+func (l *lapses) Push(x any) {
+	l.place[x.(lapse).c] = len(l.heap)
+	l.heap = append(l.heap, x.(lapse))
+}
+
+func (l *lapses) Pop() any {
+	last := len(l.heap) - 1
+	x := l.heap[last]
+	l.heap[last] = lapse{}
+	l.heap = l.heap[:last]
+	delete(l.place, x.c)
+	return x
+}

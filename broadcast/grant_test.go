@@ -1,0 +1,308 @@
+package broadcast
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// syncBuffer is a log that may be read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// head is a request for a target, with further header lines.
+func (c *client) request(target string, lines ...string) {
+	c.t.Helper()
+	c.send([]byte(strings.Replace(headPlus(lines...), "GET /ws ", "GET "+target+" ", 1)))
+}
+
+func TestAuthorize(t *testing.T) {
+	var log syncBuffer
+	cfg := Config{
+		Channels: true,
+		Logger:   slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Authorize: func(r *http.Request, channel string) (Grant, error) {
+			switch r.URL.Query().Get("token") {
+			case "good":
+				if channel != "news/sport" || r.RemoteAddr == "" {
+					return Grant{}, fmt.Errorf("asked for %q of %q", channel, r.RemoteAddr)
+				}
+				return Grant{Publish: true}, nil
+			case "wrapped":
+				return Grant{}, fmt.Errorf("the key is of yesterday: %w", &Refusal{http.StatusUnauthorized, "no"})
+			case "ok":
+				return Grant{}, &Refusal{200, "no"}
+			case "panic":
+				panic("a fault")
+			}
+			return Grant{}, errors.New("who are you")
+		},
+	}
+	srv, addr := newServer(t, cfg)
+	for _, lines := range [][]string{nil, {"Sec-WebSocket-Protocol: crier.v1"}} {
+		c := connect(t, addr)
+		c.request("/news/sport?token=good", lines...)
+		c.expectUpgrade()
+		c.sendText("may I")
+		if m, _ := c.readMessage(); lines == nil && string(m.Payload) != "may I" {
+			t.Errorf("got %q", m.Payload)
+		}
+		c.Close()
+	}
+	for _, tt := range []struct {
+		query, body, header string
+		status              int
+	}{
+		{"token=wrapped", "no\n", "Bearer", 401},
+		{"token=ok", "refused with a status that is no error's\n", "", 500},
+		{"token=s3cret%7", "who are you\n", "", 403},
+		{"", "who are you\n", "", 403},
+	} {
+		c := connect(t, addr)
+		c.request("/news/sport?" + tt.query)
+		r := c.readResponse()
+		body, _ := io.ReadAll(r.Body)
+		if r.StatusCode != tt.status || string(body) != tt.body || r.Header.Get("WWW-Authenticate") != tt.header {
+			t.Errorf("%s: got %d, %q, %v", tt.query, r.StatusCode, body, r.Header)
+		}
+	}
+	c := connect(t, addr)
+	c.request("/news/sport?token=panic")
+	c.expectEOF()
+	if st := srv.Stats(); st.Denied != 4 || st.Refused[401] != 1 || st.Refused[403] != 2 {
+		t.Errorf("got %d denied, %v refused", st.Denied, st.Refused)
+	}
+	eventually(t, "all to be gone", func() bool { return srv.Stats().Open == 0 })
+	for _, want := range []string{"the key is of yesterday", "level=WARN", "channel=news/sport", "status=401"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log has no %q:\n%s", want, log.String())
+		}
+	}
+	if strings.Contains(log.String(), "s3cret") || strings.Contains(log.String(), "token=") {
+		t.Errorf("the log has a token:\n%s", log.String())
+	}
+}
+
+// TestGrantPublish: who may not publish still hears, and is answered.
+func TestGrantPublish(t *testing.T) {
+	srv, addr := newServer(t, Config{Authorize: func(r *http.Request, _ string) (Grant, error) {
+		return Grant{Publish: r.URL.Path == "/may"}, nil
+	}})
+	may, mute, fragments := dialPath(t, addr, "/may"), dialPath(t, addr, "/"), dialPath(t, addr, "/")
+	may.sendText("hello")
+	for _, c := range []*client{may, mute, fragments} {
+		c.expectText("hello")
+	}
+	mute.sendFrame(true, ws.OpPing, []byte("p"))
+	mute.expectFrame(ws.OpPong, "p")
+	mute.sendText("me too")
+	mute.expectClose(ws.StatusPolicyViolation)
+	fragments.sendFrame(false, ws.OpBinary, nil)
+	fragments.expectClose(ws.StatusPolicyViolation)
+	may.sendText("still there")
+	may.expectText("still there")
+	mute.Close()
+	fragments.Close()
+	eventually(t, "both to be gone", func() bool { return srv.Stats().Disconnects["receive-only"] == 2 })
+	if n := srv.Stats().Messages; n != 2 {
+		t.Errorf("got %d messages, want 2", n)
+	}
+}
+
+// TestGrantUntil: who has a time ends with it, whatever it is, and nobody else.
+func TestGrantUntil(t *testing.T) {
+	begins := time.Now()
+	srv, addr := newServer(t, Config{Shards: 1, Channels: true, CloseTimeout: 200 * time.Millisecond, Authorize: func(r *http.Request, _ string) (Grant, error) {
+		d, err := time.ParseDuration(r.URL.Query().Get("for"))
+		if err != nil {
+			return Grant{}, nil
+		}
+		return Grant{Until: begins.Add(d)}, nil
+	}})
+	ever, long := dialPath(t, addr, "/a"), dialPath(t, addr, "/a?for=24h")
+	over, short := dialPath(t, addr, "/b?for=-1h"), dialPath(t, addr, "/b?for=1s")
+	events := connect(t, addr)
+	events.send([]byte("GET /a?for=1s HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n\r\n"))
+	over.expectClose(4401)
+	short.expectClose(4401)
+	if time.Since(begins) < time.Second {
+		t.Error("it ended too early")
+	}
+	r := events.readResponse()
+	if body, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(body), "event: close\ndata: 4401 the token has expired\n\n") {
+		t.Errorf("events: got %q, %v", body, err)
+	}
+	for _, c := range []*client{over, short, events} {
+		c.Close()
+	}
+	eventually(t, "three to be gone", func() bool { return srv.Stats().Disconnects["expired"] == 3 })
+	publishTo(t, srv, "a", "still there")
+	ever.expectText("still there")
+	long.expectText("still there")
+	if n := lapsing(srv); n != 1 {
+		t.Errorf("%d are to end, want 1", n)
+	}
+	long.Close()
+	eventually(t, "it to be forgotten", func() bool { return lapsing(srv) == 0 })
+}
+
+// lapsing is how many connections have a time.
+func lapsing(srv *Server) (n int) {
+	var mu sync.Mutex
+	srv.eachShard(func(_ int, s *shard) {
+		mu.Lock()
+		defer mu.Unlock()
+		n += len(s.lapses.heap)
+		if len(s.lapses.place) != len(s.lapses.heap) {
+			n = -1 << 20
+		}
+	})
+	return n
+}
+
+// TestLapses: more than one tick takes, as when all tokens are of the same second.
+func TestLapsesAtOnce(t *testing.T) {
+	const conns = maxLapses + 100
+	until := time.Now().Add(500 * time.Millisecond)
+	srv, addr := newServer(t, Config{Shards: 1, Authorize: func(*http.Request, string) (Grant, error) {
+		return Grant{Until: until}, nil
+	}})
+	clients := make([]*client, conns)
+	for i := range clients {
+		clients[i] = dial(t, addr)
+	}
+	for _, c := range clients {
+		c.expectClose(4401)
+		c.Close()
+	}
+	eventually(t, "all to be gone", func() bool { return srv.Stats().Open == 0 })
+	if n := lapsing(srv); n != 0 {
+		t.Errorf("%d are still to end", n)
+	}
+}
+
+// TestLapses: the first one is always the one whose time comes first.
+func TestLapses(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var l lapses
+	model := make(map[*Conn]int64)
+	for range 20000 {
+		switch k := rnd.IntN(3); {
+		case k < 2 && len(model) < 500:
+			c := new(Conn)
+			model[c] = rnd.Int64N(1000)
+			l.add(c, time.UnixMilli(model[c]))
+		case len(model) > 0:
+			c := l.heap[rnd.IntN(len(l.heap))].c
+			l.remove(c)
+			l.remove(c)
+			delete(model, c)
+		}
+		if len(l.heap) != len(model) || len(l.place) != len(model) {
+			t.Fatalf("got %d and %d, want %d", len(l.heap), len(l.place), len(model))
+		}
+		if len(model) > 0 {
+			if first, want := l.heap[0].at, slices.Min(slices.Collect(maps.Values(model))); first != want || model[l.heap[0].c] != want {
+				t.Fatalf("the first ends at %d, want %d", first, want)
+			}
+		}
+	}
+}
+
+// TestTokenProtocol: what brings a token is not taken for the subprotocol.
+func TestTokenProtocol(t *testing.T) {
+	_, addr := newServer(t, Config{Authorize: func(*http.Request, string) (Grant, error) { return Grant{}, nil }})
+	_, without := newServer(t, Config{})
+	for _, tt := range []struct {
+		addr, offer, want string
+	}{
+		{addr, "bearer.a.b.c, chat", "chat"},
+		{addr, "chat ,bearer.a.b.c", "chat"},
+		{addr, "bearer.a.b.c, crier.v1", "crier.v1"},
+		{addr, "bearer.a.b.c", ""},
+		{addr, "bearer, chat", "bearer"},
+		{without, "bearer.a.b.c, chat", "bearer.a.b.c"},
+	} {
+		c := connect(t, tt.addr)
+		c.request("/", "Sec-WebSocket-Protocol: "+tt.offer)
+		if tt.want == "" {
+			if r := c.readResponse(); r.StatusCode != 400 {
+				t.Errorf("%s: got %d, want 400", tt.offer, r.StatusCode)
+			}
+			continue
+		}
+		if got := c.expectUpgrade().Header.Get("Sec-WebSocket-Protocol"); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.offer, got, tt.want)
+		}
+	}
+}
+
+// TestPreflight: a page of another site may send its token in a header.
+func TestPreflight(t *testing.T) {
+	authorize := func(r *http.Request, _ string) (Grant, error) {
+		if r.Header.Get("Authorization") != "Bearer x" {
+			return Grant{}, errors.New("no")
+		}
+		return Grant{}, nil
+	}
+	_, addr := newServer(t, Config{Authorize: authorize, Origins: []string{"https://good.test"}})
+	_, all := newServer(t, Config{Authorize: authorize})
+	_, without := newServer(t, Config{})
+	for _, tt := range []struct {
+		addr, origin, method string
+		status               int
+		allow                string
+	}{
+		{addr, "https://good.test", "GET", 204, "https://good.test"},
+		{all, "https://good.test", "GET", 204, "*"},
+		{addr, "https://bad.test", "GET", 405, ""},
+		{addr, "https://good.test", "POST", 405, ""},
+		{without, "https://good.test", "GET", 405, ""},
+	} {
+		c := connect(t, tt.addr)
+		fmt.Fprintf(c, "OPTIONS /news HTTP/1.1\r\nHost: test\r\nOrigin: %s\r\nAccess-Control-Request-Method: %s\r\nAccess-Control-Request-Headers: authorization\r\n\r\n", tt.origin, tt.method)
+		r := c.readResponse()
+		if r.StatusCode != tt.status || r.Header.Get("Access-Control-Allow-Origin") != tt.allow || r.StatusCode == 204 &&
+			(!strings.Contains(r.Header.Get("Access-Control-Allow-Headers"), "Authorization") || r.Header.Get("Content-Length") != "") {
+			t.Errorf("%+v: got %d, %v", tt, r.StatusCode, r.Header)
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		c.expectEOF()
+	}
+	srv, addr := newServer(t, Config{Authorize: authorize})
+	c := connect(t, addr)
+	c.send([]byte("GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nAuthorization: Bearer x\r\n\r\n"))
+	if r := c.readResponse(); r.StatusCode != 200 {
+		t.Errorf("got %d", r.StatusCode)
+	}
+	if err := srv.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}

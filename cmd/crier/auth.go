@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/crier-ws/crier/auth"
+	"github.com/crier-ws/crier/internal/flags"
+)
+
+// authFlags is who may connect.
+type authFlags struct {
+	Auth         string     `placeholder:"FILE" help:"Let only those in who bear a token (JWT) that is signed with a key of this file, and do what its claim \"crier\" says: public keys in PEM, a JWKS, or a secret for HS256. SIGHUP reads it again (default: off; all may do all)."`
+	AuthAudience []string   `placeholder:"AUD" help:"Whom tokens must be for; repeat it or separate by commas for one of several (default: tokens must not say)."`
+	AuthIssuer   string     `placeholder:"ISS" help:"Whom tokens must be from (default: anybody with the key)."`
+	AuthLeeway   flags.Span `default:"10s" placeholder:"DURATION" help:"By how much the clocks of issuer and server may differ (default: ${default})."`
+}
+
+func (f *authFlags) validate(check func(ok bool, flag string, value any, want string)) {
+	check(f.Auth != "" || len(f.AuthAudience) == 0, "auth-audience", "given", "--auth as well")
+	check(f.Auth != "" || f.AuthIssuer == "", "auth-issuer", "given", "--auth as well")
+	check(time.Duration(f.AuthLeeway) <= 10*time.Minute, "auth-leeway", time.Duration(f.AuthLeeway), "at most 10m")
+}
+
+// keys reads the file.
+func (f *authFlags) keys() (*auth.Keys, error) {
+	b, err := os.ReadFile(f.Auth)
+	if err != nil {
+		return nil, fmt.Errorf("--auth: %w", err)
+	}
+	keys, err := auth.ParseKeys(b)
+	if err != nil {
+		return nil, fmt.Errorf("--auth %s: %w", f.Auth, err)
+	}
+	return keys, nil
+}
+
+// verifier returns what tokens are verified with, or nil if they are not.
+func (f *authFlags) verifier() (*auth.Verifier, error) {
+	if f.Auth == "" {
+		return nil, nil
+	}
+	keys, err := f.keys()
+	if err != nil {
+		return nil, err
+	}
+	return auth.New(auth.Config{Keys: keys, Audience: f.AuthAudience, Issuer: f.AuthIssuer, Leeway: time.Duration(f.AuthLeeway)}), nil
+}
+
+// reload makes SIGHUP read the file again, until stop is called. v may be nil: then SIGHUP does
+// what it does to any process.
+func (f *authFlags) reload(v *auth.Verifier, logger *slog.Logger) (stop func()) {
+	if v == nil {
+		return func() {}
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	ended := make(chan struct{})
+	go func() { // Ended and awaited by stop.
+		defer close(ended)
+		for range signals {
+			keys, err := f.keys()
+			if err != nil {
+				logger.Error("the keys stay as they were", "err", err)
+				continue
+			}
+			v.SetKeys(keys)
+			logger.Info("keys read again", "file", f.Auth, "keys", keys.Len())
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		<-ended
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// logBuffer is a log that may be read while it is written.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) has(s string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Contains(l.b.Bytes(), []byte(s))
+}
+
+func (l *logBuffer) await(t *testing.T, s string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !l.has(s); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the log has no %q:\n%s", s, l.b.String())
+		}
+	}
+}
+
+// issuer signs tokens.
+type issuer struct {
+	t   *testing.T
+	key *ecdsa.PrivateKey
+}
+
+func newIssuer(t *testing.T) *issuer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &issuer{t, key}
+}
+
+// writeKey writes the public key.
+func (i *issuer) writeKey(file string) {
+	i.t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(i.key.Public())
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// writeToken writes a token for a time, and returns it.
+func (i *issuer) writeToken(file string, d time.Duration) string {
+	i.t.Helper()
+	token, err := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
+		"aud": "crier", "iss": "test", "exp": time.Now().Add(d).Unix(),
+		"crier": map[string]any{"join": []string{"news/*"}},
+	}).SignedString(i.key)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		i.t.Fatal(err)
+	}
+	return token
+}
+
+// TestAuth: the program lets in who bears a token, until it is over; SIGHUP brings other keys; and no
+// token is in the log.
+func TestAuth(t *testing.T) {
+	bin := build(t)
+	keyFile, tokenFile := filepath.Join(t.TempDir(), "key.pem"), filepath.Join(t.TempDir(), "token")
+	old, current := newIssuer(t), newIssuer(t)
+	old.writeKey(keyFile)
+	var log logBuffer
+	crier, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--log-level=debug", "--drain=0",
+		"--auth="+keyFile, "--auth-audience=crier", "--auth-issuer=test", "--auth-leeway=0")
+	server := "--server=ws://" + addrs["addr"]
+	if _, said, code := command(t, bin, "{}\n", "pub", "--admin-url=http://"+addrs["admin"], "news/a"); code != 0 {
+		t.Fatalf("pub: got code %d, %s", code, said)
+	}
+	sub := func(channel string) (string, int) {
+		_, said, code := command(t, bin, "", "sub", server, "--token-file="+tokenFile, "--last=1", "--count=1", channel)
+		return said, code
+	}
+	var tokens []string
+	expect := func(token, channel string, code int, says string) {
+		t.Helper()
+		tokens = append(tokens, token)
+		if said, got := sub(channel); got != code || !strings.Contains(said, says) {
+			t.Errorf("got code %d, %q, want %d, %q", got, said, code, says)
+		}
+	}
+	expect(old.writeToken(tokenFile, time.Minute), "news/a", 0, "")
+	expect(old.writeToken(tokenFile, time.Minute), "sport", 1, "403")
+	expect(old.writeToken(tokenFile, -time.Minute), "news/a", 1, "401")
+	expect(current.writeToken(tokenFile, time.Minute), "news/a", 1, "401")
+	if _, said, code := command(t, bin, "", "sub", server, "news/a"); code != 1 || !strings.Contains(said, "401") {
+		t.Errorf("without a token: got code %d, %q", code, said)
+	}
+
+	// Its time ends, and it is not let in again.
+	tokens = append(tokens, old.writeToken(tokenFile, 2*time.Second))
+	_, said, code := command(t, bin, "", "sub", server, "--token-file="+tokenFile, "news/a")
+	if code != 1 || !strings.Contains(said, "4401: the token has expired") || !strings.Contains(said, "401 Unauthorized") {
+		t.Errorf("to the end of its token: got code %d, %q", code, said)
+	}
+
+	hangUp := func(says string) {
+		t.Helper()
+		if err := crier.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		log.await(t, says)
+	}
+	if err := os.WriteFile(keyFile, []byte("-----BEGIN NOTHING"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hangUp("the keys stay as they were")
+	expect(old.writeToken(tokenFile, time.Minute), "news/a", 0, "")
+	current.writeKey(keyFile)
+	hangUp("keys read again")
+	expect(old.writeToken(tokenFile, time.Minute), "news/a", 1, "401")
+	expect(current.writeToken(tokenFile, time.Minute), "news/a", 0, "")
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	for _, says := range []string{"no token", "token is expired", "signature is invalid", `allows to join [\"news/*\"] only`, "expired:1"} {
+		if !log.has(says) {
+			t.Errorf("the log has no %q:\n%s", says, log.b.String())
+		}
+	}
+	for _, token := range tokens {
+		for part := range strings.SplitSeq(token, ".") {
+			if log.has(part) {
+				t.Errorf("the log has a token's %s:\n%s", part, log.b.String())
+			}
+		}
+	}
+}
