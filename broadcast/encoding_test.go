@@ -211,3 +211,56 @@ func TestCompressedComeAndGo(t *testing.T) {
 		}
 	}
 }
+
+// TestReadAgain: an encoding that had no readers is not dropped when it has some again.
+func TestReadAgain(t *testing.T) {
+	srv, addr := newServer(t, Config{})
+	first := dialIDs(t, addr, "/")
+	first.readLine()
+	first.Close()
+	eventually(t, "it to be gone", func() bool { return srv.Stats().Open == 0 })
+	srv.tidy()
+	again := dialIDs(t, addr, "/")
+	again.readLine()
+	srv.tidy()
+	publishTo(t, srv, "", "still there")
+	if _, got := again.readLine(); got != "still there" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestFormsBeginWhileOthersPublish: a form that begins to be read between two steps of a
+// publisher gets its message too.
+func TestFormsBeginWhileOthersPublish(t *testing.T) {
+	srv, addr := newServer(t, Config{Channels: true, Compress: true, CompressMinBytes: 1})
+	for i := range 50 {
+		target := fmt.Sprint("/", i)
+		ids := dialIDs(t, addr, target) // So that a publisher prepares something.
+		ids.readLine()
+		var publishing sync.WaitGroup
+		stop := make(chan struct{})
+		for range 4 {
+			publishing.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						_, _ = srv.PublishTo(context.Background(), target[1:], Message{Text, []byte("one line\nand another")})
+					}
+				}
+			})
+		}
+		e := getEvents(t, addr, target)
+		e.event() // Where it begins.
+		for range 5 {
+			if got := e.event(); !strings.HasSuffix(got, "\ndata: one line\ndata: and another\n") {
+				t.Fatalf("got %q", got)
+			}
+		}
+		close(stop)
+		publishing.Wait()
+		e.Close()
+		ids.Close()
+	}
+}

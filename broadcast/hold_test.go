@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -179,5 +181,24 @@ func TestPublishErrors(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestHoldWhenItHasCaughtUp: who comes to wait when the last shard has just caught up goes on:
+// nobody else would see to it.
+func TestHoldWhenItHasCaughtUp(t *testing.T) {
+	var conn atomic.Pointer[Conn]
+	srv, addr := newServer(t, Config{OnConnect: func(c *Conn, _ *http.Request) error {
+		conn.Store(c)
+		return nil
+	}})
+	client := dial(t, addr)
+	c := conn.Load()
+	eventually(t, "its turn", func() bool { return c.enter(0) })
+	srv.hold(c)
+	client.sendText("go on")
+	client.expectText("go on")
+	if n := srv.Stats().Held; n != 0 {
+		t.Errorf("%d are held", n)
 	}
 }

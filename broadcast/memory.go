@@ -58,7 +58,8 @@ const (
 // skip (see feed.skip), an eighth. With channels, views hold as much again as a
 // pass does of what was dropped (see shard.refresh).
 func (cfg *Config) logs(encodings int64) int64 {
-	retain := int64(max(cfg.RetainBytes, cfg.MaxMessageBytes)) // The newest message is always there.
+	// The newest message is always there, twice as large as an event.
+	retain := int64(max(cfg.RetainBytes, 2*cfg.MaxMessageBytes))
 	if cfg.Channels {
 		return int64(cfg.RetainTotalBytes) + retain*9/8 + 2*logOverhead
 	}

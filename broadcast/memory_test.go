@@ -43,7 +43,13 @@ func TestMemoryPlan(t *testing.T) {
 			}
 		}
 	}
-	_, err := New(Config{MemoryBytes: 1 << 20})
+	// Each log has the newest message, whatever the retention.
+	large := Config{MemoryBytes: 1 << 30, MaxMessageBytes: 8 << 20, RetainBytes: minRetain}
+	full, err := large.withDefaults()
+	if least := int64(formKinds) * 16 << 20; err != nil || full.memory.Logs < least {
+		t.Errorf("logs of large messages: got %d, %v, want at least %d", full.memory.Logs, err, least)
+	}
+	_, err = New(Config{MemoryBytes: 1 << 20})
 	if err == nil || !strings.Contains(err.Error(), "Config.MemoryBytes is 1048576, want at least ") {
 		t.Errorf("too little: got %v", err)
 	}
