@@ -95,7 +95,7 @@ func (c *Conn) tooLate() {
 	}
 	c.readPhase = readEnd
 	c.shard().srv.total.timedOut.Add(1)
-	answer := appendRefusal(nil, &Refusal{http.StatusRequestTimeout, "the handshake took too long"}, false)
+	answer := appendRefusal(nil, &Refusal{http.StatusRequestTimeout, "the handshake took too long"}, false, nil)
 	_, _ = c.shard().sockets.send(int(c.fd), [][]byte{answer})
 }
 

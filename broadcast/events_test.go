@@ -152,6 +152,17 @@ func TestEventsRefused(t *testing.T) {
 			t.Errorf("%s: allowed origin %q", tt.name, got)
 		}
 	}
+	// A page that may ask may also read that it is refused, and until when.
+	_, full := newServer(t, Config{MaxConns: 1, Origins: []string{"https://good.example"}})
+	dial(t, full)
+	for origin, allowed := range map[string]string{"https://good.example": "https://good.example", "https://bad.example": ""} {
+		c := connect(t, full)
+		c.send([]byte("GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nOrigin: " + origin + "\r\n\r\n"))
+		r := c.readResponse()
+		if got := r.Header.Get("Access-Control-Allow-Origin"); got != allowed || (got != "") != (r.Header.Get("Access-Control-Expose-Headers") == "Retry-After") || (r.StatusCode == 503) != (allowed != "") {
+			t.Errorf("%s, refused: got %d, %v", origin, r.StatusCode, r.Header)
+		}
+	}
 	_, open := newServer(t, Config{})
 	c := connect(t, open)
 	c.send([]byte("GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nOrigin: https://any.example\r\n\r\n"))

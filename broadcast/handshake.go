@@ -286,7 +286,14 @@ func (c *Conn) refuse(w *worker, r *Refusal) verdict {
 	if srv.debug {
 		srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "remote", c.RemoteAddr(), "status", r.Status, "reason", r.Reason)
 	}
-	w.out = appendRefusal(w.out[:0], r, string(w.handshake.req.method) == http.MethodHead)
+	req := &w.handshake.req
+	var cors []byte
+	if !req.upgrade && srv.origins.check(req) == nil { // A page may have asked for events.
+		if cors = srv.appendCORS(nil, req); cors != nil {
+			cors = append(cors, "Access-Control-Expose-Headers: Retry-After\r\n"...)
+		}
+	}
+	w.out = appendRefusal(w.out[:0], r, string(req.method) == http.MethodHead, cors)
 	return c.linger(w.out)
 }
 
@@ -301,8 +308,8 @@ func (c *Conn) linger(answer []byte) verdict {
 }
 
 // appendRefusal appends an HTTP answer with the headers that RFC 9110 asks for
-// with its status.
-func appendRefusal(dst []byte, r *Refusal, head bool) []byte {
+// with its status, and further lines.
+func appendRefusal(dst []byte, r *Refusal, head bool, lines []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(r.Status), 10)
 	dst = append(append(dst, ' '), http.StatusText(r.Status)...)
@@ -318,7 +325,7 @@ func appendRefusal(dst []byte, r *Refusal, head bool) []byte {
 	default:
 		dst = append(dst, "\r\nConnection: close"...)
 	}
-	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
+	dst = append(append(append(dst, crlf...), lines...), "Content-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
 	dst = strconv.AppendInt(dst, int64(len(r.Reason)+1), 10)
 	dst = append(dst, "\r\n\r\n"...)
 	if head {

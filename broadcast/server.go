@@ -219,7 +219,7 @@ var errManyHandshakes = &Refusal{503, "too many handshakes at once"}
 // turnAway answers a connection at once, without reading its request: a flood is to cost
 // little. It returns false.
 func (c *Conn) turnAway(r *Refusal) bool {
-	_, _ = c.shard().sockets.send(int(c.fd), [][]byte{appendRefusal(nil, r, false)})
+	_, _ = c.shard().sockets.send(int(c.fd), [][]byte{appendRefusal(nil, r, false, nil)})
 	return false
 }
 
