@@ -28,8 +28,15 @@ type process struct {
 // kernel kills it too should this process die first.
 func startProcess(t *testing.T, dir, name string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(name, args...), out: &output{}, done: make(chan struct{})}
-	p.cmd.Dir = dir
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	return start(t, cmd)
+}
+
+// start is startProcess with a command that was made ready.
+func start(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, out: &output{}, done: make(chan struct{})}
 	p.cmd.Stdout = p.out
 	p.cmd.Stderr = p.out
 	p.cmd.WaitDelay = time.Second
@@ -76,8 +83,14 @@ func (p *process) wait(patience time.Duration) error {
 // waitLine blocks until the output has want as a line.
 func (p *process) waitLine(t *testing.T, want string, patience time.Duration) {
 	t.Helper()
+	p.waitLines(t, want, 1, patience)
+}
+
+// waitLines blocks until the output has want as a line n times.
+func (p *process) waitLines(t *testing.T, want string, n int, patience time.Duration) {
+	t.Helper()
 	err := poll(patience, func() error {
-		if p.out.hasLine(want) {
+		if p.out.lines(want) >= n {
 			return nil
 		}
 		if p.ended() {
@@ -86,7 +99,7 @@ func (p *process) waitLine(t *testing.T, want string, patience time.Duration) {
 		return errors.New("still runs")
 	})
 	if err != nil {
-		t.Fatalf("no line %q of %s: %v", want, p, err)
+		t.Fatalf("no line %q (%d times) of %s: %v", want, n, p, err)
 	}
 }
 
@@ -122,13 +135,14 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-func (o *output) hasLine(want string) bool {
+// lines is how often want is a line.
+func (o *output) lines(want string) (n int) {
 	for line := range strings.Lines(o.String()) {
 		if strings.TrimRight(line, "\r\n") == want {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 // A finalError ends a poll at once: trying again would not help.

@@ -16,7 +16,7 @@ const (
 func TestSIGTERM(t *testing.T) {
 	t.Parallel()
 	needNode(t)
-	exe := needMono(t)
+	exe := needMono(t, monoClient)
 	tgt := startTarget(t)
 	if !tgt.endsOnSignal {
 		t.Skip("Node's broadcaster does not close its clients on SIGTERM")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -91,19 +92,19 @@ func needNode(t *testing.T) {
 	}
 }
 
-// compiled is the path of the C# client, compiled at most once.
-var compiled = sync.OnceValues(func() (string, error) {
-	exe := filepath.Join(scratch, "Client.exe")
-	cmd := exec.Command("mcs", "-codepage:utf8", "-warnaserror", "-out:"+exe,
-		filepath.Join("mono", "Client.cs"))
-	return exe, runTool(cmd, mcsTimeout)
-})
+// compiled are programs in C#, each compiled at most once.
+var compiled sync.Map // Of funcs that return path and error, by source.
 
-// needMono returns the path of the compiled C# client.
-func needMono(t *testing.T) string {
+// needMono returns the path of a program, compiled of one file of C#. flags are for mcs.
+func needMono(t *testing.T, source string, flags ...string) string {
 	t.Helper()
 	needTools(t, "mcs", "mono")
-	exe, err := compiled()
+	once, _ := compiled.LoadOrStore(source, sync.OnceValues(func() (string, error) {
+		exe := filepath.Join(scratch, strings.TrimSuffix(filepath.Base(source), ".cs")+".exe")
+		args := append(flags, "-codepage:utf8", "-warnaserror", "-out:"+exe, source)
+		return exe, runTool(exec.Command("mcs", args...), mcsTimeout)
+	}))
+	exe, err := once.(func() (string, error))()
 	if err != nil {
 		t.Fatal(err)
 	}

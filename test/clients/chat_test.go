@@ -1,0 +1,136 @@
+package clients
+
+import (
+	"flag"
+	"fmt"
+	"image/png"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// screenshot is where TestChat leaves a picture of the page: README has one of it.
+var screenshot = flag.String("screenshot", "", "file for a picture of the chat page (PNG)")
+
+// needChat returns the path of the C# chat.
+func needChat(t *testing.T) string {
+	t.Helper()
+	return needMono(t, filepath.Join("..", "..", "examples", "chat-csharp", "Chat.cs"), "-r:System.Runtime.Serialization")
+}
+
+// startChannels starts crier with channels at an address.
+func startChannels(t *testing.T, addr string) *process {
+	t.Helper()
+	p := startProcess(t, "", crierBin, "--listen", addr, "--channels", "--drain", "0")
+	(&target{process: p}).waitListening(t, addr)
+	return p
+}
+
+// chatter is the C# chat, and somebody who types.
+type chatter struct {
+	*process
+	keys io.WriteCloser
+}
+
+func startChatter(t *testing.T, addr, name string) *chatter {
+	t.Helper()
+	cmd := exec.Command("mono", needChat(t), "ws://"+addr, "lobby", name)
+	keys, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &chatter{start(t, cmd), keys}
+}
+
+func (c *chatter) types(t *testing.T, line string) {
+	t.Helper()
+	if _, err := io.WriteString(c.keys, line+"\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestChatCSharp: who is there hears, who comes late gets what was said, and a server that is
+// started anew gets all of them back.
+func TestChatCSharp(t *testing.T) {
+	t.Parallel()
+	needCrier(t)
+	addr := freeAddr(t)
+	crier := startChannels(t, addr)
+	ada, grace := startChatter(t, addr, "Ada"), startChatter(t, addr, "Grace")
+	for _, c := range []*chatter{ada, grace} {
+		c.waitLine(t, "* connected", scriptTimeout)
+	}
+	ada.types(t, "안녕하세요 \"<b>\\")
+	for _, c := range []*chatter{ada, grace} {
+		c.waitLine(t, "Ada: 안녕하세요 \"<b>\\", scriptTimeout)
+	}
+	late := startChatter(t, addr, "Edsger")
+	late.waitLine(t, "Ada: 안녕하세요 \"<b>\\", scriptTimeout)
+
+	crier.signal(t, syscall.SIGTERM)
+	if err := crier.wait(scriptTimeout); err != nil {
+		t.Fatal(err)
+	}
+	startChannels(t, addr)
+	all := []*chatter{ada, grace, late}
+	for _, c := range all {
+		c.waitLines(t, "* connected", 2, scriptTimeout)
+		c.waitLine(t, "* some messages are missing here", scriptTimeout) // Its ids are of another time.
+	}
+	for i, c := range all {
+		c.types(t, fmt.Sprint("still here ", i))
+	}
+	for _, c := range all {
+		for i, name := range []string{"Ada", "Grace", "Edsger"} {
+			c.waitLine(t, fmt.Sprintf("%s: still here %d", name, i), scriptTimeout)
+		}
+		c.keys.Close()
+		if err := c.wait(scriptTimeout); err != nil {
+			t.Errorf("at the end of its input: %v", err)
+		}
+		if n := c.out.lines("Ada: 안녕하세요 \"<b>\\"); n != 1 {
+			t.Errorf("%s printed what was said once %d times", c, n)
+		}
+	}
+}
+
+// TestChat is node/chat.js: the page on a phone and on a desk, and the C# chat, in one room.
+func TestChat(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	needCrier(t)
+	needTools(t, "chromium")
+	exe := needChat(t)
+	browser, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := filepath.Join(scratch, "chat")
+	build := exec.Command("go", "build", "-o", site, "./examples/chat")
+	build.Dir = filepath.Join("..", "..")
+	if err := runTool(build, buildTimeout); err != nil {
+		t.Fatal(err)
+	}
+	addr, page := freeAddr(t), freeAddr(t)
+	startChannels(t, addr)
+	p := startProcess(t, "", site, "-listen", page)
+	(&target{process: p}).waitListening(t, page)
+	file := filepath.Join(t.TempDir(), "chat.png")
+	if *screenshot != "" {
+		file = *screenshot
+	}
+	t.Logf("\n%s", runScript(t, 3*time.Minute, nodeDir, "node", "chat.js", browser, "http://"+page, "ws://"+addr, exe, file))
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	picture, err := png.DecodeConfig(f)
+	if err != nil || picture.Width != 780 || picture.Height != 1300 {
+		t.Errorf("the picture: got %+v, %v", picture, err)
+	}
+}
