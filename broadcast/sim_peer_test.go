@@ -21,6 +21,7 @@ type simPeer struct {
 
 	channel  string
 	ids      bool // it asks for ids
+	events   bool // it asks for events
 	at       int  // the id of the newest message, or of the place where it began; -1 before it knows
 	upgraded bool
 	last     int // the number of the newest message, 0 if it has none
@@ -58,9 +59,16 @@ func (s *simulation) connect(kind simKind) {
 		head = append(head, "Sec-WebSocket-Protocol: crier.v1")
 	}
 	p.script = bytes.Replace([]byte(headPlus(head...)), []byte(" /ws "), []byte(" "+target+" "), 1)
-	if kind == simSlow {
+	if p.events = s.rng.IntN(4) == 0; p.events {
+		p.ids = true
+		p.script = []byte("GET " + target + " HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n\r\n")
+	}
+	switch {
+	case kind == simSlow:
 		p.script = p.script[:s.rng.IntN(len(p.script))]
 		return
+	case p.events:
+		return // It says nothing more.
 	}
 	for range s.rng.IntN(30) {
 		p.script = append(p.script, s.frames(p)...)
@@ -167,11 +175,21 @@ func (p *simPeer) understand(s *simulation) {
 		if i < 0 {
 			return
 		}
-		if !bytes.HasPrefix(p.got, []byte("HTTP/1.1 101 ")) {
+		if want := map[bool]string{false: "HTTP/1.1 101 ", true: "HTTP/1.1 200 "}[p.events]; !bytes.HasPrefix(p.got, []byte(want)) {
 			p.got = nil
 			return
 		}
 		p.got, p.upgraded = p.got[i+4:], true
+	}
+	for p.events {
+		i := bytes.Index(p.got, crlf)
+		if i < 0 || len(p.got) < chunkLen(p.got) {
+			return
+		}
+		n := chunkLen(p.got)
+		chunk := string(p.got[i+len(crlf) : n-len(crlf)])
+		p.got = p.got[n:]
+		p.event(s, chunk)
 	}
 	for {
 		rd := bytes.NewReader(p.got)
@@ -183,6 +201,55 @@ func (p *simPeer) understand(s *simulation) {
 		p.got = p.got[len(p.got)-rd.Len()+int(h.Length):]
 		p.frame(s, h, payload)
 	}
+}
+
+// event takes what one chunk has.
+func (p *simPeer) event(s *simulation, chunk string) {
+	s.say("peer %d gets a chunk of %d", p.id, len(chunk))
+	bad := func(what string) {
+		s.t.Fatalf("seed %d: peer %d got %s: %s", s.seed, p.id, what, brief([]byte(chunk)))
+	}
+	if p.closed == 1 || p.closed != 0 && chunk != "" {
+		bad("an event that may not be")
+	}
+	if chunk == "" { // The answer's end.
+		p.sock.fin = true // It goes.
+		s.edge(p.sock, netpoll.Readable|netpoll.ReadHangup)
+		return
+	}
+	fields := make(map[string]string)
+	for line := range strings.SplitSeq(strings.TrimSuffix(chunk, "\n\n"), "\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		fields[name] = value
+	}
+	switch {
+	case chunk == ":\n\n":
+	case fields["event"] == "close":
+		if _, err := fmt.Sscan(fields["data"], &p.closed); err != nil || p.closed != 1008 && p.closed != 1001 {
+			bad("another status")
+		}
+	case fields["event"] == "gap":
+		p.line([]byte("gap: "+fields["id"]), bad)
+	case fields["event"] == "" && fields["retry"] != "":
+		p.line([]byte("at: "+fields["id"]), bad)
+	case fields["event"] == "":
+		p.message(s, p.line([]byte("id: "+fields["id"]+"\n"+fields["data"]), bad), bad)
+	default:
+		bad("no event that a server sends")
+	}
+}
+
+// message checks a message.
+func (p *simPeer) message(s *simulation, payload []byte, bad func(string)) {
+	var n int
+	if _, err := fmt.Sscan(string(payload), &n); err != nil {
+		bad("no message")
+	}
+	skipped := s.srv.cfg.Slow == SlowSkip && n > p.last && s.srv.total.skips.Load() > 0
+	if p.last != 0 && n != p.last+1 && !skipped {
+		bad(fmt.Sprintf("another message than %d", p.last+1))
+	}
+	p.last = n
 }
 
 func (p *simPeer) frame(s *simulation, h ws.Header, payload []byte) {
@@ -203,15 +270,7 @@ func (p *simPeer) frame(s *simulation, h ws.Header, payload []byte) {
 				return
 			}
 		}
-		var n int
-		if _, err := fmt.Sscan(string(payload), &n); err != nil {
-			bad("no message")
-		}
-		skipped := s.srv.cfg.Slow == SlowSkip && n > p.last && s.srv.total.skips.Load() > 0
-		if p.last != 0 && n != p.last+1 && !skipped {
-			bad(fmt.Sprintf("another message than %d", p.last+1))
-		}
-		p.last = n
+		p.message(s, payload, bad)
 	case ws.OpPong:
 		for len(p.pings) > 0 && p.pings[0] != string(payload) { // Older ones may go unanswered.
 			p.pings = p.pings[1:]
