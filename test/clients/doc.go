@@ -1,6 +1,7 @@
 // Package clients tests crier with WebSocket clients that nobody here wrote: Node's
-// ws, .NET's ClientWebSocket under mono, gobwas/ws and gorilla/websocket. It is a
-// module of its own, so that what only these tests need stays out of crier's go.mod.
+// ws, .NET's ClientWebSocket under mono, gobwas/ws and gorilla/websocket. And with one
+// that was written here, clients/js. It is a module of its own, so that what only these
+// tests need stays out of crier's go.mod.
 //
 // It knows crier only as a program and a URL. In the order of a run:
 //
@@ -15,6 +16,12 @@
 //	node_test.go           node/suite.js, and the drop-in comparison
 //	mono_test.go           mono/Client.cs
 //	sigterm_test.go        Node and .NET clients see crier leave
+//	jsclient_test.go       clients/js, in Node and in Chromium, whatever happens to it
+//	jsfallback_test.go     the same: what it does in the place of something else
+//	jsfleet_test.go        the processes it runs in, node/fleet_*.mjs, and what they report
+//	jsserver_test.go       a crier that is started again, and a record of what was published
+//	jscutter_test.go       a TCP proxy that resets, freezes and refuses
+//	jspackage_test.go      size, types, and what package.json says
 //
 // With CLIENTS_TARGET=broadcaster the same suites run against node/broadcaster.js, the
 // server that crier takes the place of. That tests the tests: what fails there is not

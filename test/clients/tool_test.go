@@ -3,6 +3,7 @@ package clients
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,13 +51,13 @@ func needPython(t *testing.T) string {
 
 // installed is the outcome of npm ci, which runs at most once.
 var installed = sync.OnceValue(func() error {
-	locked, err := wsVersion("package-lock.json")
+	locked, err := npmVersions("package-lock.json")
 	if err != nil {
 		return err
 	}
 	// npm writes this file last, so a broken install is not taken for a whole one.
-	present, err := wsVersion(filepath.Join("node_modules", ".package-lock.json"))
-	if err == nil && present == locked {
+	present, err := npmVersions(filepath.Join("node_modules", ".package-lock.json"))
+	if err == nil && maps.Equal(present, locked) {
 		return nil
 	}
 	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
@@ -64,26 +65,35 @@ var installed = sync.OnceValue(func() error {
 	return runTool(cmd, npmTimeout)
 })
 
-// wsVersion returns the version of ws in a lock file of npm.
-func wsVersion(file string) (string, error) {
+// npmVersions returns the versions of packages in a lock file of npm, without those that only
+// some machines need.
+func npmVersions(file string) (map[string]string, error) {
 	data, err := os.ReadFile(filepath.Join(nodeDir, file))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	var lock struct {
-		Packages map[string]struct{ Version string }
+		Packages map[string]struct {
+			Version  string
+			Optional bool
+		}
 	}
 	if err := json.Unmarshal(data, &lock); err != nil {
-		return "", fmt.Errorf("%s: %w", file, err)
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	version := lock.Packages["node_modules/ws"].Version
-	if version == "" {
-		return "", fmt.Errorf("%s does not name ws", file)
+	versions := make(map[string]string)
+	for name, pkg := range lock.Packages {
+		if name != "" && !pkg.Optional {
+			versions[name] = pkg.Version
+		}
 	}
-	return version, nil
+	if versions["node_modules/ws"] == "" {
+		return nil, fmt.Errorf("%s does not name ws", file)
+	}
+	return versions, nil
 }
 
-// needNode makes node and the ws package ready.
+// needNode makes node and the packages of nodeDir ready.
 func needNode(t *testing.T) {
 	t.Helper()
 	needTools(t, "node", "npm")
