@@ -260,7 +260,10 @@ export class Crier extends EventTarget {
       const { value, done } = await reader.read();
       if (done) break;
       this.#take(link); // Be it a heartbeat.
-      const lines = (rest + text.decode(value, { stream: true })).split('\n');
+      const more = text.decode(value, { stream: true });
+      rest += more;
+      if (!more.includes('\n')) continue; // A long line is put together once.
+      const lines = rest.split('\n');
       rest = lines.pop();
       for (const line of lines) this.#line(link, line);
     }

@@ -17,7 +17,8 @@
 //	mono_test.go           mono/Client.cs
 //	sigterm_test.go        Node and .NET clients see crier leave
 //	jsclient_test.go       clients/js, in Node and in Chromium, whatever happens to it
-//	jsfallback_test.go     the same: what it does in the place of something else
+//	jsends_test.go         the same: which ends are final, and when it comes back after others
+//	jsfallback_test.go     the same: events in the place of WebSockets, pauses, where it begins
 //	jsfleet_test.go        the processes it runs in, node/fleet_*.mjs, and what they report
 //	jsserver_test.go       a crier that is started again, and a record of what was published
 //	jscutter_test.go       a TCP proxy that resets, freezes and refuses

@@ -3,7 +3,6 @@ package clients
 import (
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -128,33 +127,6 @@ func (f *fleet) hanging(t *testing.T) {
 	s.account(t, c, 0)
 }
 
-// violation: who sends what it must not is closed with 1008, and comes back, but later than
-// the longest wait. It has lost nothing.
-func (f *fleet) violation(t *testing.T) {
-	s := startJSServer(t, "--publish", "none")
-	c := f.open(t, "c", s.url("room"), nil, nil)
-	c.await(t, "open")
-	c.send(t, "this must not be")
-	if h := c.await(t, "disconnect"); h.Code != 1008 || h.RetryIn < 1000 {
-		t.Errorf("got %+v, want 1008 and more than 1000 ms", h)
-	}
-	s.publish(t, "meanwhile")
-	c.await(t, "open")
-	c.awaitID(t, s.newest())
-	s.account(t, c, 0)
-}
-
-// tooLarge: who sends too large a message would do it again.
-func (f *fleet) tooLarge(t *testing.T) {
-	s := startJSServer(t, "--max-message", "1KiB")
-	c := f.open(t, "c", s.url("room"), nil, nil)
-	c.await(t, "open")
-	c.send(t, strings.Repeat("x", 1025))
-	if h := c.await(t, "close"); h.Code != 1009 {
-		t.Errorf("got %+v, want 1009", h)
-	}
-}
-
 // heartbeats: what keeps events alive is a sign of life to the client.
 func (f *fleet) heartbeats(t *testing.T) {
 	s := startJSServer(t, "--ping-interval", "100ms")
@@ -175,27 +147,6 @@ func (f *fleet) heartbeats(t *testing.T) {
 	}
 	c.awaitID(t, s.publish(t, "at last"))
 	s.account(t, c, 0)
-}
-
-// refused: what is wrong with the request is known in Node, and the client gives up.
-func (f *fleet) refused(t *testing.T, transport string) {
-	s := startJSServer(t, "--path", "/channels")
-	c := f.open(t, "c", s.url("elsewhere/room"), commandLine{"transport": transport}, nil)
-	if f.page { // A page of another site is not told.
-		c.await(t, "disconnect")
-		c.await(t, "disconnect")
-		return
-	}
-	if h := c.await(t, "close"); h.Status != 404 || h.Code != 1006 {
-		t.Errorf("got %+v, want status 404", h)
-	}
-	// Once it has been connected it does not: what another request is told may be about that one.
-	c = f.open(t, "auto", s.url("channels/room"), nil, nil)
-	c.await(t, "open")
-	s.flags = append(s.flags, "--path", "/moved")
-	s.restart(t, syscall.SIGTERM)
-	for c.await(t, "disconnect").Status != 404 {
-	}
 }
 
 // without: where there is no WebSocket, it goes by events from the start.
@@ -221,7 +172,7 @@ func (f *fleet) roused(t *testing.T, op string) {
 	c.awaitID(t, s.publish(t, "before"))
 	proxy.freeze()
 	s.publish(t, "meanwhile")
-	f.command(t, commandLine{"op": op, "client": c.name})
+	c.tell(t, op)
 	c.awaitID(t, s.newest())
 	s.account(t, c, 0)
 	if n := len(proxy.requests("GET")); n != 2 {

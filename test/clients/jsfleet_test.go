@@ -153,20 +153,23 @@ func (f *fleet) open(t *testing.T, name, url string, options, more commandLine) 
 	for name, value := range more {
 		line[name] = value
 	}
-	f.command(t, line)
+	c.site, _ = more["site"].(string)
+	c.command(t, line)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("%s:\n%s", c.name, c.story())
 		}
-		f.command(t, commandLine{"op": "close", "client": c.name})
+		c.tell(t, "close")
 	})
 	return c
 }
 
 // A jsClient is a client of clients/js in a fleet.
 type jsClient struct {
+	// Immutable after open.
 	*fleet
 	name string
+	site string // whose page it is in; empty for another one's than the server's
 
 	mu    sync.Mutex
 	all   []happening // guarded by mu
@@ -212,6 +215,16 @@ func (c *jsClient) awaitID(t *testing.T, id string) {
 	t.Helper()
 	for c.await(t, "message").ID != id {
 	}
+}
+
+// tell has the client do something.
+func (c *jsClient) tell(t *testing.T, op string) {
+	t.Helper()
+	line := commandLine{"op": op, "client": c.name}
+	if c.site != "" {
+		line["site"] = c.site
+	}
+	c.command(t, line)
 }
 
 func (c *jsClient) send(t *testing.T, text string) {

@@ -7,6 +7,8 @@
 //   {op: 'close', client}
 //   {op: 'online'}             the page is told that there is a network
 //   {op: 'sleep'}              the clock goes on, and nothing else does
+//
+// fleet_page.mjs takes out site, the origin whose page does it, if not one of its own.
 
 const base64 = (bytes) => btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(''));
 
