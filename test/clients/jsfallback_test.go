@@ -167,7 +167,11 @@ func (f *fleet) without(t *testing.T) {
 func (f *fleet) roused(t *testing.T, op string) {
 	s := startJSServer(t)
 	proxy := startCutter(t, s.addr)
-	c := f.open(t, "c", proxy.url("room"), nil, nil)
+	var more commandLine
+	if f.page { // What a page is told, all clients in it hear.
+		more = commandLine{"site": "http://" + s.addr}
+	}
+	c := f.open(t, "c", proxy.url("room"), nil, more)
 	c.await(t, "open")
 	c.awaitID(t, s.publish(t, "before"))
 	proxy.freeze()
