@@ -7,7 +7,7 @@ export interface CrierOptions {
   /**
    * Says who connects. A function is called for each connection. It goes as the subprotocol
    * `bearer.TOKEN`, so it must not have characters other than letters, digits and
-   * ``!#$%&'*+-.^_`|~``, which base64url and JWTs do not; with events it is `token` in the query.
+   * ``!#$%&'*+-.^_`|~``, which base64url and JWTs do not; with events in the header Authorization.
    */
   token?: string | (() => string | undefined | Promise<string | undefined>);
   /** The longest first wait before it comes back; it doubles with each. Defaults to 500. */

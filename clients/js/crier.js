@@ -207,12 +207,10 @@ export class Crier extends EventTarget {
     }
   }
 
-  #address(scheme, more = {}) {
-    if (this.#id !== undefined) more.since = this.#id;
-    else if (this.#last !== undefined) more.last = this.#last;
-    const query = Object.entries(more).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
+  #address(scheme) {
     const url = new URL(this.#url.href.replace(/^(ws|http)/, scheme));
-    url.search = [url.search.slice(1), ...query].filter(Boolean).join('&');
+    const begin = this.#id === undefined ? ['last', this.#last] : ['since', this.#id];
+    if (begin[1] !== undefined) url.search += `${url.search && '&'}${begin[0]}=${encodeURIComponent(begin[1])}`;
     return url.href;
   }
 
@@ -246,12 +244,11 @@ export class Crier extends EventTarget {
     const { fetch } = this.#set;
     const stop = new AbortController();
     link.drop = () => stop.abort();
-    const answer = await fetch(this.#address('http', token ? { token } : {}), {
-      headers: { Accept: 'text/event-stream' }, cache: 'no-store', signal: stop.signal,
-    });
-    const { status, headers } = answer;
-    if (status !== 200 || !/^text\/event-stream/i.test(headers.get('Content-Type'))) {
-      return this.#refused(link, status, retryAfter(headers.get('Retry-After')));
+    const headers = { Accept: 'text/event-stream', ...(token && { Authorization: `Bearer ${token}` }) };
+    const answer = await fetch(this.#address('http'), { headers, cache: 'no-store', signal: stop.signal });
+    const { status } = answer;
+    if (status !== 200 || !/^text\/event-stream/i.test(answer.headers.get('Content-Type'))) {
+      return this.#refused(link, status, retryAfter(answer.headers.get('Retry-After')));
     }
     const reader = answer.body.getReader();
     const text = decoder();
@@ -270,12 +267,12 @@ export class Crier extends EventTarget {
     this.#ended(link, { code: 1006, reason: 'the answer ended' });
   }
 
-  // refused: once a WebSocket has been open, what other requests are told proves nothing.
+  // refused: once a WebSocket has been open, what other requests are told proves nothing, but for a
+  // token that is no good any more.
   #refused(link, status, after) {
     const { token, transport } = this.#set;
-    const fatal = status >= 400 && status < 500 && !PASSING.includes(status)
-      && !(status === 401 && typeof token === 'function')
-      && (transport === 'events' || !this.#opened);
+    const fatal = status === 401 && token ? typeof token === 'string'
+      : status >= 400 && status < 500 && !PASSING.includes(status) && (transport === 'events' || !this.#opened);
     this.#ended(link, { code: 1006, reason: `HTTP ${status}`, status, after, fatal });
   }
 

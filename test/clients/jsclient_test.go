@@ -78,6 +78,7 @@ func testJS(t *testing.T, f *fleet) {
 	each("full", f.full)
 	each("closed", f.closed)
 	each("expired", f.expired)
+	each("tokens", f.tokens)
 	each("slow", f.slow)
 	each("begin", f.begin)
 	each("refused", f.refused)
