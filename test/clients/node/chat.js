@@ -17,6 +17,8 @@ const timeout = 30000;
 const texts = (page) => page.evaluate(() => [...document.querySelectorAll('#messages li')].map((item) => {
   const copy = item.cloneNode(true);
   copy.querySelector('time')?.remove();
+  const name = copy.querySelector('b');
+  name?.append(' ');
   return copy.textContent;
 }));
 
@@ -80,8 +82,8 @@ async function main() {
     };
     await bySay(phone, 'Grace', 'Ships are safe in harbours.');
     await bySay(ada, 'Ada', 'That is not what ships are for.');
-    await bySay(phone, 'Grace', '안녕하세요! <img src=x onerror=alert(1)>');
-    await bySay(ada, 'Ada', 'You are on a phone, I am in a terminal, in C#.');
+    await bySay(phone, 'Grace', 'Then where are you off to?');
+    await bySay(ada, 'Ada', 'Nowhere: I sit at a terminal, in C#.');
 
     // Who comes late has the history, and what is said now.
     const desk = await open(browser, { viewport: { width: 1000, height: 700 } }, url, 'Edsger');
@@ -94,8 +96,8 @@ async function main() {
     await desk.fill('#room', 'attic');
     await desk.press('#room', 'Enter');
     await connected(desk);
-    await say(desk, 'nobody here');
-    await shows(desk, ['Edsger nobody here']);
+    await say(desk, '안녕하세요 <img src=x onerror=alert(1)>');
+    await shows(desk, ['Edsger 안녕하세요 <img src=x onerror=alert(1)>']);
     await desk.fill('#room', 'harbour');
     await desk.press('#room', 'Enter');
     await connected(desk);
