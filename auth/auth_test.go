@@ -168,6 +168,14 @@ func TestTokens(t *testing.T) {
 	expectDenied(t, err, 401, "malformed")
 	_, err = v.Authorize(httptest.NewRequest("GET", "/", nil), "news/mine")
 	expectDenied(t, err, 401, "no token")
+	for name, value := range map[string][]string{"Authorization": {"Bearer a.b.c", "Bearer d.e.f"}, "Sec-Websocket-Protocol": {"chat, bearer.a.b.c", "bearer.d.e.f"}} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header[name] = value
+		_, err = v.Authorize(r, "news/mine")
+		expectDenied(t, err, 400, "2 tokens")
+	}
+	_, err = New(Config{}).Authorize(request(sign(t, jwt.SigningMethodHS256, []byte("x"), nil, claims())), "news/mine")
+	expectDenied(t, err, 401, "no key")
 	r := request("a.b.c")
 	r.URL.RawQuery = "token=d.e.f"
 	_, err = v.Authorize(r, "news/mine")
@@ -260,6 +268,9 @@ func TestClaims(t *testing.T) {
 		{"exp a text", Config{}, claims("exp", "tomorrow"), 401, "exp", 0},
 		{"exp null", Config{}, claims("exp", json.RawMessage("null")), 401, "exp", 0},
 		{"exp out of all bounds", Config{}, claims("exp", 1e300), 401, "expired", 0},
+		{"exp in milliseconds", Config{}, claims("exp", at(60)*1000), 401, "want seconds", 0},
+		{"exp with a fraction", Config{}, claims("exp", float64(at(1))+0.5), 0, "", 1},
+		{"nbf out of all bounds", Config{}, claims("nbf", 1e300), 401, "want seconds", 0},
 		{"exp in other letters", Config{}, claims("Exp", at(-100)), 0, "", 60},
 		{"for us", Config{Audience: []string{"a", "crier"}}, claims("aud", "crier"), 0, "", 60},
 		{"for us and others", Config{Audience: []string{"crier"}}, claims("aud", []string{"x", "crier"}), 0, "", 60},
@@ -267,6 +278,7 @@ func TestClaims(t *testing.T) {
 		{"for nobody said", Config{Audience: []string{"crier"}}, claims(), 401, "aud", 0},
 		{"for somebody, and we are nobody", Config{}, claims("aud", "crier"), 401, "no audience", 0},
 		{"for a number", Config{Audience: []string{"crier"}}, claims("aud", 7), 401, "aud", 0},
+		{"for a number, and we are nobody", Config{}, claims("aud", 7), 401, "no audience", 0},
 		{"from the issuer", Config{Issuer: "https://id"}, claims("iss", "https://id"), 0, "", 60},
 		{"from another", Config{Issuer: "https://id"}, claims("iss", "https://id/"), 401, `"https://id/"`, 0},
 		{"from nobody said", Config{Issuer: "https://id"}, claims(), 401, "iss", 0},

@@ -14,7 +14,8 @@ import (
 
 // A server that lets in who has a token, and what a back end does to make one.
 func Example() {
-	secret := []byte("as of openssl rand -hex 32, and known to the back end")
+	secret := []byte("as-of-openssl-rand--hex-32--and-known-to-the-back-end-alone") // One word.
+
 	keys, err := auth.ParseKeys(secret)
 	if err != nil {
 		log.Fatal(err)

@@ -7,11 +7,14 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
@@ -34,12 +37,13 @@ type key struct {
 const (
 	leastSecret  = 32   // Bytes: RFC 7518, section 3.2.
 	leastRSABits = 2048 // Section 3.3.
-	mostKeys     = 64   // A token that names none may be tried with all of them.
+	mostKeys     = 16   // A token that names none may be tried with all of one kind.
 )
 
 // ParseKeys reads keys from a file's contents: public keys or certificates in PEM, one or more; a JWKS
 // (RFC 7517, section 5), of which keys for other uses or algorithms are left out; or else a secret
-// for HS256, without the white space around it.
+// for HS256: one word of visible ASCII. What looks as if it was meant to be something else, as a public
+// key in base64, is not taken for a secret: anybody may know it.
 func ParseKeys(b []byte) (*Keys, error) {
 	b = bytes.TrimSpace(b)
 	var keys []key
@@ -49,8 +53,8 @@ func ParseKeys(b []byte) (*Keys, error) {
 		keys, err = parsePEM(b)
 	case bytes.HasPrefix(b, []byte("{")):
 		keys, err = parseJWKS(b)
-	case bytes.ContainsAny(b, "\r\n"):
-		err = errors.New("want public keys in PEM, a JWKS, or one line with a secret")
+	case !isSecret(b):
+		err = errors.New("want public keys in PEM, a JWKS, or one line with a secret, as of: openssl rand -hex 32")
 	default:
 		var k key
 		k, err = newKey("", b)
@@ -68,14 +72,42 @@ func ParseKeys(b []byte) (*Keys, error) {
 }
 
 // Len is how many there are.
-func (k *Keys) Len() int { return len(k.all) }
+func (k *Keys) Len() int { return len(k.list()) }
+
+// list is all of them. k may be nil.
+func (k *Keys) list() []key {
+	if k == nil {
+		return nil
+	}
+	return k.all
+}
+
+// isSecret says whether b may be meant for one.
+func isSecret(b []byte) bool {
+	notOne := func(r rune) bool { return r <= ' ' || r > '~' }
+	if bytes.ContainsFunc(b, notOne) || bytes.Contains(b, []byte("://")) || bytes.HasPrefix(b, []byte("/")) || bytes.HasPrefix(b, []byte("[")) {
+		return false
+	}
+	text := strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(string(b)), "=")
+	der, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil {
+		return true
+	}
+	var any asn1.RawValue
+	rest, err := asn1.Unmarshal(der, &any)
+	return err != nil || len(rest) > 0 || !any.IsCompound // Keys of all kinds, and certificates, are a sequence.
+}
 
 func parsePEM(b []byte) (keys []key, err error) {
+	blocks := bytes.Count(b, []byte("-----BEGIN"))
 	for n := 1; ; n++ {
 		block, rest := pem.Decode(b)
 		if block == nil {
 			if len(bytes.TrimSpace(b)) > 0 {
 				return nil, fmt.Errorf("what stands behind block %d is no PEM", n-1)
+			}
+			if n-1 < blocks {
+				return nil, fmt.Errorf("%d of %d PEM blocks are damaged", blocks-n+1, blocks)
 			}
 			return keys, nil
 		}
@@ -198,7 +230,7 @@ func (v *Verifier) key(t *jwt.Token) (any, error) {
 	}
 	id, _ := t.Header["kid"].(string)
 	var set jwt.VerificationKeySet
-	for _, k := range v.keys.Load().all {
+	for _, k := range v.keys.Load().list() {
 		if k.alg == t.Method.Alg() && (id == "" || k.id == "" || k.id == id) {
 			set.Keys = append(set.Keys, k.key)
 		}

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -11,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"strings"
 	"testing"
 
@@ -32,9 +34,9 @@ func TestKeyIDs(t *testing.T) {
 	secret := all["HS256"].private.([]byte)
 	edKey := all["EdDSA"].private.(ed25519.PrivateKey).Public().(ed25519.PublicKey)
 	rsaKey := all["RS256"].private.(*rsa.PrivateKey)
-	set := fmt.Sprintf(`{"keys": [%s, {"kty":"oct","k":%q,"kid":"secret"}, {"kty":"OKP","crv":"Ed25519","x":%q,"kid":"ed","alg":"EdDSA"},
+	set := fmt.Sprintf(`{"keys": [%s, {"kty":"oct","k":%q,"kid":"secret"}, {"kty":"OKP","crv":"Ed25519","x":%q,"kid":"ed","alg":"Ed25519"},
 		{"kty":"RSA","n":%q,"e":"AQAB","kid":"rsa","use":"sig","alg":"RS256","x5t":"AAAA"},
-		{"kty":"RSA","n":%q,"e":"AQAB","kid":"enc","use":"enc"}, {"kty":"EC","crv":"P-521","kid":"large"}, {"kty":"AKP","kid":"new"}]}`,
+		{"kty":"RSA","n":%q,"e":"AQAB","kid":"enc","use":"enc"}, {"kty":"EC","crv":"P-521","kid":"large"}, {"kty":"RSA","n":"AAAA","e":"AQAB","kid":"other","alg":"PS256"}, {"kty":"AKP","kid":"new"}]}`,
 		jwk("ec", `,"use":"sig","key_ops":["verify"]`), base64.RawURLEncoding.EncodeToString(secret), base64.RawURLEncoding.EncodeToString(edKey),
 		base64.RawURLEncoding.EncodeToString(rsaKey.N.Bytes()), base64.RawURLEncoding.EncodeToString(rsaKey.N.Bytes()))
 	v := newVerifier(t, []byte(set), Config{})
@@ -84,28 +86,64 @@ func TestParseKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	der, err := x509.MarshalPKIXPublicKey(all["RS256"].private.(*rsa.PrivateKey).Public())
+	if err != nil {
+		t.Fatal(err)
+	}
 	two := append(append([]byte("# a comment\n"), all["ES256"].file...), all["RS256"].file...)
 	if keys, err := ParseKeys(two); err != nil || keys.Len() != 2 {
 		t.Errorf("two keys: got %v, %v", keys, err)
 	}
+	rsaKey := all["RS256"].private.(*rsa.PrivateKey)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, rsaKey.Public(), rsaKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, file := range map[string][]byte{
+		"PKCS #1":       pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&rsaKey.PublicKey)}),
+		"a certificate": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
+	} {
+		v := newVerifier(t, file, Config{})
+		for _, kid := range []string{"", "k7"} { // One without an id is for all.
+			if _, err := v.Authorize(request(sign(t, jwt.SigningMethodRS256, rsaKey, map[string]any{"kid": kid}, claims())), "news/mine"); err != nil {
+				t.Errorf("%s: got %v", what, err)
+			}
+		}
+	}
+	for _, secret := range []string{strings.Repeat("ab12", 16), rand.Text() + rand.Text(), base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xfb}, 32))} {
+		if keys, err := ParseKeys([]byte(secret)); err != nil || keys.Len() != 1 {
+			t.Errorf("a secret: got %v", err)
+		}
+	}
 	for what, tt := range map[string]struct{ file, why string }{
-		"nothing":             {"", "0 bytes"},
-		"a short secret":      {strings.Repeat("x", 31), "31 bytes"},
-		"two lines":           {strings.Repeat("x", 40) + "\n" + strings.Repeat("y", 40), "one line"},
-		"a private key":       {string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})), "PEM block 1: it is a private key"},
-		"a cut PEM":           {string(all["RS256"].file[:200]), "no PEM"},
-		"rubbish behind":      {string(all["RS256"].file) + "x", "block 1"},
-		"another block":       {string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL"})), "X509 CRL"},
-		"no key in it":        {string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")})), "PEM block 1"},
-		"a small key":         {string(publicPEM(t, small.Public())), "1024 bits"},
-		"another curve":       {string(publicPEM(t, p384.Public())), "P-384"},
-		"no JWKS":             {`{"kty": "oct"}`, `{"keys": [...]}`},
-		"cut":                 {`{"keys": [`, "JWKS"},
-		"none for us":         {`{"keys": [{"kty":"EC","crv":"P-521"}]}`, "no key"},
-		"a private one":       {`{"keys": [{"kty":"OKP","crv":"Ed25519","x":"AAAA","d":"AAAA","kid":"k1"}]}`, `key 1 (kid "k1"): it is a private key`},
-		"a malformed one":     {`{"keys": [{"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"k1"}]}`, `key 1 (kid "k1")`},
-		"a short one in JWKS": {`{"keys": [{"kty":"oct","k":"AAAA"}]}`, "3 bytes"},
-		"too many":            {strings.Repeat(string(all["EdDSA"].file), mostKeys+1), "65 keys"},
+		"nothing":                        {"", "0 bytes"},
+		"a public key without its frame": {base64.StdEncoding.EncodeToString(der), "want public keys"},
+		"the same for URLs":              {base64.RawURLEncoding.EncodeToString(der), "want public keys"},
+		"the same in bytes":              {string(der), "want public keys"},
+		"ssh's public key":               {"ssh-ed25519 " + strings.Repeat("A", 68) + " me@example.com", "want public keys"},
+		"an address":                     {"https://id.example.com/.well-known/jwks.json", "want public keys"},
+		"a path":                         {"/etc/crier/keys/the-newest-one/key.pem", "want public keys"},
+		"a list of keys":                 {`[{"kty":"oct","k":"` + strings.Repeat("A", 43) + `"}]`, "want public keys"},
+		"a mark in front":                {"\ufeff" + strings.Repeat("x", 40), "want public keys"},
+		"zeros":                          {strings.Repeat("\x00", 32), "want public keys"},
+		"a damaged block":                {strings.Replace(string(all["ES256"].file), "MFkw", "M?kw", 1) + string(all["RS256"].file), "1 of 2 PEM blocks"},
+		"a short secret":                 {strings.Repeat("x", 31), "31 bytes"},
+		"two lines":                      {strings.Repeat("x", 40) + "\n" + strings.Repeat("y", 40), "one line"},
+		"a private key":                  {string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})), "PEM block 1: it is a private key"},
+		"a cut PEM":                      {string(all["RS256"].file[:200]), "no PEM"},
+		"rubbish behind":                 {string(all["RS256"].file) + "x", "block 1"},
+		"another block":                  {string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL"})), "X509 CRL"},
+		"no key in it":                   {string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")})), "PEM block 1"},
+		"a small key":                    {string(publicPEM(t, small.Public())), "1024 bits"},
+		"another curve":                  {string(publicPEM(t, p384.Public())), "P-384"},
+		"no JWKS":                        {`{"kty": "oct"}`, `{"keys": [...]}`},
+		"cut":                            {`{"keys": [`, "JWKS"},
+		"none for us":                    {`{"keys": [{"kty":"EC","crv":"P-521"}]}`, "no key"},
+		"a private one":                  {`{"keys": [{"kty":"OKP","crv":"Ed25519","x":"AAAA","d":"AAAA","kid":"k1"}]}`, `key 1 (kid "k1"): it is a private key`},
+		"a malformed one":                {`{"keys": [{"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"k1"}]}`, `key 1 (kid "k1")`},
+		"a short one in JWKS":            {`{"keys": [{"kty":"oct","k":"AAAA"}]}`, "3 bytes"},
+		"too many":                       {strings.Repeat(string(all["EdDSA"].file), mostKeys+1), "17 keys"},
 	} {
 		_, err := ParseKeys([]byte(tt.file))
 		if err == nil || !strings.Contains(err.Error(), tt.why) {

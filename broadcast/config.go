@@ -207,7 +207,7 @@ type Config struct {
 	// says. All that the error says is logged: what the peer sent that is secret does not
 	// belong in it. Without it every connection has
 	// Grant{Publish: true}. Subprotocols that begin with "bearer." are then taken for tokens: none of
-	// them is the one that is taken. Each open connection whose grant ends takes about 100
+	// them is the one that is taken. Each open connection whose grant ends takes about 50
 	// bytes more. Runs on a worker, for several connections side by side; see OnConnect,
 	// which is asked after it.
 	Authorize func(r *http.Request, channel string) (Grant, error)

@@ -5,7 +5,11 @@ import (
 	"bytes"
 	"container/heap"
 	"errors"
+	"maps"
+	"math"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -83,13 +87,24 @@ func (c *Conn) authorize(head []byte, channel string) (g Grant, refusal *Refusal
 	refusal = refusalOf(err)
 	// One line a second for who runs it, all of them for who asks.
 	n := srv.total.denied.Add(1)
-	args := []any{"why", err, "status", refusal.Status, "remote", r.RemoteAddr, "channel", channel, "total", n}
+	args := []any{"why", err, "status", refusal.Status, "remote", r.RemoteAddr, "channel", withoutToken(channel), "total", n}
 	if srv.deniedLog.due(srv.clock()) {
 		srv.cfg.Logger.Warn("not authorized", args...)
 	} else {
 		srv.cfg.Logger.Debug("not authorized", args...)
 	}
 	return g, refusal
+}
+
+// withoutToken cuts a text where a token may begin: of a client that has put it where it does not
+// belong, as into the path. A JWT begins with {" in base64.
+func withoutToken(s string) string {
+	for _, sign := range []string{"eyJ", "token="} {
+		if i := strings.Index(s, sign); i >= 0 {
+			s = s[:i] + "..."
+		}
+	}
+	return s
 }
 
 // preflight says whether a request is a page's question whether it may ask for events with a
@@ -123,6 +138,9 @@ const maxLapses = 1000
 
 // add makes c end at a time.
 func (l *lapses) add(c *Conn, at time.Time) {
+	if at.Unix() > math.MaxInt64/1000 {
+		return // That is never.
+	}
 	if l.place == nil {
 		l.place = make(map[*Conn]int)
 	}
@@ -134,8 +152,11 @@ func (l *lapses) remove(c *Conn) {
 	if i, ok := l.place[c]; ok {
 		heap.Remove(l, i)
 	}
-	if len(l.heap) == 0 && cap(l.heap) > 1024 {
-		*l = lapses{} // A storm is over: do not keep its memory.
+	if cap(l.heap) > 1024 && len(l.heap) < cap(l.heap)/4 { // A storm is over: do not keep its memory.
+		l.heap = slices.Clone(l.heap)
+		place := make(map[*Conn]int, len(l.heap))
+		maps.Copy(place, l.place)
+		l.place = place
 	}
 }
 
@@ -149,7 +170,9 @@ func (s *shard) lapse() {
 		if len(s.lapses.heap) == 0 || s.lapses.heap[0].at > now {
 			return
 		}
-		s.startClose(s.lapses.heap[0].c, grantOver, ReasonExpired) // That removes it.
+		c := s.lapses.heap[0].c
+		c.set(mute)
+		s.startClose(c, grantOver, ReasonExpired) // That removes it.
 	}
 }
 

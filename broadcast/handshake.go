@@ -127,9 +127,9 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal := h.req.parse(head); refusal != nil {
 		return refusal
 	}
-	if srv.cfg.Authorize != nil && h.req.preflight() && srv.origins.check(&h.req) == nil {
-		c.linger(srv.answerPreflight(nil, &h.req))
-		return nil
+	preflight := srv.cfg.Authorize != nil && h.req.preflight()
+	if preflight { // It may ask what the request may that it is about.
+		h.req.method, h.req.upgrade, h.req.events = []byte(http.MethodGet), false, true
 	}
 	if refusal := h.req.check(srv.cfg.Path, srv.cfg.Channels); refusal != nil {
 		return refusal
@@ -144,6 +144,10 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal := srv.origins.check(&h.req); refusal != nil {
 		return refusal
 	}
+	if preflight {
+		c.linger(srv.answerPreflight(nil, &h.req))
+		return nil
+	}
 	if refusal := c.forwarded(h.req.forwarded); refusal != nil {
 		return refusal
 	}
@@ -157,10 +161,6 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 			return refusal
 		}
 	}
-	grant, refusal := c.authorize(head, name)
-	if refusal != nil {
-		return refusal
-	}
 	if refusal := srv.admit(); refusal != nil {
 		return refusal
 	}
@@ -170,6 +170,10 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 			srv.open.Add(-1)
 		}
 	}()
+	grant, refusal := c.authorize(head, name)
+	if refusal != nil {
+		return refusal
+	}
 	if refusal := c.ask(head); refusal != nil {
 		return refusal
 	}
@@ -180,7 +184,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	opened = true
 	if srv.debug {
 		path, _ := h.req.path() // Without the query, where tokens stand.
-		srv.cfg.Logger.Debug("connected", "fd", c.fd, "remote", c.RemoteAddr(), "path", string(path))
+		srv.cfg.Logger.Debug("connected", "fd", c.fd, "remote", c.RemoteAddr(), "path", withoutToken(string(path)))
 	}
 	srv.total.upgraded.Add(1)
 	c.readPhase = readFrames
@@ -222,7 +226,7 @@ func (h *handshaker) answer(srv *Server) ([]byte, *form, *Refusal) {
 		kind = formIDs
 		h.req.protocol = []byte(protocolIDs)
 	} else if srv.cfg.Authorize != nil && len(h.req.protocol) > 0 {
-		if h.req.protocol = withoutTokens(h.req.protocol); len(h.req.protocol) == 0 {
+		if h.req.protocol = withoutTokens(h.req.protocols); len(h.req.protocol) == 0 {
 			return nil, nil, badRequest("offer another subprotocol beside the one that is a token, as " + protocolIDs)
 		}
 	}
@@ -284,11 +288,11 @@ func (c *Conn) refuse(w *worker, r *Refusal) verdict {
 	srv := c.shard().srv
 	srv.total.refusals(r.Status)
 	if srv.debug {
-		srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "remote", c.RemoteAddr(), "status", r.Status, "reason", r.Reason)
+		srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "remote", c.RemoteAddr(), "status", r.Status, "reason", withoutToken(r.Reason))
 	}
 	req := &w.handshake.req
 	var cors []byte
-	if !req.upgrade && srv.origins.check(req) == nil { // A page may have asked for events.
+	if req.events && !req.upgrade && string(req.method) == http.MethodGet && srv.origins.check(req) == nil { // A page may have asked.
 		if cors = srv.appendCORS(nil, req); cors != nil {
 			cors = append(cors, "Access-Control-Expose-Headers: Retry-After\r\n"...)
 		}

@@ -106,7 +106,7 @@ func (srv *Server) Connections(channel string, n int) []ConnInfo {
 	return all[:min(n, len(all))]
 }
 
-// Disconnect begins to close the open connection of an id, with a status of RFC 6455, section
+// Disconnect begins to close the open connection of an id, of whose messages none is published any more, with a status of RFC 6455, section
 // 7.4, and a reason: UTF-8 without control characters, at most 123 bytes. It says no if there is none. It waits until all shards
 // come by.
 func (srv *Server) Disconnect(id string, status uint16, reason string) bool {
@@ -122,6 +122,7 @@ func (srv *Server) Disconnect(id string, status uint16, reason string) bool {
 			for _, c := range f.open {
 				if int64(c.fd) == fd {
 					if c.ID() == id {
+						c.set(mute)
 						s.startClose(c, frame, ReasonDisconnected)
 						found[i] = true
 					}

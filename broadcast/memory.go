@@ -59,11 +59,12 @@ const (
 // pass does of what was dropped (see shard.refresh).
 func (cfg *Config) logs(encodings int64) int64 {
 	// The newest message is always there, twice as large as an event.
-	retain := int64(max(cfg.RetainBytes, 2*cfg.MaxMessageBytes))
+	retain := int64(max(cfg.RetainBytes, cfg.MaxMessageBytes))
+	ofEvents := int64(max(cfg.RetainBytes, 2*cfg.MaxMessageBytes))
 	if cfg.Channels {
-		return int64(cfg.RetainTotalBytes) + retain*9/8 + 2*logOverhead
+		return int64(cfg.RetainTotalBytes) + ofEvents*9/8 + 2*logOverhead
 	}
-	return encodings * (retain*13/8 + logOverhead)
+	return ((encodings-1)*retain+ofEvents)*13/8 + encodings*logOverhead
 }
 
 // fitLogs makes the retention less where it is a default and too much for a quarter of all.

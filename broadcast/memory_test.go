@@ -46,7 +46,7 @@ func TestMemoryPlan(t *testing.T) {
 	// Each log has the newest message, whatever the retention.
 	large := Config{MemoryBytes: 1 << 30, MaxMessageBytes: 8 << 20, RetainBytes: minRetain}
 	full, err := large.withDefaults()
-	if least := int64(formKinds) * 16 << 20; err != nil || full.memory.Logs < least {
+	if least := int64(8+8+16) << 20; err != nil || full.memory.Logs < least {
 		t.Errorf("logs of large messages: got %d, %v, want at least %d", full.memory.Logs, err, least)
 	}
 	_, err = New(Config{MemoryBytes: 1 << 20})

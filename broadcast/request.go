@@ -29,6 +29,7 @@ type request struct {
 	versions   int
 	version    []byte
 	protocol   []byte // the first list of subprotocols offered
+	protocols  []byte // all lists of them
 	ids        bool   // crier.v1 is among those of any
 	extensions []byte // all lists of extensions offered
 	origins    int
@@ -136,6 +137,7 @@ func (r *request) field(line []byte) *Refusal {
 		if len(r.protocol) == 0 {
 			r.protocol = value
 		}
+		r.protocols = joinLists(r.protocols, value)
 		for item := range bytes.SplitSeq(value, []byte(",")) { // Their case matters.
 			r.ids = r.ids || string(bytes.Trim(item, " \t")) == protocolIDs
 		}

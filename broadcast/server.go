@@ -165,6 +165,7 @@ func (srv *Server) adopt(fd int) {
 	// As long as it is not open, the feed does not know it.
 	c := newConn(fd, srv.shards[srv.next.Add(1)%uint32(len(srv.shards))].lobby)
 	c.since = srv.clock() + milliseconds(srv.cfg.HandshakeTimeout)
+	c.costs(srv.cfg.Authorize != nil) // Those that are open come first.
 	if !srv.knock(c) {
 		unix.Close(fd)
 		return

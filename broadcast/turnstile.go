@@ -21,7 +21,7 @@ import "sync/atomic"
 // owned and again are written by the loop (enter) and the worker (leave);
 // closed by whoever ends the connection; heard is set by the worker and taken
 // by the shard; wantOut is set by the shard and taken by the loop; spoke and
-// costly are the worker's alone; mute is set before it is open; evicted is set by other workers and taken by it.
+// costly are the worker's alone; mute is set before it is open, and by the shard; evicted is set by other workers and taken by it.
 type turnstile struct{ state atomic.Uint32 }
 
 const (

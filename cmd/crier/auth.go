@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,40 +15,49 @@ import (
 
 // authFlags is who may connect.
 type authFlags struct {
-	Auth         string     `placeholder:"FILE" help:"Let only those in who bear a token (JWT) that is signed with a key of this file, and do what its claim \"crier\" says: public keys in PEM, a JWKS, or a secret for HS256. SIGHUP reads it again (default: off; all may do all)."`
+	Auth         *string    `placeholder:"FILE" help:"Let only those in who bear a token (JWT) that is signed with a key of this file, and do what its claim \"crier\" says: public keys in PEM, a JWKS, or a secret for HS256. SIGHUP reads it again (default: off; all may do all)."`
 	AuthAudience []string   `placeholder:"AUD" help:"Whom tokens must be for; repeat it or separate by commas for one of several (default: tokens must not say)."`
 	AuthIssuer   string     `placeholder:"ISS" help:"Whom tokens must be from (default: anybody with the key)."`
 	AuthLeeway   flags.Span `default:"10s" placeholder:"DURATION" help:"By how much the clocks of issuer and server may differ (default: ${default})."`
 }
 
 func (f *authFlags) validate(check func(ok bool, flag string, value any, want string)) {
-	check(f.Auth != "" || len(f.AuthAudience) == 0, "auth-audience", "given", "--auth as well")
-	check(f.Auth != "" || f.AuthIssuer == "", "auth-issuer", "given", "--auth as well")
+	check(f.Auth == nil || *f.Auth != "", "auth", "empty", "a file, or not to be given")
+	check(f.Auth != nil || len(f.AuthAudience) == 0, "auth-audience", "given", "--auth as well")
+	check(f.Auth != nil || f.AuthIssuer == "", "auth-issuer", "given", "--auth as well")
 	check(time.Duration(f.AuthLeeway) <= 10*time.Minute, "auth-leeway", time.Duration(f.AuthLeeway), "at most 10m")
 }
 
 // keys reads the file.
 func (f *authFlags) keys() (*auth.Keys, error) {
-	b, err := os.ReadFile(f.Auth)
-	if err != nil {
-		return nil, fmt.Errorf("--auth: %w", err)
+	info, err := os.Stat(*f.Auth)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is no regular file, which could be read again")
 	}
-	keys, err := auth.ParseKeys(b)
+	var b []byte
+	if err == nil {
+		b, err = os.ReadFile(*f.Auth)
+	}
+	var keys *auth.Keys
+	if err == nil {
+		keys, err = auth.ParseKeys(b)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("--auth %s: %w", f.Auth, err)
+		return nil, fmt.Errorf("--auth %s: %w", *f.Auth, err)
 	}
 	return keys, nil
 }
 
 // verifier returns what tokens are verified with, or nil if they are not.
-func (f *authFlags) verifier() (*auth.Verifier, error) {
-	if f.Auth == "" {
+func (f *authFlags) verifier(logger *slog.Logger) (*auth.Verifier, error) {
+	if f.Auth == nil {
 		return nil, nil
 	}
 	keys, err := f.keys()
 	if err != nil {
 		return nil, err
 	}
+	logger.Info("tokens are needed", "file", *f.Auth, "keys", keys.Len(), "audience", f.AuthAudience, "issuer", f.AuthIssuer)
 	return auth.New(auth.Config{Keys: keys, Audience: f.AuthAudience, Issuer: f.AuthIssuer, Leeway: time.Duration(f.AuthLeeway)}), nil
 }
 
@@ -69,7 +79,7 @@ func (f *authFlags) reload(v *auth.Verifier, logger *slog.Logger) (stop func()) 
 				continue
 			}
 			v.SetKeys(keys)
-			logger.Info("keys read again", "file", f.Auth, "keys", keys.Len())
+			logger.Info("keys read again", "file", *f.Auth, "keys", keys.Len())
 		}
 	}()
 	return func() {

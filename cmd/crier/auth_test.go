@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -122,11 +123,32 @@ func TestAuth(t *testing.T) {
 		t.Errorf("without a token: got code %d, %q", code, said)
 	}
 
-	// Its time ends, and it is not let in again.
+	// Its time ends.
 	tokens = append(tokens, old.writeToken(tokenFile, 2*time.Second))
-	_, said, code := command(t, bin, "", "sub", server, "--token-file="+tokenFile, "news/a")
-	if code != 1 || !strings.Contains(said, "4401: the token has expired") || !strings.Contains(said, "401 Unauthorized") {
+	_, said, code := command(t, bin, "", "sub", server, "--token-file="+tokenFile, "--once", "news/a")
+	if code != 1 || !strings.Contains(said, "4401: the token has expired") {
 		t.Errorf("to the end of its token: got code %d, %q", code, said)
+	}
+
+	// With another token, which may come late, it goes on.
+	tokens = append(tokens, old.writeToken(tokenFile, 2*time.Second))
+	late := exec.Command(bin, "sub", server, "--token-file="+tokenFile, "--count=1", "news/a")
+	var lost logBuffer
+	late.Stderr = &lost
+	if err := late.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lost.await(t, "4401")
+	if err := os.WriteFile(tokenFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lost.await(t, "is empty")
+	tokens = append(tokens, old.writeToken(tokenFile, time.Minute))
+	if _, said, code := command(t, bin, "now\n", "pub", "--admin-url=http://"+addrs["admin"], "news/a"); code != 0 {
+		t.Fatalf("pub: got code %d, %s", code, said)
+	}
+	if err := late.Wait(); err != nil { // It resumes behind what it got.
+		t.Errorf("with another token: %v", err)
 	}
 
 	hangUp := func(says string) {
@@ -148,7 +170,7 @@ func TestAuth(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	for _, says := range []string{"no token", "token is expired", "signature is invalid", `allows to join [\"news/*\"] only`, "expired:1"} {
+	for _, says := range []string{"no token", "token is expired", "signature is invalid", `allows to join [\"news/*\"] only`, "expired:2"} {
 		if !log.has(says) {
 			t.Errorf("the log has no %q:\n%s", says, log.b.String())
 		}

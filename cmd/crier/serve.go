@@ -102,7 +102,7 @@ func (cmd *serveCmd) Run(s streams) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := cmd.verifier()
+	verifier, err := cmd.verifier(logger)
 	if err != nil {
 		return err
 	}

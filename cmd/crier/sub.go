@@ -87,7 +87,16 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 		},
 	}
 	if cmd.TokenFile != "" {
-		cfg.Token = func() (string, error) { return readToken("token-file", cmd.TokenFile) }
+		cfg.Token = func() (string, error) {
+			token, err := readToken("token-file", cmd.TokenFile)
+			if err == nil && token == "" {
+				err = fmt.Errorf("--token-file %s is empty", cmd.TokenFile)
+			}
+			return token, err
+		}
+		if _, err := cfg.Token(); err != nil {
+			return err
+		}
 	}
 	err = follow.Follow(ctx, cfg, func(e follow.Event) error {
 		if e.From != "" {

@@ -31,7 +31,8 @@ type Config struct {
 	Since string
 	Last  int
 
-	// Token, if set, returns the token (JWT) to connect with, each time anew: see package auth.
+	// Token, if set, returns the token (JWT) to connect with, each time anew: see package auth. Its
+	// errors, and that a token is refused after others were not, are as a lost connection.
 	Token func() (string, error)
 
 	// Silence is how long nothing may come, not even a ping, before the connection is taken for
@@ -109,6 +110,7 @@ type follower struct {
 	f          func(Event) error
 	id         string        // Where it goes on.
 	retryAfter time.Duration // What the last refusal said, or 0.
+	connected  bool          // It has been.
 }
 
 // protocol is the subprotocol with ids.
@@ -126,7 +128,7 @@ func (c *follower) once(ctx context.Context) error {
 	if c.cfg.Token != nil {
 		token, err := c.cfg.Token()
 		if err != nil {
-			return &FatalError{err}
+			return err
 		}
 		header.Set("Authorization", "Bearer "+token)
 	}
@@ -143,6 +145,9 @@ func (c *follower) once(ctx context.Context) error {
 		if refused != nil {
 			err = refused
 		}
+		if status == http.StatusUnauthorized && c.cfg.Token != nil && c.connected {
+			return err // The next token may be better.
+		}
 		if s := int(status); s >= 400 && s < 500 && s != http.StatusRequestTimeout && s != http.StatusTooManyRequests {
 			return &FatalError{err}
 		}
@@ -150,6 +155,7 @@ func (c *follower) once(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
+	c.connected = true
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if hs.Protocol != protocol {
@@ -243,7 +249,7 @@ func closed(err error) error {
 }
 
 // statusExpired is the close code of who stays longer than its token says. The next token may say
-// more; that it does not is answered 401.
+// more.
 const statusExpired = 4401
 
 // take takes a message apart.

@@ -126,7 +126,7 @@ func newReplay(t *testing.T, flags []string) *replay {
 }
 
 // secret is what tokens are signed with.
-const secret = "a secret that is as long as it has to be"
+const secret = "a-secret-that-is-as-long-as-it-has-to-be"
 
 func verifier(t *testing.T) *auth.Verifier {
 	t.Helper()
