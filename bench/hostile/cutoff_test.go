@@ -65,7 +65,7 @@ func cutOff(t *testing.T) {
 	lines("link set lo up", fmt.Sprintf("link add near type veth peer name far netns %d", elsewhere.tid),
 		"addr add "+near+"/24 dev near", "link set near up")
 	srv, addr := serve(t, "0.0.0.0:0", broadcast.Config{
-		PingInterval: 500 * time.Millisecond, PingTimeout: 500 * time.Millisecond, HandshakeTimeout: time.Second,
+		PingInterval: 2 * time.Second, PingTimeout: 2 * time.Second, HandshakeTimeout: 4 * time.Second,
 	})
 	s := gather(t, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), addr.Port()))
 	// Sockets belong to the network of the thread that makes them.
@@ -91,8 +91,8 @@ func cutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st := srv.Stats(); st.Open != healthy+cut {
-		t.Fatalf("open: %d, want %d", st.Open, healthy+cut)
+	if st := srv.Stats(); st.Upgraded != healthy+cut { // On a slow machine some may be gone by now.
+		t.Fatalf("%d were open, want %d", st.Upgraded, healthy+cut)
 	}
 	s.send(messages)
 	s.check()
