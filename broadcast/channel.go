@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // channel is some connections, and the messages that all of them get. There may be
@@ -87,6 +88,12 @@ func (chs *channels) remove(ch *channel, numbers *atomic.Uint64) bool {
 	return true
 }
 
+func (chs *channels) len() int {
+	chs.mu.Lock()
+	defer chs.mu.Unlock()
+	return len(chs.of)
+}
+
 // all returns the channels there are, in no order.
 func (chs *channels) all() []*channel {
 	chs.mu.Lock()
@@ -149,6 +156,7 @@ func (srv *Server) join(c *Conn, name string, form *form, p position) (at uint64
 	f := ch.encoding(form, srv.history(form)).feed(s)
 	f.conns++
 	ch.conns++
+	srv.total.kinds[form.kind].Add(1)
 	c.at.Store(f)
 	return c.place(p)
 }
@@ -160,6 +168,7 @@ func (srv *Server) part(c *Conn) {
 	ch := f.encoding.channel
 	ch.mu.Lock()
 	ch.conns--
+	srv.total.kinds[f.encoding.form.kind].Add(-1)
 	if f.conns--; f.conns == 0 {
 		f.encoding.forget(f)
 		f.shard.forget(f)
@@ -209,14 +218,14 @@ func (ch *channel) anyFeed() *feed {
 	return nil
 }
 
-// wake makes those shards look at the channel that have some of its connections. Any
-// goroutine; it does not block.
-func (ch *channel) wake() {
+// wake makes those shards look at the channel that have some of its connections. at is when the
+// first of what is new was published, after Server.started. Any goroutine; it does not block.
+func (ch *channel) wake(at time.Duration) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	for e := &ch.plain; e != nil; e = e.next {
 		for f := e.feeds; f != nil; f = f.next {
-			f.shard.inbox.putDue(f)
+			f.shard.inbox.putDue(f, at)
 			f.shard.wakeUp()
 		}
 	}

@@ -148,7 +148,7 @@ func TestPublishWakesReceivers(t *testing.T) {
 		add("large")
 	}
 	// woken returns the feeds that are due, and how many shards are awake.
-	woken := func() (due []*feed, awake int) {
+	woken := func() (due []dueFeed, awake int) {
 		for _, s := range srv.shards {
 			select {
 			case <-s.wake:
@@ -163,7 +163,7 @@ func TestPublishWakesReceivers(t *testing.T) {
 	for i := range channels {
 		ch := srv.enter(fmt.Sprint(i))
 		srv.append(ch, Message{Text, []byte("x")})
-		ch.wake()
+		ch.wake(0)
 		due, awake := woken()
 		if len(due) != 1 || awake != 1 || due[0].encoding.channel != ch || len(due[0].open) != 10 {
 			t.Fatalf("channel %d: %d feeds are due on %d shards, want one with all 10 connections", i, len(due), awake)
@@ -174,8 +174,8 @@ func TestPublishWakesReceivers(t *testing.T) {
 		t.Errorf("small channels are on %d shards, want all %d", len(used), shards)
 	}
 	large := srv.enter("large")
-	large.wake()
-	large.wake()
+	large.wake(0)
+	large.wake(0)
 	due, awake := woken()
 	if len(due) != shards || awake != shards {
 		t.Errorf("large channel: %d feeds are due on %d shards, want %d", len(due), awake, shards)
@@ -282,7 +282,7 @@ func BenchmarkChannels(b *testing.B) {
 			for b.Loop() {
 				ch := chs[i%channels]
 				srv.append(ch, m)
-				ch.wake()
+				ch.wake(0)
 				ch.anyFeed().round()
 				i++
 			}

@@ -281,12 +281,14 @@ func (c *Conn) message(w *worker, m Message) verdict {
 		}
 	}
 	c.sayPongs(w) // To what came before it.
+	if w.published == 0 {
+		w.published = time.Since(srv.started)
+	}
 	srv.append(c.channel(), m)
 	if srv.cfg.Compress {
 		w.cost += len(m.Payload) / inflatePerCost // Or more: it was compressed.
 	}
 	c.set(spoke)
-	w.published = true
 	return more
 }
 

@@ -31,7 +31,7 @@
 //	clock.go      the one timer
 //
 // and across it: conn.go (a connection), turnstile.go (who owns its reading
-// side), reason.go (how it ends, and the totals), sys_linux.go (system calls),
+// side), reason.go, stats.go and histogram.go (how it ends, and the totals), sys_linux.go (system calls),
 // config.go, memory.go (what all of it may take up), publish.go and info.go (for
 // those who embed it).
 //

@@ -32,6 +32,7 @@ type passing struct {
 	feed   *feed          // nil between passes.
 	passed int            // How far it is in feed.open.
 	prev   *framelog.View // The log as the pass before saw it, or nil.
+	lag    uint64         // How far the slowest that is blocked is behind.
 	missed []*Conn        // Moved to a place that the pass has behind it.
 }
 
@@ -40,6 +41,7 @@ type passing struct {
 type batch struct {
 	feed     *feed
 	from, to uint64
+	frames   uint64 // How many end in it.
 	pieces   [][]byte
 }
 
@@ -83,16 +85,20 @@ func (f *feed) pass() {
 			// Nearly always. It is flush without its calls, each of which would be a
 			// cache miss when the kernel comes back.
 			n, errno := s.sockets.send(int(c.fd), s.batch.pieces)
-			if s.sent(c, n); errno != 0 && !s.refused(c, errno) {
+			if s.sent(c, n); c.cursor == head {
+				s.delivered += s.batch.frames
 				break
 			}
-			if c.cursor < head {
+			f.partly(c, n)
+			if errno == 0 || s.refused(c, errno) {
 				f.flush(c)
 			}
 		case c.out&outBlocked == 0:
 			f.flush(c)
 		case c.cursor < tail:
 			f.lapped(c)
+		default:
+			p.lag = max(p.lag, head-c.cursor)
 		}
 		if i%inboxEvery == 0 && s.inbox.waiting.Load() {
 			s.readInbox()
@@ -115,7 +121,10 @@ func (f *feed) pass() {
 			f.lapped(c)
 		}
 	}
-	p.feed, p.passed = nil, 0
+	if s.keeping[f] != p.lag {
+		s.keeping[f] = p.lag // settle takes it out if nobody is behind.
+	}
+	p.feed, p.passed, p.lag = nil, 0, 0
 	s.freeView(p.prev)
 	p.prev = nil
 }
@@ -170,17 +179,32 @@ func (f *feed) writeLog(c *Conn, to uint64) bool {
 			f.fill(c.cursor, to)
 		}
 		n, ok := f.write(c, f.batch.pieces)
-		if f.sent(c, n); !ok {
+		if f.sent(c, n); uint64(n) == f.batch.to-f.batch.from {
+			f.delivered += f.batch.frames
+		} else {
+			f.partly(c, n)
+		}
+		if !ok {
 			return false
 		}
 	}
 	return true
 }
 
+// partly counts what was delivered with the last n bytes before c's cursor.
+func (f *feed) partly(c *Conn, n int) {
+	if n > 0 {
+		v := f.look()
+		f.delivered += v.Ended(c.cursor) - v.Ended(c.cursor-uint64(n))
+	}
+}
+
 // fill looks up the log from one offset to another, or as much of it as goes
 // into one system call.
 func (f *feed) fill(from, to uint64) {
-	f.batch.pieces = f.look().Slices(f.batch.pieces[:0], from, to)
+	v := f.look()
+	f.batch.pieces = v.Slices(f.batch.pieces[:0], from, to)
+	f.batch.frames = v.Ended(to) - v.Ended(from)
 	f.batch.feed, f.batch.from, f.batch.to = f, from, to
 }
 

@@ -22,6 +22,9 @@ const (
 	formKinds
 )
 
+// String returns the kind's name, as it stands in statistics.
+func (k formKind) String() string { return [formKinds]string{"websocket", protocolIDs, "events"}[k] }
+
 // form is one form in which messages go out. A message is encoded once for each that
 // is read, and not for each connection.
 type form struct {

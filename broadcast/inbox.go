@@ -59,30 +59,36 @@ type inbox struct {
 	waiting atomic.Bool // Written under mu; lets the shard look without the lock.
 
 	mu    sync.Mutex
-	posts []post   // Guarded by mu.
-	pongs int      // Guarded by mu: bytes of pongs in posts, as they came.
-	due   []*feed  // Guarded by mu: those in whose logs there is something new.
-	calls []func() // Guarded by mu: what others ask to be called.
+	posts []post    // Guarded by mu.
+	pongs int       // Guarded by mu: bytes of pongs in posts, as they came.
+	due   []dueFeed // Guarded by mu: those in whose logs there is something new.
+	calls []func()  // Guarded by mu: what others ask to be called.
 
 	// Owned by the shard: the other halves of the double buffers.
 	spare    []post
-	spareDue []*feed
+	spareDue []dueFeed
 }
 
-// putDue notes that there is something new in a feed's log.
-func (b *inbox) putDue(f *feed) {
+// dueFeed is a feed in whose log there is something new.
+type dueFeed struct {
+	*feed
+	since time.Duration // When the first of it was published, after Server.started; 0 if there is none.
+}
+
+// putDue notes that there is something new in a feed's log, published at a time.
+func (b *inbox) putDue(f *feed, at time.Duration) {
 	if f.due.Load() {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !f.due.Swap(true) {
-		b.due = append(b.due, f)
+		b.due = append(b.due, dueFeed{f, at})
 	}
 }
 
 // takeDue returns what was put, which stays valid until the next call.
-func (b *inbox) takeDue() []*feed {
+func (b *inbox) takeDue() []dueFeed {
 	clear(b.spareDue[:cap(b.spareDue)])
 	if cap(b.spareDue) > 1024 { // A storm is over: do not keep its memory.
 		b.spareDue = nil
@@ -90,8 +96,8 @@ func (b *inbox) takeDue() []*feed {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	due := b.due
-	for _, f := range due {
-		f.due.Store(false)
+	for _, d := range due {
+		d.due.Store(false)
 	}
 	b.due, b.spareDue = b.spareDue[:0], due
 	return due

@@ -222,7 +222,7 @@ func TestSkipSaysSo(t *testing.T) {
 		publish := func(n int) {
 			for range n {
 				srv.append(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)})
-				srv.root.wake()
+				srv.root.wake(0)
 				s.round()
 			}
 		}
@@ -258,7 +258,7 @@ func TestLateToJoin(t *testing.T) {
 			ch := srv.enter(channel)
 			for range n {
 				srv.append(ch, Message{Text, bytes.Repeat([]byte("x"), 290)})
-				ch.wake()
+				ch.wake(0)
 				s.round()
 			}
 			srv.leave(ch)
@@ -299,7 +299,7 @@ func TestGapsAreOne(t *testing.T) {
 	c.feed().join(c)
 	for range 3000 {
 		srv.append(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)})
-		srv.root.wake()
+		srv.root.wake(0)
 		s.round()
 	}
 	if n := srv.total.skips.Load(); n < 5 {

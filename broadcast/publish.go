@@ -3,6 +3,7 @@ package broadcast
 import (
 	"context"
 	"fmt"
+	"time"
 	"unicode/utf8"
 )
 
@@ -54,8 +55,9 @@ func (srv *Server) PublishTo(ctx context.Context, channel string, m Message) (Pu
 		if ready, err := srv.ready(ctx, ch); err != nil {
 			return Published{}, err
 		} else if ready {
+			at := time.Since(srv.started)
 			p := srv.publish(ch, m)
-			ch.wake()
+			ch.wake(at)
 			return p, nil
 		}
 	}
@@ -89,12 +91,13 @@ func (srv *Server) PublishAll(ctx context.Context, messages []Addressed) ([]Publ
 			waited = waited || !ready
 		}
 	}
+	at := time.Since(srv.started)
 	published := make([]Published, len(messages))
 	for i, m := range messages {
 		published[i] = srv.publish(chs[m.Channel], m.Message)
 	}
 	for _, ch := range chs {
-		ch.wake()
+		ch.wake(at)
 	}
 	return published, nil
 }

@@ -37,7 +37,7 @@ type worker struct {
 	cost      int // of this turn: see longTurn
 	atLong    bool
 	handshake handshaker
-	published bool // this turn put something into the log
+	published time.Duration // when this turn began to put something into the log, after Server.started; or 0
 }
 
 // What turns cost is counted and not timed: a turn that the machine interrupts takes long,
@@ -210,6 +210,13 @@ func (q *queue) turn(t task, w *worker) {
 	}()
 	t.turn(w)
 	done = true
+}
+
+// state is how many tasks wait, and how many of the workers are busy.
+func (q *queue) state() (waiting, busy, workers int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.short.n + q.long.n, q.size - len(q.idle), q.size
 }
 
 // quiet says whether there is no task and no worker busy.

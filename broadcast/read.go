@@ -153,9 +153,9 @@ func (c *Conn) end(why Reason) {
 // wake-up. Once for all frames that came together, so that they leave together.
 func (c *Conn) say(w *worker) {
 	c.sayPongs(w)
-	if w.published {
-		w.published = false
-		c.channel().wake()
+	if w.published != 0 {
+		c.channel().wake(w.published)
+		w.published = 0
 	}
 }
 

@@ -68,6 +68,15 @@ var reasonNames = [reasons]string{
 	ReasonInternal:       "internal",
 }
 
+// Reasons returns all of them.
+func Reasons() []Reason {
+	all := make([]Reason, 0, reasons-1)
+	for r := ReasonPeerClosed; r < reasons; r++ {
+		all = append(all, r)
+	}
+	return all
+}
+
 // String returns the reason's name, as it stands in logs and statistics.
 func (r Reason) String() string {
 	if r > 0 && r < reasons {

@@ -43,7 +43,7 @@ func TestEvictedWhileBlocked(t *testing.T) {
 	publish := func(channel string) {
 		ch := srv.enter(channel)
 		srv.append(ch, Message{Binary, make([]byte, 10_000)})
-		ch.wake()
+		ch.wake(0)
 		srv.leave(ch)
 		s.round()
 	}
@@ -100,7 +100,7 @@ func TestFull(t *testing.T) {
 		done <- err
 	}()
 	eventually(t, "the publisher to wait", func() bool { return len(srv.holding.awaited()) == 1 })
-	last.wake()
+	last.wake(0)
 	s.round() // Its own shard is not behind any more, but the others' messages are still too much.
 	select {
 	case err := <-done:
@@ -108,7 +108,7 @@ func TestFull(t *testing.T) {
 	default:
 	}
 	for _, ch := range chs {
-		ch.wake()
+		ch.wake(0)
 	}
 	s.round()
 	srv.ticked()

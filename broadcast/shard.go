@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/crier-ws/crier/broadcast/framelog"
 )
@@ -18,22 +19,25 @@ type shard struct {
 	wake    chan struct{} // Capacity 1: a wake-up that was not yet seen.
 	done    chan struct{} // Closed when run has returned.
 
+	slowest atomic.Uint64 // Written by refresh, read by Server.Stats.
+
 	stop atomic.Bool // Written by Server.Shutdown, read by run.
 
 	inbox  inbox
 	ticked atomic.Bool // Written by the server's clock, taken by run.
 
 	// Owned by the shard.
-	writes  uint64
-	bytes   uint64
-	closing connList
-	feeds   []*feed // Those with connections.
-	opened  int     // The connections of all of them.
+	writes    uint64
+	bytes     uint64
+	delivered uint64 // Messages of which the last byte is out.
+	closing   connList
+	feeds     []*feed // Those with connections.
+	opened    int     // The connections of all of them.
 	passing
 	batch   batch
-	touched []*feed            // Those that have looked at their log since settle.
-	keeping map[*feed]struct{} // Those whose views settle has left them.
-	views   []*framelog.View   // That nobody uses.
+	touched []*feed          // Those that have looked at their log since settle.
+	keeping map[*feed]uint64 // Those whose views settle has left them, and how far the slowest was behind in the last pass.
+	views   []*framelog.View // That nobody uses.
 	asides  map[*Conn]*aside
 	kept    int       // Bytes in asides that are copies of dropped frames.
 	one     [1][]byte // What writeBytes sends.
@@ -50,7 +54,7 @@ func newShard(srv *Server) *shard {
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		asides:  make(map[*Conn]*aside),
-		keeping: make(map[*feed]struct{}),
+		keeping: make(map[*feed]uint64),
 		batch:   batch{pieces: make([][]byte, 0, maxPieces)},
 	}
 	s.lobby = &feed{shard: s}
@@ -98,15 +102,23 @@ func (s *shard) call() {
 }
 
 // offer brings all connections of some feeds to their logs' heads.
-func (s *shard) offer(feeds ...*feed) {
+func (s *shard) offer(feeds ...dueFeed) {
+	if len(feeds) == 0 {
+		s.readInbox()
+		return
+	}
+	began := time.Since(s.srv.started)
 	for _, f := range feeds {
 		f.pass()
+		ended := time.Since(s.srv.started)
+		s.srv.total.passed(began, ended, f.since)
+		began = ended
 	}
 	// What was posted before this moment is in its list before its place in the
 	// log is offered, and so is not lapped unseen.
 	s.readInbox()
 	for _, f := range feeds {
-		f.encoding.offer(f, f.view.Head)
+		f.encoding.offer(f.feed, f.view.Head)
 		s.srv.caughtUp(f.encoding.channel)
 	}
 }
@@ -120,8 +132,8 @@ func (s *shard) settle() {
 			s.freeView(f.view)
 			f.view = nil
 			delete(s.keeping, f)
-		} else if f.view != nil {
-			s.keeping[f] = struct{}{}
+		} else if _, kept := s.keeping[f]; f.view != nil && !kept {
+			s.keeping[f] = 0
 		}
 	}
 	s.touched = s.touched[:0]
@@ -134,11 +146,14 @@ func (s *shard) settle() {
 // refresh makes a pass for those feeds that keep in view what their log has dropped: it
 // would be held for as long as nobody publishes there.
 func (s *shard) refresh() {
-	for f := range s.keeping {
+	slowest := uint64(0)
+	for f, lag := range s.keeping {
+		slowest = max(slowest, lag)
 		if f.encoding.log.Tail() > f.view.Tail {
-			s.offer(f)
+			s.offer(dueFeed{feed: f})
 		}
 	}
+	s.slowest.Store(slowest)
 }
 
 func (s *shard) newView() *framelog.View {
@@ -294,6 +309,7 @@ func (s *shard) count() {
 	if s.writes != 0 {
 		s.srv.total.writes.Add(s.writes)
 		s.srv.total.bytesOut.Add(s.bytes)
-		s.writes, s.bytes = 0, 0
+		s.srv.total.deliveries.Add(s.delivered)
+		s.writes, s.bytes, s.delivered = 0, 0, 0
 	}
 }

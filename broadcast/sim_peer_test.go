@@ -241,6 +241,7 @@ func (p *simPeer) event(s *simulation, chunk string) {
 
 // message checks a message.
 func (p *simPeer) message(s *simulation, payload []byte, bad func(string)) {
+	s.delivered++
 	var n int
 	if _, err := fmt.Sscan(string(payload), &n); err != nil {
 		bad("no message")

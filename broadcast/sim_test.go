@@ -65,6 +65,8 @@ type simulation struct {
 	next     int            // fd
 	messages map[string]int // By channel.
 	injected map[string]int
+
+	delivered uint64 // messages that peers have got
 }
 
 func newSimulation(t *testing.T, seed uint64) *simulation {
@@ -194,6 +196,15 @@ func (s *simulation) run() {
 		if len(sh.asides) != 0 || sh.kept != 0 || len(sh.closing) != 0 || sh.opened != 0 || len(sh.feeds) != 0 || len(sh.touched) != 0 {
 			s.t.Errorf("seed %d: a shard keeps %d asides, %d bytes, %d closing, %d open", s.seed, len(sh.asides), sh.kept, len(sh.closing), sh.opened)
 		}
+	}
+	for _, p := range s.peers { // What they have not read is delivered, too.
+		if p.sock != nil {
+			p.got = append(p.got, p.sock.out...)
+			p.understand(s)
+		}
+	}
+	if got := s.srv.Stats().Deliveries; got != s.delivered {
+		s.t.Errorf("seed %d: %d deliveries are counted, want %d", s.seed, got, s.delivered)
 	}
 	if s.listener.reserve >= 0 {
 		unix.Close(s.listener.reserve)

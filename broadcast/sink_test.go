@@ -97,7 +97,7 @@ func (b *bench) publish(messages ...string) {
 
 // run does what a wake-up does.
 func (b *bench) run() {
-	b.offer(b.feed)
+	b.offer(dueFeed{feed: b.feed})
 	b.settle()
 }
 

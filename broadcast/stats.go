@@ -1,6 +1,9 @@
 package broadcast
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // counters are the server's totals. Atomic: written by anyone, read by Stats.
 type counters struct {
@@ -22,15 +25,30 @@ type counters struct {
 	rateHolds  atomic.Uint64
 	ofAddress  atomic.Uint64
 	pings      atomic.Uint64
+	deliveries atomic.Uint64
+	kinds      [formKinds]atomic.Int64 // Connections, by what they get.
+	passes     histogram
+	latency    histogram
+}
+
+// passed counts a pass that began and ended at times after Server.started, and was due since one,
+// or 0 if there was nothing new.
+func (t *counters) passed(began, ended, since time.Duration) {
+	t.passes.observe(ended - began)
+	if since != 0 {
+		t.latency.observe(ended - since)
+	}
 }
 
 // Stats is a snapshot of a server's state and of its totals since New. The
 // fields are read one after the other, so they need not add up exactly while
 // the server is busy.
 type Stats struct {
-	Open       int // open WebSocket connections
-	Handshakes int // connections whose handshake is not finished
-	Held       int // connections not read because the server is behind
+	Open       int            // open connections
+	OpenByKind map[string]int // the same by what they asked for: "websocket", "crier.v1" or "events"
+	MaxConns   int            // most open connections, or 0
+	Handshakes int            // connections whose handshake is not finished
+	Held       int            // connections not read because the server is behind
 
 	Accepted           uint64            // TCP connections accepted
 	Shed               uint64            // closed at accept for want of fds or memory
@@ -51,6 +69,17 @@ type Stats struct {
 	Holds     uint64 // times a publisher was held because the server was behind
 	RateHolds uint64 // times a publisher was held because it was ahead of its rate
 	Pings     uint64 // pings sent
+
+	Deliveries uint64    // messages handed to the kernel whole, once for each connection
+	Passes     Histogram // how long the walks took that write what is new in a channel to a shard's connections
+	Latency    Histogram // how long after the first of what is new was published such a walk was over
+
+	Channels     int    // channels that have connections or messages
+	Queued       int    // connections that wait for a worker
+	Busy         int    // workers that are not idle
+	Workers      int    // workers that there are
+	LogBytes     int64  // what messages take up that were published
+	SlowestBytes uint64 // how far the connection was behind in the last pass that is furthest of those whose sockets are full
 }
 
 // Stats returns the present state and the totals.
@@ -70,6 +99,8 @@ func (srv *Server) Stats() Stats {
 		HandshakeTimeouts:  t.timedOut.Load(),
 		HandshakeAbandoned: t.abandoned.Load(),
 		Disconnects:        make(map[string]uint64),
+		OpenByKind:         make(map[string]int),
+		MaxConns:           srv.cfg.MaxConns,
 		Messages:           t.messages.Load(),
 		BytesIn:            t.bytesIn.Load(),
 		Writes:             t.writes.Load(),
@@ -78,13 +109,25 @@ func (srv *Server) Stats() Stats {
 		Holds:              t.holds.Load(),
 		RateHolds:          t.rateHolds.Load(),
 		Pings:              t.pings.Load(),
+		Deliveries:         t.deliveries.Load(),
+		Passes:             t.passes.snapshot(),
+		Latency:            t.latency.snapshot(),
+		LogBytes:           srv.forms[0].log.Space.Taken(),
+	}
+	st.Channels = srv.channels.len()
+	st.Queued, st.Busy, st.Workers = srv.queue.state()
+	for _, s := range srv.shards {
+		st.SlowestBytes = max(st.SlowestBytes, s.slowest.Load())
 	}
 	for status := range t.refused {
 		if n := t.refused[status].Load(); n > 0 {
 			st.Refused[status] = uint64(n)
 		}
 	}
-	for r := ReasonPeerClosed; r < reasons; r++ {
+	for kind := range t.kinds {
+		st.OpenByKind[formKind(kind).String()] = int(t.kinds[kind].Load())
+	}
+	for _, r := range Reasons() {
 		if n := t.disconnect[r].Load(); n > 0 {
 			st.Disconnects[r.String()] = n
 		}

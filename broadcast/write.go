@@ -142,8 +142,11 @@ func (s *shard) flushAside(c *Conn) bool {
 		if a.sending, ok = s.writeBytes(c, a.sending); !ok {
 			return false
 		}
-		s.kept -= a.kept
-		a.kept = 0
+		if a.kept > 0 { // A copy of the rest of a frame.
+			s.delivered++
+			s.kept -= a.kept
+			a.kept = 0
+		}
 		if a.closed {
 			_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 			s.dropAside(c)

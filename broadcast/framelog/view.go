@@ -182,6 +182,16 @@ func (v *View) Number(off uint64) uint64 {
 	}
 }
 
+// Ended is how many frames end at off, which must be held, or below.
+func (v *View) Ended(off uint64) uint64 {
+	at := v.Boundary(off)
+	n := v.Number(at)
+	if at > off {
+		n-- // The one that off is in.
+	}
+	return n
+}
+
 // Cut makes head, which must be held and a boundary, the view's head.
 func (v *View) Cut(head uint64) {
 	if head < v.Head {
