@@ -37,6 +37,9 @@ type Config struct {
 	// half as much again where that is more.
 	MaxBatchBytes int
 
+	// Metrics, if set, answers GET /metrics.
+	Metrics http.Handler
+
 	// Wait is how long publishing waits while the server is behind, before it is
 	// answered 503. Defaults to 5 s.
 	Wait time.Duration
@@ -81,6 +84,9 @@ func New(srv *broadcast.Server, cfg Config) *Handler {
 	}
 	for pattern, f := range h.routes() {
 		h.mux.HandleFunc(pattern, f)
+	}
+	if cfg.Metrics != nil {
+		h.mux.Handle("GET /metrics", cfg.Metrics)
 	}
 	return h
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/flags"
+	"github.com/crier-ws/crier/metrics"
 	"golang.org/x/sys/unix"
 )
 
@@ -136,6 +137,7 @@ func (cmd *serveCmd) Run(s streams) error {
 		}
 		return errors.New(flagNames.Replace(err.Error()))
 	}
+	adminCfg.Metrics = metrics.Handler(srv, metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory)})
 	back := startAdmin(adminListener, srv, adminCfg, logger)
 	defer back.close()
 	if cmd.Memory > 0 {

@@ -1,0 +1,144 @@
+package metrics
+
+import (
+	"context"
+	"io"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/leaktest"
+	"github.com/crier-ws/crier/internal/servertest"
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
+
+// scrape is what Prometheus gets.
+func scrape(t *testing.T, srv *broadcast.Server) (families map[string]*dto.MetricFamily, text string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	Handler(srv, Config{Version: "v1", MemoryBytes: 5 << 20}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 {
+		t.Fatalf("got %d: %s", w.Code, w.Body)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(w.Body.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families, w.Body.String()
+}
+
+// value is a counter's or gauge's, of the series that has a label's value if that is not empty.
+func value(t *testing.T, families map[string]*dto.MetricFamily, name, label string) float64 {
+	t.Helper()
+	for _, m := range families[name].GetMetric() {
+		if label == "" || m.GetLabel()[0].GetValue() == label {
+			return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("there is no %s{%s}", name, label)
+	return 0
+}
+
+func TestMetrics(t *testing.T) {
+	srv, addr := servertest.Start(t, servertest.Loopback, broadcast.Config{MaxConns: 3, CloseTimeout: 200 * time.Millisecond})
+	dial := func(protocols ...string) io.ReadWriter {
+		conn, br, _, err := ws.Dialer{Protocols: protocols}.Dial(t.Context(), "ws://"+addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if br != nil {
+			return struct {
+				io.Reader
+				io.Writer
+			}{br, conn}
+		}
+		return conn
+	}
+	clients := []io.ReadWriter{dial(), dial(), dial("crier.v1")}
+	if _, _, _, err := ws.Dial(t.Context(), "ws://"+addr.String()); err == nil {
+		t.Fatal("the fourth one was let in")
+	}
+	if _, err := wsutil.ReadServerText(clients[2]); err != nil { // Where it begins.
+		t.Fatal(err)
+	}
+	const messages = 10
+	for range messages {
+		if err := srv.Publish(context.Background(), broadcast.Message{Kind: broadcast.Text, Payload: []byte("hello")}); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range clients {
+			if _, err := wsutil.ReadServerText(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := wsutil.WriteClientMessage(clients[0], ws.OpClose, ws.NewCloseFrameBody(1000, "")); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for srv.Stats().Disconnects["peer-closed"] == 0 || srv.Stats().Deliveries < 3*messages {
+		if time.Now().After(deadline) {
+			t.Fatalf("got %+v", srv.Stats())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	families, text := scrape(t, srv)
+	for _, tt := range []struct {
+		name, label string
+		want        float64
+	}{
+		{"crier_build_info", "v1", 1},
+		{"crier_draining", "", 0},
+		{"crier_memory_contract_bytes", "", 5 << 20},
+		{"crier_connections", "websocket", 1},
+		{"crier_connections", "crier.v1", 1},
+		{"crier_connections", "events", 0},
+		{"crier_connections_max", "", 3},
+		{"crier_handshakes_total", "open", 3},
+		{"crier_handshakes_total", "503", 1},
+		{"crier_handshakes_total", "401", 0},
+		{"crier_disconnects_total", "peer-closed", 1},
+		{"crier_disconnects_total", "slow", 0},
+		{"crier_messages_total", "", messages},
+		{"crier_message_bytes_total", "", 5 * messages},
+		{"crier_deliveries_total", "", 3 * messages},
+		{"crier_accepted_total", "", 4},
+		{"crier_channels", "", 1},
+	} {
+		if got := value(t, families, tt.name, tt.label); got != tt.want {
+			t.Errorf("%s{%s}: got %v, want %v", tt.name, tt.label, got, tt.want)
+		}
+	}
+	for _, name := range []string{"crier_pass_duration_seconds", "crier_delivery_latency_seconds"} {
+		h := families[name].GetMetric()[0].GetHistogram()
+		if h.GetSampleCount() == 0 || h.GetSampleSum() <= 0 || h.GetBucket()[len(h.GetBucket())-1].GetCumulativeCount() != h.GetSampleCount() {
+			t.Errorf("%s: got %v", name, h)
+		}
+	}
+	for _, name := range []string{"process_open_fds", "process_max_fds", "process_resident_memory_bytes", "go_goroutines"} {
+		if value(t, families, name, "") <= 0 {
+			t.Errorf("%s is not there", name)
+		}
+	}
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "crier_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+}
