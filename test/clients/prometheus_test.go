@@ -1,0 +1,167 @@
+package clients
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+var deploy = filepath.Join("..", "..", "deploy")
+
+// quick are the alert rules with which nothing takes minutes.
+func quick(t *testing.T) string {
+	t.Helper()
+	rules, err := os.ReadFile(filepath.Join(deploy, "prometheus", "alerts.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile(`for: \d+m`).ReplaceAllString(string(rules), "for: 1s")
+	return regexp.MustCompile(`\[\d+m\]`).ReplaceAllString(text, "[10s]")
+}
+
+// prometheus is a real one that scrapes.
+type prometheus struct {
+	*process
+	api *jsServer // For its call.
+}
+
+func startPrometheus(t *testing.T, targets ...string) *prometheus {
+	t.Helper()
+	dir := t.TempDir()
+	config := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [alerts.yml]\n"+
+		"scrape_configs: [{job_name: crier, static_configs: [{targets: [%s]}]}]\n", strings.Join(targets, ", "))
+	for name, text := range map[string]string{"prometheus.yml": config, "alerts.yml": quick(t)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	addr := freeAddr(t)
+	p := startProcess(t, dir, "prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address="+addr)
+	(&target{process: p}).waitListening(t, addr)
+	return &prometheus{p, &jsServer{admin: addr}}
+}
+
+// query returns how many series a query has now.
+func (p *prometheus) query(query string) (n int, err error) {
+	var answer struct {
+		Status, Error string
+		Data          struct{ Result []json.RawMessage }
+	}
+	err = p.api.call("GET", "/api/v1/query?query="+url.QueryEscape(query), "", "", &answer)
+	if err == nil && answer.Status != "success" {
+		err = &finalError{errors.New(answer.Error)}
+	}
+	return len(answer.Data.Result), err
+}
+
+// await waits until a query has data.
+func (p *prometheus) await(t *testing.T, what, query string) {
+	t.Helper()
+	err := poll(fleetTimeout, func() error {
+		n, err := p.query(query)
+		if err == nil && n == 0 {
+			err = errors.New("no data")
+		}
+		return err
+	})
+	if err != nil {
+		t.Errorf("%s: %s: %v", what, query, err)
+	}
+}
+
+func (p *prometheus) awaitAlert(t *testing.T, name string) {
+	t.Helper()
+	p.await(t, name, fmt.Sprintf(`ALERTS{alertname=%q, alertstate="firing"}`, name))
+}
+
+// dashboardQueries are all queries of the dashboard, by their panels.
+func dashboardQueries(t *testing.T) map[string]string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(deploy, "grafana", "crier.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+		Annotations struct{ List []struct{ Name, Expr string } }
+	}
+	if err := json.Unmarshal(b, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	queries := make(map[string]string)
+	for _, panel := range dashboard.Panels {
+		for i, target := range panel.Targets {
+			queries[fmt.Sprint(panel.Title, " ", i)] = target.Expr
+		}
+	}
+	for _, a := range dashboard.Annotations.List {
+		queries["annotation "+a.Name] = a.Expr
+	}
+	if len(queries) < 30 {
+		t.Fatalf("got %d queries", len(queries))
+	}
+	for name, query := range queries {
+		queries[name] = strings.NewReplacer("$__rate_interval", "10s", "$job", ".*", "$instance", ".*").Replace(query)
+	}
+	return queries
+}
+
+// TestPrometheus: a real Prometheus gets all that the dashboard shows from a crier under load, no alert
+// fires as long as all is well, and they do when it is not.
+func TestPrometheus(t *testing.T) {
+	t.Parallel()
+	needCrier(t)
+	needTools(t, "prometheus", "promtool")
+	well := startJSServer(t, "--memory=1GiB", "--slow=skip")
+	// 900 connections are more than nine tenths of the files that this one may open.
+	full := &jsServer{addr: freeAddr(t), admin: freeAddr(t)}
+	full.target = &target{process: startProcess(t, "", "sh", "-c", `ulimit -n 1000 && exec "$@"`, "sh", crierBin, "--listen", full.addr, "--admin", full.admin)}
+	full.waitListening(t, full.admin)
+	p := startPrometheus(t, well.admin, full.admin)
+	load := func(s *jsServer, args ...string) *process {
+		return startProcess(t, "", crierBin, append([]string{"load", "--duration=40s", "--rate=20", s.url("")}, args...)...)
+	}
+	running := load(well, "--conns=50", "--churn=5", "--senders=5")
+	for name, query := range dashboardQueries(t) {
+		if !strings.HasPrefix(name, "annotation") {
+			p.await(t, name, query)
+		} else if _, err := p.query(query); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n, err := p.query(`ALERTS{alertstate="firing"}`); n != 0 || err != nil {
+		t.Errorf("%d alerts fire while all is well, %v", n, err)
+	}
+	crowd := load(full, "--conns=900")
+	p.awaitAlert(t, "CrierFilesNearlyUsedUp")
+	refused := load(full, "--conns=50") // It cannot have them.
+	p.awaitAlert(t, "CrierRefusesConnections")
+	for _, l := range []*process{running, crowd, refused} {
+		l.stop()
+	}
+	full.signal(t, syscall.SIGSTOP) // It hangs.
+	p.awaitAlert(t, "CrierDown")
+	full.signal(t, syscall.SIGCONT)
+}
+
+// TestAlertRules: the rules, minute by minute.
+func TestAlertRules(t *testing.T) {
+	t.Parallel()
+	needTools(t, "promtool")
+	cmd := exec.Command("promtool", "test", "rules", "alerts_test.yml")
+	cmd.Dir = filepath.Join(deploy, "prometheus")
+	if err := runTool(cmd, scriptTimeout); err != nil {
+		t.Error(err)
+	}
+}
