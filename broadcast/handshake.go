@@ -182,7 +182,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 		return nil
 	}
 	opened = true
-	if srv.debug {
+	if srv.debug() {
 		path, _ := h.req.path() // Without the query, where tokens stand.
 		srv.cfg.Logger.Debug("connected", "fd", c.fd, "remote", c.RemoteAddr(), "path", withoutToken(string(path)))
 	}
@@ -287,7 +287,7 @@ func (c *Conn) ask(head []byte) *Refusal {
 func (c *Conn) refuse(w *worker, r *Refusal) verdict {
 	srv := c.shard().srv
 	srv.total.refusals(r.Status)
-	if srv.debug {
+	if srv.debug() {
 		srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "remote", c.RemoteAddr(), "status", r.Status, "reason", withoutToken(r.Reason))
 	}
 	req := &w.handshake.req

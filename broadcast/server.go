@@ -44,7 +44,6 @@ type Server struct {
 	queue     *queue
 	started   time.Time
 	seed      maphash.Seed  // Of connections' ids.
-	debug     bool          // The logger takes debug lines: one for each connection.
 	stopTick  chan struct{} // Closed by Shutdown.
 	ticking   sync.WaitGroup
 
@@ -89,7 +88,6 @@ func New(cfg Config) (*Server, error) {
 		limiter:   newLimiter(&cfg),
 		started:   time.Now(),
 		seed:      maphash.MakeSeed(),
-		debug:     cfg.Logger.Enabled(context.Background(), slog.LevelDebug),
 		stopTick:  make(chan struct{}),
 		closed:    make(chan struct{}),
 		ended:     make(chan struct{}),
@@ -111,6 +109,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	srv.ticking.Go(srv.tick) // Stopped and awaited by Shutdown.
 	return srv, nil
+}
+
+// debug says whether the logger takes debug lines: one for each connection. It may change its mind.
+func (srv *Server) debug() bool {
+	return srv.cfg.Logger.Enabled(context.Background(), slog.LevelDebug)
 }
 
 // init makes what is empty at the start.
@@ -251,7 +254,7 @@ func (srv *Server) countOut(c *Conn) {
 	srv.open.Add(-1)
 	srv.part(c)
 	srv.total.disconnect[c.why].Add(1)
-	if srv.debug {
+	if srv.debug() {
 		srv.cfg.Logger.Debug("disconnected", "fd", c.fd, "reason", c.why)
 	}
 }

@@ -88,7 +88,7 @@ func (c *Conn) violated(err error) verdict {
 	case errRate:
 		code, why = ws.StatusPolicyViolation, ReasonRate
 	}
-	if srv := c.shard().srv; srv.debug {
+	if srv := c.shard().srv; srv.debug() {
 		srv.cfg.Logger.Debug("connection failed", "fd", c.fd, "status", code, "err", err)
 	}
 	c.stop(closeMail(code, err.Error()), why)

@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"github.com/crier-ws/crier/auth"
@@ -19,6 +18,8 @@ type authFlags struct {
 	AuthAudience []string   `placeholder:"AUD" help:"Whom tokens must be for; repeat it or separate by commas for one of several (default: tokens must not say)."`
 	AuthIssuer   string     `placeholder:"ISS" help:"Whom tokens must be from (default: anybody with the key)."`
 	AuthLeeway   flags.Span `default:"10s" placeholder:"DURATION" help:"By how much the clocks of issuer and server may differ (default: ${default})."`
+
+	current atomic.Pointer[auth.Verifier] // nil if no tokens are needed.
 }
 
 func (f *authFlags) validate(check func(ok bool, flag string, value any, want string)) {
@@ -59,32 +60,4 @@ func (f *authFlags) verifier(logger *slog.Logger) (*auth.Verifier, error) {
 	}
 	logger.Info("tokens are needed", "file", *f.Auth, "keys", keys.Len(), "audience", f.AuthAudience, "issuer", f.AuthIssuer)
 	return auth.New(auth.Config{Keys: keys, Audience: f.AuthAudience, Issuer: f.AuthIssuer, Leeway: time.Duration(f.AuthLeeway)}), nil
-}
-
-// reload makes SIGHUP read the file again, until stop is called. v may be nil: then SIGHUP does
-// what it does to any process.
-func (f *authFlags) reload(v *auth.Verifier, logger *slog.Logger) (stop func()) {
-	if v == nil {
-		return func() {}
-	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
-	ended := make(chan struct{})
-	go func() { // Ended and awaited by stop.
-		defer close(ended)
-		for range signals {
-			keys, err := f.keys()
-			if err != nil {
-				logger.Error("the keys stay as they were", "err", err)
-				continue
-			}
-			v.SetKeys(keys)
-			logger.Info("keys read again", "file", *f.Auth, "keys", keys.Len())
-		}
-	}()
-	return func() {
-		signal.Stop(signals)
-		close(signals)
-		<-ended
-	}
 }

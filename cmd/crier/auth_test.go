@@ -161,10 +161,10 @@ func TestAuth(t *testing.T) {
 	if err := os.WriteFile(keyFile, []byte("-----BEGIN NOTHING"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	hangUp("the keys stay as they were")
+	hangUp("nothing is reloaded")
 	expect(old.writeToken(tokenFile, time.Minute), "news/a", 0, "")
 	current.writeKey(keyFile)
-	hangUp("keys read again")
+	hangUp("msg=reloaded")
 	expect(old.writeToken(tokenFile, time.Minute), "news/a", 1, "401")
 	expect(current.writeToken(tokenFile, time.Minute), "news/a", 0, "")
 	if err := stop(); err != nil {

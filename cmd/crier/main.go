@@ -20,10 +20,11 @@ type cli struct {
 	Pub     pubCmd     `cmd:"" help:"Publish lines to a channel, through a server's --admin."`
 	Sub     subCmd     `cmd:"" help:"Follow a channel, and print what is published there."`
 	Load    load.Cmd   `cmd:"" help:"Load a WebSocket broadcaster, and check and time what it delivers."`
+	Config  configCmd  `cmd:"" help:"Print the flags of serving, and where each comes from; or a file of all of them."`
 	Version versionCmd `cmd:"" help:"Print the version and exit."`
 }
 
-const description = `Each flag can also be given in the environment, as CRIER_ and its name in capitals; a flag wins. ` +
+const description = `Each flag can also be given in the environment, as CRIER_ and its name in capitals, or in the TOML file of --config; a flag wins over the environment, and that over the file. ` +
 	`Sizes are bytes or written like 512KiB, 1MiB, 2GiB. Durations are written like 500ms, 30s, 1m30s. ` +
 	`"crier serve" is the same as "crier"; "crier load" loads a server, see crier load --help; "crier pub" and "crier sub" publish to a channel and follow one; "crier version" prints the version.`
 
@@ -55,16 +56,7 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) int {
 	exit := -1
 	var c cli
-	parser := kong.Must(&c,
-		kong.Name("crier"),
-		kong.Description("A WebSocket broadcast server: what any client sends goes to all of them."),
-		kong.Writers(stdout, stderr),
-		kong.DefaultEnvars("CRIER"),
-		kong.Vars{"greeting": broadcast.DefaultGreeting},
-		kong.BindTo(stdout, (*io.Writer)(nil)),
-		kong.Bind(streams{stderr}),
-		kong.Exit(func(code int) { exit = code }), // --help
-	)
+	parser := newParser(&c, args, stdout, stderr, func(code int) { exit = code })
 	if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
 		args = []string{"serve", args[0]} // What serving takes is what one wants to know.
 	}
@@ -81,6 +73,29 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// newParser makes what parses args into c. exit is called for --help.
+func newParser(c *cli, args []string, stdout, stderr io.Writer, exit func(code int)) *kong.Kong {
+	return kong.Must(c,
+		kong.Name("crier"),
+		kong.Description("A WebSocket broadcast server: what any client sends goes to all of them."),
+		kong.Writers(stdout, stderr),
+		kong.DefaultEnvars("CRIER"),
+		kong.Configuration(loadConfig),
+		kong.Vars{"greeting": broadcast.DefaultGreeting},
+		kong.BindTo(stdout, (*io.Writer)(nil)),
+		kong.Bind(streams{stderr}),
+		kong.Bind(again(func() (*serveCmd, map[string]string, error) {
+			var c cli
+			ctx, err := newParser(&c, args, io.Discard, io.Discard, func(int) {}).Parse(args)
+			if err != nil {
+				return nil, nil, err
+			}
+			return &c.Serve, values(ctx), nil
+		})),
+		kong.Exit(exit),
+	)
 }
 
 // streams is where serving writes.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -14,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/flags"
@@ -23,6 +25,8 @@ import (
 
 // serveCmd is the flags of serving.
 type serveCmd struct {
+	Config kong.ConfigFlag `placeholder:"FILE" help:"TOML file with flags, as max-message = \"2MiB\"; see crier config --template."`
+
 	Listen string `default:":18000" placeholder:"HOST:PORT" help:"Address to listen on; without a host, all interfaces. Port 0 picks a free one."`
 	Path   string `placeholder:"/PATH" help:"Serve this path only; others get 404. Without it, any path is served."`
 
@@ -63,6 +67,8 @@ type serveCmd struct {
 	authFlags
 	adminFlags
 
+	level slog.LevelVar // LogLevel, or what SIGHUP made of it.
+
 	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`
 
@@ -84,7 +90,7 @@ const gcPercent = 25
 const reservedFDs = 100
 
 // Run serves until SIGTERM or SIGINT.
-func (cmd *serveCmd) Run(s streams) error {
+func (cmd *serveCmd) Run(s streams, parse again) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -108,9 +114,16 @@ func (cmd *serveCmd) Run(s streams) error {
 		return err
 	}
 	if verifier != nil {
-		cfg.Authorize = verifier.Authorize
+		cmd.current.Store(verifier)
+		cfg.Authorize = func(r *http.Request, channel string) (broadcast.Grant, error) {
+			return cmd.current.Load().Authorize(r, channel)
+		}
 	}
-	defer cmd.reload(verifier, logger)()
+	stopReloads, err := cmd.reloads(parse, logger)
+	if err != nil {
+		return err
+	}
+	defer stopReloads()
 	adminCfg := admin.Config{Token: token, MaxMessageBytes: cfg.MaxMessageBytes}
 	if cmd.Admin != "" && cfg.MemoryBytes > 0 {
 		own := int64(adminCfg.MemoryBytes())
@@ -275,12 +288,17 @@ func deref[T any](p *T) (v T) {
 	return v
 }
 
-func (cmd *serveCmd) logger(s streams) *slog.Logger {
+func (cmd *serveCmd) setLevel(name string) {
 	var level slog.Level
-	if err := level.UnmarshalText([]byte(cmd.LogLevel)); err != nil {
+	if err := level.UnmarshalText([]byte(name)); err != nil {
 		panic(err) // The flag's enum allows only what slog knows.
 	}
-	opts := &slog.HandlerOptions{Level: level}
+	cmd.level.Set(level)
+}
+
+func (cmd *serveCmd) logger(s streams) *slog.Logger {
+	cmd.setLevel(cmd.LogLevel)
+	opts := &slog.HandlerOptions{Level: &cmd.level}
 	if cmd.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(s.log, opts))
 	}

@@ -59,3 +59,19 @@ func (c *Count) UnmarshalText(text []byte) error {
 	*c = Count(n)
 	return nil
 }
+
+// MarshalText returns a size as UnmarshalText takes it, in the largest unit that it is a whole number of.
+func (s Size) MarshalText() ([]byte, error) {
+	for _, u := range []struct {
+		suffix string
+		factor int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n := int64(s); n != 0 && n%u.factor == 0 {
+			return fmt.Appendf(nil, "%d%s", n/u.factor, u.suffix), nil
+		}
+	}
+	return fmt.Appendf(nil, "%d", int64(s)), nil
+}
+
+// MarshalText returns a duration as UnmarshalText takes it.
+func (s Span) MarshalText() ([]byte, error) { return []byte(time.Duration(s).String()), nil }
