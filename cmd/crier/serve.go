@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -124,46 +123,46 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 		return err
 	}
 	defer stopReloads()
+	lns, err := cmd.openSockets(logger)
+	if err != nil {
+		return err
+	}
 	adminCfg := admin.Config{Token: token, MaxMessageBytes: cfg.MaxMessageBytes}
-	if cmd.Admin != "" && cfg.MemoryBytes > 0 {
+	srv, err := cmd.server(cfg, adminCfg, lns.admin != nil, logger)
+	if err != nil {
+		return errors.Join(err, lns.close())
+	}
+	adminCfg.Metrics = metrics.Handler(srv, metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory)})
+	back := startAdmin(lns.admin, srv, adminCfg, logger)
+	defer back.close()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	logger.Info("serving", append([]any{"version", version(), "addr", lns.addr(), "path", cmd.Path,
+		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, append(back.attrs(), profiles.attrs()...)...)...)
+	return serve(srv, lns, signals, cmd.grace(cfg), logger)
+}
+
+// server makes the server, with the memory that --admin leaves.
+func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdmin bool, logger *slog.Logger) (*broadcast.Server, error) {
+	if withAdmin && cfg.MemoryBytes > 0 {
 		own := int64(adminCfg.MemoryBytes())
 		if cfg.MemoryBytes <= own {
-			return fmt.Errorf("--memory is %d, and --admin alone may take up %d", cfg.MemoryBytes, own)
+			return nil, fmt.Errorf("--memory is %d, and --admin alone may take up %d", cfg.MemoryBytes, own)
 		}
 		cfg.MemoryBytes -= own
 		logger.Info("memory of --admin", "bytes", own)
 	}
-	ln, err := broadcast.Listen(cmd.Listen)
-	if err != nil {
-		return explainListen("listen", cmd.Listen, err, "want HOST:PORT or :PORT")
-	}
-	adminListener, err := cmd.adminFlags.listen()
-	if err != nil {
-		ln.Close()
-		return err
-	}
 	srv, err := broadcast.New(cfg)
 	if err != nil {
-		ln.Close()
-		if adminListener != nil {
-			adminListener.Close()
-		}
-		return errors.New(flagNames.Replace(err.Error()))
+		return nil, errors.New(flagNames.Replace(err.Error()))
 	}
-	adminCfg.Metrics = metrics.Handler(srv, metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory)})
-	back := startAdmin(adminListener, srv, adminCfg, logger)
-	defer back.close()
 	if cmd.Memory > 0 {
 		// The collector works harder when it comes near; the plan has room for its pace before.
 		debug.SetMemoryLimit(int64(cmd.Memory))
 		logger.Info("memory", "contract", int64(cmd.Memory), "plan", srv.Memory().String())
 	}
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
-	logger.Info("serving", append([]any{"version", version(), "addr", ln.Addr().String(), "path", cmd.Path,
-		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, append(back.attrs(), profiles.attrs()...)...)...)
-	return serve(srv, ln, signals, cmd.grace(cfg), logger)
+	return srv, nil
 }
 
 // flagNames says of what is wrong with a Config which flag it came from. Most is found by
@@ -172,15 +171,20 @@ var flagNames = strings.NewReplacer("broadcast: Config.Origins", "serve: --origi
 	"broadcast: Config.RetainTotalBytes", "serve: --retain-total", "RetainBytes", "--retain")
 
 // serve serves until a signal comes, and drains. A second signal exits at once.
-func serve(srv *broadcast.Server, ln net.Listener, signals <-chan os.Signal, grace time.Duration, logger *slog.Logger) error {
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(ln) }() // Ends with Shutdown below.
+func serve(srv *broadcast.Server, lns sockets, signals <-chan os.Signal, grace time.Duration, logger *slog.Logger) error {
+	failed := make(chan error, len(lns.public))
+	for _, ln := range lns.public {
+		go func() { failed <- srv.Serve(ln) }() // Ends with Shutdown below.
+	}
+	mgr := startManager(srv, lns.addr(), logger)
+	defer mgr.close()
 
 	var serveErr error
 	select {
 	case serveErr = <-failed:
 	case sig := <-signals:
 		logger.Info("draining", "signal", sig.String(), "open", srv.Stats().Open, "grace", grace)
+		mgr.stopping(grace)
 		go func() { // Ends with the process.
 			sig := <-signals
 			logger.Error("second signal: exiting at once", "signal", sig.String(), "open", srv.Stats().Open)

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// activate starts the real program as systemd does, with sockets from fd 3 on whose names are
+// in names, separated by colons. env is for it, NAME=value; a value of $$ is its process id.
+func activate(t *testing.T, bin, names string, lns []net.Listener, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	env = append(env, fmt.Sprintf("LISTEN_FDS=%d", len(lns)), "LISTEN_PID=$$", "LISTEN_FDNAMES="+names)
+	// The shell has the process id that crier will have.
+	cmd := exec.Command("sh", append([]string{"-c", strings.Join(env, " ") + ` exec "$0" "$@"`, bin}, args...)...)
+	for _, ln := range lns {
+		f, err := ln.(interface{ File() (*os.File, error) }).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	return cmd
+}
+
+// started starts a program until the test is over.
+func started(t *testing.T, cmd *exec.Cmd) (log *bytes.Buffer) {
+	t.Helper()
+	log = new(bytes.Buffer)
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return log
+}
+
+// terminate ends a program with SIGTERM, and wants exit code 0.
+func terminate(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	defer time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() }).Stop()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM: got %v, want exit 0", err)
+	}
+}
+
+// knock connects and asks for a WebSocket, but does not wait for the answer.
+func knock(t *testing.T, addr net.Addr) net.Conn {
+	t.Helper()
+	conn, err := net.Dial(addr.Network(), addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	return conn
+}
+
+// answered wants a connection answered with a status.
+func answered(t *testing.T, conn net.Conn, status int) {
+	t.Helper()
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != status {
+		t.Errorf("got %s, want %d", resp.Status, status)
+	}
+}
+
+func listening(t *testing.T, network, addr string) net.Listener {
+	t.Helper()
+	ln, err := net.Listen(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
+// TestActivation: who connects before crier has started, or while it starts anew, is served,
+// since the socket is not its own.
+func TestActivation(t *testing.T) {
+	bin := build(t)
+	first, second := listening(t, "tcp", "127.0.0.1:0"), listening(t, "unix", filepath.Join(t.TempDir(), "s"))
+	back := listening(t, "tcp", "127.0.0.1:0")
+	elsewhere := listening(t, "tcp", "127.0.0.1:0") // If crier listened there, it would fail.
+	for round := range 2 {
+		early, local := knock(t, first.Addr()), knock(t, second.Addr())
+		cmd := activate(t, bin, "crier:unknown:admin", []net.Listener{first, second, back}, nil, "--listen", elsewhere.Addr().String(), "--admin", elsewhere.Addr().String())
+		log := started(t, cmd)
+		answered(t, early, http.StatusSwitchingProtocols)
+		answered(t, local, http.StatusSwitchingProtocols)
+		resp, err := http.Get("http://" + back.Addr().String() + "/livez")
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		resp.Body.Close()
+		early.Close()
+		local.Close()
+		terminate(t, cmd)
+		for _, want := range []string{"--listen is not opened", "--admin is not opened", "msg=serving"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("round %d: the log does not say %q: %s", round, want, log)
+			}
+		}
+	}
+}
+
+// TestActivationRefused: sockets that crier must not or cannot serve.
+func TestActivationRefused(t *testing.T) {
+	bin := build(t)
+	all := listening(t, "tcp", ":0")
+	ours := listening(t, "tcp", "127.0.0.1:0")
+	conn := knock(t, ours.Addr())
+	tests := []struct {
+		name  string
+		names string
+		lns   []net.Listener
+		args  []string
+		says  string
+	}{
+		{"name that means nothing", "metrics", []net.Listener{ours}, nil, `"metrics"`},
+		{"two for back ends", "admin:admin", []net.Listener{ours, ours}, nil, "of which there can be one"},
+		{"back ends from anywhere without a token", "admin", []net.Listener{all}, []string{"--listen=127.0.0.1:0"}, "--admin-token-file"},
+		{"token without a socket for back ends", "crier", []net.Listener{ours}, []string{"--admin-token-file=main.go"}, "--admin-token-file"},
+		{"connection", "crier", []net.Listener{connected{ours, conn}}, nil, "Accept=no"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			out, err := activate(t, bin, tt.names, tt.lns, nil, tt.args...).CombinedOutput()
+			exit, ok := err.(*exec.ExitError)
+			if !ok || exit.ExitCode() != 1 || !strings.Contains(string(out), tt.says) {
+				t.Errorf("got %v and %q, want exit 1 and %q", err, out, tt.says)
+			}
+		})
+	}
+}
+
+// connected is a listener whose file is a connection.
+type connected struct {
+	net.Listener
+	conn net.Conn
+}
+
+func (c connected) File() (*os.File, error) { return c.conn.(*net.TCPConn).File() }
+
+// TestActivationOfAnother: what is for another process is not taken.
+func TestActivationOfAnother(t *testing.T) {
+	t.Setenv("LISTEN_FDS", "1")
+	t.Setenv("LISTEN_PID", "1")
+	_, addrs, stop := startLogged(t, new(bytes.Buffer), "--listen=127.0.0.1:0")
+	if !strings.HasPrefix(addrs["addr"], "127.0.0.1:") {
+		t.Errorf("got addr=%s, want one of its own", addrs["addr"])
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
