@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 	"github.com/crier-ws/crier/bench/load"
@@ -21,29 +20,16 @@ type cli struct {
 	Sub     subCmd     `cmd:"" help:"Follow a channel, and print what is published there."`
 	Load    load.Cmd   `cmd:"" help:"Load a WebSocket broadcaster, and check and time what it delivers."`
 	Config  configCmd  `cmd:"" help:"Print the flags of serving, and where each comes from; or a file of all of them."`
+	Probe   probeCmd   `cmd:"" help:"Ask a server on this host whether it is well, through its --admin."`
 	Version versionCmd `cmd:"" help:"Print the version and exit."`
+
+	Completion completionCmd `cmd:"" help:"Print a script for completion in bash, zsh or fish."`
+	Man        manCmd        `cmd:"" hidden:"" help:"Write manual pages."`
 }
 
 const description = `Each flag can also be given in the environment, as CRIER_ and its name in capitals, or in the TOML file of --config; a flag wins over the environment, and that over the file. ` +
 	`Sizes are bytes or written like 512KiB, 1MiB, 2GiB. Durations are written like 500ms, 30s, 1m30s. ` +
-	`"crier serve" is the same as "crier"; "crier load" loads a server, see crier load --help; "crier pub" and "crier sub" publish to a channel and follow one; "crier version" prints the version.`
-
-type versionCmd struct{}
-
-// Run prints the version.
-func (versionCmd) Run(out io.Writer) error {
-	_, err := fmt.Fprintln(out, "crier", version())
-	return err
-}
-
-// version is the module's version as the go command stamped it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
-	}
-	return info.Main.Version
-}
+	`"crier serve" is the same as "crier"; "crier load" loads a server, see crier load --help; "crier pub" and "crier sub" publish to a channel and follow one; "crier probe" is for health checks; "crier version" prints the version; "crier completion" is for shells.`
 
 func main() {
 	swarm.Child()

@@ -28,6 +28,10 @@ func TestCommandLine(t *testing.T) {
 		says []string // in what is printed
 	}{
 		{"version", "version", "", 0, []string{"crier "}},
+		{"version for programs", "version --json", "", 0, []string{`{"version":"`, `"go":"go1.`, `"os":"linux"`}},
+		{"completion", "completion bash", "", 0, []string{"complete -o filenames -F _crier crier", "--max-message"}},
+		{"completion for no shell", "completion csh", "", 2, []string{`"bash","zsh","fish"`, `"csh"`}},
+		{"nobody to probe", "probe --admin " + taken.Addr().String() + " --timeout 10ms", "", 1, []string{"--admin " + taken.Addr().String(), "deadline"}},
 		{"help", "--help", "", 0, []string{"--listen", "$CRIER_LISTEN", "crier version", "connection established", "1MiB"}},
 		{"help of serve", "serve --help", "", 0, []string{"--listen"}},
 		{"unknown flag", "--lisen :1", "", 2, []string{"--lisen"}},

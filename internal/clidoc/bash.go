@@ -1,0 +1,66 @@
+package clidoc
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// bash completes with a function that knows of each command its flags, and of each flag its
+// values. Bash takes "=" for a word of its own (COMP_WORDBREAKS in bash(1)).
+func bash(app *kong.Application) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("# bash completion for %s", app.Name)
+	line("_%s() {", app.Name)
+	line("  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd= flags= values= word")
+	line("  COMPREPLY=()")
+	line("  if [ \"$cur\" = = ]; then cur=; elif [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi")
+	line("  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do")
+	line("    case $word in %s) cmd=$word; break ;; esac", strings.Join(names(app), "|"))
+	line("  done")
+	line("  case ${cmd:-%s} in", first(app))
+	for _, cmd := range commands(app) {
+		line("  %s)", cmd.Name)
+		line("    case $prev in")
+		var all []string
+		for _, f := range flagsOf(app, cmd) {
+			all = append(all, "--"+f.Name)
+			if takesValue(f) {
+				line("    --%s) %s ;;", f.Name, bashValues(f.Value))
+			}
+		}
+		line("    esac")
+		line("    flags=%s", single(strings.Join(all, " "), `'\''`))
+		for _, arg := range cmd.Positional {
+			if list := choices(arg); list != nil {
+				line("    values=%s", single(strings.Join(list, " "), `'\''`))
+			} else if isFile(arg) {
+				line("    [[ $cur == -* ]] || mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")")
+			}
+		}
+		line("    ;;")
+	}
+	line("  esac")
+	line("  if [[ $cur == -* ]]; then")
+	line("    mapfile -t COMPREPLY < <(compgen -W \"$flags\" -- \"$cur\")")
+	line("  else")
+	line("    [ -n \"$cmd\" ] || values=%s", single(strings.Join(names(app), " "), `'\''`))
+	line("    mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W \"$values\" -- \"$cur\")")
+	line("  fi")
+	line("}")
+	line("complete -o filenames -F _%s %s", app.Name, app.Name)
+	return b.String()
+}
+
+// bashValues completes a flag's value.
+func bashValues(v *kong.Value) string {
+	switch list := choices(v); {
+	case list != nil:
+		return fmt.Sprintf("mapfile -t COMPREPLY < <(compgen -W %s -- \"$cur\"); return", single(strings.Join(list, " "), `'\''`))
+	case isFile(v):
+		return `mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return`
+	}
+	return "return"
+}
