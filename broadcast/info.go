@@ -2,6 +2,7 @@ package broadcast
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"hash/maphash"
 	"net/netip"
@@ -136,6 +137,11 @@ func (srv *Server) Disconnect(id string, status uint16, reason string) bool {
 
 // eachShard has each shard call f, and waits for that. It says no if the server has ended.
 func (srv *Server) eachShard(f func(i int, s *shard)) bool {
+	return srv.awaitShards(context.Background(), f) == nil
+}
+
+// awaitShards is eachShard until ctx is done: then shards may call f yet.
+func (srv *Server) awaitShards(ctx context.Context, f func(i int, s *shard)) error {
 	done := make(chan struct{}, len(srv.shards))
 	for i, s := range srv.shards {
 		s.inbox.putCall(func() {
@@ -148,10 +154,12 @@ func (srv *Server) eachShard(f func(i int, s *shard)) bool {
 		select {
 		case <-done:
 		case <-srv.ended:
-			return false
+			return ErrServerClosed
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-	return true
+	return nil
 }
 
 // Draining says whether Shutdown has been called.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -29,19 +30,12 @@ func startManager(srv *broadcast.Server, addr string, logger *slog.Logger) *mana
 	go func() { // Stopped and awaited by close.
 		defer close(m.done)
 		m.watch(limit/2, func() string {
-			comeRound(srv)
+			// As long as it takes, and no longer than until the server has ended.
+			_ = srv.Alive(context.Background())
 			return fmt.Sprintf("STATUS=Serving on %s, %d connections open", addr, srv.Stats().Open)
 		})
 	}()
 	return m
-}
-
-// comeRound waits until each shard has come by, which it does between the passes over its
-// connections, and until the log of the channel that has no name can be looked at, which
-// publishing locks. It returns, too, when the server has ended.
-func comeRound(srv *broadcast.Server) {
-	_ = srv.Connections("", 0)
-	_, _ = srv.Channel("")
 }
 
 // watch feeds the watchdog at each interval, once well has returned. As long as it does not,
@@ -60,7 +54,7 @@ func (m *manager) watch(interval time.Duration, well func() (status string)) {
 		case <-ticker.C:
 		}
 		late := time.AfterFunc(interval, func() {
-			m.logger.Error("the shards do not come round: the watchdog goes without", "for", interval)
+			m.logger.Error("workers or shards do not come round: the watchdog goes without", "for", interval)
 		})
 		status := well()
 		late.Stop()
