@@ -41,7 +41,7 @@ type Config struct {
 	Metrics http.Handler
 
 	// Wait is how long publishing waits while the server is behind, before it is
-	// answered 503. Defaults to 5 s.
+	// answered 503, and /livez for workers and shards to come round. Defaults to 5 s.
 	Wait time.Duration
 }
 
@@ -172,7 +172,13 @@ func failPublish(w http.ResponseWriter, err error) {
 	answer(w, status, p)
 }
 
-func (h *Handler) live(w http.ResponseWriter, _ *http.Request) {
+func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Wait)
+	defer cancel()
+	if err := h.srv.Alive(ctx); err != nil && !errors.Is(err, broadcast.ErrServerClosed) { // Its end is no illness.
+		fail(w, http.StatusServiceUnavailable, "neither reading nor sending goes on, or one of them does not")
+		return
+	}
 	answer(w, http.StatusOK, map[string]string{"status": "alive"})
 }
 
