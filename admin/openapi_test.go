@@ -55,7 +55,7 @@ func checkDocumented(t *testing.T, method, target string, w *httptest.ResponseRe
 
 // TestDocument: all routes are documented and nothing else is, and each documented answer is given.
 func TestDocument(t *testing.T) {
-	for _, test := range []func(*testing.T){TestPublish, TestBatch, TestIdempotency, TestChannelsAndConnections, TestToken, TestBehind, TestDraining} {
+	for _, test := range []func(*testing.T){TestPublish, TestBatch, TestIdempotency, TestChannelsAndConnections, TestToken, TestBehind, TestDraining, TestNotLive} {
 		test(t)
 	}
 	b := newBack(t, Config{})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -70,8 +69,8 @@ func TestWatchdogGoesWithout(t *testing.T) {
 	const interval = 20 * time.Millisecond
 	notify := notifySocket(t)
 	t.Setenv("NOTIFY_SOCKET", notify.LocalAddr().String())
-	var log bytes.Buffer
-	m := &manager{logger: slog.New(slog.NewTextHandler(&log, nil)), stop: make(chan struct{}), done: make(chan struct{})}
+	log := make(lines, 100)
+	m := &manager{logger: slog.New(slog.NewTextHandler(log, nil)), stop: make(chan struct{}), done: make(chan struct{})}
 	asked, round := make(chan struct{}), make(chan struct{})
 	go func() { // Ends with close below.
 		defer close(m.done)
@@ -93,7 +92,15 @@ func TestWatchdogGoesWithout(t *testing.T) {
 	close(round)
 	<-asked
 	m.close()
-	if !strings.Contains(log.String(), "do not come round") {
-		t.Errorf("the log does not say so: %s", &log)
+	if got := <-log; !strings.Contains(got, "do not come round") {
+		t.Errorf("got %q, want the log to say so", got)
 	}
+}
+
+// lines takes what is written, and may be written to by any goroutine.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
 }
