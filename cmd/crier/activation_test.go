@@ -170,3 +170,44 @@ func TestActivationOfAnother(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestActivationReloads: SIGHUP finds the flags right that were right at the start, when there was
+// an environment that said that sockets are passed.
+func TestActivationReloads(t *testing.T) {
+	dir := t.TempDir()
+	token, config := filepath.Join(dir, "token"), filepath.Join(dir, "crier.toml")
+	for file, text := range map[string]string{token: strings.Repeat("s3cret", 4), config: "admin-token-file = '" + token + "'\n"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ln, back := listening(t, "tcp", "127.0.0.1:0"), listening(t, "tcp", "127.0.0.1:0")
+	cmd := activate(t, build(t), "crier:admin", []net.Listener{ln, back}, nil, "--config", config)
+	log := make(lines, 100)
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	await := func(want string) {
+		t.Helper()
+		late := time.After(30 * time.Second)
+		for {
+			select {
+			case got := <-log:
+				if strings.Contains(got, want) {
+					return
+				}
+				if strings.Contains(got, "nothing is reloaded") {
+					t.Fatal(got)
+				}
+			case <-late:
+				t.Fatalf("the log does not say %q", want)
+			}
+		}
+	}
+	await("msg=serving")
+	_ = cmd.Process.Signal(syscall.SIGHUP)
+	await("msg=reloaded")
+	terminate(t, cmd)
+}

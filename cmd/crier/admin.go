@@ -24,7 +24,7 @@ type adminFlags struct {
 
 // validate finds what is wrong with the flags.
 func (f *adminFlags) validate(check func(ok bool, flag string, value any, want string)) {
-	check(f.Admin != "" || f.AdminTokenFile == "" || activated(), "admin-token-file", "given", "--admin as well")
+	check(f.Admin != "" || f.AdminTokenFile == "" || activated, "admin-token-file", "given", "--admin as well")
 	if f.Admin == "" {
 		return
 	}

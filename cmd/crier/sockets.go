@@ -64,8 +64,9 @@ const (
 	publicSocket = "crier"
 )
 
-// activated says whether there may be sockets that were passed.
-func activated() bool { return os.Getenv("LISTEN_FDS") != "" }
+// activated says whether there may be sockets that were passed. That is known at the start:
+// passedSockets clears the environment.
+var activated = os.Getenv("LISTEN_FDS") != ""
 
 // passedSockets takes over the sockets that were passed.
 func passedSockets() (s sockets, err error) {
