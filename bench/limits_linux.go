@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/crier-ws/crier/internal/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -143,7 +144,7 @@ func (l limit) amount(v int64) string {
 // availableMemory returns what this process may still use: of the host, and of its control
 // group, see Documentation/admin-guide/cgroup-v2.rst.
 func availableMemory() (int64, error) {
-	available, err := meminfo("MemAvailable")
+	available, err := procfs.Meminfo("/", "MemAvailable")
 	if err != nil {
 		return 0, err
 	}
@@ -158,14 +159,4 @@ func availableMemory() (int64, error) {
 		}
 	}
 	return min(available, values[0]-values[1]), nil
-}
-
-// meminfo returns a value of /proc/meminfo in bytes, see proc_meminfo(5).
-func meminfo(field string) (int64, error) {
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, err
-	}
-	kib, err := numberAfter(text, field)
-	return kib << 10, err
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/bench/swarm"
+	"github.com/crier-ws/crier/internal/procfs"
 )
 
 // million is one crier process with as many connections as fit.
@@ -176,7 +177,7 @@ type state struct {
 func (m *million) state() (s state, err error) {
 	var errs [4]error
 	s.memory, errs[0] = m.server.memory()
-	s.slab, errs[1] = meminfo("Slab")
+	s.slab, errs[1] = procfs.Meminfo("/", "Slab")
 	s.goroutines, errs[2] = m.goroutines()
 	s.threads, errs[3] = m.server.threads()
 	return s, errors.Join(errs[:]...)

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/bench/systrace"
+	"github.com/crier-ws/crier/internal/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -97,16 +97,7 @@ func (s *server) stop() {
 }
 
 // cpu returns the time that all threads of the server were on a core so far.
-func (s *server) cpu() (time.Duration, error) {
-	// clock_getcpuclockid(3): the complement of the pid, shifted over the kind of
-	// clock, which is 2 for the scheduler's own count.
-	clock := int32(^s.cmd.Process.Pid)<<3 | 2
-	var t unix.Timespec
-	if err := unix.ClockGettime(clock, &t); err != nil {
-		return 0, os.NewSyscallError("clock_gettime", err)
-	}
-	return time.Duration(t.Nano()), nil
-}
+func (s *server) cpu() (time.Duration, error) { return procfs.CPU(s.cmd.Process.Pid) }
 
 // waited returns the time that the server's present threads were ready to run so far
 // while their core was taken: the second field of schedstat, see the kernel's
@@ -132,33 +123,10 @@ func (s *server) waited() (time.Duration, error) {
 }
 
 // memory returns the server's resident anonymous memory in bytes.
-func (s *server) memory() (int64, error) {
-	kib, err := s.status("RssAnon")
-	return kib << 10, err
-}
+func (s *server) memory() (int64, error) { return procfs.RssAnon(s.cmd.Process.Pid) }
 
 // threads returns the number of the server's threads.
-func (s *server) threads() (int64, error) { return s.status("Threads") }
-
-// status returns a number from /proc/PID/status, see proc_pid_status(5).
-func (s *server) status(field string) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	return numberAfter(text, field)
-}
-
-// numberAfter returns the number behind a field's name and colon at the begin of a line.
-func numberAfter(text []byte, field string) (int64, error) {
-	_, after, ok := bytes.Cut(append([]byte("\n"), text...), []byte("\n"+field+":"))
-	if !ok {
-		return 0, fmt.Errorf("measure: there is no %s", field)
-	}
-	line, _, _ := bytes.Cut(after, []byte("\n"))
-	value, _, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
-	return strconv.ParseInt(value, 10, 64)
-}
+func (s *server) threads() (int64, error) { return procfs.Status(s.cmd.Process.Pid, "Threads") }
 
 // pin binds all threads of this process, and those that they will start, to a core.
 func pin(cpu int) error {
