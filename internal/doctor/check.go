@@ -1,0 +1,180 @@
+package doctor
+
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Verdict is what a check comes to.
+type Verdict string
+
+// The verdicts.
+const (
+	OK     Verdict = "ok"     // enough for the wish
+	Small  Verdict = "small"  // the wish does not fit
+	Advice Verdict = "advice" // it fits, and would go better otherwise
+	Absent Verdict = "absent" // this host does not have it, or does not show it
+)
+
+// Check is one thing that was looked at.
+type Check struct {
+	Name string `json:"name"`
+	What string `json:"what"` // what it is
+
+	Found   string  `json:"found"`  // what this host has; empty if Absent
+	Needed  string  `json:"needed"` // what the wish needs; empty if it does not depend on that
+	Allows  *int    `json:"allows"` // how many connections it allows; nil if it sets no bound
+	Verdict Verdict `json:"verdict"`
+	Note    string  `json:"note"`   // what else there is to say; may be empty
+	Change  string  `json:"change"` // the command or line that changes it; empty if there is no need
+}
+
+// Wish is what is to fit.
+type Wish struct {
+	Conns    int // connections; from 1
+	Reserved int // open files that crier needs besides
+}
+
+// What connections need while it was not measured. See docs/performance.md for the figures.
+const (
+	ownBytes    = 256     // crier's part
+	kernelBytes = 4 << 10 // the kernel's
+)
+
+// roomBytes is what memory is needed for besides connections: crier without any, 8 MiB of
+// messages that are kept and half as much that a pass holds, and some for all others.
+const roomBytes = 64 << 20
+
+// needs returns what a server needs whose clients are elsewhere, with a connection of so
+// many bytes.
+func (w Wish) needs(connBytes float64) Needs {
+	return Needs{
+		Files:     Need{int64(w.Reserved), 1},
+		AllFiles:  Need{1000, 1},
+		Watches:   Need{1000, 1},
+		TCPPages:  Need{1000, 1}, // a page for each that has something on the way
+		Conntrack: Need{1000, 1},
+		Memory:    Need{roomBytes, connBytes},
+	}
+}
+
+// Checks looks at all that bounds the connections of one server on this host, and at what
+// they would go better with. connBytes is what a connection takes up of memory, the
+// kernel's part included; 0 for what is known from elsewhere.
+func (h Host) Checks(w Wish, connBytes float64) ([]Check, error) {
+	if connBytes == 0 {
+		connBytes = ownBytes + kernelBytes
+	}
+	limits, err := h.Limits(w.needs(connBytes))
+	if err != nil {
+		return nil, err
+	}
+	var all []Check
+	there := map[string]bool{}
+	for _, l := range limits {
+		there[l.Name] = true
+		all = append(all, h.check(l, w.Conns))
+	}
+	for _, l := range h.settings(Needs{}) {
+		if !there[l.Name] {
+			all = append(all, absent(l))
+		}
+	}
+	if !there[groupMemory] {
+		all = append(all, Check{Name: groupMemory, What: "what a control group leaves", Verdict: Absent, Note: "no control group bounds memory"})
+	}
+	return append(all, h.advice(w.Conns)...), nil
+}
+
+// Fits tells whether no check says that the wish does not fit.
+func Fits(all []Check) bool {
+	for _, c := range all {
+		if c.Verdict == Small {
+			return false
+		}
+	}
+	return true
+}
+
+// Most returns how many connections the limits allow, and the name of the one that binds;
+// math.MaxInt if none does.
+func Most(all []Check) (n int, name string) {
+	n = math.MaxInt
+	for _, c := range all {
+		// Advice is about what binds in some cases only.
+		if c.Allows != nil && c.Verdict != Advice && *c.Allows < n {
+			n, name = *c.Allows, c.Name
+		}
+	}
+	return n, name
+}
+
+// absent is the check of a limit that is not there.
+func absent(l Limit) Check {
+	c := Check{Name: l.Name, What: l.What, Verdict: Absent, Note: "not shown here (a container, perhaps): look at the host's"}
+	if l.Name == conntrack {
+		c.Note = "this host has no table of connections, so it does not bound them"
+	}
+	return c
+}
+
+// check is the check of a limit.
+func (h Host) check(l Limit, n int) Check {
+	c := Check{Name: l.Name, What: l.What, Found: l.Found, Needed: l.Amount(l.Needed(n)), Verdict: OK}
+	if c.Found == "" {
+		c.Found = l.Amount(l.Have)
+	}
+	if allows := l.Allows(); allows < math.MaxInt {
+		c.Allows = &allows
+	}
+	if l.Name == openFiles {
+		soft, _, _ := h.openFiles()
+		c.Found = "soft " + l.Amount(soft) + ", hard " + l.Amount(l.Have)
+	}
+	if l.Used > 0 && l.Unit == "" {
+		c.Note = strconv.FormatInt(l.Used, 10) + " of them are in use"
+	}
+	if l.Have >= l.Needed(n) {
+		return c
+	}
+	c.Verdict = Small
+	c.Change = strings.ReplaceAll(l.Raise, "{}", h.proposal(l, n))
+	h.soften(&c, l, n)
+	return c
+}
+
+// soften makes advice of it where what is too small does not bind for certain.
+func (h Host) soften(c *Check, l Limit, n int) {
+	switch l.Name {
+	case tcpMem:
+		// Between the second value and the third, sockets get less.
+		if most, ok := h.setting(tcpMem, 2); ok && most >= l.Needed(n) {
+			c.Verdict = Advice
+			c.Note = "beyond the second value the kernel gives sockets less, beyond the third nothing"
+		} else {
+			c.Note = "a page for each connection that has something on the way; idle ones need none"
+		}
+	case conntrack:
+		if l.Used == 0 {
+			c.Verdict = Advice
+			c.Note = "the table is empty: it bounds connections only if a firewall keeps state of them"
+		}
+	}
+}
+
+// proposal returns the value to set a limit to: a tenth more than what is needed, for
+// connections that come back before the server knows that they went.
+func (h Host) proposal(l Limit, n int) string {
+	const round = 1000
+	need := l.Needed(n)
+	value := (need + need/10 + round - 1) / round * round
+	if ceiling, ok := h.setting("fs.nr_open", 0); ok && l.Name == openFiles && ceiling >= need {
+		value = min(value, ceiling) // setrlimit(2) refuses more.
+	}
+	if l.Unit == "B" {
+		const mib = 1 << 20
+		return strconv.FormatInt((value+mib-1)/mib, 10) + "M"
+	}
+	return strconv.FormatInt(value, 10)
+}
