@@ -9,21 +9,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/crier-ws/crier/internal/doctor"
 )
 
 func TestFit(t *testing.T) {
-	limits := []limit{
-		{name: "files", have: 20000, fixed: 100, each: 1, raise: "ulimit -Hn {}"},
-		{name: "all.files", have: math.MaxInt64, each: 2, raise: "sysctl -w all.files={}"},
-		{name: "memory", have: 30 << 20, fixed: 10 << 20, each: 2 << 10, unit: "B", raise: "(a larger machine)"},
-		{name: "ports", have: 3000, fixed: 2500, raise: "sysctl -w ports='1024 65535'"},
+	limits := []doctor.Limit{
+		{Name: "files", Have: 20000, Need: doctor.Need{Fixed: 100, Each: 1}, Raise: "ulimit -Hn {}"},
+		{Name: "all.files", Have: math.MaxInt64, Need: doctor.Need{Each: 2}, Raise: "sysctl -w all.files={}"},
+		{Name: "memory", Have: 30 << 20, Need: doctor.Need{Fixed: 10 << 20, Each: 2 << 10}, Unit: "B", Raise: "(a larger machine)"},
+		{Name: "ports", Have: 3000, Need: doctor.Need{Fixed: 2500}, Raise: "sysctl -w ports='1024 65535'"},
 	}
 	tests := []struct {
 		name      string
 		n, want   int
 		says, not []string
 	}{
-		{"all fit", 5000, 5000, []string{"20000", "enough"}, []string{"ulimit", "larger", "These limits"}},
+		{"all fit", 5000, 5000, []string{"20000", "no bound"}, []string{"ulimit", "larger", "These limits"}},
 		{"memory binds", 15000, 10240, []string{"(a larger machine)", "allow 10240 of 15000"}, []string{"ulimit"}},
 		{"two bind", 50000, 10240, []string{"19900", "ulimit -Hn 50100", "10240", "(a larger machine)"}, []string{"sysctl"}},
 	}
@@ -46,7 +48,7 @@ func TestFit(t *testing.T) {
 			}
 		})
 	}
-	limits[3].have = 100
+	limits[3].Have = 100
 	if got, _ := fit(new(bytes.Buffer), 10, limits); got != 0 {
 		t.Errorf("too few ports: got %d, want 0", got)
 	}
@@ -57,13 +59,13 @@ func TestLimitsOfThisHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]limit{}
+	names := map[string]doctor.Limit{}
 	for _, l := range limits {
-		names[l.name] = l
+		names[l.Name] = l
 	}
 	// Others are not shown everywhere.
 	for _, name := range []string{"open files of a process", "memory", "fs.nr_open", "fs.file-max", "net.ipv4.ip_local_port_range"} {
-		if l := names[name]; l.have < 1000 || l.raise == "" {
+		if l := names[name]; l.Have < 1000 || l.Raise == "" {
 			t.Errorf("%s: got %+v", name, l)
 		}
 	}
