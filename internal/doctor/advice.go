@@ -32,7 +32,7 @@ func (h Host) backlog(n int) Check {
 		if have < want {
 			c.Verdict = Advice
 			c.Note = "more are not refused: they try again after a second or more"
-			c.Change = fmt.Sprintf("sysctl -w %s=%d", name, most)
+			c.Change = []string{fmt.Sprintf("sysctl -w %s=%d", name, most)}
 		}
 	}
 	return c
@@ -54,7 +54,7 @@ func (h Host) buffers(name, what string) Check {
 	if most < least {
 		c.Verdict = Advice
 		c.Note = fmt.Sprintf("with a most of less than %d bytes a large message takes many steps", least)
-		c.Change = "sysctl -w " + name + "='4096 131072 4194304'"
+		c.Change = []string{"sysctl -w " + name + "='4096 131072 4194304'"}
 	}
 	return c
 }
@@ -74,7 +74,7 @@ func (h Host) outgoing(n int) Check {
 	if ports < int64(n) {
 		c.Note += fmt.Sprintf(", so %d addresses; without a proxy on this host it does not matter", (int64(n)+ports-1)/ports)
 		if most := int64(65535 - 1024 + 1); ports < most {
-			c.Verdict, c.Change = Advice, "sysctl -w "+portRange+"='1024 65535'"
+			c.Verdict, c.Change = Advice, []string{"sysctl -w " + portRange + "='1024 65535'"}
 		}
 	}
 	return c
@@ -109,7 +109,7 @@ func (h Host) quotaCheck() Check {
 	if q.processors < float64(n) {
 		c.Verdict = Advice
 		c.Note = "once the quota is used up everything stands still, up to 100 ms at a time"
-		c.Change = fmt.Sprintf("CPUQuota=%d%% in the unit's [Service]; docker run --cpus=%d", 100*n, n)
+		c.Change = []string{fmt.Sprintf("CPUQuota=%d%%   # [Service] of the systemd unit", 100*n), fmt.Sprintf("docker run --cpus=%d ...", n)}
 	}
 	return c
 }
@@ -132,7 +132,7 @@ func (h Host) clock() Check {
 	text, _ := h.text(dir + "available_clocksource")
 	for _, other := range strings.Fields(text) {
 		if slices.Contains(quick, other) {
-			c.Change = "echo " + other + " > /" + dir + "current_clocksource"
+			c.Change = []string{"echo " + other + " > /" + dir + "current_clocksource"}
 			return c
 		}
 	}
@@ -148,7 +148,7 @@ func (h Host) congestion() Check {
 	if c.Found == "bbr" && (len(words) == 0 || words[0] != "fq") {
 		c.Verdict = Advice
 		c.Note = "bbr without the queue fq takes a timer for what each connection is sent"
-		c.Change = "sysctl -w " + qdisc + "=fq; or sysctl -w " + name + "=cubic"
+		c.Change = []string{"sysctl -w " + qdisc + "=fq   # for what is set up from then on", "sysctl -w " + name + "=cubic"}
 	}
 	return c
 }

@@ -22,12 +22,12 @@ type Check struct {
 	Name string `json:"name"`
 	What string `json:"what"` // what it is
 
-	Found   string  `json:"found"`  // what this host has; empty if Absent
-	Needed  string  `json:"needed"` // what the wish needs; empty if it does not depend on that
-	Allows  *int    `json:"allows"` // how many connections it allows; nil if it sets no bound
-	Verdict Verdict `json:"verdict"`
-	Note    string  `json:"note"`   // what else there is to say; may be empty
-	Change  string  `json:"change"` // the command or line that changes it; empty if there is no need
+	Found   string   `json:"found"`  // what this host has; empty if Absent
+	Needed  string   `json:"needed"` // what the wish needs; empty if it does not depend on that
+	Allows  *int     `json:"allows"` // how many connections it allows; nil if it sets no bound
+	Verdict Verdict  `json:"verdict"`
+	Note    string   `json:"note"`   // what else there is to say; may be empty
+	Change  []string `json:"change"` // commands or lines, each of which changes it; none if there is no need
 }
 
 // Wish is what is to fit.
@@ -35,12 +35,6 @@ type Wish struct {
 	Conns    int // connections; from 1
 	Reserved int // open files that crier needs besides
 }
-
-// What connections need while it was not measured. See docs/performance.md for the figures.
-const (
-	ownBytes    = 256     // crier's part
-	kernelBytes = 4 << 10 // the kernel's
-)
 
 // roomBytes is what memory is needed for besides connections: crier without any, 8 MiB of
 // messages that are kept and half as much that a pass holds, and some for all others.
@@ -60,13 +54,10 @@ func (w Wish) needs(connBytes float64) Needs {
 }
 
 // Checks looks at all that bounds the connections of one server on this host, and at what
-// they would go better with. connBytes is what a connection takes up of memory, the
-// kernel's part included; 0 for what is known from elsewhere.
-func (h Host) Checks(w Wish, connBytes float64) ([]Check, error) {
-	if connBytes == 0 {
-		connBytes = ownBytes + kernelBytes
-	}
-	limits, err := h.Limits(w.needs(connBytes))
+// they would go better with. each is how many bytes of memory a connection takes up, the
+// kernel's part included.
+func (h Host) Checks(w Wish, each Range) ([]Check, error) {
+	limits, err := h.Limits(w.needs(each.Likely))
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +65,13 @@ func (h Host) Checks(w Wish, connBytes float64) ([]Check, error) {
 	there := map[string]bool{}
 	for _, l := range limits {
 		there[l.Name] = true
-		all = append(all, h.check(l, w.Conns))
+		c := h.check(l, w.Conns)
+		l.Need.Each = each.High
+		if l.Unit == "B" && c.Verdict == OK && l.Have < l.Needed(w.Conns) {
+			c.Verdict, c.Note = Advice, "enough for what is likely, not for the most that it may be: "+l.Amount(l.Needed(w.Conns))
+			c.Change = h.changes(l, w.Conns)
+		}
+		all = append(all, c)
 	}
 	for _, l := range h.settings(Needs{}) {
 		if !there[l.Name] {
@@ -139,7 +136,7 @@ func (h Host) check(l Limit, n int) Check {
 		return c
 	}
 	c.Verdict = Small
-	c.Change = strings.ReplaceAll(l.Raise, "{}", h.proposal(l, n))
+	c.Change = h.changes(l, n)
 	h.soften(&c, l, n)
 	return c
 }
@@ -161,6 +158,11 @@ func (h Host) soften(c *Check, l Limit, n int) {
 			c.Note = "the table is empty: it bounds connections only if a firewall keeps state of them"
 		}
 	}
+}
+
+// changes returns the commands that make a limit enough.
+func (h Host) changes(l Limit, n int) []string {
+	return strings.Split(strings.ReplaceAll(l.Raise, "{}", h.proposal(l, n)), "\n")
 }
 
 // proposal returns the value to set a limit to: a tenth more than what is needed, for

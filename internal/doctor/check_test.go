@@ -54,18 +54,21 @@ func on(t *testing.T, changed map[string]string) Host {
 
 const million = 1_000_000
 
+// each is what a connection takes up.
+var each = Range{4000, 4352, 5000}
+
 func checks(t *testing.T, h Host, n int) map[string]Check {
 	t.Helper()
-	all, err := h.Checks(Wish{Conns: n, Reserved: 100}, 0)
+	all, err := h.Checks(Wish{Conns: n, Reserved: 100}, each)
 	if err != nil {
 		t.Fatal(err)
 	}
 	byName := make(map[string]Check)
 	for _, c := range all {
-		if byName[c.Name] != (Check{}) || c.What == "" || c.Verdict == "" {
+		if byName[c.Name].Name != "" || c.What == "" || c.Verdict == "" {
 			t.Errorf("there twice, or without words: %+v", c)
 		}
-		if (c.Verdict == Small) != (c.Verdict == Small && c.Change != "") {
+		if c.Verdict == Small && len(c.Change) == 0 {
 			t.Errorf("%s is too small, and there is no command for that", c.Name)
 		}
 		byName[c.Name] = c
@@ -82,14 +85,14 @@ func TestLargeHost(t *testing.T) {
 		if name == groupMemory || name == conntrack {
 			want = Absent
 		}
-		if c.Verdict != want || c.Change != "" {
+		if c.Verdict != want || c.Change != nil {
 			t.Errorf("%s: got %s, want %s: %+v", name, c.Verdict, want, c)
 		}
 	}
 	if len(got) != 15 {
 		t.Errorf("got %d checks, want 15", len(got))
 	}
-	all, err := h.Checks(Wish{Conns: million, Reserved: 100}, 0)
+	all, err := h.Checks(Wish{Conns: million, Reserved: 100}, each)
 	if err != nil || !Fits(all) {
 		t.Errorf("got %v, %v, want that it fits", Fits(all), err)
 	}
@@ -114,8 +117,8 @@ func TestChecks(t *testing.T) {
 		allows  int    // -1 for no bound
 		says    string // in what is printed of it
 	}{
-		{"fd limit", map[string]string{"proc/self/limits": limits("20000")}, openFiles, Small, 19900, "soft 20000, hard 20000; LimitNOFILE=1101000 in; ulimit -Hn 1101000"},
-		{"fd limit, and nr_open between", map[string]string{"proc/self/limits": limits("20000"), "proc/sys/fs/nr_open": "1048576"}, openFiles, Small, 19900, "LimitNOFILE=1048576 in"},
+		{"fd limit", map[string]string{"proc/self/limits": limits("20000")}, openFiles, Small, 19900, "soft 20000, hard 20000; LimitNOFILE=1101000 ; ulimit -Hn 1101000"},
+		{"fd limit, and nr_open between", map[string]string{"proc/self/limits": limits("20000"), "proc/sys/fs/nr_open": "1048576"}, openFiles, Small, 19900, "LimitNOFILE=1048576 "},
 		{"fd limit just enough", map[string]string{"proc/self/limits": limits("1000100")}, openFiles, OK, million, ""},
 		{"no fd limit", map[string]string{"proc/self/limits": limits("unlimited")}, openFiles, OK, -1, "hard no bound"},
 		{"nr_open", map[string]string{"proc/sys/fs/nr_open": "1000000"}, "fs.nr_open", Small, 999900, "sysctl -w fs.nr_open=1101000"},
@@ -128,6 +131,7 @@ func TestChecks(t *testing.T) {
 		{"conntrack, empty", map[string]string{conntrackFile: "262144", countFile: "0"}, conntrack, Advice, 261144, "empty"},
 		{"conntrack, large", map[string]string{conntrackFile: "2000000", countFile: "44"}, conntrack, OK, 1998956, "44 of them"},
 		{"memory", map[string]string{"proc/meminfo": "MemAvailable: 1000000 kB\n"}, "memory", Small, 219873, "1.0 GB; larger machine"},
+		{"memory that is enough perhaps", map[string]string{"proc/meminfo": "MemAvailable: 4500000 kB\n"}, "memory", Advice, 1043403, "not for the most that it may be: 5.1 GB; larger machine"},
 		{"group's memory", map[string]string{"sys/fs/cgroup/system.slice/crier.service/memory.max": "2000000000", "sys/fs/cgroup/system.slice/crier.service/memory.current": "500000000", "sys/fs/cgroup/system.slice/crier.service/memory.stat": "anon 1\ninactive_file 400000000\n"},
 			groupMemory, Small, 421160, "memory.max of cgroup/system.slice/crier.service; 1.9 GB of 2.0 GB; MemoryMax=4"},
 		{"slice's memory", map[string]string{"sys/fs/cgroup/system.slice/memory.max": "3000000000", "sys/fs/cgroup/system.slice/crier.service/memory.max": "9000000000"}, groupMemory, Small, 673918, "memory.max of cgroup/system.slice leaves"},
@@ -156,7 +160,7 @@ func TestChecks(t *testing.T) {
 			if c.Verdict != tt.verdict || allows != tt.allows {
 				t.Errorf("got %s, allows %d, want %s, %d: %+v", c.Verdict, allows, tt.verdict, tt.allows, c)
 			}
-			text := strings.Join([]string{c.Name, c.What, c.Found, c.Needed, c.Note, c.Change}, "|")
+			text := strings.Join([]string{c.Name, c.What, c.Found, c.Needed, c.Note, strings.Join(c.Change, "|")}, "|")
 			for part := range strings.SplitSeq(tt.says, "; ") {
 				if !strings.Contains(text, part) {
 					t.Errorf("there is no %q in %s", part, text)
@@ -219,7 +223,7 @@ func TestThisHost(t *testing.T) {
 // TestNoHost: without what cannot be done without there is an error, and no panic.
 func TestNoHost(t *testing.T) {
 	for _, changed := range []map[string]string{{"proc/self/limits": "-"}, {"proc/self/limits": "Max open files x y files"}, {"proc/meminfo": "-"}} {
-		if all, err := on(t, changed).Checks(Wish{Conns: 1}, 0); err == nil {
+		if all, err := on(t, changed).Checks(Wish{Conns: 1}, each); err == nil {
 			t.Errorf("%v: got %v, want an error", changed, all)
 		}
 	}

@@ -17,6 +17,8 @@
 //	measure_linux.go  connections to it, step by step: memory and time
 //	predict.go        from there to the wish, with a range
 //
+// and report.go, all of it for one wish.
+//
 // Glossary:
 //
 //	wish     the number of connections that is to fit

@@ -17,7 +17,8 @@ type Limit struct {
 	Used  int64  // what others have of it already
 	Need  Need   // what connections need of it
 	Unit  string // "B" for bytes; may be empty
-	// Raise is the command that changes it, with {} for the value.
+	// Raise is the command that changes it, with {} for the value; a line each if there
+	// are several, of which one is enough.
 	Raise string
 }
 
@@ -121,9 +122,11 @@ const (
 	conntrack   = "net.netfilter.nf_conntrack_max"
 	portRange   = "net.ipv4.ip_local_port_range"
 
-	raiseFiles = "LimitNOFILE={} in the unit's [Service]; docker run --ulimit nofile={}; " +
-		"in a shell, as root: ulimit -Hn {}"
-	raiseMemory = "MemoryMax={} in the unit's [Service]; docker run --memory={}"
+	raiseFiles = "LimitNOFILE={}   # [Service] of the systemd unit\n" +
+		"docker run --ulimit nofile={} ...\n" +
+		"ulimit -Hn {}   # in root's shell that starts crier"
+	raiseMemory = "MemoryMax={}   # [Service] of the systemd unit\n" +
+		"docker run --memory={} ..."
 )
 
 // settings returns the limits that are numbers below proc/sys, without these numbers.

@@ -1,0 +1,94 @@
+package doctor
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crier-ws/crier/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
+
+// TestMeasure measures a real crier with few connections, and without the time that it
+// takes to be exact: that is in test/scale.
+func TestMeasure(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "crier")
+	if out, err := exec.Command("go", "build", "-o", program, "github.com/crier-ws/crier/cmd/crier").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	// What is for another server is nothing to this one.
+	t.Setenv("CRIER_LISTEN", "nowhere")
+	t.Setenv("CRIER_MAX_CONNS", "3")
+	m, err := Host{}.measure(program, Wish{Conns: 402, Reserved: 100}, time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Conns != 400 || m.halfConns != 200 || m.halfOwn < 1e6 || m.halfOwn > 50e6 {
+		t.Errorf("got %+v", m)
+	}
+	if len(m.cpu) == 0 {
+		t.Fatal("no broadcast was measured")
+	}
+	for _, c := range m.cpu {
+		if c < 1e-7 || c > 1e-2 {
+			t.Errorf("a delivery takes %v s", c)
+		}
+	}
+	t.Logf("%+v", m)
+}
+
+// TestMeasureFails: what cannot be measured is said, and leaves nothing behind.
+func TestMeasureFails(t *testing.T) {
+	dir := t.TempDir()
+	script := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	const serving = `echo '{"msg":"serving","addr":"127.0.0.1:1","pprof":"127.0.0.1:1"}' >&2; `
+	for _, tt := range []struct {
+		name, program, says string
+		h                   Host
+		conns               int
+	}{
+		{"no program", filepath.Join(dir, "none"), "no such file", Host{}, 100},
+		{"it ends", script("ends", "echo no luck >&2; exit 1"), "no luck", Host{}, 100},
+		{"nobody there", script("lies", serving+"exec sleep 60"), "refused", Host{}, 100},
+		{"no files", script("unused", "exit 1"), "too few", on(t, map[string]string{"proc/self/limits": "Max open files 90 90 files"}), 100},
+		{"no wish", script("unused", "exit 1"), "too few", Host{}, 3},
+	} {
+		m, err := tt.h.measure(tt.program, Wish{Conns: tt.conns, Reserved: 100}, time.Millisecond)
+		if err == nil || !strings.Contains(err.Error(), tt.says) || m.Conns != 0 {
+			t.Errorf("%s: got %+v, %v, want an error with %q", tt.name, m, err, tt.says)
+		}
+	}
+}
+
+// TestSince: what others do is seen.
+func TestSince(t *testing.T) {
+	before := Sample{Slab: 1e9, Sockets: 500}
+	for _, tt := range []struct {
+		name  string
+		after Sample
+		want  bool
+	}{
+		{"quiet", Sample{1e9 + 8e6, 2500}, true},
+		{"one or two others", Sample{1e9 + 8e6, 2502}, true},
+		{"others made sockets", Sample{1e9 + 12e6, 3500}, false},
+		{"others ended sockets", Sample{1e9, 1500}, false},
+		{"others opened files", Sample{1e9 + 40e6, 2500}, false},
+		{"others closed files", Sample{1e9 - 40e6, 2500}, false},
+		{"nothing happened", before, false},
+	} {
+		perSocket, got := tt.after.Since(before, 1000)
+		if got != tt.want || got && (perSocket < 3900 || perSocket > 4100) {
+			t.Errorf("%s: got %v, %v, want %v", tt.name, perSocket, got, tt.want)
+		}
+	}
+}
