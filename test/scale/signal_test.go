@@ -23,6 +23,15 @@ func TestSignals(t *testing.T) {
 // buildCrier builds cmd/crier as this binary is built.
 func buildCrier(t *testing.T) string {
 	t.Helper()
+	if raceBuild {
+		return buildCrierWith(t, "-race")
+	}
+	return buildCrierWith(t)
+}
+
+// buildCrierWith builds cmd/crier with flags of go build.
+func buildCrierWith(t *testing.T, flags ...string) string {
+	t.Helper()
 	// go test caches a result for as long as the files that the test has looked
 	// at are the same, and does not know what go build looks at.
 	sources, err := filepath.Glob("../../cmd/crier/*.go")
@@ -35,10 +44,7 @@ func buildCrier(t *testing.T) string {
 		}
 	}
 	exe := filepath.Join(t.TempDir(), "crier")
-	args := []string{"build", "-o", exe}
-	if raceBuild {
-		args = append(args, "-race")
-	}
+	args := append([]string{"build", "-o", exe}, flags...)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "go", append(args, "github.com/crier-ws/crier/cmd/crier")...).CombinedOutput()
