@@ -20,6 +20,7 @@ type cli struct {
 	Sub     subCmd     `cmd:"" help:"Follow a channel, and print what is published there."`
 	Load    load.Cmd   `cmd:"" help:"Load a WebSocket broadcaster, and check and time what it delivers."`
 	Config  configCmd  `cmd:"" help:"Print the flags of serving, and where each comes from; or a file of all of them."`
+	Doctor  doctorCmd  `cmd:"" help:"Look at this host: how many connections it allows, what to change for more, and what they will take."`
 	Probe   probeCmd   `cmd:"" help:"Ask a server on this host whether it is well, through its --admin."`
 	Version versionCmd `cmd:"" help:"Print the version and exit."`
 
@@ -29,7 +30,7 @@ type cli struct {
 
 const description = `Each flag can also be given in the environment, as CRIER_ and its name in capitals, or in the TOML file of --config; a flag wins over the environment, and that over the file. ` +
 	`Sizes are bytes or written like 512KiB, 1MiB, 2GiB. Durations are written like 500ms, 30s, 1m30s. ` +
-	`"crier serve" is the same as "crier"; "crier load" loads a server, see crier load --help; "crier pub" and "crier sub" publish to a channel and follow one; "crier probe" is for health checks; "crier version" prints the version; "crier completion" is for shells.`
+	`"crier serve" is the same as "crier"; "crier load" loads a server, see crier load --help; "crier pub" and "crier sub" publish to a channel and follow one; "crier doctor" says what of this host bounds it; "crier probe" is for health checks; "crier version" prints the version; "crier completion" is for shells.`
 
 func main() {
 	swarm.Child()
