@@ -44,13 +44,22 @@ type Measured struct {
 
 // Sample is what the kernel has at one moment.
 type Sample struct {
-	Slab    int64 // bytes, without what is left of connections that have ended
+	// Fixed is the bytes of slab that cannot be reclaimed, without what is left of
+	// connections that have ended: of a socket's, the socket itself, its file, and its
+	// watch.
+	Fixed int64
+	// Loose is the bytes of slab that can be reclaimed: of a socket's, its inode and its
+	// dentry, and all that was ever looked at of files and of proc.
+	Loose   int64
 	Sockets int64 // of TCP, in all of the host
 }
 
 // TakeSample takes one. What was done in the second before may lack.
 func TakeSample() (s Sample, err error) {
-	if s.Slab, err = procfs.Meminfo("/", "Slab"); err != nil {
+	if s.Fixed, err = procfs.Meminfo("/", "SUnreclaim"); err != nil {
+		return s, err
+	}
+	if s.Loose, err = procfs.Meminfo("/", "SReclaimable"); err != nil {
 		return s, err
 	}
 	text, err := os.ReadFile("/proc/net/sockstat")
@@ -68,7 +77,7 @@ func TakeSample() (s Sample, err error) {
 		return n
 	}
 	const timeWait = 256 // bytes of one, tw_sock_TCP in slabinfo(5)
-	s.Slab -= timeWait * count("tw")
+	s.Fixed -= timeWait * count("tw")
 	s.Sockets = count("alloc")
 	return s, err
 }
@@ -167,17 +176,23 @@ func (r *run) rest() (Sample, error) {
 	return TakeSample()
 }
 
-// Since returns how many bytes of slab each socket takes of those that n connections
-// have made, both ends of which are here, and false if others made or ended some
-// meanwhile, or something else.
+// Since returns how many bytes each socket takes of those that n connections have made,
+// both ends of which are here, and false if others made or ended some meanwhile, or much
+// else.
 func (s Sample) Since(before Sample, n int) (perSocket float64, undisturbed bool) {
 	sockets := s.Sockets - before.Sockets
-	// The socket, its inode, file, dentry and watch: 3 KB is too little for them, and
-	// with what a security module adds 6 KB are too much.
-	const least, most = 3000, 6500
-	perSocket = float64(s.Slab-before.Slab) / float64(max(sockets, 1))
 	others := sockets - 2*int64(n)
-	return perSocket, max(others, -others) <= int64(n/50+2) && perSocket >= least && perSocket <= most
+	fixed := float64(s.Fixed-before.Fixed) / float64(max(sockets, 1))
+	loose := float64(s.Loose-before.Loose) / float64(max(sockets, 1))
+	// 2.4 KB and up for a socket, 0.2 for its file, 0.2 for its watch.
+	const leastFixed, mostFixed = 2400, 4000
+	// 832 bytes for an inode, 192 for a dentry, and what pages have left at their ends.
+	// Whoever looks into /proc/PID/fd meanwhile makes as much again for each connection.
+	const leastLoose, usualLoose, mostLoose = 900, 1080, 1300
+	if loose < leastLoose || loose > mostLoose {
+		loose = usualLoose
+	}
+	return fixed + loose, max(others, -others) <= int64(n/50+2) && fixed >= leastFixed && fixed <= mostFixed
 }
 
 // broadcasts measures what a delivery costs the server.

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,23 +73,26 @@ func TestMeasureFails(t *testing.T) {
 
 // TestSince: what others do is seen.
 func TestSince(t *testing.T) {
-	before := Sample{Slab: 1e9, Sockets: 500}
+	before := Sample{Fixed: 1e9, Loose: 2e9, Sockets: 500}
 	for _, tt := range []struct {
 		name  string
 		after Sample
 		want  bool
+		bytes float64
 	}{
-		{"quiet", Sample{1e9 + 8e6, 2500}, true},
-		{"one or two others", Sample{1e9 + 8e6, 2502}, true},
-		{"others made sockets", Sample{1e9 + 12e6, 3500}, false},
-		{"others ended sockets", Sample{1e9, 1500}, false},
-		{"others opened files", Sample{1e9 + 40e6, 2500}, false},
-		{"others closed files", Sample{1e9 - 40e6, 2500}, false},
-		{"nothing happened", before, false},
+		{"quiet", Sample{1e9 + 6e6, 2e9 + 2e6, 2500}, true, 4000},
+		{"one or two others", Sample{1e9 + 6e6, 2e9 + 2e6, 2502}, true, 3996},
+		{"others looked at files", Sample{1e9 + 6e6, 2e9 + 8e6, 2500}, true, 4080},
+		{"files were forgotten", Sample{1e9 + 6e6, 2e9 - 8e6, 2500}, true, 4080},
+		{"others made sockets", Sample{1e9 + 9e6, 2e9 + 3e6, 3500}, false, 0},
+		{"others ended sockets", Sample{1e9, 2e9, 1500}, false, 0},
+		{"others took memory", Sample{1e9 + 40e6, 2e9 + 2e6, 2500}, false, 0},
+		{"others gave memory back", Sample{1e9 - 40e6, 2e9 + 2e6, 2500}, false, 0},
+		{"nothing happened", before, false, 0},
 	} {
 		perSocket, got := tt.after.Since(before, 1000)
-		if got != tt.want || got && (perSocket < 3900 || perSocket > 4100) {
-			t.Errorf("%s: got %v, %v, want %v", tt.name, perSocket, got, tt.want)
+		if got != tt.want || got && math.Round(perSocket) != tt.bytes {
+			t.Errorf("%s: got %v, %v, want %v, %v", tt.name, perSocket, got, tt.bytes, tt.want)
 		}
 	}
 }

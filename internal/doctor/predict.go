@@ -42,7 +42,7 @@ type Prediction struct {
 // to a million connections, the kernel in guests and on hosts.
 var (
 	knownOwn    = Range{115, 145, 256}
-	knownKernel = Range{3500, 4100, 5000}
+	knownKernel = Range{3500, 4000, 5000}
 )
 
 // knownBase is what crier takes up without a connection.
@@ -93,7 +93,7 @@ func (p *Prediction) kernel(m Measured) {
 	case m.Conns == 0:
 		p.Sure = append(p.Sure, "the kernel's memory: from figures of other machines, as nothing was measured")
 	case len(m.socket) < steps/2:
-		p.Sure = append(p.Sure, "the kernel's memory: from figures of other machines, as others on this host made or ended sockets or files meanwhile; try again when it is quiet")
+		p.Sure = append(p.Sure, "the kernel's memory: from figures of other machines, as others on this host made or ended sockets meanwhile; try again when it is quiet")
 	default:
 		s := slices.Sorted(slices.Values(m.socket))
 		likely := median(s)
