@@ -90,7 +90,7 @@ func doctorText(r doctor.Report) string {
 }
 
 // verdicts are how verdicts are written.
-var verdicts = map[doctor.Verdict]string{doctor.OK: "ok", doctor.Small: "SMALL", doctor.Advice: "advice", doctor.Absent: "absent"}
+var verdicts = map[doctor.Verdict]string{doctor.OK: "ok", doctor.Small: "SMALL", doctor.Advice: "advice", doctor.Absent: "absent", doctor.Unknown: "unknown"}
 
 // writeCheck writes what one thing came to.
 func writeCheck(b *strings.Builder, c doctor.Check) {

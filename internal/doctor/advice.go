@@ -16,7 +16,7 @@ func (h Host) advice(n int) []Check {
 func (h Host) setCheck(name, what string) Check {
 	c := Check{Name: name, What: what, Found: strings.Join(h.sysctl(name), " "), Verdict: OK}
 	if c.Found == "" {
-		c.Verdict, c.Note = Absent, "not shown here (a container, perhaps): look at the host's"
+		c.Verdict, c.Note = Unknown, notShown
 	}
 	return c
 }
@@ -47,7 +47,7 @@ func (h Host) buffers(name, what string) Check {
 	if !ok {
 		return c
 	}
-	c.Note = fmt.Sprintf("an idle connection uses none of it, one that does not read up to %s", gigabytes(float64(min(most, unsentBytes))))
+	c.Note = fmt.Sprintf("an idle connection uses none of it, one that does not read up to %d KiB", min(most, unsentBytes)>>10)
 	if strings.HasSuffix(name, "rmem") {
 		c.Note = "an idle connection uses none of it"
 	}
@@ -99,7 +99,7 @@ func (h Host) quotaCheck() Check {
 	c := Check{Name: "processors", What: "that this process may run on, and what its control group gives of them", Verdict: OK,
 		Found: fmt.Sprintf("%d, no quota", n), Note: "they set how long a broadcast takes, not how many connections there can be"}
 	if !ok {
-		return Check{Name: c.Name, What: c.What, Verdict: Absent, Note: "not shown here"}
+		return Check{Name: c.Name, What: c.What, Verdict: Unknown, Note: notShown}
 	}
 	q, found := h.cpuQuota()
 	if !found {
@@ -121,7 +121,7 @@ func (h Host) clock() Check {
 	c := Check{Name: "clock source", What: "where the time comes from: some of them take a system call for each look", Verdict: OK}
 	var ok bool
 	if c.Found, ok = h.text(dir + "current_clocksource"); !ok {
-		c.Verdict, c.Note = Absent, "not shown here"
+		c.Verdict, c.Note = Unknown, notShown
 		return c
 	}
 	quick := []string{"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "riscv_clocksource", "timebase"}

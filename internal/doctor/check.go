@@ -11,18 +11,22 @@ type Verdict string
 
 // The verdicts.
 const (
-	OK     Verdict = "ok"     // enough for the wish
-	Small  Verdict = "small"  // the wish does not fit
-	Advice Verdict = "advice" // it fits, and would go better otherwise
-	Absent Verdict = "absent" // this host does not have it, or does not show it
+	OK      Verdict = "ok"      // enough for the wish
+	Small   Verdict = "small"   // the wish does not fit
+	Advice  Verdict = "advice"  // it fits, and would go better otherwise
+	Absent  Verdict = "absent"  // this host does not have it, so it bounds nothing
+	Unknown Verdict = "unknown" // this host does not show it
 )
+
+// notShown is said of what is unknown.
+const notShown = "not shown here (a container, perhaps): look at the host's"
 
 // Check is one thing that was looked at.
 type Check struct {
 	Name string `json:"name"`
 	What string `json:"what"` // what it is
 
-	Found   string   `json:"found"`  // what this host has; empty if Absent
+	Found   string   `json:"found"`  // what this host has; empty if Absent or Unknown
 	Needed  string   `json:"needed"` // what the wish needs; empty if it does not depend on that
 	Allows  *int     `json:"allows"` // how many connections it allows; nil if it sets no bound
 	Verdict Verdict  `json:"verdict"`
@@ -109,9 +113,9 @@ func Most(all []Check) (n int, name string) {
 
 // absent is the check of a limit that is not there.
 func absent(l Limit) Check {
-	c := Check{Name: l.Name, What: l.What, Verdict: Absent, Note: "not shown here (a container, perhaps): look at the host's"}
+	c := Check{Name: l.Name, What: l.What, Verdict: Unknown, Note: notShown}
 	if l.Name == conntrack {
-		c.Note = "this host has no table of connections, so it does not bound them"
+		c.Verdict, c.Note = Absent, "this host has no table of connections, so it does not bound them"
 	}
 	return c
 }

@@ -51,6 +51,9 @@ const knownBase = 3.3e6
 // Predict says what connections will come to.
 func (h Host) Predict(w Wish, m Measured) Prediction {
 	p := Prediction{Conns: w.Conns, Measured: m.Conns, Processors: h.Processors()}
+	if n, err := strconv.Atoi(os.Getenv("GOMAXPROCS")); err == nil && n > 0 {
+		p.Processors = min(p.Processors, float64(n))
+	}
 	p.own(m)
 	p.kernel(m)
 	p.Memory = p.Own.plus(p.Kernel)

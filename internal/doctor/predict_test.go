@@ -25,6 +25,7 @@ func TestPredict(t *testing.T) {
 		}
 	}
 	t.Setenv("GOGC", "")
+	t.Setenv("GOMAXPROCS", "")
 	p := h.Predict(Wish{Conns: 104_000}, found())
 	near("own", p.Own, Range{4e6 + 100e5, 4e6 + 125e5, 4e6 + 156.25e5})
 	near("kernel", p.Kernel, Range{3600 * 104e3, 4000 * 104e3, 4600 * 104e3})
@@ -35,6 +36,10 @@ func TestPredict(t *testing.T) {
 		t.Errorf("got %+v", p)
 	}
 
+	t.Setenv("GOMAXPROCS", "1")
+	if p := h.Predict(Wish{Conns: 1}, found()); p.Processors != 1 {
+		t.Errorf("GOMAXPROCS=1: got %v processors", p.Processors)
+	}
 	t.Setenv("GOGC", "100")
 	near("with another collector", h.Predict(Wish{Conns: 1}, found()).OwnEach, Range{160, 200, 250})
 	t.Setenv("GOGC", "")
