@@ -61,24 +61,28 @@ func (h Host) Predict(w Wish, m Measured) Prediction {
 	return p
 }
 
-// own is about crier's memory.
+// own is about crier's memory: what it had with some connections, and the others.
 func (p *Prediction) own(m Measured) {
-	known := Range{knownBase, knownBase, knownBase}
-	if m.Conns < leastMeasured {
-		p.OwnEach = knownOwn
-		p.Own = known.plus(knownOwn.times(float64(p.Conns)))
-		p.Sure = append(p.Sure, fmt.Sprintf("crier's memory: from figures of other machines; fewer than %d connections were measured", leastMeasured))
-		return
+	start, have := float64(knownBase), 0
+	if m.Conns > 0 {
+		start, have = m.halfOwn, m.halfConns
 	}
+	p.OwnEach = p.ownEach(m)
+	p.Own = Range{start, start, start}.plus(p.OwnEach.times(float64(max(0, p.Conns-have))))
+}
+
+// ownEach returns what one connection more takes up.
+func (p *Prediction) ownEach(m Measured) Range {
+	if m.Conns < leastMeasured {
+		p.Sure = append(p.Sure, fmt.Sprintf("crier's memory: from figures of other machines; fewer than %d connections were measured", leastMeasured))
+		return knownOwn
+	}
+	p.Sure = append(p.Sure, fmt.Sprintf("crier's memory: measured with %d connections; messages that are kept (--retain) come on top, 8 MiB by default", m.Conns))
 	// What grows with the connections is nearly all heap, and as much garbage lies on
 	// that as the collector allows. A map and some lists double when they are full, so
 	// a connection's share of them depends on how many there are.
 	likely := m.live * (1 + collectorPercent()/100)
-	p.OwnEach = Range{likely * 0.8, likely, likely * 1.25}
-	half := Range{m.halfOwn, m.halfOwn, m.halfOwn}
-	more := p.OwnEach.times(max(0, float64(p.Conns-m.halfConns)))
-	p.Own = half.plus(more)
-	p.Sure = append(p.Sure, fmt.Sprintf("crier's memory: measured with %d connections; messages that are kept (--retain) come on top, 8 MiB by default", m.Conns))
+	return Range{likely * 0.8, likely, likely * 1.25}
 }
 
 // collectorPercent is the percentage that GOGC sets, or else cmd/crier.

@@ -55,8 +55,8 @@ func TestPredict(t *testing.T) {
 		says string
 	}{
 		{"nothing", Measured{}, "nothing was measured"},
-		{"others", Measured{Conns: 8000, live: 100, socket: []float64{4000}}, "try again when it is quiet"},
-		{"few", Measured{Conns: 500, live: 1000, socket: []float64{4000, 4000}, cpu: []float64{1}}, "fewer than 2000"},
+		{"others", Measured{Conns: 8000, halfConns: 4000, halfOwn: 4e6, live: 100, socket: []float64{4000}}, "try again when it is quiet"},
+		{"few", Measured{Conns: 500, halfConns: 250, halfOwn: 3e6, live: 1000, socket: []float64{4000, 4000}, cpu: []float64{1}}, "fewer than 2000"},
 	} {
 		p := h.Predict(Wish{Conns: million}, tt.m)
 		if said := strings.Join(p.Sure, "\n"); !strings.Contains(said, tt.says) || strings.Count(said, "\n") != 2 {

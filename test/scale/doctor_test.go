@@ -13,7 +13,8 @@ import (
 // of what a real run of them shows. The run is made by this package's own clients, and
 // crier is built without the race detector, whose shadow counts as memory.
 func TestDoctorPrediction(t *testing.T) {
-	const wanted, within = 18_000, 0.15
+	const wanted = 18_000
+	within := 0.15
 	limit, err := raiseFDLimit()
 	if err != nil {
 		t.Fatal(err)
@@ -21,6 +22,10 @@ func TestDoctorPrediction(t *testing.T) {
 	n := int(min(wanted, max(limit, spareFDs+100)-spareFDs))
 	if n < wanted {
 		t.Logf("%d connections in the place of %d: the hard limit of open files is %d", n, wanted, limit)
+	}
+	if n < wanted/2 {
+		within = 0.3
+		t.Logf("the prediction must be within %.0f %%: the kernel counts pages of slab, which is coarse for so few", 100*within)
 	}
 	exe := buildCrierWith(t)
 	wish := doctor.Wish{Conns: n, Reserved: 100}
