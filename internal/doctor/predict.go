@@ -46,7 +46,7 @@ var (
 )
 
 // knownBase is what crier takes up without a connection.
-const knownBase = 3.3e6
+const knownBase = 3.8e6
 
 // Predict says what connections will come to.
 func (h Host) Predict(w Wish, m Measured) Prediction {
