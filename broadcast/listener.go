@@ -42,40 +42,49 @@ func Listen(addr string) (net.Listener, error) {
 // newListener takes over ln: a socket of its own fd on the same listener, with
 // the options that accepted connections inherit.
 func newListener(srv *Server, ln net.Listener) (*listener, error) {
-	sc, ok := ln.(syscall.Conn)
-	if !ok {
-		return nil, fmt.Errorf("broadcast: listener %T has no file descriptor; want a *net.TCPListener or a *net.UnixListener", ln)
-	}
-	raw, err := sc.SyscallConn()
+	fd, err := dup(ln, "listener")
 	if err != nil {
-		return nil, fmt.Errorf("broadcast: listener: %w", err)
+		return nil, err
 	}
-	l := &listener{srv: srv, ln: ln, fd: -1, each: true, reserve: -1}
-	var dupErr error
-	if err := raw.Control(func(fd uintptr) {
-		l.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
-	}); err != nil {
-		return nil, fmt.Errorf("broadcast: listener: %w", err)
-	}
-	if dupErr != nil {
-		return nil, fmt.Errorf("broadcast: listener: dup: %w", dupErr)
-	}
-	if err := unix.SetNonblock(l.fd, true); err != nil {
-		unix.Close(l.fd)
-		return nil, fmt.Errorf("broadcast: listener: %w", err)
-	}
-	l.setOptions(l.fd) // Linux hands them down to the connections that come now.
+	l := &listener{srv: srv, ln: ln, fd: fd, each: true, reserve: -1}
+	srv.setOptions(l.fd) // Linux hands them down to the connections that come now.
 	protocol, err := unix.GetsockoptInt(l.fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
 	l.mptcp = err == nil && protocol == unix.IPPROTO_MPTCP
 	l.fillReserve()
 	return l, nil
 }
 
+// dup returns a non-blocking fd of its own on the socket that a listener or connection is.
+func dup(socket any, what string) (fd int, err error) {
+	sc, ok := socket.(syscall.Conn)
+	if !ok {
+		return -1, fmt.Errorf("broadcast: %s %T has no file descriptor; want one of TCP or of a Unix socket, as package net makes them", what, socket)
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return -1, fmt.Errorf("broadcast: %s: %w", what, err)
+	}
+	var dupErr error
+	if err := raw.Control(func(of uintptr) {
+		fd, dupErr = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0)
+	}); err != nil {
+		return -1, fmt.Errorf("broadcast: %s: %w", what, err)
+	}
+	if dupErr != nil {
+		return -1, fmt.Errorf("broadcast: %s: dup: %w", what, dupErr)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("broadcast: %s: %w", what, err)
+	}
+	return fd, nil
+}
+
 // setOptions sets a socket's options, see tcp(7). They fail on a Unix socket,
 // which needs none.
-func (l *listener) setOptions(fd int) {
+func (srv *Server) setOptions(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, l.srv.cfg.UnsentBytes)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, srv.cfg.UnsentBytes)
 }
 
 func (l *listener) fillReserve() bool {
@@ -122,7 +131,7 @@ func (l *listener) accept() bool {
 	case 0:
 		l.srv.total.accepted.Add(1)
 		if l.each {
-			l.setOptions(fd)
+			l.srv.setOptions(fd)
 		}
 		l.srv.adopt(fd)
 		return true

@@ -163,6 +163,33 @@ func (srv *Server) listen(l *listener) error {
 	return nil
 }
 
+// ServeConn serves one connection, from its handshake on: one that was accepted, passed or made
+// elsewhere. It takes conn over, closes it, and does not wait for its end. conn must be a stream
+// socket with a file descriptor, like *net.TCPConn and *net.UnixConn, of which nothing was read
+// yet: what its owner has read of it is not seen. It counts as accepted. After Shutdown the
+// error is ErrServerClosed.
+func (srv *Server) ServeConn(conn net.Conn) error {
+	fd, err := dup(conn, "connection")
+	conn.Close()
+	if err != nil {
+		return err
+	}
+	if typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || typ != unix.SOCK_STREAM {
+		unix.Close(fd)
+		return errors.New("broadcast: connection: want a stream socket")
+	}
+	srv.setOptions(fd)
+	srv.mu.Lock() // Shutdown begins before, or when it is known.
+	defer srv.mu.Unlock()
+	if srv.closing {
+		unix.Close(fd)
+		return ErrServerClosed
+	}
+	srv.total.accepted.Add(1)
+	srv.adopt(fd)
+	return nil
+}
+
 // adopt makes an accepted fd a connection that is to send a handshake.
 func (srv *Server) adopt(fd int) {
 	// As long as it is not open, the feed does not know it.
