@@ -51,6 +51,29 @@ func (srv *Server) Channels(prefix, after string, n int) []ChannelInfo {
 	return infos
 }
 
+// Largest returns at most n channels, those first that have the most connections. It looks at
+// all there are, and sorts only those.
+func (srv *Server) Largest(n int) []ChannelInfo {
+	type sized struct {
+		ch    *channel
+		conns int
+	}
+	list := make(top[sized], 0, n)
+	for _, ch := range srv.channels.all() {
+		ch.mu.Lock()
+		conns := ch.conns
+		ch.mu.Unlock()
+		list.offer(sized{ch, conns}, func(a, b sized) bool {
+			return a.conns > b.conns || a.conns == b.conns && a.ch.name < b.ch.name
+		})
+	}
+	infos := make([]ChannelInfo, len(list))
+	for i, s := range list {
+		infos[i] = srv.info(s.ch)
+	}
+	return infos
+}
+
 func (srv *Server) info(ch *channel) ChannelInfo {
 	ch.mu.Lock()
 	conns := ch.conns
@@ -69,6 +92,7 @@ type ConnInfo struct {
 	ID      string // See Conn.ID.
 	Channel string
 	Remote  netip.AddrPort // See Conn.RemoteAddr.
+	Lag     uint64         // Bytes of its channel's messages that its socket did not take yet.
 }
 
 // ID names the connection among all that the server has or had: see Server.Disconnect. It
@@ -96,7 +120,7 @@ func (srv *Server) Connections(channel string, n int) []ConnInfo {
 				if len(found[i]) == n {
 					return
 				}
-				found[i] = append(found[i], ConnInfo{c.ID(), channel, c.RemoteAddr()})
+				found[i] = append(found[i], c.info())
 			}
 		}
 	})
@@ -105,6 +129,75 @@ func (srv *Server) Connections(channel string, n int) []ConnInfo {
 	}
 	all := slices.Concat(found...)
 	return all[:min(n, len(all))]
+}
+
+// info is for those in feed.open. Called by c's shard.
+func (c *Conn) info() ConnInfo {
+	e := c.feed().encoding
+	return ConnInfo{c.ID(), e.channel.name, c.RemoteAddr(), e.log.Head() - c.cursor}
+}
+
+// Slowest returns at most n open connections whose sockets are full, those first that are
+// furthest behind. It waits until all shards come by, and looks at the connections of those
+// channels only in which somebody is behind.
+func (srv *Server) Slowest(n int) []ConnInfo {
+	found := make([][]ConnInfo, len(srv.shards))
+	ok := srv.eachShard(func(i int, s *shard) { found[i] = s.furthestBehind(n) })
+	if !ok {
+		return nil
+	}
+	all := slices.Concat(found...)
+	slices.SortFunc(all, func(a, b ConnInfo) int { return cmp.Or(cmp.Compare(b.Lag, a.Lag), cmp.Compare(a.ID, b.ID)) })
+	return all[:min(n, len(all))]
+}
+
+// furthestBehind is Slowest of one shard, in no order of those that are as far behind.
+func (s *shard) furthestBehind(n int) []ConnInfo {
+	type behind struct {
+		c   *Conn
+		lag uint64
+	}
+	list := make(top[behind], 0, n)
+	for f := range s.keeping {
+		head := f.encoding.log.Head()
+		odd := f.odd
+		for k := 0; k < len(f.open) && odd > 0; k++ {
+			c := f.open[k]
+			if c.out == 0 {
+				continue
+			}
+			if odd--; c.out&outBlocked != 0 && c.cursor < head {
+				list.offer(behind{c, head - c.cursor}, func(a, b behind) bool { return a.lag > b.lag })
+			}
+		}
+	}
+	infos := make([]ConnInfo, len(list))
+	for i, b := range list {
+		infos[i] = b.c.info()
+		infos[i].Lag = b.lag
+	}
+	return infos
+}
+
+// top is the first of what it was offered, in order, up to its capacity.
+type top[T any] []T
+
+// offer puts v to where it belongs, if that is in it.
+func (t *top[T]) offer(v T, before func(a, b T) bool) {
+	s := *t
+	if len(s) == cap(s) {
+		if len(s) == 0 || !before(v, s[len(s)-1]) {
+			return
+		}
+		s = s[:len(s)-1]
+	}
+	i, _ := slices.BinarySearchFunc(s, v, func(e, v T) int {
+		if before(v, e) {
+			return 1
+		}
+		return -1
+	})
+	*t = slices.Insert(s, i, v)
 }
 
 // Disconnect begins to close the open connection of an id, of whose messages none is published any more, with a status of RFC 6455, section
