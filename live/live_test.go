@@ -1,0 +1,233 @@
+package live
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/leaktest"
+	"github.com/crier-ws/crier/internal/servertest"
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+)
+
+func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
+
+// every is how often these tests want a snapshot.
+const every = 20 * time.Millisecond
+
+// giveUp is how long anything may take. It is no measure.
+const giveUp = 30 * time.Second
+
+// start returns a page of a server, and where both are served.
+func start(t *testing.T, cfg Config) (l *Live, site, addr string, srv *broadcast.Server) {
+	t.Helper()
+	srv, at := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true, CloseTimeout: 200 * time.Millisecond})
+	l = New(srv, cfg)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", l.Page)
+	mux.HandleFunc("GET /v1/live", l.Stream)
+	web := httptest.NewUnstartedServer(mux)
+	web.Config.ReadTimeout, web.Config.WriteTimeout = 20*every, 20*every // Streams are to live longer.
+	web.Start()
+	t.Cleanup(web.Close)
+	t.Cleanup(l.Close)
+	return l, web.URL, at.String(), srv
+}
+
+// viewer is somebody who looks.
+type viewer struct {
+	t    *testing.T
+	resp *http.Response
+	body *bufio.Reader
+}
+
+func look(t *testing.T, site string) *viewer {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: giveUp}
+	resp, err := client.Get(site + "/v1/live?last=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	return &viewer{t, resp, bufio.NewReader(resp.Body)}
+}
+
+// event returns the data of the next event of a kind.
+func (v *viewer) event(kind string) string {
+	v.t.Helper()
+	name := ""
+	for {
+		line, err := v.body.ReadString('\n')
+		if err != nil {
+			v.t.Fatalf("waiting for an event %q: %v", kind, err)
+		}
+		line = strings.TrimSuffix(line, "\n")
+		if s, ok := strings.CutPrefix(line, "event: "); ok {
+			name = s
+		}
+		if s, ok := strings.CutPrefix(line, "data: "); ok && name == kind {
+			return s
+		}
+		if line == "" {
+			name = ""
+		}
+	}
+}
+
+func (v *viewer) next() (s snapshot) {
+	v.t.Helper()
+	if err := json.Unmarshal([]byte(v.event("")), &s); err != nil {
+		v.t.Fatal(err)
+	}
+	return s
+}
+
+func eventually(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(giveUp); !happened(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("gave up waiting for %s", what)
+		}
+	}
+}
+
+// TestStream: what is in a snapshot is what Stats and the rest say, for longer than an answer may
+// take otherwise, and who comes late has the newest one at once.
+func TestStream(t *testing.T) {
+	l, site, addr, srv := start(t, Config{Version: "v1", MemoryBytes: 1 << 30, Every: every})
+	conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr+"/news")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(giveUp))
+	eventually(t, "the connection", func() bool { return srv.Stats().Open == 1 })
+	v := look(t, site)
+	if got := v.resp.Header.Get("Content-Type"); got != "text/event-stream" {
+		t.Errorf("Content-Type: got %q", got)
+	}
+	first := v.next()
+	if first.Open != 1 || first.OpenByKind["websocket"] != 1 || first.Version != "v1" || first.Memory != 1<<30 || first.Draining ||
+		first.FDs < 3 || first.MaxFDs < first.FDs || first.Resident < 1<<20 || first.P99 != nil || first.Workers == 0 {
+		t.Errorf("the first: got %+v", first)
+	}
+	if len(first.Largest) != 2 || first.Largest[0] != (channel{Name: "news", Connections: 1}) {
+		t.Errorf("channels: got %+v", first.Largest)
+	}
+	if err := wsutil.WriteClientText(conn, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wsutil.ReadServerText(conn); err != nil {
+		t.Fatal(err)
+	}
+	sawLatency := false
+	for s := first; s.Messages != 1 || s.Deliveries != 1 || !sawLatency; {
+		s = v.next()
+		sawLatency = sawLatency || s.P99 != nil && s.P50 != nil && *s.P50 > 0 && *s.P99 >= *s.P50
+	}
+	for range 50 { // Longer than the timeouts.
+		v.next()
+	}
+	late := look(t, site)
+	if s := late.next(); s.Messages != 1 || s.Time < first.Time {
+		t.Errorf("who comes late: got %+v", s)
+	}
+	l.Close()
+	if got := v.event("close"); got != "1001 server is shutting down" {
+		t.Errorf("at the end: got %q", got)
+	}
+	if _, err := io.Copy(io.Discard, v.body); err != nil {
+		t.Errorf("after the end: %v", err)
+	}
+	if again := look(t, site); again.resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("after Close: got %s", again.resp.Status)
+	}
+}
+
+// TestSlowestListed: who does not read is in the snapshot, with what Disconnect wants.
+func TestSlowestListed(t *testing.T) {
+	_, site, addr, srv := start(t, Config{Every: every})
+	conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr+"/news")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	big := broadcast.Message{Kind: broadcast.Text, Payload: []byte(strings.Repeat("x", 1<<20))}
+	for range 8 {
+		if _, err := srv.PublishTo(t.Context(), "news", big); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := look(t, site)
+	s := v.next()
+	for ; len(s.Slowest) == 0 || s.SlowestBytes != s.Slowest[0].Lag; s = v.next() {
+	}
+	c := s.Slowest[0]
+	if c.Remote != conn.LocalAddr().String() || c.Channel != "news" || len(s.Slowest) != 1 {
+		t.Errorf("got %+v, want %s", s.Slowest, conn.LocalAddr())
+	}
+	if !srv.Disconnect(c.ID, 4000, "enough") {
+		t.Errorf("there is no %q", c.ID)
+	}
+	for s = v.next(); s.Disconnects["disconnected"] != 1 || len(s.Slowest) != 0; s = v.next() {
+	}
+}
+
+// TestNobodyLooks: there is a snapshot for a viewer, and then none.
+func TestNobodyLooks(t *testing.T) {
+	l, site, _, _ := start(t, Config{Every: every})
+	if l.inner != nil {
+		t.Error("the small server runs before anybody looks")
+	}
+	for range 2 {
+		v := look(t, site)
+		first, second := v.next(), v.next()
+		if second.Time <= first.Time {
+			t.Errorf("got snapshots of %d and %d", first.Time, second.Time)
+		}
+		v.resp.Body.Close()
+		eventually(t, "the snapshots to end", func() bool {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.viewers == 0 && l.first == nil
+		})
+		l.sampling.Wait()
+		eventually(t, "the viewer to be gone", func() bool { return l.inner.Stats().Open == 0 })
+		was := l.inner.Stats().Messages
+		time.Sleep(3 * every)
+		if got := l.inner.Stats().Messages; got != was {
+			t.Errorf("%d snapshots were made for nobody", got-was)
+		}
+	}
+}
+
+// TestBounded: there are so many viewers and no more, until one leaves.
+func TestBounded(t *testing.T) {
+	l, site, _, _ := start(t, Config{Every: every})
+	var viewers []*viewer
+	for range MaxViewers {
+		v := look(t, site)
+		v.next()
+		viewers = append(viewers, v)
+	}
+	more := look(t, site)
+	if body, _ := io.ReadAll(more.body); more.resp.StatusCode != http.StatusServiceUnavailable ||
+		more.resp.Header.Get("Retry-After") == "" || !strings.Contains(string(body), errFull.Error()) {
+		t.Errorf("one more: got %s %s", more.resp.Status, body)
+	}
+	viewers[3].resp.Body.Close()
+	eventually(t, "room", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.viewers < MaxViewers
+	})
+	look(t, site).next()
+}
