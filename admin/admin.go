@@ -1,6 +1,7 @@
 // Package admin is what a back end needs of a broadcast server, over HTTP: to
-// publish, to see channels and connections, and to close one. It is a handler for
-// a listener of its own, which must not be the public one. openapi.json describes it.
+// publish, to see channels and connections, and to close one. A page for people shows the server
+// at work. It is a handler for a listener of its own, which must not be the public one.
+// openapi.json describes it.
 package admin
 
 import (
@@ -19,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/live"
 )
 
 //go:embed openapi.json
@@ -27,7 +29,7 @@ var openAPI []byte
 // Config is what a Handler is made with.
 type Config struct {
 	// Token is what requests must bear (RFC 6750, section 2.1), or empty for any request.
-	// The probes /livez and /readyz need none.
+	// The probes /livez and /readyz need none, nor does the page at /, which asks for it.
 	Token string
 
 	// MaxMessageBytes is the server's.
@@ -40,6 +42,9 @@ type Config struct {
 	// Metrics, if set, answers GET /metrics.
 	Metrics http.Handler
 
+	// Live is what the page is made with.
+	Live live.Config
+
 	// Wait is how long publishing waits while the server is behind, before it is
 	// answered 503, and /livez for workers and shards to come round. Defaults to 5 s.
 	Wait time.Duration
@@ -51,6 +56,7 @@ type Handler struct {
 	cfg   Config
 	token [sha256.Size]byte
 	mux   *http.ServeMux
+	page  *live.Live
 	once  once
 	slots chan struct{} // Each body that is read or published holds one.
 	batch chan struct{} // Held by the batch that is being published: what is beyond the retention is bounded so.
@@ -62,7 +68,7 @@ const bodies = 4
 // MemoryBytes is what a Handler takes up at the most, beside what net/http does.
 func (cfg Config) MemoryBytes() int {
 	cfg = cfg.withDefaults()
-	return bodies*3*cfg.MaxBatchBytes + maxResults*resultBytes
+	return bodies*3*cfg.MaxBatchBytes + maxResults*resultBytes + live.MemoryBytes
 }
 
 func (cfg Config) withDefaults() Config {
@@ -75,11 +81,12 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// New makes a handler for a server.
+// New makes a handler for a server. It is to be closed.
 func New(srv *broadcast.Server, cfg Config) *Handler {
 	cfg = cfg.withDefaults()
 	h := &Handler{
 		srv: srv, cfg: cfg, token: sha256.Sum256([]byte(cfg.Token)), mux: http.NewServeMux(),
+		page:  live.New(srv, cfg.Live),
 		slots: make(chan struct{}, bodies), batch: make(chan struct{}, 1),
 	}
 	for pattern, f := range h.routes() {
@@ -91,11 +98,16 @@ func New(srv *broadcast.Server, cfg Config) *Handler {
 	return h
 }
 
+// Close ends the streams of those who have the page open, and refuses more.
+func (h *Handler) Close() { h.page.Close() }
+
 func (h *Handler) routes() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
+		"GET /{$}":                      h.page.Page,
 		"GET /livez":                    h.live,
 		"GET /readyz":                   h.ready,
 		"GET /v1/openapi.json":          h.openAPI,
+		"GET /v1/live":                  h.page.Stream,
 		"POST /v1/publish":              h.publishBatch,
 		"POST /v1/publish/{channel...}": h.publish,
 		"GET /v1/channels":              h.channels,
@@ -107,8 +119,8 @@ func (h *Handler) routes() map[string]http.HandlerFunc {
 
 // ServeHTTP answers a request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	probe := r.URL.Path == "/livez" || r.URL.Path == "/readyz"
-	if h.cfg.Token != "" && !probe && !h.authorized(r) {
+	open := r.URL.Path == "/livez" || r.URL.Path == "/readyz" || r.URL.Path == "/"
+	if h.cfg.Token != "" && !open && !h.authorized(r) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="crier"`)
 		fail(w, http.StatusUnauthorized, "want the header Authorization: Bearer TOKEN")
 		return

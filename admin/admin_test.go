@@ -37,7 +37,9 @@ func newBack(t *testing.T, cfg Config) *back {
 		Channels: true, MaxMessageBytes: 1000, CloseTimeout: 200 * time.Millisecond,
 	})
 	cfg.MaxMessageBytes = 1000
-	return &back{Handler: New(srv, cfg), t: t, addr: addr.String(), head: make(http.Header)}
+	h := New(srv, cfg)
+	t.Cleanup(h.Close)
+	return &back{Handler: h, t: t, addr: addr.String(), head: make(http.Header)}
 }
 
 // do makes a request and returns the answer's status and body.

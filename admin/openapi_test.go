@@ -55,13 +55,13 @@ func checkDocumented(t *testing.T, method, target string, w *httptest.ResponseRe
 
 // TestDocument: all routes are documented and nothing else is, and each documented answer is given.
 func TestDocument(t *testing.T) {
-	for _, test := range []func(*testing.T){TestPublish, TestBatch, TestIdempotency, TestChannelsAndConnections, TestToken, TestBehind, TestDraining, TestNotLive} {
+	for _, test := range []func(*testing.T){TestPublish, TestBatch, TestIdempotency, TestChannelsAndConnections, TestToken, TestBehind, TestDraining, TestNotLive, TestPage} {
 		test(t)
 	}
 	b := newBack(t, Config{})
 	var routes []string
 	for pattern := range b.routes() {
-		routes = append(routes, strings.ReplaceAll(pattern, "...", ""))
+		routes = append(routes, strings.NewReplacer("...", "", "{$}", "").Replace(pattern))
 	}
 	var documented []string
 	for path, ops := range openDocument(t).Paths {

@@ -86,9 +86,12 @@ func startAdmin(ln net.Listener, srv *broadcast.Server, cfg admin.Config, logger
 	if ln == nil {
 		return nil
 	}
-	var handler http.Handler = admin.New(srv, cfg)
+	back := admin.New(srv, cfg)
+	var handler http.Handler = back
 	if cfg.Token == "" {
 		handler = localOnly(handler)
 	}
-	return startEndpoint("admin", ln, handler, logger, bodyTimeout)
+	e := startEndpoint("admin", ln, handler, logger, bodyTimeout)
+	e.before = back.Close
+	return e
 }

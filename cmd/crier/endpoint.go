@@ -17,6 +17,7 @@ type endpoint struct {
 	srv    *http.Server
 	ln     net.Listener
 	served chan struct{} // Closed when Serve has returned.
+	before func()        // If set, close calls it first: for answers that go on and on.
 }
 
 // startEndpoint serves handler on ln until close. timeout is how long a request may take to
@@ -57,6 +58,9 @@ func (e *endpoint) attrs() []any {
 func (e *endpoint) close() {
 	if e == nil {
 		return
+	}
+	if e.before != nil {
+		e.before()
 	}
 	_ = e.srv.Close()
 	<-e.served

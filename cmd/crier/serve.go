@@ -18,6 +18,7 @@ import (
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/flags"
+	"github.com/crier-ws/crier/live"
 	"github.com/crier-ws/crier/metrics"
 	"golang.org/x/sys/unix"
 )
@@ -127,7 +128,10 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	if err != nil {
 		return err
 	}
-	adminCfg := admin.Config{Token: token, MaxMessageBytes: cfg.MaxMessageBytes}
+	adminCfg := admin.Config{
+		Token: token, MaxMessageBytes: cfg.MaxMessageBytes,
+		Live: live.Config{Version: version(), MemoryBytes: int64(cmd.Memory)},
+	}
 	srv, err := cmd.server(cfg, adminCfg, lns.admin != nil, logger)
 	if err != nil {
 		return errors.Join(err, lns.close())
@@ -249,7 +253,11 @@ func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config 
 			cfg.PingTimeout = -1
 		}
 	}
-	allowed := int(max(1, int64(limit)-reservedFDs))
+	reserved := int64(reservedFDs)
+	if cmd.Admin != "" {
+		reserved += live.MaxFDs
+	}
+	allowed := int(max(1, int64(limit)-reserved))
 	switch {
 	case cfg.MaxConns == 0:
 		cfg.MaxConns = allowed
