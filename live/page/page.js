@@ -84,6 +84,7 @@ function show() {
   put('p99', span(s.p99));
   put('p50', span(s.p50));
   put('lag', bytes(s.slowest_bytes));
+  $('lag').title = `${whole(s.slowest_bytes)} bytes`;
   put('holds', `${whole(s.held)} held now, ${whole(s.holds + s.rate_holds)} times in all; skipped ${whole(s.skips)} times`);
   put('memory', of(bytes(s.resident), s.memory && bytes(s.memory)));
   put('fds', s.fds < 0 ? '–' : of(whole(s.fds), s.max_fds && whole(s.max_fds)));

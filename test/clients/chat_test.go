@@ -1,20 +1,14 @@
 package clients
 
 import (
-	"flag"
 	"fmt"
-	"image/png"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 )
-
-// screenshot is where TestChat leaves a picture of the page: README has one of it.
-var screenshot = flag.String("screenshot", "", "file for a picture of the chat page (PNG)")
 
 // needChat returns the path of the C# chat.
 func needChat(t *testing.T) string {
@@ -119,18 +113,7 @@ func TestChat(t *testing.T) {
 	startChannels(t, addr)
 	p := startProcess(t, "", site, "-listen", page)
 	(&target{process: p}).waitListening(t, page)
-	file := filepath.Join(t.TempDir(), "chat.png")
-	if *screenshot != "" {
-		file = *screenshot
-	}
+	file := pictureFile(t, "chat.png")
 	t.Logf("\n%s", runScript(t, 3*time.Minute, nodeDir, "node", "chat.js", browser, "http://"+page, "ws://"+addr, exe, file))
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	picture, err := png.DecodeConfig(f)
-	if err != nil || picture.Width != 780 || picture.Height != 1300 {
-		t.Errorf("the picture: got %+v, %v", picture, err)
-	}
+	checkPicture(t, file, 780, 1300)
 }
