@@ -47,6 +47,7 @@ type Live struct {
 	cfg       Config
 	proxy     *httputil.ReverseProxy
 	transport *http.Transport
+	patience  time.Duration
 	ctx       context.Context // Done when Close has been called.
 	cancel    context.CancelFunc
 
@@ -64,7 +65,7 @@ func New(srv *broadcast.Server, cfg Config) *Live {
 	if cfg.Every == 0 {
 		cfg.Every = time.Second
 	}
-	l := &Live{srv: srv, cfg: cfg}
+	l := &Live{srv: srv, cfg: cfg, patience: defaultPatience}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.transport = &http.Transport{DialContext: l.dial, DisableKeepAlives: true, DisableCompression: true}
 	l.proxy = l.newProxy()

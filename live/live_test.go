@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -181,10 +182,17 @@ func TestSlowestListed(t *testing.T) {
 	}
 }
 
+// small is the server that viewers are connected to.
+func (l *Live) small() *broadcast.Server {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.inner
+}
+
 // TestNobodyLooks: there is a snapshot for a viewer, and then none.
 func TestNobodyLooks(t *testing.T) {
 	l, site, _, _ := start(t, Config{Every: every})
-	if l.inner != nil {
+	if l.small() != nil {
 		t.Error("the small server runs before anybody looks")
 	}
 	for range 2 {
@@ -200,12 +208,53 @@ func TestNobodyLooks(t *testing.T) {
 			return l.viewers == 0 && l.first == nil
 		})
 		l.sampling.Wait()
-		eventually(t, "the viewer to be gone", func() bool { return l.inner.Stats().Open == 0 })
-		was := l.inner.Stats().Messages
+		eventually(t, "the viewer to be gone", func() bool { return l.small().Stats().Open == 0 })
+		was := l.small().Stats().Messages
 		time.Sleep(3 * every)
-		if got := l.inner.Stats().Messages; got != was {
+		if got := l.small().Stats().Messages; got != was {
 			t.Errorf("%d snapshots were made for nobody", got-was)
 		}
+	}
+}
+
+// pipes is a listener whose connections hold nothing: who writes waits until it is read.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	conn, ok := <-p
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+
+func (pipes) Close() error   { return nil }
+func (pipes) Addr() net.Addr { return &net.UnixAddr{} }
+
+// TestDoesNotRead: a viewer who does not read keeps no place.
+func TestDoesNotRead(t *testing.T) {
+	l, _, _, _ := start(t, Config{Every: every})
+	l.patience = every
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	ln := make(pipes, 1)
+	ln <- theirs
+	web := &http.Server{Handler: http.HandlerFunc(l.Stream)}
+	served := make(chan error, 1)
+	go func() { served <- web.Serve(ln) }() // Ends with ln, awaited below.
+	if _, err := io.WriteString(ours, "GET /v1/live HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the viewer", func() bool { return l.small() != nil && l.small().Stats().Upgraded+uint64(l.small().Stats().Open) > 0 })
+	eventually(t, "it to be given up", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.viewers == 0
+	})
+	eventually(t, "its connection to end", func() bool { return l.small().Stats().Open == 0 })
+	close(ln)
+	if err := <-served; err == nil {
+		t.Error("Serve: got nil")
 	}
 }
 

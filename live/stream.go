@@ -26,20 +26,21 @@ func (l *Live) Stream(w http.ResponseWriter, r *http.Request) {
 	defer l.leave()
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // The server's is for requests; a recorder has none.
-	l.proxy.ServeHTTP(&patient{w, control}, r)
+	l.proxy.ServeHTTP(&patient{w, control, l.patience}, r)
 }
 
-// patience is how long a viewer may take to read what there is.
-const patience = 30 * time.Second
+// defaultPatience is how long a viewer may take to read what there is.
+const defaultPatience = 30 * time.Second
 
 // patient is a ResponseWriter that may be written to for ever, and gives up on who does not read.
 type patient struct {
 	http.ResponseWriter
-	control *http.ResponseController
+	control  *http.ResponseController
+	patience time.Duration
 }
 
 func (p *patient) Write(b []byte) (int, error) {
-	_ = p.control.SetWriteDeadline(time.Now().Add(patience)) // A recorder has none.
+	_ = p.control.SetWriteDeadline(time.Now().Add(p.patience)) // A recorder has none.
 	return p.ResponseWriter.Write(b)
 }
 

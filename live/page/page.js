@@ -13,7 +13,7 @@ const put = (id, text) => {
 };
 
 const whole = (n) => Math.round(n).toLocaleString('en');
-const rate = (n) => (n > 0 && n < 10 ? n.toFixed(1) : whole(n));
+const rate = (n) => (n > 0 && n < 0.1 ? '< 0.1' : n > 0 && n < 10 ? n.toFixed(1) : whole(n));
 
 function bytes(n) {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
@@ -22,10 +22,11 @@ function bytes(n) {
   return `${i && n < 100 ? n.toFixed(1) : Math.round(n)} ${units[i]}`;
 }
 
+// span is for the bound of a histogram's bucket, in seconds: no more is known.
 function span(seconds) {
-  if (seconds === null || seconds === undefined) return '–';
-  if (seconds < 0.001) return `${Math.round(seconds * 1e6)} µs`;
-  return seconds < 1 ? `${Math.round(seconds * 1e3)} ms` : `${Math.round(seconds)} s`;
+  if (!seconds) return '–';
+  if (seconds < 0.001) return `≤ ${Math.round(seconds * 1e6)} µs`;
+  return seconds < 1 ? `≤ ${Math.round(seconds * 1e3)} ms` : `≤ ${Math.round(seconds)} s`;
 }
 
 const SHOWN = { open: whole, messages: rate, deliveries: rate, p99: span, lag: bytes };
@@ -75,8 +76,8 @@ function show() {
   const now = samples.at(-1);
   put('version', s.version);
   put('open', whole(s.open));
-  const kinds = Object.entries(s.open_by_kind).filter(([, n]) => n).map(([kind, n]) => `${whole(n)} ${kind}`);
-  put('kinds', [...kinds, s.max_connections ? `at most ${whole(s.max_connections)}` : ''].filter(Boolean).join(' · '));
+  const kinds = Object.entries(s.open_by_kind).filter(([, n]) => n).sort(([, a], [, b]) => b - a).map(([kind, n]) => `${whole(n)} ${kind}`);
+  put('kinds', [...kinds, s.max_connections ? `room for ${whole(s.max_connections)}` : ''].filter(Boolean).join(' · '));
   for (const name of ['messages', 'deliveries']) {
     put(name, now[name] === null ? '–' : rate(now[name]));
     put(`${name}-total`, whole(s[name]));
@@ -85,7 +86,7 @@ function show() {
   put('p50', span(s.p50));
   put('lag', bytes(s.slowest_bytes));
   $('lag').title = `${whole(s.slowest_bytes)} bytes`;
-  put('holds', `${whole(s.held)} held now, ${whole(s.holds + s.rate_holds)} times in all; skipped ${whole(s.skips)} times`);
+  put('holds', `publishers held: ${whole(s.held)} now, ${whole(s.holds + s.rate_holds)} in all`);
   put('memory', of(bytes(s.resident), s.memory && bytes(s.memory)));
   put('fds', s.fds < 0 ? '–' : of(whole(s.fds), s.max_fds && whole(s.max_fds)));
   put('log', bytes(s.log_bytes));
@@ -127,7 +128,7 @@ function draw(name) {
   $(`graph-${name}`).querySelector('.line').setAttribute('d', line);
   $(`graph-${name}`).querySelector('.area').setAttribute('d', area);
   const minutes = Math.ceil(width / 60_000);
-  put(`peak-${name}`, `at most ${SHOWN[name](peak)} in ${minutes} min`);
+  put(`peak-${name}`, `peak ${SHOWN[name](peak)} in ${minutes} min`);
 }
 
 function element(tag, className, text = '') {
