@@ -18,7 +18,7 @@ const leastToken = 16
 
 // adminFlags is where back ends publish.
 type adminFlags struct {
-	Admin          string `placeholder:"HOST:PORT" help:"Serve publishing and administration over HTTP on this address, never the public one; port 0 picks a free one (default: off)."`
+	Admin          string `placeholder:"HOST:PORT" help:"Serve publishing, administration and a page that shows the server at work over HTTP on this address, never the public one; port 0 picks a free one (default: off)."`
 	AdminTokenFile string `placeholder:"FILE" help:"File with the token that requests to --admin must bear; needed unless that is a loopback address."`
 }
 
