@@ -77,7 +77,7 @@ function show() {
   put('version', s.version);
   put('open', whole(s.open));
   const kinds = Object.entries(s.open_by_kind).filter(([, n]) => n).sort(([, a], [, b]) => b - a).map(([kind, n]) => `${whole(n)} ${kind}`);
-  put('kinds', [...kinds, s.max_connections ? `room for ${whole(s.max_connections)}` : ''].filter(Boolean).join(' · '));
+  put('kinds', [...kinds, s.max_connections ? `max ${whole(s.max_connections)}` : ''].filter(Boolean).join(' · '));
   for (const name of ['messages', 'deliveries']) {
     put(name, now[name] === null ? '–' : rate(now[name]));
     put(`${name}-total`, whole(s[name]));
@@ -213,11 +213,12 @@ function showEnded(totals) {
 // the server said last in the place of snapshots, if anything.
 let trouble = null;
 function state() {
+  if (!$('login').hidden) return; // It says what it wants.
   const gone = performance.now() - seenAt > PATIENCE || trouble !== null;
   const draining = last?.draining ? 'shutting down' : 'live';
   document.body.className = gone ? 'gone' : 'live';
   put('state', !gone ? draining : (seen ? `no answer since ${clock(seen)}` : 'no answer yet') + (trouble ?? ''));
-  document.title = gone ? 'crier: no answer' : `${whole(last.open)} · crier`;
+  document.title = gone ? 'crier: no answer' : `${whole(last?.open ?? 0)} · crier`;
   for (const button of document.querySelectorAll('#slowest button, #cut-yes')) button.disabled = gone;
 }
 setInterval(() => { if (last || trouble !== null) state(); }, 1000);
@@ -250,8 +251,9 @@ function connect() {
 }
 
 function askToken() {
+  trouble = '';
+  state();
   put('state', token ? 'this is not the token' : 'this server wants a token');
-  document.body.className = 'gone';
   $('login').hidden = false;
   $('token').value = '';
   $('token').focus();
