@@ -24,6 +24,6 @@ func TestLive(t *testing.T) {
 		args = append(args, "long") // So that there is something in the graphs.
 	}
 	t.Logf("\n%s", runScript(t, 15*time.Minute, nodeDir, "node", args...))
-	checkPicture(t, desk, 1200, 660)
+	checkPicture(t, desk, 1200, 500)
 	checkPicture(t, phone, 780, 1688)
 }

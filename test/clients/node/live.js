@@ -290,7 +290,7 @@ async function main() {
   let server = await serve();
   const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
   try {
-    const desk = await open(browser, { viewport: { width: 1200, height: 660 }, colorScheme: 'light' });
+    const desk = await open(browser, { viewport: { width: 1200, height: 500 }, colorScheme: 'light' });
     const phone = await open(browser, {
       viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme: 'dark',
     });
@@ -301,7 +301,7 @@ async function main() {
     await goneAndBack(server, desk, phone);
     [server] = children;
     server.kill('SIGTERM');
-    await once(server, 'close');
+    assert.deepEqual(await once(server, 'close'), [0, null], 'the exit code');
     await withToken(desk, phone);
     assert.deepEqual(problems, []);
     console.log('live: the page, /metrics and the load tool agree; cut off, gone and back, with a token');
