@@ -25,7 +25,7 @@ func (l *Live) Stream(w http.ResponseWriter, r *http.Request) {
 	}
 	defer l.leave()
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // The server's is for requests; a recorder has none.
+	_ = control.SetReadDeadline(time.Time{})                 // The server's is for requests; a recorder has none.
 	_ = control.SetWriteDeadline(time.Now().Add(l.patience)) // The proxy flushes the head before it writes.
 	l.proxy.ServeHTTP(&patient{w, control, l.patience}, r)
 }
