@@ -192,6 +192,8 @@ func text(v reflect.Value) (value string, given bool) {
 		return "[" + strings.Join(items, ", ") + "]", true
 	}
 	switch x := v.Interface().(type) {
+	case interface{ Text() string }: // Of internal/flags.
+		return fmt.Sprintf("%q", x.Text()), true
 	case encoding.TextMarshaler:
 		b, err := x.MarshalText()
 		if err != nil {

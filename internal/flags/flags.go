@@ -60,18 +60,18 @@ func (c *Count) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// MarshalText returns a size as UnmarshalText takes it, in the largest unit that it is a whole number of.
-func (s Size) MarshalText() ([]byte, error) {
+// Text returns a size as UnmarshalText takes it, in the largest unit that it is a whole number of.
+func (s Size) Text() string {
 	for _, u := range []struct {
 		suffix string
 		factor int64
 	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
 		if n := int64(s); n != 0 && n%u.factor == 0 {
-			return fmt.Appendf(nil, "%d%s", n/u.factor, u.suffix), nil
+			return fmt.Sprintf("%d%s", n/u.factor, u.suffix)
 		}
 	}
-	return fmt.Appendf(nil, "%d", int64(s)), nil
+	return strconv.FormatInt(int64(s), 10)
 }
 
-// MarshalText returns a duration as UnmarshalText takes it.
-func (s Span) MarshalText() ([]byte, error) { return []byte(time.Duration(s).String()), nil }
+// Text returns a duration as UnmarshalText takes it.
+func (s Span) Text() string { return time.Duration(s).String() }
