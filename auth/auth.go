@@ -186,21 +186,23 @@ func allowed(claims jwt.MapClaims) (join, publish []string, err error) {
 	if !ok {
 		return nil, nil, errors.New(`the token has no claim "crier" that is an object`)
 	}
-	for name, value := range object {
-		list, ok := value.([]any)
-		for _, entry := range list {
-			pattern, isText := entry.(string)
-			ok = ok && isText && checkPattern(pattern)
-			switch name {
-			case "join":
-				join = append(join, pattern)
-			case "publish":
-				publish = append(publish, pattern)
-			}
-		}
-		if !ok && (name == "join" || name == "publish") {
-			return nil, nil, fmt.Errorf("the token's claim crier.%s is no list of patterns of channels", name)
-		}
+	if join, err = patterns(object, "join"); err == nil {
+		publish, err = patterns(object, "publish")
 	}
-	return join, publish, nil
+	return join, publish, err
+}
+
+// patterns is a list of the claim, or nothing if it is not there.
+func patterns(object map[string]any, name string) (all []string, err error) {
+	value, has := object[name]
+	list, ok := value.([]any)
+	for _, entry := range list {
+		pattern, isText := entry.(string)
+		ok = ok && isText && checkPattern(pattern)
+		all = append(all, pattern)
+	}
+	if has && !ok {
+		return nil, fmt.Errorf("the token's claim crier.%s is no list of patterns of channels", name)
+	}
+	return all, nil
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -93,9 +92,18 @@ func isSecret(b []byte) bool {
 	if err != nil {
 		return true
 	}
-	var any asn1.RawValue
-	rest, err := asn1.Unmarshal(der, &any)
-	return err != nil || len(rest) > 0 || !any.IsCompound // Keys of all kinds, and certificates, are a sequence.
+	_, pkix := x509.ParsePKIXPublicKey(der)
+	_, pkcs1 := x509.ParsePKCS1PublicKey(der)
+	_, cert := x509.ParseCertificate(der)
+	_, pkcs8 := x509.ParsePKCS8PrivateKey(der)
+	_, private := x509.ParsePKCS1PrivateKey(der)
+	_, ec := x509.ParseECPrivateKey(der)
+	for _, err := range []error{pkix, pkcs1, cert, pkcs8, private, ec} {
+		if err == nil {
+			return false
+		}
+	}
+	return true
 }
 
 func parsePEM(b []byte) (keys []key, err error) {
