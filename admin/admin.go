@@ -42,6 +42,9 @@ type Config struct {
 	// Metrics, if set, answers GET /metrics.
 	Metrics http.Handler
 
+	// Profiles, if set, answers GET /debug/pprof/ and what is below.
+	Profiles http.Handler
+
 	// Live is what the page is made with.
 	Live live.Config
 
@@ -94,6 +97,9 @@ func New(srv *broadcast.Server, cfg Config) *Handler {
 	}
 	if cfg.Metrics != nil {
 		h.mux.Handle("GET /metrics", cfg.Metrics)
+	}
+	if cfg.Profiles != nil {
+		h.mux.Handle("GET /debug/pprof/", cfg.Profiles)
 	}
 	return h
 }

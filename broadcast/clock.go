@@ -67,6 +67,7 @@ func (srv *Server) ticked() {
 		srv.caughtUp(ch)
 	}
 	for _, s := range srv.shards {
+		s.watch.check(srv, time.Since(srv.started))
 		s.ticked.Store(true) // Pairs with the swap in shard.round.
 		s.wakeUp()
 	}

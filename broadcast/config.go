@@ -198,6 +198,10 @@ type Config struct {
 	// the number of processors.
 	Workers int
 
+	// SlowPass is how long it may take to write what is new in a channel to a shard's connections: what takes
+	// longer is logged with what it did, at level Warn and at most once a second. 0 is never.
+	SlowPass time.Duration
+
 	// Logger gets the server's log. Defaults to slog.Default().
 	Logger *slog.Logger
 
@@ -322,6 +326,7 @@ func (cfg *Config) validate() error {
 	span(cfg.HandshakeTimeout, time.Millisecond, "HandshakeTimeout")
 	span(cfg.CloseTimeout, time.Millisecond, "CloseTimeout")
 	span(cfg.DrainTime, 0, "DrainTime")
+	span(cfg.SlowPass, 0, "SlowPass")
 	check(cfg.RetainAge == 0 || cfg.RetainAge >= time.Second && cfg.RetainAge <= maxDuration, "RetainAge", cfg.RetainAge, fmt.Sprintf("0, or 1s to %v", maxDuration))
 	check(cfg.MemoryBytes >= 0 && cfg.MemoryBytes <= 1<<50, "MemoryBytes", cfg.MemoryBytes, "0 to 2^50")
 	check(cfg.MaxConns >= 0, "MaxConns", cfg.MaxConns, "0 or more")

@@ -25,6 +25,7 @@
 //	hold.go       publishers wait while the server is behind
 //	shard.go      what there is to do, and the end of connections
 //	feed.go       the pass: everyone is brought to the log's head
+//	slowpass.go   what a pass that takes long was doing
 //	write.go      one send for each; what must wait stands aside
 //	inbox.go      what others tell a shard
 //	keepalive.go  pings, close timeouts, draining

@@ -2,6 +2,7 @@ package broadcast
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/crier-ws/crier/broadcast/framelog"
 	"github.com/gobwas/ws"
@@ -63,7 +64,7 @@ func (f *feed) load() {
 	f.touched = append(f.touched, f)
 }
 
-// inboxEvery is after how many connections a pass looks into the inbox. At a
+// inboxEvery is after how many connections a pass looks into the inbox, and at the clock: a step. At a
 // million a pass takes seconds, and a close or a ping should not.
 const inboxEvery = 64
 
@@ -100,8 +101,11 @@ func (f *feed) pass() {
 		default:
 			p.lag = max(p.lag, head-c.cursor)
 		}
-		if i%inboxEvery == 0 && s.inbox.waiting.Load() {
-			s.readInbox()
+		if i%inboxEvery == 0 {
+			if s.inbox.waiting.Load() {
+				s.readInbox()
+			}
+			s.watch.step(i, time.Since(s.srv.started))
 		}
 		// Unless c was taken out and another is in its place.
 		if p.passed < len(f.open) && f.open[p.passed] == c {

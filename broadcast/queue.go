@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -65,6 +66,8 @@ type queue struct {
 	pool    *ants.PoolWithFuncGeneric[*worker]
 	size    int           // The number of workers.
 	started chan struct{} // Closed when all of the pool's goroutines run.
+
+	refusals atomic.Uint64 // Times that the pool did not take a worker.
 
 	mu          sync.Mutex
 	short, long ring      // Guarded by mu.
@@ -148,6 +151,7 @@ func (q *queue) push(t task) {
 		return // All are busy; the first that is done takes it.
 	}
 	if err := q.pool.Invoke(w); err != nil { // Only after close.
+		q.refusals.Add(1)
 		q.mu.Lock()
 		q.idle = append(q.idle, w)
 		q.mu.Unlock()

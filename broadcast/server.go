@@ -65,6 +65,7 @@ type Server struct {
 	tlsLog     rarely
 	shedLog    rarely
 	deniedLog  rarely
+	slowLog    rarely
 
 	mu        sync.Mutex
 	listeners []*listener   // Guarded by mu.
@@ -95,19 +96,21 @@ func New(cfg Config) (*Server, error) {
 	srv.init()
 	srv.unfinished.most = cfg.memory.Unfinished
 	srv.origins, _ = parseOrigins(cfg.Origins) // Found valid above.
-	if srv.poller, err = netpoll.Open(netpoll.Config{}); err != nil {
+	labelled("poller", func() { srv.poller, err = netpoll.Open(netpoll.Config{}) })
+	if err != nil {
 		return nil, fmt.Errorf("broadcast: %w", err)
 	}
-	if srv.queue, err = newQueue(cfg.Workers, newWorker); err != nil {
+	labelled("worker", func() { srv.queue, err = newQueue(cfg.Workers, newWorker) })
+	if err != nil {
 		return nil, errors.Join(err, srv.poller.Close())
 	}
 	for range cfg.Shards {
 		srv.shards = append(srv.shards, newShard(srv))
 	}
 	for _, s := range srv.shards {
-		go s.run() // Stopped and awaited by Shutdown.
+		go labelled(fmt.Sprint("shard ", s.index), s.run) // Stopped and awaited by Shutdown.
 	}
-	srv.ticking.Go(srv.tick) // Stopped and awaited by Shutdown.
+	srv.ticking.Go(func() { labelled("clock", srv.tick) }) // Stopped and awaited by Shutdown.
 	return srv, nil
 }
 

@@ -14,6 +14,7 @@ import (
 type shard struct {
 	// Immutable after construction.
 	srv     *Server
+	index   int // In srv.shards.
 	sockets sockets
 	lobby   *feed         // Of connections that are not open yet. It feeds nothing.
 	wake    chan struct{} // Capacity 1: a wake-up that was not yet seen.
@@ -24,6 +25,7 @@ type shard struct {
 	stop atomic.Bool // Written by Server.Shutdown, read by run.
 
 	inbox  inbox
+	watch  watch
 	ticked atomic.Bool // Written by the server's clock, taken by run.
 
 	// Owned by the shard.
@@ -50,6 +52,7 @@ type shard struct {
 func newShard(srv *Server) *shard {
 	s := &shard{
 		srv:     srv,
+		index:   len(srv.shards),
 		sockets: srv.cfg.sockets,
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
@@ -109,8 +112,10 @@ func (s *shard) offer(feeds ...dueFeed) {
 	}
 	began := time.Since(s.srv.started)
 	for _, f := range feeds {
+		s.watch.begin(f.feed, began)
 		f.pass()
 		ended := time.Since(s.srv.started)
+		s.watch.end(f.feed, f.since, ended)
 		s.srv.total.passed(began, ended, f.since)
 		began = ended
 	}
@@ -188,6 +193,7 @@ func (s *shard) forget(f *feed) {
 // readInbox does what has been posted.
 func (s *shard) readInbox() {
 	posts := s.inbox.take()
+	s.watch.posts += uint64(len(posts))
 	for i := range posts {
 		p := &posts[i]
 		s.attend(p)

@@ -2,7 +2,6 @@ package broadcast
 
 import (
 	"bytes"
-	"log/slog"
 	"testing"
 
 	"github.com/gobwas/ws"
@@ -65,7 +64,6 @@ func newBench(t testing.TB, cfg Config, conns int) *bench {
 	t.Helper()
 	k := newSink()
 	cfg.sockets, cfg.Shards = k, 1
-	cfg.Logger = slog.New(slog.DiscardHandler)
 	srv, _ := newServer(t, cfg)
 	s := newShard(srv)
 	b := &bench{feed: srv.root.plain.feed(s), t: t, sink: k}

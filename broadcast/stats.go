@@ -78,7 +78,9 @@ type Stats struct {
 	Queued       int    // connections that wait for a worker
 	Busy         int    // workers that are not idle
 	Workers      int    // workers that there are
+	Refusals     uint64 // times the pool refused a worker's goroutine, which is never as long as the server runs
 	LogBytes     int64  // what messages take up that were published
+	Segments     int    // pieces of memory that they are in
 	SlowestBytes uint64 // how far the connection was behind in the last pass that is furthest of those whose sockets are full
 }
 
@@ -112,7 +114,9 @@ func (srv *Server) Stats() Stats {
 		Deliveries:         t.deliveries.Load(),
 		Passes:             t.passes.snapshot(),
 		Latency:            t.latency.snapshot(),
+		Refusals:           srv.queue.refusals.Load(),
 		LogBytes:           srv.forms[0].log.Space.Taken(),
+		Segments:           int(srv.forms[0].log.Space.Segments()),
 	}
 	st.Channels = srv.channels.len()
 	st.Queued, st.Busy, st.Workers = srv.queue.state()

@@ -2,6 +2,7 @@ package broadcast
 
 import (
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/crier-ws/crier/netpoll"
@@ -83,4 +84,13 @@ func (*kernel) sendmsg(fd int, pieces [][]byte) (int, unix.Errno) {
 		return 0, errno
 	}
 	return int(n), 0
+}
+
+// cpuTime is the processor time that the process has used, or 0.
+func cpuTime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
 }

@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -20,14 +21,55 @@ type Config struct {
 	MemoryBytes int64
 }
 
+// MaxChannels is how many channels a request may ask for.
+const MaxChannels = 1000
+
 // Handler answers with the metrics of a server, of the process and of Go's runtime, in the formats
-// that Prometheus asks for. It may be used by any number of goroutines.
+// that Prometheus asks for. Channels are told by their names only if the request asks for the largest N
+// with the parameter channels=N. It may be used by any number of goroutines.
 func Handler(srv *broadcast.Server, cfg Config) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(&collector{srv, cfg},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+	plain := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		most := r.FormValue("channels")
+		if most == "" {
+			plain.ServeHTTP(w, r)
+			return
+		}
+		n, err := strconv.Atoi(most)
+		if err != nil || n < 1 || n > MaxChannels {
+			http.Error(w, fmt.Sprintf("channels is %q, want 1 to %d", most, MaxChannels), http.StatusBadRequest)
+			return
+		}
+		named := prometheus.NewRegistry()
+		named.MustRegister(&channelCollector{srv, n})
+		promhttp.HandlerFor(prometheus.Gatherers{registry, named}, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	})
+}
+
+// channelCollector is a prometheus.Collector of the largest channels.
+type channelCollector struct {
+	srv  *broadcast.Server
+	most int
+}
+
+var (
+	channelConns = desc("channel_connections", "Open connections of the channels that have the most.", "channel")
+	channelRate  = desc("channel_messages_per_second", "Messages published there lately: in the last ten seconds or, if it has had few, longer.", "channel")
+)
+
+// Describe is prometheus.Collector's, and describes nothing.
+func (c *channelCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect is prometheus.Collector's.
+func (c *channelCollector) Collect(out chan<- prometheus.Metric) {
+	for _, ch := range c.srv.Largest(c.most) {
+		out <- prometheus.MustNewConstMetric(channelConns, prometheus.GaugeValue, float64(ch.Connections), ch.Name)
+		out <- prometheus.MustNewConstMetric(channelRate, prometheus.GaugeValue, ch.Rate, ch.Name)
+	}
 }
 
 // collector is a prometheus.Collector: what it collects is one snapshot.
@@ -49,11 +91,13 @@ var (
 	opening     = desc("handshakes_in_progress", "Connections whose handshake is not finished.")
 	held        = desc("connections_held", "Connections that are not read because the server is behind.")
 	channels    = desc("channels", "Channels that have connections or messages.")
+	segments    = desc("log_segments", "Pieces of memory that these messages are in.")
 	logBytes    = desc("log_bytes", "What messages take up that were published and may be read yet.")
 	slowest     = desc("slowest_connection_bytes", "How far behind the connection is that is furthest behind, of those whose sockets are full.")
 	workers     = desc("workers", "Goroutines that read and decode.")
 	busy        = desc("workers_busy", "Those of them that are not idle.")
 	queued      = desc("worker_queue_length", "Connections that wait for one of them.")
+	refusals    = desc("worker_refusals_total", "Times that the pool refused a worker its goroutine, which it does not as long as the server runs.")
 
 	accepted    = desc("accepted_total", "TCP connections accepted.")
 	handshakes  = desc("handshakes_total", "Handshakes that have ended: open, or refused with an HTTP status, and others.", "result")
@@ -98,11 +142,13 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge(held, float64(st.Held))
 	gauge(channels, float64(st.Channels))
 	gauge(logBytes, float64(st.LogBytes))
+	gauge(segments, float64(st.Segments))
 	gauge(slowest, float64(st.SlowestBytes))
 	gauge(workers, float64(st.Workers))
 	gauge(busy, float64(st.Busy))
 	gauge(queued, float64(st.Queued))
 
+	counter(refusals, st.Refusals)
 	counter(accepted, st.Accepted)
 	counter(handshakes, st.Upgraded, "open")
 	for _, status := range statuses {

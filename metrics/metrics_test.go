@@ -23,10 +23,10 @@ import (
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 
 // scrape is what Prometheus gets.
-func scrape(t *testing.T, srv *broadcast.Server) (families map[string]*dto.MetricFamily, text string) {
+func scrape(t *testing.T, srv *broadcast.Server, query string) (families map[string]*dto.MetricFamily, text string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	Handler(srv, Config{Version: "v1", MemoryBytes: 5 << 20}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	Handler(srv, Config{Version: "v1", MemoryBytes: 5 << 20}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics"+query, nil))
 	if w.Code != 200 {
 		t.Fatalf("got %d: %s", w.Code, w.Body)
 	}
@@ -94,7 +94,7 @@ func TestMetrics(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	families, text := scrape(t, srv)
+	families, text := scrape(t, srv, "")
 	for _, tt := range []struct {
 		name, label string
 		want        float64
@@ -116,6 +116,8 @@ func TestMetrics(t *testing.T) {
 		{"crier_deliveries_total", "", 3 * messages},
 		{"crier_accepted_total", "", 4},
 		{"crier_channels", "", 1},
+		{"crier_log_segments", "", 2}, // One for each form.
+		{"crier_worker_refusals_total", "", 0},
 	} {
 		if got := value(t, families, tt.name, tt.label); got != tt.want {
 			t.Errorf("%s{%s}: got %v, want %v", tt.name, tt.label, got, tt.want)
@@ -139,6 +141,40 @@ func TestMetrics(t *testing.T) {
 	for _, p := range problems {
 		if strings.HasPrefix(p.Metric, "crier_") {
 			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+}
+
+// TestChannels: names are told only to those who ask for them, and no more of them than they ask for.
+func TestChannels(t *testing.T) {
+	srv, addr := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
+	for path, n := range map[string]int{"news": 3, "sport": 2, "quo%22te": 1} {
+		for range n {
+			conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr.String()+"/"+path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+		}
+	}
+	if _, text := scrape(t, srv, ""); strings.Contains(text, "news") || strings.Contains(text, "crier_channel_") {
+		t.Errorf("without being asked for: got %s", text)
+	}
+	families, text := scrape(t, srv, "?channels=2")
+	for name, want := range map[string]float64{"news": 3, "sport": 2} {
+		if got := value(t, families, "crier_channel_connections", name); got != want {
+			t.Errorf("%s: got %v connections, want %v", name, got, want)
+		}
+		value(t, families, "crier_channel_messages_per_second", name)
+	}
+	if len(families["crier_connections"].GetMetric()) == 0 || strings.Contains(text, "quo") {
+		t.Errorf("got %s", text)
+	}
+	for _, n := range []string{"0", "-1", "1001", "x", "1e3"} {
+		w := httptest.NewRecorder()
+		Handler(srv, Config{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics?channels="+n, nil))
+		if w.Code != 400 || !strings.Contains(w.Body.String(), "want 1 to 1000") {
+			t.Errorf("channels=%s: got %d %s", n, w.Code, w.Body)
 		}
 	}
 }

@@ -19,6 +19,7 @@ type Space struct {
 	now   atomic.Int64 // A time.Duration: what Advance was told last.
 	bytes atomic.Int64 // Written under mu: what the segments in logs take up.
 	taken atomic.Int64 // The same, and those that are in views only.
+	used  atomic.Int64 // How many those of taken are.
 
 	mu     sync.Mutex // May be taken while a log's is held, and not the other way round.
 	oldest *segment   // Guarded by mu: a list of all segments in logs, in the order in which they were begun.
@@ -47,6 +48,9 @@ func (sp *Space) Bytes() int64 { return sp.bytes.Load() }
 // Taken is what the segments of all logs take up, and those that logs have dropped and that
 // are in a view yet.
 func (sp *Space) Taken() int64 { return sp.taken.Load() }
+
+// Segments is how many there are of which Taken is the size.
+func (sp *Space) Segments() int64 { return sp.used.Load() }
 
 // Trim gives the memory back that no log has needed since the call of Trim
 // before. Without it, a Space keeps what was once needed: up to half as much
@@ -84,6 +88,7 @@ func (sp *Space) take(l *Log, base, first uint64, size int) (s *segment, over bo
 	}
 	sp.newest = s
 	sp.taken.Add(s.cost())
+	sp.used.Add(1)
 	now := sp.bytes.Add(s.cost())
 	return s, sp.limit > 0 && now > sp.limit
 }
@@ -109,6 +114,7 @@ func (sp *Space) dropped(s *segment) {
 // giveBack takes a segment without users.
 func (sp *Space) giveBack(s *segment) {
 	taken := sp.taken.Add(-s.cost())
+	sp.used.Add(-1)
 	if len(s.buf) != maxSegment {
 		return
 	}

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime/pprof"
 	"strings"
 	"time"
 )
@@ -36,12 +38,12 @@ func startEndpoint(name string, ln net.Listener, handler http.Handler, logger *s
 		ln:     ln,
 		served: make(chan struct{}),
 	}
-	go func() { // Stopped and awaited by close.
+	go pprof.Do(context.Background(), pprof.Labels("crier", name), func(context.Context) { // Stopped and awaited by close.
 		defer close(e.served)
 		if err := e.srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			logger.Error(name+" is served no more", "err", err)
 		}
-	}()
+	})
 	return e
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
 )
 
 func TestCommandLine(t *testing.T) {
@@ -159,4 +163,38 @@ func startLine(t *testing.T, r *bufio.Reader) string {
 		t.Fatalf("start line %q names no address", line)
 	}
 	return "127.0.0.1:" + rest[:end]
+}
+
+// TestSlowPass: a pass that takes longer than the flag says is logged.
+func TestSlowPass(t *testing.T) {
+	for flag, want := range map[string]bool{"--slow-pass=1us": true, "--slow-pass=0": false, "--slow-pass=1m": false} {
+		var log logBuffer
+		_, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", flag)
+		conn, br, _, err := ws.Dial(t.Context(), "ws://"+addrs["addr"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if br == nil {
+			br = bufio.NewReader(conn)
+		}
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		if err := wsutil.WriteClientText(conn, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"connection established", "hello"} {
+			if p, err := wsutil.ReadServerText(struct {
+				io.Reader
+				io.Writer
+			}{br, conn}); err != nil || string(p) != text {
+				t.Fatalf("got %q, %v, want %q", p, err, text)
+			}
+		}
+		if err := stop(); err != nil {
+			t.Errorf("%s: it ended with %v", flag, err)
+		}
+		if got := log.has(`msg="slow pass" shard=`); got != want {
+			t.Errorf("%s: is there a line: got %t, want %t", flag, got, want)
+		}
+	}
 }

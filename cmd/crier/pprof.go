@@ -63,16 +63,8 @@ var lookup = net.DefaultResolver.LookupNetIP
 
 // startProfiles serves profiles on the address, until close. If it is empty,
 // it serves none and returns nil.
-//
-// That net/http/pprof is in the binary makes Go sample what is allocated, which
-// the linker spares programs that cannot ask for a profile: so without the
-// address it is ended here. The import also registers with
-// http.DefaultServeMux, which nothing here serves. Blocking and contention are
-// not recorded (runtime.SetBlockProfileRate, SetMutexProfileFraction): both
-// slow down what they measure.
 func startProfiles(l loopback, logger *slog.Logger) (*endpoint, error) {
 	if l == "" {
-		runtime.MemProfileRate = 0
 		return nil, nil
 	}
 	ln, err := l.listen()
@@ -82,7 +74,14 @@ func startProfiles(l loopback, logger *slog.Logger) (*endpoint, error) {
 	return startEndpoint("pprof", ln, localOnly(pprofMux()), logger, 0), nil
 }
 
-// pprofMux has the paths that net/http/pprof registers for itself elsewhere.
+// noSamples ends that what is allocated is sampled, for when nobody can ask for a profile: that
+// net/http/pprof is in the binary makes Go do that, which the linker spares other programs.
+func noSamples() { runtime.MemProfileRate = 0 }
+
+// pprofMux has the paths that net/http/pprof registers for itself with
+// http.DefaultServeMux, which nothing here serves. Blocking and contention are
+// not recorded (runtime.SetBlockProfileRate, SetMutexProfileFraction): both
+// slow down what they measure.
 func pprofMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -135,11 +137,8 @@ func TestPprofLocalhost(t *testing.T) {
 	}
 }
 
-// TestPprofOff: without the flag nothing is sampled, as before net/http/pprof
-// was in the binary.
+// TestPprofOff: without the flag there is none.
 func TestPprofOff(t *testing.T) {
-	defer func(old int) { runtime.MemProfileRate = old }(runtime.MemProfileRate)
-	runtime.MemProfileRate = 512 << 10
 	p, err := startProfiles("", slog.New(slog.DiscardHandler))
 	if p != nil || err != nil {
 		t.Fatalf("got %v, %v, want nil, nil", p, err)
@@ -147,9 +146,6 @@ func TestPprofOff(t *testing.T) {
 	p.close()
 	if got := len(p.attrs()); got != 0 {
 		t.Errorf("the start line: got %d attributes, want none", got)
-	}
-	if got := runtime.MemProfileRate; got != 0 {
-		t.Errorf("memory profile rate: got %d, want 0", got)
 	}
 }
 
@@ -389,4 +385,41 @@ func TestPprofServes(t *testing.T) {
 		t.Errorf("the end took %v, want it not to wait for a profile of 30 s", took)
 	}
 	<-ended
+}
+
+// TestPprofAdmin: back ends get profiles where they publish, those who may do that.
+func TestPprofAdmin(t *testing.T) {
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	client := &http.Client{Transport: tr, Timeout: time.Minute}
+	token := strings.Repeat("s3cret", 4)
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	foreign := func(r *http.Request) { r.Host = "evil.example" }
+	bearer := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+	for name, tt := range map[string]struct {
+		args        []string
+		may, mayNot func(*http.Request)
+		refused     int
+	}{
+		"this host": {nil, nil, foreign, http.StatusForbidden},
+		"token":     {[]string{"--admin-token-file=" + file}, bearer, nil, http.StatusUnauthorized},
+	} {
+		addrs, stop := startCrier(t, append(tt.args, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")...)
+		base := "http://" + addrs["admin"] + "/debug/pprof/"
+		for path, want := range map[string]string{"": "full goroutine stack dump", "heap?debug=1": "@ heap/1048576", "goroutine?debug=1": `"crier":"shard 0"`,
+			"goroutine?debug=1&again": `"crier":"admin"`} {
+			if got, _ := fetch(t, client, base+path, tt.mayNot); got != tt.refused {
+				t.Errorf("%s: %q: got %d, want %d", name, path, got, tt.refused)
+			}
+			if got, body := fetch(t, client, base+path, tt.may); got != http.StatusOK || !strings.Contains(string(body), want) {
+				t.Errorf("%s: %q: got %d %.100q, want it to say %q", name, path, got, body, want)
+			}
+		}
+		if err := stop(); err != nil {
+			t.Errorf("%s: it ended with %v", name, err)
+		}
+	}
 }

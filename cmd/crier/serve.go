@@ -72,7 +72,9 @@ type serveCmd struct {
 	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`
 
-	Pprof loopback `placeholder:"HOST:PORT" help:"Serve profiles under /debug/pprof/ on this address, which must be a loopback address; port 0 picks a free one (default: off)."`
+	SlowPass flags.Span `default:"1s" placeholder:"DURATION" help:"Log what a pass did, which writes new messages to its connections, if it took longer; 0 for never (default: 1s)."`
+
+	Pprof loopback `placeholder:"HOST:PORT" help:"Serve profiles under /debug/pprof/ on this address, which must be a loopback address, as --admin does on its own; port 0 picks a free one (default: off)."`
 }
 
 // Help is shown by --help, between the one-line help and the flags.
@@ -128,6 +130,9 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	if err != nil {
 		return err
 	}
+	if cmd.Pprof == "" && lns.admin == nil {
+		noSamples()
+	}
 	adminCfg := admin.Config{
 		Token: token, MaxMessageBytes: cfg.MaxMessageBytes,
 		Live: live.Config{Version: version(), MemoryBytes: int64(cmd.Memory)},
@@ -136,6 +141,7 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	if err != nil {
 		return errors.Join(err, lns.close())
 	}
+	adminCfg.Profiles = pprofMux()
 	adminCfg.Metrics = metrics.Handler(srv, metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory)})
 	back := startAdmin(lns.admin, srv, adminCfg, logger)
 	defer back.close()
@@ -236,6 +242,7 @@ func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config 
 		MaxConnsPerIP:    int(cmd.MaxConnsPerIP),
 		TrustedProxies:   cmd.TrustedProxies,
 		ProxyProtocol:    cmd.ProxyProtocol,
+		SlowPass:         time.Duration(cmd.SlowPass),
 		Logger:           logger,
 	}
 	if cmd.Retain != nil {
