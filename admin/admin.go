@@ -21,6 +21,7 @@ import (
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/live"
+	"go.opentelemetry.io/otel/trace"
 )
 
 //go:embed openapi.json
@@ -41,6 +42,10 @@ type Config struct {
 
 	// Metrics, if set, answers GET /metrics.
 	Metrics http.Handler
+
+	// TracerProvider, if set, gets a span of each request that publishes: a child of the one that
+	// the header traceparent names (W3C Trace Context).
+	TracerProvider trace.TracerProvider
 
 	// Profiles, if set, answers GET /debug/pprof/ and what is below.
 	Profiles http.Handler
@@ -114,8 +119,8 @@ func (h *Handler) routes() map[string]http.HandlerFunc {
 		"GET /readyz":                   h.ready,
 		"GET /v1/openapi.json":          h.openAPI,
 		"GET /v1/live":                  h.page.Stream,
-		"POST /v1/publish":              h.publishBatch,
-		"POST /v1/publish/{channel...}": h.publish,
+		"POST /v1/publish":              traced(h.cfg.TracerProvider, h.publishBatch),
+		"POST /v1/publish/{channel...}": traced(h.cfg.TracerProvider, h.publish),
 		"GET /v1/channels":              h.channels,
 		"GET /v1/channels/{channel...}": h.channel,
 		"GET /v1/connections":           h.connections,

@@ -40,13 +40,17 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnsupportedMediaType, "%v", err)
 		return
 	}
-	channel := r.PathValue("channel")
+	channel, size := r.PathValue("channel"), 0
 	h.handle(w, r, h.cfg.MaxMessageBytes, func(body []byte) (thing, error) {
+		size = len(body)
 		return func(ctx context.Context) ([]published, error) {
 			p, err := h.srv.PublishTo(ctx, channel, broadcast.Message{Kind: kind, Payload: body})
 			return []published{published(p)}, err
 		}, nil
-	}, func(results []published) { answer(w, http.StatusOK, results[0]) })
+	}, func(results []published) {
+		spanPublished(r, channel, size, results[0])
+		answer(w, http.StatusOK, results[0])
+	})
 }
 
 // thing is what a request wants done.
@@ -85,6 +89,7 @@ func (h *Handler) do(w http.ResponseWriter, r *http.Request, n int, parse func(b
 	if !ok {
 		return nil, false
 	}
+	spanOf(r).AddEvent("body read")
 	do, err := parse(body)
 	if err != nil {
 		failPublish(w, err)
@@ -149,7 +154,10 @@ func (h *Handler) publishBatch(w http.ResponseWriter, r *http.Request) {
 		return func(ctx context.Context) ([]published, error) {
 			return h.publishAll(ctx, messages, lines)
 		}, err
-	}, func(results []published) { answerLines(w, results) })
+	}, func(results []published) {
+		spanBatch(r, len(results))
+		answerLines(w, results)
+	})
 }
 
 func (h *Handler) publishAll(ctx context.Context, messages []broadcast.Addressed, lines []int) ([]published, error) {

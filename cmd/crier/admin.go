@@ -18,13 +18,15 @@ const leastToken = 16
 
 // adminFlags is where back ends publish.
 type adminFlags struct {
-	Admin          string `placeholder:"HOST:PORT" help:"Serve publishing, administration and a page that shows the server at work over HTTP on this address, never the public one; port 0 picks a free one (default: off)."`
-	AdminTokenFile string `placeholder:"FILE" help:"File with the token that requests to --admin must bear; needed unless that is a loopback address."`
+	Admin          string    `placeholder:"HOST:PORT" help:"Serve publishing, administration and a page that shows the server at work over HTTP on this address, never the public one; port 0 picks a free one (default: off)."`
+	OTLPEndpoint   collector `name:"otlp-endpoint" placeholder:"URL" help:"Send a span of each request that publishes through --admin to the OpenTelemetry collector here, as http://127.0.0.1:4318, by OTLP over HTTP; headers, sampling and the like are as the OTEL_ variables of the environment say (default: off)."`
+	AdminTokenFile string    `placeholder:"FILE" help:"File with the token that requests to --admin must bear; needed unless that is a loopback address."`
 }
 
 // validate finds what is wrong with the flags.
 func (f *adminFlags) validate(check func(ok bool, flag string, value any, want string)) {
 	check(f.Admin != "" || f.AdminTokenFile == "" || activated, "admin-token-file", "given", "--admin as well")
+	check(f.Admin != "" || f.OTLPEndpoint == "" || activated, "otlp-endpoint", "given", "--admin as well")
 	if f.Admin == "" {
 		return
 	}

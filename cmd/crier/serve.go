@@ -133,8 +133,13 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	if cmd.Pprof == "" && lns.admin == nil {
 		noSamples()
 	}
+	tracer, flushSpans, err := startTracing(cmd.OTLPEndpoint, logger)
+	if err != nil {
+		return errors.Join(err, lns.close())
+	}
+	defer flushSpans()
 	adminCfg := admin.Config{
-		Token: token, MaxMessageBytes: cfg.MaxMessageBytes,
+		Token: token, TracerProvider: tracer, MaxMessageBytes: cfg.MaxMessageBytes,
 		Live: live.Config{Version: version(), MemoryBytes: int64(cmd.Memory)},
 	}
 	srv, err := cmd.server(cfg, adminCfg, lns.admin != nil, logger)
@@ -157,6 +162,9 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdmin bool, logger *slog.Logger) (*broadcast.Server, error) {
 	if withAdmin && cfg.MemoryBytes > 0 {
 		own := int64(adminCfg.MemoryBytes())
+		if adminCfg.TracerProvider != nil {
+			own += tracingMemory
+		}
 		if cfg.MemoryBytes <= own {
 			return nil, fmt.Errorf("--memory is %d, and --admin alone may take up %d", cfg.MemoryBytes, own)
 		}

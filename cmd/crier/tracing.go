@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// collector is the base URL of an OpenTelemetry collector on the command line, or empty.
+type collector string
+
+// UnmarshalText checks a URL.
+func (c *collector) UnmarshalText(text []byte) error {
+	u, err := url.Parse(string(text))
+	switch {
+	case len(text) == 0: // Off.
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		return fmt.Errorf("%q is not the URL of a collector; want one as http://127.0.0.1:4318", text)
+	case u.User != nil, u.RawQuery != "", u.Fragment != "": // Not shown: it may be a secret.
+		return fmt.Errorf("want a URL as http://127.0.0.1:4318, and what proves who crier is in OTEL_EXPORTER_OTLP_HEADERS")
+	}
+	*c = collector(text)
+	return nil
+}
+
+// Bounds of what waits for a collector. Spans beyond them are dropped.
+const (
+	maxSpans      = 1024
+	maxAttribute  = 1024 // bytes
+	tracingMemory = 16 << 20
+	// flushTime is how long the end waits for a collector to take the last spans.
+	flushTime = 2 * time.Second
+)
+
+// startTracing makes what sends spans to a collector, by OTLP over HTTP, and stop, which sends those
+// that wait. Without a collector it returns nil, and nothing runs.
+func startTracing(c collector, logger *slog.Logger) (provider trace.TracerProvider, stop func(), err error) {
+	if c == "" {
+		return nil, func() {}, nil
+	}
+	fail := func(err error) (trace.TracerProvider, func(), error) {
+		return nil, nil, fmt.Errorf("--otlp-endpoint: %w", err)
+	}
+	target, err := url.JoinPath(string(c), "v1", "traces") // OpenTelemetry's specification, "OTLP Exporter Configuration".
+	if err != nil {
+		return fail(err)
+	}
+	ctx := context.Background()
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(target))
+	if err != nil {
+		return fail(err)
+	}
+	// The environment comes last: it wins.
+	about, err := resource.New(ctx, resource.WithHost(), resource.WithTelemetrySDK(),
+		resource.WithAttributes(semconv.ServiceName("crier"), semconv.ServiceVersion(version())), resource.WithFromEnv())
+	if err != nil {
+		return fail(err)
+	}
+	otel.SetLogger(logr.FromSlogHandler(logger.Handler()))
+	otel.SetErrorHandler(&tracingErrors{logger: logger})
+	limits := sdk.NewSpanLimits()
+	limits.AttributeValueLengthLimit = maxAttribute
+	p := sdk.NewTracerProvider(sdk.WithResource(about), sdk.WithRawSpanLimits(limits),
+		sdk.WithBatcher(exporter, sdk.WithMaxQueueSize(maxSpans), sdk.WithMaxExportBatchSize(maxSpans/4)))
+	return p, func() {
+		ctx, cancel := context.WithTimeout(ctx, flushTime)
+		defer cancel()
+		if err := p.Shutdown(ctx); err != nil {
+			otel.Handle(err)
+		}
+	}, nil
+}
+
+// tracingErrors logs what goes wrong with sending spans, at most once a minute.
+type tracingErrors struct {
+	logger *slog.Logger
+	last   atomic.Int64 // Unix time, in s.
+}
+
+// Handle is otel.ErrorHandler's.
+func (e *tracingErrors) Handle(err error) {
+	last, now := e.last.Load(), time.Now().Unix()
+	if now-last >= 60 && e.last.CompareAndSwap(last, now) {
+		e.logger.Warn("spans are lost: the collector of --otlp-endpoint does not take them", "err", err)
+	}
+}

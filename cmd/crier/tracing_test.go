@@ -1,0 +1,187 @@
+package main
+
+import (
+	"compress/gzip"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	collect "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	common "go.opentelemetry.io/proto/otlp/common/v1"
+	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// otlpCollector is what a collector does with what comes by OTLP over HTTP.
+type otlpCollector struct {
+	*httptest.Server
+	mu    sync.Mutex
+	spans []*otlp.Span                // Guarded by mu.
+	about map[string]*common.AnyValue // Guarded by mu: of the resource that sent the last ones.
+	raw   []byte                      // Guarded by mu: all that came.
+}
+
+func newCollector(t *testing.T) *otlpCollector {
+	c := &otlpCollector{}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body io.Reader = r.Body
+		if r.Header.Get("Content-Encoding") == "gzip" {
+			var err error
+			if body, err = gzip.NewReader(body); err != nil {
+				t.Errorf("the collector got %v", err)
+				return
+			}
+		}
+		b, err := io.ReadAll(body)
+		var request collect.ExportTraceServiceRequest
+		if err == nil {
+			err = proto.Unmarshal(b, &request)
+		}
+		if err != nil || r.Method != "POST" || r.URL.Path != "/base/v1/traces" || r.Header.Get("Authorization") != "Basic abc" {
+			t.Errorf("the collector got %s %s, %q: %v", r.Method, r.URL, r.Header, err)
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.raw = append(c.raw, b...)
+		for _, of := range request.ResourceSpans {
+			c.about = attributes(of.Resource.Attributes)
+			for _, scope := range of.ScopeSpans {
+				c.spans = append(c.spans, scope.Spans...)
+			}
+		}
+		answer, _ := proto.Marshal(&collect.ExportTraceServiceResponse{})
+		w.Header().Set("Content-Type", "application/x-protobuf")
+		_, _ = w.Write(answer)
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+func attributes(list []*common.KeyValue) map[string]*common.AnyValue {
+	m := make(map[string]*common.AnyValue)
+	for _, a := range list {
+		m[a.Key] = a.Value
+	}
+	return m
+}
+
+// publishTraced publishes with a traceparent, and returns the answer's status and body.
+func publishTraced(t *testing.T, addr, token, traceparent, text string) (int, string) {
+	t.Helper()
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	r, err := http.NewRequest("POST", "http://"+addr+"/v1/publish/", strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Traceparent", traceparent)
+	r.Header.Set("Authorization", "Bearer "+token)
+	resp, err := (&http.Client{Transport: tr, Timeout: patience}).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(body)
+}
+
+const (
+	traceID  = "0af7651916cd43dd8448eb211c80319c"
+	parentID = "b7ad6b7169203331"
+)
+
+// TestTracing: a collector gets a span of a publish that its sender samples, in the sender's trace, before
+// the program has ended.
+func TestTracing(t *testing.T) {
+	token := strings.Repeat("s3cret", 4)
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := newCollector(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20abc")
+	t.Setenv("OTEL_SERVICE_NAME", "town")
+	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--admin-token-file="+file, "--otlp-endpoint="+c.URL+"/base/")
+	for traceparent, text := range map[string]string{
+		"00-" + traceID + "-" + parentID + "-01":                  "this one is sampled",
+		"00-1bf7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00": "this one is not",
+	} {
+		if status, body := publishTraced(t, addrs["admin"], token, traceparent, text); status != 200 {
+			t.Fatalf("got %d %s", status, body)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.spans) != 1 {
+		t.Fatalf("got %d spans, want 1: %v", len(c.spans), c.spans)
+	}
+	span := c.spans[0]
+	if hex.EncodeToString(span.TraceId) != traceID || hex.EncodeToString(span.ParentSpanId) != parentID || span.Kind != otlp.Span_SPAN_KIND_SERVER ||
+		span.EndTimeUnixNano < span.StartTimeUnixNano || len(span.Events) != 1 {
+		t.Errorf("got %v", span)
+	}
+	if got := attributes(span.Attributes)["messaging.message.body.size"].GetIntValue(); got != int64(len("this one is sampled")) {
+		t.Errorf("got the size %d", got)
+	}
+	if c.about["service.name"].GetStringValue() != "town" || c.about["service.version"].GetStringValue() == "" {
+		t.Errorf("it is from %v", c.about)
+	}
+	for _, secret := range []string{token, "this one is"} {
+		if strings.Contains(string(c.raw), secret) {
+			t.Errorf("the collector got %q", secret)
+		}
+	}
+}
+
+// TestTracingWithoutCollector: that nobody takes the spans, or takes them slowly, holds up nothing for long, and is said.
+func TestTracingWithoutCollector(t *testing.T) {
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // Only then is it noticed that the client has gone.
+		<-r.Context().Done()
+	}))
+	defer hanging.Close()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	for name, url := range map[string]string{"it hangs": hanging.URL, "it is not there": gone.URL} {
+		var log logBuffer
+		_, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--otlp-endpoint="+url)
+		if status, body := publishTraced(t, addrs["admin"], "", "00-"+traceID+"-"+parentID+"-01", "hello"); status != 200 {
+			t.Errorf("%s: got %d %s", name, status, body)
+		}
+		if err := stop(); err != nil {
+			t.Errorf("%s: it ended with %v", name, err)
+		}
+		if !log.has("spans are lost") || !log.has("level=WARN") {
+			t.Errorf("%s: the log says nothing of it: %s", name, log.b.String())
+		}
+	}
+}
+
+// TestTracingOff: nothing of it runs unless it is asked for.
+func TestTracingOff(t *testing.T) {
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	client := &http.Client{Transport: tr, Timeout: time.Minute}
+	for want, args := range map[bool][]string{false: nil, true: {"--otlp-endpoint=http://127.0.0.1:9"}} {
+		addrs, stop := startCrier(t, append(args, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")...)
+		_, body := fetch(t, client, "http://"+addrs["admin"]+"/debug/pprof/goroutine?debug=1", nil)
+		if got := strings.Contains(string(body), "opentelemetry"); got != want {
+			t.Errorf("%q: do goroutines of it run: got %t, want %t", args, got, want)
+		}
+		if err := stop(); err != nil {
+			t.Errorf("%q: it ended with %v", args, err)
+		}
+	}
+}
