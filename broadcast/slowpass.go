@@ -10,7 +10,8 @@ import (
 // watch is what a shard says of the pass that it makes, so that one that takes long can be
 // explained.
 type watch struct {
-	// Written by the shard, read by the clock.
+	// Written by the shard, read by the clock, which logs: whatever a log waits for, no shard does.
+	slow  atomic.Pointer[[]any] // What is to be said of a pass that took long, until it is.
 	feed  atomic.Pointer[feed] // nil between passes.
 	began atomic.Int64         // A time.Duration after Server.started; written before feed.
 	at    atomic.Int64         // How many connections the pass has behind it, some less.
@@ -59,13 +60,11 @@ func (w *watch) step(passed int, now time.Duration) {
 	w.stepped = now
 }
 
-// end is called after a pass that was due since a time, or 0 if there was nothing new. It logs
-// one that took long, at most once a second.
+// end is called after a pass that was due since a time, or 0 if there was nothing new.
 func (w *watch) end(f *feed, since, now time.Duration) {
 	w.feed.Store(nil)
 	began := time.Duration(w.began.Load())
-	srv := f.srv
-	if slow := srv.cfg.SlowPass; slow == 0 || now-began < slow || !srv.slowLog.due(srv.clock()) {
+	if slow := f.srv.cfg.SlowPass; slow == 0 || now-began < slow {
 		return
 	}
 	w.step(len(f.open), now)
@@ -80,7 +79,7 @@ func (w *watch) end(f *feed, since, now time.Duration) {
 	if w.before.cpu != 0 && after.cpu != 0 {
 		args = append(args, "cpu", after.cpu-w.before.cpu)
 	}
-	srv.cfg.Logger.Warn("slow pass", args...)
+	w.slow.Store(&args)
 }
 
 // passArgs are what a line of the log says of every pass.
@@ -89,9 +88,13 @@ func (f *feed) passArgs(took time.Duration) []any {
 	return []any{"shard", f.index, "channel", f.encoding.channel.name, "form", form.kind.String(), "deflate_bits", form.bits, "took", took}
 }
 
-// check logs a pass that goes on for ten times as long as a slow one, and again after as long: it may
-// never end. Called by the clock.
+// check logs the last pass that took long, at most one a second, and one that goes on for ten times as long, and
+// again after as long: it may never end. Called by the clock.
 func (w *watch) check(srv *Server, now time.Duration) {
+	if args := w.slow.Load(); args != nil && srv.slowLog.due(srv.clock()) {
+		w.slow.CompareAndSwap(args, nil)
+		srv.cfg.Logger.Warn("slow pass", *args...)
+	}
 	every := 10 * srv.cfg.SlowPass
 	f := w.feed.Load()
 	if f == nil || every == 0 || now-max(time.Duration(w.began.Load()), w.told) < every {

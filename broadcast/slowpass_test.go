@@ -56,6 +56,7 @@ func TestSlowPass(t *testing.T) {
 			}
 			b.publish("hello")
 			b.offer(dueFeed{feed: b.feed, since: time.Nanosecond})
+			b.watch.check(b.srv, 0)
 			lines := logged(t, &out)
 			if len(lines) != tt.lines {
 				t.Fatalf("got %v, want %d lines", lines, tt.lines)
@@ -82,6 +83,7 @@ func TestSlowPass(t *testing.T) {
 			}
 			b.publish("again")
 			b.run()
+			b.watch.check(b.srv, 0)
 			if more := logged(t, &out); len(more) != 0 {
 				t.Errorf("within a second: got %v as well", more)
 			}

@@ -194,10 +194,14 @@ func TestSlowPass(t *testing.T) {
 				t.Fatalf("got %q, %v, want %q", p, err, text)
 			}
 		}
+		const line = `msg="slow pass" shard=`
+		if want {
+			log.await(t, line)
+		}
 		if err := stop(); err != nil {
 			t.Errorf("%s: it ended with %v", flag, err)
 		}
-		if got := log.has(`msg="slow pass" shard=`); got != want {
+		if got := log.has(line); got != want {
 			t.Errorf("%s: is there a line: got %t, want %t", flag, got, want)
 		}
 	}
