@@ -21,6 +21,7 @@ type shard struct {
 	done    chan struct{} // Closed when run has returned.
 
 	slowest atomic.Uint64 // Written by refresh, read by Server.Stats.
+	came    atomic.Int64  // Written by round, read by Server.Stats: when it was over, after Server.started.
 
 	stop atomic.Bool // Written by Server.Shutdown, read by run.
 
@@ -95,6 +96,7 @@ func (s *shard) round() {
 	s.call()
 	s.settle()
 	s.count()
+	s.came.Store(int64(time.Since(s.srv.started)))
 }
 
 // call does what others ask for.

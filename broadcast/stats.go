@@ -81,6 +81,9 @@ type Stats struct {
 	Refusals     uint64 // times the pool refused a worker's goroutine, which is never as long as the server runs
 	LogBytes     int64  // what messages take up that were published
 	Segments     int    // pieces of memory that they are in
+
+	// How long ago the shard has come by that has not for longest. They do ten times a second, unless a pass takes longer.
+	ShardLag time.Duration
 	SlowestBytes uint64 // how far the connection was behind in the last pass that is furthest of those whose sockets are full
 }
 
@@ -121,6 +124,7 @@ func (srv *Server) Stats() Stats {
 	st.Channels = srv.channels.len()
 	st.Queued, st.Busy, st.Workers = srv.queue.state()
 	for _, s := range srv.shards {
+		st.ShardLag = max(st.ShardLag, time.Since(srv.started)-time.Duration(s.came.Load()))
 		st.SlowestBytes = max(st.SlowestBytes, s.slowest.Load())
 	}
 	for status := range t.refused {

@@ -123,6 +123,9 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s{%s}: got %v, want %v", tt.name, tt.label, got, tt.want)
 		}
 	}
+	if lag := value(t, families, "crier_shard_lag_seconds", ""); lag <= 0 || lag > 20 {
+		t.Errorf("the shards came by %v s ago", lag)
+	}
 	for _, name := range []string{"crier_pass_duration_seconds", "crier_delivery_latency_seconds"} {
 		h := families[name].GetMetric()[0].GetHistogram()
 		if h.GetSampleCount() == 0 || h.GetSampleSum() <= 0 || h.GetBucket()[len(h.GetBucket())-1].GetCumulativeCount() != h.GetSampleCount() {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/gobwas/ws"
 )
 
 var deploy = filepath.Join("..", "..", "deploy")
@@ -154,6 +156,32 @@ func TestPrometheus(t *testing.T) {
 	full.signal(t, syscall.SIGSTOP) // It hangs.
 	p.awaitAlert(t, "CrierDown")
 	full.signal(t, syscall.SIGCONT)
+}
+
+// TestStalledAlert: a shard that stands still is noticed, one of several, and that it goes on.
+func TestStalledAlert(t *testing.T) {
+	t.Parallel()
+	needCrier(t)
+	needTools(t, "prometheus")
+	bin := filepath.Join(t.TempDir(), "stall")
+	if out, err := exec.Command("go", "build", "-C", filepath.Join("..", ".."), "-o", bin, "./test/stall").CombinedOutput(); err != nil {
+		t.Fatalf("building the server that stalls: %v\n%s", err, out)
+	}
+	addr, admin := freeAddr(t), freeAddr(t)
+	s := &target{process: startProcess(t, "", bin, addr, admin)}
+	s.waitListening(t, admin)
+	s.waitListening(t, addr)
+	p := startPrometheus(t, admin)
+	p.await(t, "the lag", "crier_shard_lag_seconds < 10")
+	s.signal(t, syscall.SIGUSR1)
+	conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	p.awaitAlert(t, "CrierStalled")
+	s.signal(t, syscall.SIGUSR2)
+	p.await(t, "that all is well again", `absent(ALERTS{alertname="CrierStalled"})`)
 }
 
 // TestAlertRules: the rules, minute by minute.
