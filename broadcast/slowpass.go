@@ -12,9 +12,9 @@ import (
 type watch struct {
 	// Written by the shard, read by the clock, which logs: whatever a log waits for, no shard does.
 	slow  atomic.Pointer[[]any] // What is to be said of a pass that took long, until it is.
-	feed  atomic.Pointer[feed] // nil between passes.
-	began atomic.Int64         // A time.Duration after Server.started; written before feed.
-	at    atomic.Int64         // How many connections the pass has behind it, some less.
+	feed  atomic.Pointer[feed]  // nil between passes.
+	began atomic.Int64          // A time.Duration after Server.started; written before feed.
+	at    atomic.Int64          // How many connections the pass has behind it, some less.
 
 	// Owned by the shard.
 	before  effort        // The shard's at the beginning of the pass.

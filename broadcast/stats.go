@@ -74,16 +74,16 @@ type Stats struct {
 	Passes     Histogram // how long the walks took that write what is new in a channel to a shard's connections
 	Latency    Histogram // how long after the first of what is new was published such a walk was over
 
-	Channels     int    // channels that have connections or messages
-	Queued       int    // connections that wait for a worker
-	Busy         int    // workers that are not idle
-	Workers      int    // workers that there are
-	Refusals     uint64 // times the pool refused a worker's goroutine, which is never as long as the server runs
-	LogBytes     int64  // what messages take up that were published
-	Segments     int    // pieces of memory that they are in
+	Channels int    // channels that have connections or messages
+	Queued   int    // connections that wait for a worker
+	Busy     int    // workers that are not idle
+	Workers  int    // workers that there are
+	Refusals uint64 // times the pool refused a worker's goroutine, which is never as long as the server runs
+	LogBytes int64  // what messages take up that were published
+	Segments int    // pieces of memory that they are in
 
 	// How long ago the shard has come by that has not for longest. They do ten times a second, unless a pass takes longer.
-	ShardLag time.Duration
+	ShardLag     time.Duration
 	SlowestBytes uint64 // how far the connection was behind in the last pass that is furthest of those whose sockets are full
 }
 
