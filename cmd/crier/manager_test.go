@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -61,6 +62,20 @@ func TestNotify(t *testing.T) {
 	// 1 s for the drain, 3 s for its peers' answers, 1 s for the clock, and 5 s to spare.
 	if want := "STOPPING=1\nSTATUS=Draining\nEXTEND_TIMEOUT_USEC=10000000"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestNotifyReload: a reload does not end the real program where there is no file to reload.
+func TestNotifyReload(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", notifySocket(t).LocalAddr().String())
+	var log logBuffer
+	crier, _, stop := startLogged(t, &log, "--listen=127.0.0.1:0")
+	if err := crier.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	log.await(t, "nothing is reloaded")
+	if err := stop(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -29,9 +29,11 @@ func values(ctx *kong.Context) map[string]string {
 var reloadable = []string{"auth", "auth-audience", "auth-issuer", "auth-leeway", "log-level"}
 
 // reloads makes SIGHUP read the files of --config and --auth again, until stop is called. Without either
-// of them SIGHUP does what it does to any process.
+// of them SIGHUP does what it does to any process; but under a service manager, whose reload sends it,
+// it only is logged.
 func (cmd *serveCmd) reloads(parse again, logger *slog.Logger) (stop func(), err error) {
-	if cmd.Config == "" && cmd.Auth == nil {
+	files := cmd.Config != "" || cmd.Auth != nil
+	if !files && os.Getenv("NOTIFY_SOCKET") == "" {
 		return func() {}, nil
 	}
 	_, now, err := parse()
@@ -42,6 +44,10 @@ func (cmd *serveCmd) reloads(parse again, logger *slog.Logger) (stop func(), err
 	signal.Notify(signals, syscall.SIGHUP)
 	go func() { // Ends with stop, or with the process if a file does not let itself be read.
 		for range signals {
+			if !files {
+				logger.Warn("nothing is reloaded: there is neither --config nor --auth")
+				continue
+			}
 			now = cmd.reload(parse, now, logger)
 		}
 	}()
