@@ -30,7 +30,7 @@ func readImage(t *testing.T) image {
 	for line := range strings.Lines(string(b)) {
 		verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch verb {
-		case "", "#", "WORKDIR", "EXPOSE", "STOPSIGNAL":
+		case "", "#", "ARG", "WORKDIR", "EXPOSE", "STOPSIGNAL":
 		case "FROM":
 			img = image{base: rest, build: run}
 		case "RUN":

@@ -202,7 +202,7 @@ func reload(t *testing.T, g *guest) {
 
 // adminSocket: back ends have a socket of their own, and the token comes as a credential.
 func adminSocket(t *testing.T, g *guest) {
-	g.run(t, `printf '[Socket]\nListenStream=18001\nFileDescriptorName=admin\nService=crier.service\n' >/etc/systemd/system/crier-admin.socket
+	g.run(t, `printf '[Socket]\nListenStream=127.0.0.1:18001\nFileDescriptorName=admin\nService=crier.service\n' >/etc/systemd/system/crier-admin.socket
 		(umask 077; head -c 20 /dev/urandom | base64 >/etc/crier/admin-token)`)
 	g.dropIn(t, "[Service]\nSockets=crier-admin.socket\nLoadCredential=admin-token:/etc/crier/admin-token\n"+
 		"Environment=CRIER_ADMIN_TOKEN_FILE=%d/admin-token\n")
