@@ -1,6 +1,7 @@
 package broadcast
 
 import (
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -22,21 +23,27 @@ type Histogram struct {
 	Sum    time.Duration
 }
 
-// Quantile is the bound of the bucket that has a quantile, from 0 to 1; of the last bucket it is the
-// largest bound. It is 0 if nothing was counted.
+// Quantile is a quantile, above 0 and up to 1, as Prometheus' function histogram_quantile has it: what
+// is in a bucket is taken to be spread evenly over it, and the first one to begin at 0; where it is in
+// the last one, which has no bound, it is the largest bound. It is 0 if nothing was counted.
 func (h Histogram) Quantile(q float64) time.Duration {
 	total := uint64(0)
 	for _, n := range h.Counts {
 		total += n
 	}
 	rank := q * float64(total)
-	seen := uint64(0)
-	for i, n := range h.Counts {
-		if seen += n; n > 0 && float64(seen) >= rank {
-			return h.Bounds[min(i, len(h.Bounds)-1)]
+	from, below := time.Duration(0), uint64(0)
+	for i, bound := range h.Bounds {
+		n := h.Counts[i]
+		if n > 0 && float64(below+n) >= rank {
+			return from + time.Duration(math.Round(float64(bound-from)*(rank-float64(below))/float64(n)))
 		}
+		from, below = bound, below+n
 	}
-	return 0
+	if total == 0 {
+		return 0
+	}
+	return from
 }
 
 // Sub returns what was counted since an earlier one.
