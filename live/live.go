@@ -48,6 +48,7 @@ type Live struct {
 	proxy     *httputil.ReverseProxy
 	transport *http.Transport
 	patience  time.Duration
+	started   time.Time
 	ctx       context.Context // Done when Close has been called.
 	cancel    context.CancelFunc
 
@@ -65,7 +66,7 @@ func New(srv *broadcast.Server, cfg Config) *Live {
 	if cfg.Every == 0 {
 		cfg.Every = time.Second
 	}
-	l := &Live{srv: srv, cfg: cfg, patience: defaultPatience}
+	l := &Live{srv: srv, cfg: cfg, patience: defaultPatience, started: time.Now()}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.transport = &http.Transport{DialContext: l.dial, DisableKeepAlives: true, DisableCompression: true}
 	l.proxy = l.newProxy()
@@ -161,7 +162,7 @@ func (l *Live) leave() {
 func (l *Live) sample(inner *broadcast.Server, first chan struct{}) {
 	ticker := time.NewTicker(l.cfg.Every)
 	defer ticker.Stop()
-	s := sampler{srv: l.srv, cfg: l.cfg}
+	s := sampler{srv: l.srv, cfg: l.cfg, started: l.started}
 	for n := 0; ; n++ {
 		b, err := json.Marshal(s.snapshot(time.Now()))
 		if err != nil {

@@ -16,8 +16,8 @@ const (
 
 // snapshot is the state of the server at one moment, and its totals. The page makes rates of them.
 type snapshot struct {
-	Time     int64  `json:"time"`    // in ms, Unix
-	Started  int64  `json:"started"` // the same, of the process
+	Time     int64  `json:"time"`    // in ms: Started and what has passed since, even if the clock is set
+	Started  int64  `json:"started"` // in ms, Unix: of the Live
 	Version  string `json:"version"`
 	Draining bool   `json:"draining"`
 
@@ -38,7 +38,6 @@ type snapshot struct {
 	Holds       uint64            `json:"holds"`
 	RateHolds   uint64            `json:"rate_holds"`
 	Skips       uint64            `json:"skips"`
-	Accepted    uint64            `json:"accepted"`
 	Disconnects map[string]uint64 `json:"disconnects"`
 
 	// Of the messages since the snapshot before, in seconds; null if there were none.
@@ -72,26 +71,20 @@ type channel struct {
 
 // sampler makes snapshots, one after the other.
 type sampler struct {
-	srv *broadcast.Server
-	cfg Config
+	srv     *broadcast.Server
+	cfg     Config
+	started time.Time // Of the Live.
 
 	latency *broadcast.Histogram // As it was in the snapshot before.
 	largest []channel
 	looked  time.Time // When largest was looked for.
 }
 
-var started = time.Now().UnixMilli()
-
 func (s *sampler) snapshot(now time.Time) *snapshot {
 	st := s.srv.Stats()
-	snap := &snapshot{
-		Time: now.UnixMilli(), Started: started, Version: s.cfg.Version, Draining: s.srv.Draining(),
-		Open: st.Open, OpenByKind: st.OpenByKind, MaxConns: st.MaxConns, Handshakes: st.Handshakes, Held: st.Held,
-		Queued: st.Queued, Busy: st.Busy, Workers: st.Workers, LogBytes: st.LogBytes,
-		Messages: st.Messages, Deliveries: st.Deliveries, BytesIn: st.BytesIn, BytesOut: st.BytesOut,
-		Holds: st.Holds, RateHolds: st.RateHolds, Skips: st.Skips, Accepted: st.Accepted, Disconnects: st.Disconnects,
-		SlowestBytes: st.SlowestBytes, Slowest: []conn{}, Channels: st.Channels, Memory: s.cfg.MemoryBytes,
-	}
+	snap := figures(&st)
+	snap.Time, snap.Started = s.started.UnixMilli()+now.Sub(s.started).Milliseconds(), s.started.UnixMilli()
+	snap.Version, snap.Draining, snap.Memory = s.cfg.Version, s.srv.Draining(), s.cfg.MemoryBytes
 	if s.latency != nil {
 		since := st.Latency.Sub(*s.latency)
 		snap.P50, snap.P99 = quantile(since, 0.5), quantile(since, 0.99)
@@ -114,6 +107,17 @@ func (s *sampler) snapshot(now time.Time) *snapshot {
 	snap.FDs, snap.MaxFDs = openFDs(st.Open)
 	snap.Resident = residentBytes()
 	return snap
+}
+
+// figures are those of Stats in a snapshot.
+func figures(st *broadcast.Stats) *snapshot {
+	return &snapshot{
+		Open: st.Open, OpenByKind: st.OpenByKind, MaxConns: st.MaxConns, Handshakes: st.Handshakes, Held: st.Held,
+		Queued: st.Queued, Busy: st.Busy, Workers: st.Workers, LogBytes: st.LogBytes,
+		Messages: st.Messages, Deliveries: st.Deliveries, BytesIn: st.BytesIn, BytesOut: st.BytesOut,
+		Holds: st.Holds, RateHolds: st.RateHolds, Skips: st.Skips, Disconnects: st.Disconnects,
+		SlowestBytes: st.SlowestBytes, Slowest: []conn{}, Channels: st.Channels,
+	}
 }
 
 // quantile is in seconds, or nil if nothing was counted.

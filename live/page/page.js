@@ -13,7 +13,11 @@ const put = (id, text) => {
 };
 
 const whole = (n) => Math.round(n).toLocaleString('en');
-const rate = (n) => (n > 0 && n < 0.1 ? '< 0.1' : n > 0 && n < 10 ? n.toFixed(1) : whole(n));
+
+function rate(n) {
+  if (n > 0 && n < 0.1) return '< 0.1';
+  return n > 0 && n < 10 ? n.toFixed(n < 1 ? 2 : 1) : whole(n);
+}
 
 function bytes(n) {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
@@ -22,11 +26,10 @@ function bytes(n) {
   return `${i && n < 100 ? n.toFixed(1) : Math.round(n)} ${units[i]}`;
 }
 
-// span is for the bound of a histogram's bucket, in seconds: no more is known.
 function span(seconds) {
   if (!seconds) return '–';
-  if (seconds < 0.001) return `≤ ${Math.round(seconds * 1e6)} µs`;
-  return seconds < 1 ? `≤ ${Math.round(seconds * 1e3)} ms` : `≤ ${Math.round(seconds)} s`;
+  const [n, unit] = seconds < 0.001 ? [seconds * 1e6, 'µs'] : seconds < 1 ? [seconds * 1e3, 'ms'] : [seconds, 's'];
+  return `${n < 10 ? n.toFixed(1) : Math.round(n)} ${unit}`;
 }
 
 const SHOWN = { open: whole, messages: rate, deliveries: rate, p99: span, lag: bytes };
@@ -42,14 +45,18 @@ let seen = null; // When it came: a Date, and of the clock that is not set.
 let seenAt = -Infinity;
 let target = null; // What the dialog asks about.
 
+// follows says whether a snapshot is a later one of the same server. Another one counts from 0; and
+// if the clock was set back, there is no telling how long it took.
+const follows = (s, before) => s.started === before.started && s.time >= before.time && s.messages >= before.messages;
+
 function take(snapshot) {
   seen = new Date();
   seenAt = performance.now();
-  if (last && snapshot.started !== last.started) { // Another process: it counts from 0.
+  if (last && !follows(snapshot, last)) {
     samples = [];
     last = null;
   }
-  if (last && snapshot.time <= last.time) return;
+  if (snapshot.time === last?.time) return;
   const seconds = last ? (snapshot.time - last.time) / 1000 : 0;
   const per = (name) => (last ? (snapshot[name] - last[name]) / seconds : null);
   samples.push({
@@ -82,11 +89,15 @@ function show() {
     put(name, now[name] === null ? '–' : rate(now[name]));
     put(`${name}-total`, whole(s[name]));
   }
+  put('bytes-in', bytes(s.bytes_in));
+  put('bytes-out', bytes(s.bytes_out));
   put('p99', span(s.p99));
   put('p50', span(s.p50));
   put('lag', bytes(s.slowest_bytes));
   $('lag').title = `${whole(s.slowest_bytes)} bytes`;
-  put('holds', `publishers held: ${whole(s.held)} now, ${whole(s.holds + s.rate_holds)} in all`);
+  const held = [`publishers held: ${whole(s.held)} now`, `${whole(s.holds)} in all`];
+  if (s.rate_holds) held.push(`${whole(s.rate_holds)} by their rate`);
+  put('holds', held.join(', ') + (s.skips ? ` · ${whole(s.skips)} skips` : ''));
   put('memory', of(bytes(s.resident), s.memory && bytes(s.memory)));
   put('fds', s.fds < 0 ? '–' : of(whole(s.fds), s.max_fds && whole(s.max_fds)));
   put('log', bytes(s.log_bytes));
@@ -100,10 +111,14 @@ function show() {
   state();
 }
 
+// shownTime is how much time the graphs show, in ms.
+const shownTime = () => Math.max(LEAST, last.time - samples[0].time);
+const minutes = () => Math.ceil(shownTime() / 60_000);
+
 // draw draws a graph: the newest sample is at its right. Where there is no figure is a gap.
 function draw(name) {
   const end = samples.at(-1).time;
-  const width = Math.max(LEAST, end - samples[0].time);
+  const width = shownTime();
   const peak = Math.max(...samples.map((s) => s[name] ?? 0));
   let line = '';
   let area = '';
@@ -127,8 +142,7 @@ function draw(name) {
   close();
   $(`graph-${name}`).querySelector('.line').setAttribute('d', line);
   $(`graph-${name}`).querySelector('.area').setAttribute('d', area);
-  const minutes = Math.ceil(width / 60_000);
-  put(`peak-${name}`, `peak ${SHOWN[name](peak)} in ${minutes} min`);
+  put(`peak-${name}`, `peak ${SHOWN[name](peak)} in ${minutes()} min`);
 }
 
 function element(tag, className, text = '') {
@@ -139,10 +153,10 @@ function element(tag, className, text = '') {
 }
 
 // rows makes a table's rows those of a list. A row stays what it is as long as its key is
-// there, and keeps the focus.
+// there, and keeps the focus. When it goes, its table's title has that.
 function rows(id, list, key, make, fill) {
   const body = $(id).tBodies[0];
-  const focused = document.activeElement;
+  const focused = body.contains(document.activeElement) ? document.activeElement : null;
   const old = new Map([...body.rows].map((row) => [row.dataset.key, row]));
   const fresh = list.map((item) => {
     const row = old.get(key(item)) ?? Object.assign(make(), { item });
@@ -153,7 +167,7 @@ function rows(id, list, key, make, fill) {
   });
   if (fresh.length !== body.rows.length || fresh.some((row, i) => row !== body.rows[i])) {
     body.replaceChildren(...fresh);
-    if (focused !== document.activeElement && body.contains(focused)) focused.focus({ preventScroll: true });
+    if (focused) (body.contains(focused) ? focused : $(`${id}-title`)).focus({ preventScroll: true });
   }
   $(id).classList.toggle('filled', fresh.length > 0);
 }
@@ -199,7 +213,7 @@ function showChannels(list) {
 
 function showEnded(totals) {
   const before = samples[0].disconnects;
-  put('lately', `In ${Math.max(1, Math.round((last.time - samples[0].time) / 60_000))} min`);
+  put('lately', `In ${minutes()} min`);
   const list = Object.entries(totals).map(([reason, total]) => ({ reason, total, lately: total - (before[reason] ?? 0) }));
   list.sort((a, b) => b.lately - a.lately || b.total - a.total);
   rows('ended', list, (e) => e.reason, () => cells('', 'number', 'number'), (row, e) => {
@@ -262,6 +276,7 @@ function askToken() {
 $('login').onsubmit = (e) => {
   e.preventDefault();
   token = $('token').value.trim();
+  if (/[^!-~]/.test(token)) return askToken(); // It does not fit into a header.
   try { sessionStorage.setItem('token', token); } catch { /* It is asked for each time. */ }
   $('login').hidden = true;
   put('state', 'connecting');
@@ -277,6 +292,13 @@ function ask(conn) {
 
 $('cut-no').onclick = () => $('cut').close();
 
+// The key that opened it does not confirm it by being held.
+$('cut-form').onkeydown = (e) => { if (e.repeat && e.key === 'Enter') e.preventDefault(); };
+
+$('cut').onclose = () => {
+  if (document.activeElement === document.body) $('slowest-title').focus({ preventScroll: true }); // Its row has gone.
+};
+
 $('cut-form').onsubmit = async (e) => {
   e.preventDefault();
   const conn = target;
@@ -287,7 +309,10 @@ $('cut-form').onsubmit = async (e) => {
     const url = new URL(`v1/connections/${encodeURIComponent(conn.id)}?${query}`, location.href);
     const answer = await fetch(url, { method: 'DELETE', headers });
     if (answer.status === 204) put('said', `${who(conn)} is cut off.`);
-    else put('said', `${who(conn)} was not cut off: ${(await answer.json()).error}`);
+    else {
+      const { error } = await answer.json().catch(() => ({})); // A proxy's answer has none.
+      put('said', `${who(conn)} was not cut off: ${error ?? `HTTP ${answer.status}`}`);
+    }
   } catch (err) {
     put('said', `${who(conn)} was not cut off: ${err.message}`);
   }

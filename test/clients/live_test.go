@@ -27,3 +27,17 @@ func TestLive(t *testing.T) {
 	checkPicture(t, desk, 1200, 500)
 	checkPicture(t, phone, 780, 1688)
 }
+
+// TestLivePage is node/live_page.js: what no server says in a minute, from a night of snapshots to
+// names that are markup.
+func TestLivePage(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	needCrier(t)
+	needTools(t, "chromium")
+	browser, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("\n%s", runScript(t, 10*time.Minute, nodeDir, "node", "live_page.js", browser, crierBin, freeAddr(t)))
+}
