@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -152,4 +153,41 @@ func TestAgreesWithMetrics(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestProcess: what the kernel says of the process is what /metrics says.
+func TestProcess(t *testing.T) {
+	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})
+	s := sampler{srv: srv, started: time.Now()}
+	for name, of := range map[string]func(*snapshot) int64{
+		"open_fds":              func(s *snapshot) int64 { return s.FDs },
+		"max_fds":               func(s *snapshot) int64 { return s.MaxFDs },
+		"resident_memory_bytes": func(s *snapshot) int64 { return s.Resident },
+	} {
+		eventually(t, name, func() bool { // Memory grows meanwhile, now and then.
+			v := strconv.FormatFloat(float64(of(s.snapshot(time.Now()))), 'g', -1, 64)
+			return strings.Contains(scrape(srv), "\nprocess_"+name+" "+v+"\n")
+		})
+	}
+}
+
+// TestChannels: the channels are those that the server has, with their rates. Those of the last ten
+// seconds do not change while nothing is published.
+func TestChannels(t *testing.T) {
+	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
+	for n := range 30 {
+		if _, err := srv.PublishTo(t.Context(), []string{"one", "two", "two"}[n%3], broadcast.Message{Kind: broadcast.Text}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the rates", func() bool {
+		s := sampler{srv: srv, started: time.Now()}
+		got := s.snapshot(time.Now()).Largest
+		for i, info := range srv.Channels("", "", mostChannels) {
+			if got[i] != (channel{info.Name, 0, info.Rate}) {
+				return false
+			}
+		}
+		return len(got) == 3 && got[1].Rate > 0 && got[2].Rate == 2*got[1].Rate // The first has no name.
+	})
 }
