@@ -30,6 +30,16 @@ func TestHAProxy(t *testing.T) {
 		func(config string) []string { return []string{"-db", "-f", config} })
 }
 
+// TestCaddy is the Node suite through Caddy, with examples/Caddyfile.
+func TestCaddy(t *testing.T) {
+	t.Parallel()
+	needTools(t, "caddy")
+	testProxy(t, "env", "Caddyfile", nil, func(config string) []string {
+		dir := filepath.Dir(config) // For what Caddy keeps, too.
+		return []string{"XDG_CONFIG_HOME=" + dir, "XDG_DATA_HOME=" + dir, "caddy", "run", "--config", config}
+	})
+}
+
 // perIP is more than the suite has open at a time.
 const perIP = 20
 
@@ -52,7 +62,8 @@ func testProxy(t *testing.T, program, config string, flags []string, args func(c
 		t.Fatal(err)
 	}
 	own := strings.NewReplacer("127.0.0.1:18000;", crierAddr+";", "127.0.0.1:18000 ", crierAddr+" ",
-		"listen 8080;", "listen "+addr+";", "bind :8080", "bind "+addr).Replace(string(text))
+		"reverse_proxy 127.0.0.1:18000", "reverse_proxy "+crierAddr, "listen 8080;", "listen "+addr+";",
+		"bind :8080", "bind "+addr, "\n:8080 {", "\n:"+port+" {\n\tbind 127.0.0.1").Replace(string(text))
 	if !strings.Contains(own, crierAddr) || !strings.Contains(own, ":"+port) {
 		t.Fatalf("the ports in %s are not where they were", config)
 	}
