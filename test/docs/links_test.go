@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/crier-ws/crier/internal/doccode"
 )
 
 const root = "../.."
@@ -14,24 +16,9 @@ const root = "../.."
 // documents are all Markdown files, by their paths from the root.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
-	docs := make(map[string]string)
-	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git") {
-			return filepath.SkipDir
-		}
-		if filepath.Ext(path) != ".md" {
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		rel, _ := filepath.Rel(root, path)
-		docs[rel] = string(text)
-		return err
-	})
-	if err != nil || len(docs) < 8 {
-		t.Fatalf("got %d documents, %v", len(docs), err)
+	docs, err := doccode.Documents(root)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return docs
 }

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+	"github.com/crier-ws/crier/internal/doccode"
+)
+
+const repository = "../.."
+
+// configurations are the files of examples and deploy, by their paths from the top: programs,
+// configurations and dashboards.
+func configurations(t *testing.T) map[string]string {
+	t.Helper()
+	files := make(map[string]string)
+	for _, top := range []string{"examples", "deploy", "Makefile"} {
+		err := filepath.WalkDir(filepath.Join(repository, top), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			rel, _ := filepath.Rel(repository, path)
+			files[rel] = string(text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
+}
+
+// crierArgs are the arguments with which a command starts crier, or not.
+func crierArgs(words []string) (args []string, ok bool) {
+	switch {
+	case filepath.Base(words[0]) == "crier":
+		return words[1:], true
+	case len(words) > 2 && slices.Equal(words[:3], []string{"go", "run", "./cmd/crier"}):
+		return words[3:], true
+	case len(words) > 1 && words[0] == "docker" && words[1] == "run":
+		if i := slices.Index(words, "crier"); i > 0 {
+			return words[i+1:], true
+		}
+	}
+	return nil, false
+}
+
+// commandLines are those in a script that start crier, and those for a program that starts it:
+// crier='crier --listen ...'.
+func commandLines(script string) (lines [][]string) {
+	for _, c := range doccode.Commands(script) {
+		if args, ok := crierArgs(c.Words); ok {
+			lines = append(lines, args)
+		}
+		for _, word := range c.Words {
+			if command, ok := strings.CutPrefix(word, "crier=crier "); ok {
+				lines = append(lines, strings.Fields(strings.ReplaceAll(command, "{port}", "18000")))
+			}
+		}
+	}
+	return lines
+}
+
+// prompts are the lines of a terminal's text that were typed.
+func prompts(text string) string {
+	var typed []string
+	for line := range strings.Lines(text) {
+		if command, ok := strings.CutPrefix(line, "$ "); ok {
+			typed = append(typed, command)
+		}
+	}
+	return strings.Join(typed, "")
+}
+
+// model is crier's commands by their names, and all flags.
+func model() (commands map[string]*kong.Node, flags map[string]*kong.Flag) {
+	commands, flags = make(map[string]*kong.Node), make(map[string]*kong.Flag)
+	root := newParser(&cli{}, nil, io.Discard, io.Discard, func(int) {}).Model
+	for _, cmd := range root.Leaves(false) {
+		commands[cmd.Name] = cmd
+		for _, f := range append(cmd.Flags, root.Flags...) {
+			flags[f.Name] = f
+		}
+	}
+	return commands, flags
+}
+
+var (
+	longFlag = regexp.MustCompile(`(?:^|[\s(])--([a-z][a-z-]*[a-z])`)
+	variable = regexp.MustCompile(`\bCRIER_[A-Z_]*[A-Z]\b`)
+)
+
+// foreign are flags of other programs in documents.
+var foreign = map[string][]string{
+	"clients/js/README.md": {"experimental-websocket"}, // Node's.
+}
+
+// TestDocumentsCommandLines: crier takes each command line that documents, examples and deploy show.
+func TestDocumentsCommandLines(t *testing.T) {
+	lines := make(map[string][][]string)
+	docs, err := doccode.Documents(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range docs {
+		for _, b := range doccode.Blocks(text) {
+			switch b.Kind {
+			case "sh", "indented":
+				lines[path] = append(lines[path], commandLines(b.Text)...)
+			case "":
+				lines[path] = append(lines[path], commandLines(prompts(b.Text))...)
+			}
+		}
+	}
+	for path, text := range configurations(t) {
+		lines[path] = commandLines(strings.Join(doccode.Comments(text), "\n"))
+	}
+	n := 0
+	for path, of := range lines {
+		for _, args := range of {
+			n++
+			parser := newParser(&cli{}, args, io.Discard, io.Discard, func(int) {})
+			if _, err := parser.Parse(args); err != nil {
+				t.Errorf("%s: crier %s: %v", path, strings.Join(args, " "), err)
+			}
+		}
+	}
+	if n < 12 {
+		t.Errorf("found %d command lines only", n)
+	}
+}
+
+// mentioned says what is wrong with a command line within a text, which may lack arguments.
+func mentioned(commands map[string]*kong.Node, line string) error {
+	words := strings.Fields(line)[1:]
+	name := "serve"
+	if len(words) > 0 && !strings.HasPrefix(words[0], "-") {
+		name = words[0]
+	}
+	if commands[name] == nil {
+		return errors.New("there is no such command")
+	}
+	for _, m := range longFlag.FindAllStringSubmatch(line, -1) {
+		if m[1] != "help" && !slices.ContainsFunc(commands[name].Flags, func(f *kong.Flag) bool { return f.Name == m[1] }) {
+			return errors.New("there is no --" + m[1])
+		}
+	}
+	return nil
+}
+
+// TestDocumentsFlags: what documents say of commands, flags and variables there is, and README has
+// all flags of serving.
+func TestDocumentsFlags(t *testing.T) {
+	docs, err := doccode.Documents(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands, flags := model()
+	n := 0
+	for path, text := range docs {
+		if path == "bench/vm/README.md" {
+			continue // Its flags are of bench/vm/run: see test/docs.
+		}
+		for _, span := range doccode.Spans(text) {
+			if strings.HasPrefix(span, "crier ") {
+				if err := mentioned(commands, span); err != nil {
+					t.Errorf("%s: %s: %v", path, span, err)
+				}
+			}
+			for _, m := range longFlag.FindAllStringSubmatch(span, -1) {
+				n++
+				if flags[m[1]] == nil && !slices.Contains(foreign[path], m[1]) {
+					t.Errorf("%s: `%s`: there is no --%s", path, span, m[1])
+				}
+			}
+		}
+	}
+	if n < 100 {
+		t.Errorf("found %d flags only", n)
+	}
+	for _, f := range commands["serve"].Flags {
+		if f.Name != "help" && !strings.Contains(docs["README.md"], "`--"+f.Name) {
+			t.Errorf("README.md: there is nothing of --%s", f.Name)
+		}
+	}
+	known := make(map[string]bool)
+	for _, f := range flags {
+		for _, name := range f.Envs {
+			known[name] = true
+		}
+	}
+	texts := configurations(t)
+	for path, text := range docs {
+		texts[path] = text
+	}
+	for path, text := range texts {
+		for _, name := range variable.FindAllString(text, -1) {
+			if !known[name] {
+				t.Errorf("%s: there is no flag for %s", path, name)
+			}
+		}
+	}
+}
