@@ -1,0 +1,75 @@
+package docs
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/crier-ws/crier/internal/doccode"
+)
+
+// metric is a name of what Prometheus gets, and not the beginning of one.
+var metric = regexp.MustCompile(`\b(?:crier|process|go)_[a-z_]*[a-z]\b`)
+
+// TestMetricNames: what documents, alerts and the dashboard name is in /metrics.
+func TestMetricNames(t *testing.T) {
+	s := newSession(t, buildTools(t))
+	s.serve(t, strings.Fields("go run ./cmd/crier --admin 127.0.0.1:18001 --memory 1GiB"))
+	answer, err := http.Get("http://127.0.0.1:" + s.port["18001"] + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	page, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := make(map[string]bool)
+	for line := range strings.Lines(string(page)) {
+		there[metric.FindString(line)] = !strings.HasPrefix(line, "#") || there[metric.FindString(line)]
+	}
+	texts := documents(t)
+	for _, pattern := range []string{"deploy/prometheus/*", "deploy/grafana/*.json"} {
+		files, _ := filepath.Glob(filepath.Join(root, pattern))
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[file] = string(text)
+		}
+	}
+	found := 0
+	for path, text := range texts {
+		for _, name := range metric.FindAllString(text, -1) {
+			found++
+			if !there[name] {
+				t.Errorf("%s: %s is not in /metrics", path, name)
+			}
+		}
+	}
+	if found < 80 {
+		t.Errorf("found %d names only", found)
+	}
+}
+
+// TestGuestFlags: what bench/vm/README.md says of flags is so of bench/vm/run.
+func TestGuestFlags(t *testing.T) {
+	help, err := exec.Command(filepath.Join(root, "bench", "vm", "run"), "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, span := range doccode.Spans(documents(t)["bench/vm/README.md"]) {
+		for _, word := range strings.Fields(span) {
+			if strings.HasPrefix(word, "--") && !strings.Contains(string(help), "  "+word+" ") {
+				t.Errorf("`%s`: there is no %s", span, word)
+			}
+		}
+	}
+}
