@@ -16,6 +16,7 @@
 //	node_test.go           node/suite.js, and the drop-in comparison
 //	mono_test.go           mono/Client.cs
 //	sigterm_test.go        Node and .NET clients see crier leave
+//	newcomer_test.go       README's first commands, and two tabs of Chromium
 //	jsclient_test.go       clients/js, in Node and in Chromium, whatever happens to it
 //	jsends_test.go         the same: which ends are final, and when it comes back after others
 //	jsfallback_test.go     the same: events in the place of WebSockets, pauses, where it begins

@@ -1,0 +1,71 @@
+'use strict';
+
+// What a newcomer does: types the commands of README in terminals of their own, opens the page in
+// two tabs, and says something in one.
+//
+//   node newcomer.js CHROMIUM DIRECTORY http://PAGE COMMAND...
+//
+// The first failure ends the script with exit code 1.
+const assert = require('node:assert/strict');
+const { spawn } = require('node:child_process');
+const { chromium } = require('playwright-core');
+
+const timeout = 120000;
+
+// terminal types a command, and keeps what it prints.
+function terminal(cwd, command) {
+  const child = spawn('bash', ['-c', command], { cwd, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  const t = { command, printed: '', child, ended: false };
+  for (const out of [child.stdout, child.stderr]) out.on('data', (data) => { t.printed += data; });
+  child.on('exit', () => { t.ended = true; });
+  return t;
+}
+
+// open opens the page, as soon as there is one.
+async function open(context, url, terminals) {
+  const page = await context.newPage();
+  page.on('pageerror', (err) => { throw err; });
+  for (const end = Date.now() + timeout; ;) {
+    try {
+      await page.goto(url);
+      break;
+    } catch (err) {
+      for (const t of terminals) assert.ok(!t.ended, `${t.command} ended:\n${t.printed}`);
+      if (Date.now() > end) throw err;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+  await page.waitForFunction(() => !document.getElementById('send').disabled, null, { timeout });
+  return page;
+}
+
+// heard waits until a page shows what was said.
+const heard = (page, text) => page.waitForFunction((s) => [...document.querySelectorAll('#messages li')].some((item) => item.textContent.includes(s)), text, { timeout });
+
+async function main() {
+  const [executablePath, cwd, url, ...commands] = process.argv.slice(2);
+  const start = Date.now();
+  const terminals = commands.map((command) => terminal(cwd, command));
+  let browser;
+  try {
+    browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
+    const context = await browser.newContext();
+    const tabs = [await open(context, url, terminals), await open(context, url, terminals)];
+    for (const [i, text] of ['Is anybody there?', 'In the other tab.'].entries()) {
+      await tabs[i].fill('#text', text);
+      await tabs[i].press('#text', 'Enter');
+      for (const tab of tabs) await heard(tab, text);
+    }
+    console.log(`newcomer: two tabs hear each other ${((Date.now() - start) / 1000).toFixed(1)} s after the first command`);
+  } finally {
+    for (const t of terminals) {
+      try { process.kill(-t.child.pid, 'SIGTERM'); } catch { /* It has ended. */ }
+    }
+    await browser?.close();
+  }
+}
+
+main().then(() => process.exit(0), (err) => {
+  console.error(`FAIL: ${err.stack}`);
+  process.exit(1);
+});
