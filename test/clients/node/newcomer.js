@@ -57,6 +57,9 @@ async function main() {
       for (const tab of tabs) await heard(tab, text);
     }
     console.log(`newcomer: two tabs hear each other ${((Date.now() - start) / 1000).toFixed(1)} s after the first command`);
+  } catch (err) {
+    for (const t of terminals) console.error(`$ ${t.command}\n${t.printed}`);
+    throw err;
   } finally {
     for (const t of terminals) {
       try { process.kill(-t.child.pid, 'SIGTERM'); } catch { /* It has ended. */ }
