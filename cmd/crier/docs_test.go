@@ -46,10 +46,14 @@ func crierArgs(words []string) (args []string, ok bool) {
 		return words[1:], true
 	case len(words) > 2 && slices.Equal(words[:3], []string{"go", "run", "./cmd/crier"}):
 		return words[3:], true
-	case len(words) > 1 && words[0] == "docker" && words[1] == "run":
-		if i := slices.Index(words, "crier"); i > 0 {
-			return words[i+1:], true
+	case words[0] == "docker" && (slices.Contains(words, "run") || slices.Contains(words, "exec")):
+		for len(words) > 1 && filepath.Base(words[0]) != "crier" { // The image or the container.
+			words = words[1:]
 		}
+		if len(words) > 1 && words[1] == "/crier" { // What runs in it.
+			words = words[1:]
+		}
+		return words[1:], true
 	}
 	return nil, false
 }

@@ -35,11 +35,18 @@ type prometheus struct {
 	api *jsServer // For its call.
 }
 
+// startPrometheus starts one with deploy/prometheus/prometheus.yml, but for the target and the intervals.
 func startPrometheus(t *testing.T, targets ...string) *prometheus {
 	t.Helper()
 	dir := t.TempDir()
-	config := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [alerts.yml]\n"+
-		"scrape_configs: [{job_name: crier, static_configs: [{targets: [%s]}]}]\n", strings.Join(targets, ", "))
+	shipped, err := os.ReadFile(filepath.Join(deploy, "prometheus", "prometheus.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := strings.NewReplacer("'127.0.0.1:18001'", strings.Join(targets, ", "), "15s", "1s").Replace(string(shipped))
+	if !strings.Contains(config, targets[0]) {
+		t.Fatal("the target in prometheus.yml is not where it was")
+	}
 	for name, text := range map[string]string{"prometheus.yml": config, "alerts.yml": quick(t)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -184,13 +191,15 @@ func TestStalledAlert(t *testing.T) {
 	p.await(t, "that all is well again", `absent(ALERTS{alertname="CrierStalled"})`)
 }
 
-// TestAlertRules: the rules, minute by minute.
+// TestAlertRules: the configuration, and the rules, minute by minute.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	needTools(t, "promtool")
-	cmd := exec.Command("promtool", "test", "rules", "alerts_test.yml")
-	cmd.Dir = filepath.Join(deploy, "prometheus")
-	if err := runTool(cmd, scriptTimeout); err != nil {
-		t.Error(err)
+	for _, args := range [][]string{{"check", "config", "prometheus.yml"}, {"test", "rules", "alerts_test.yml"}} {
+		cmd := exec.Command("promtool", args...)
+		cmd.Dir = filepath.Join(deploy, "prometheus")
+		if err := runTool(cmd, scriptTimeout); err != nil {
+			t.Error(err)
+		}
 	}
 }

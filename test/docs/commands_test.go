@@ -26,6 +26,7 @@ const (
 	runs          // It is run, and must succeed.
 	serves        // It is run, and must listen until the next one takes its port, or the document ends.
 	follows       // It is run until something comes, as it does not end.
+	installs      // It is run, into another root.
 	hasFlags      // Its flags are there; it would take too long.
 	hasSyntax     // Shell, paths and targets are right; it changes the host, or needs what is not there.
 )
@@ -42,9 +43,14 @@ func wayOf(words []string) way {
 		return runs
 	case "go":
 		return wayOfGo(words)
+	case "install":
+		if slices.ContainsFunc(words, ours.MatchString) {
+			return installs
+		}
+		return hasSyntax // What make dist has made.
 	case "measure", "run":
 		return hasFlags
-	case "apt-get", "cc", "cd", "cp", "docker", "echo", "install", "make", "mkdir", "npm", "systemctl", "tar":
+	case "apt-get", "cc", "cd", "cp", "docker", "echo", "make", "mkdir", "npm", "systemctl", "tar":
 		return hasSyntax
 	}
 	return unknown
@@ -128,6 +134,8 @@ func (s *session) script(t *testing.T, text string) int {
 			s.serve(t, c.Words)
 		case follows:
 			s.follow(t, c.Words)
+		case installs:
+			s.install(t, c.Words)
 		case hasFlags:
 			s.checkFlags(t, c.Words)
 		case hasSyntax:

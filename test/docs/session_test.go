@@ -112,6 +112,26 @@ func (s *session) follow(t *testing.T, words []string) {
 	p.await(t, func() bool { return strings.Contains(p.out.String(), "data: ") })
 }
 
+// install runs install from the top of the repository, and into the session's directory.
+func (s *session) install(t *testing.T, words []string) {
+	t.Helper()
+	own := slices.Clone(words)
+	for i, word := range own {
+		if path.IsAbs(word) {
+			own[i] = s.dir + word
+		}
+	}
+	// Debian's package makes it.
+	if err := os.MkdirAll(filepath.Join(s.dir, "etc", "prometheus"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := s.command(own)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", cmd, err, out)
+	}
+}
+
 // serve starts a server, which takes the place of one at the same port.
 func (s *session) serve(t *testing.T, words []string) {
 	t.Helper()
