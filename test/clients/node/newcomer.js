@@ -1,7 +1,7 @@
 'use strict';
 
-// What a newcomer does: types the commands of README in terminals of their own, opens the page in
-// two tabs, and says something in one.
+// What a newcomer does: types the commands of README in terminals of their own, each when the one
+// before says that it serves, opens the page in two tabs, and says something in one.
 //
 //   node newcomer.js CHROMIUM DIRECTORY http://PAGE COMMAND...
 //
@@ -10,19 +10,20 @@ const assert = require('node:assert/strict');
 const { spawn } = require('node:child_process');
 const { chromium } = require('playwright-core');
 
-const timeout = 120000;
+const timeout = 60000;
 
-// terminal types a command, and keeps what it prints.
-function terminal(cwd, command) {
+// terminal types a command, keeps what it prints, and waits until that is more than what go does.
+async function terminal(cwd, command, terminals) {
   const child = spawn('bash', ['-c', command], { cwd, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   const t = { command, printed: '', child, ended: false };
   for (const out of [child.stdout, child.stderr]) out.on('data', (data) => { t.printed += data; });
   child.on('exit', () => { t.ended = true; });
-  return t;
+  terminals.push(t);
+  while (!/^(?!go: ).+\n/m.test(t.printed) && !t.ended) await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.ok(!t.ended, `${command} ended`);
 }
 
-// open opens the page, as soon as there is one.
-async function open(context, url, terminals) {
+async function open(context, url) {
   const page = await context.newPage();
   page.on('pageerror', (err) => { throw err; });
   for (const end = Date.now() + timeout; ;) {
@@ -30,8 +31,7 @@ async function open(context, url, terminals) {
       await page.goto(url);
       break;
     } catch (err) {
-      for (const t of terminals) assert.ok(!t.ended, `${t.command} ended:\n${t.printed}`);
-      if (Date.now() > end) throw err;
+      if (Date.now() > end) throw err; // What says that it will serve may not serve yet.
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
@@ -45,12 +45,13 @@ const heard = (page, text) => page.waitForFunction((s) => [...document.querySele
 async function main() {
   const [executablePath, cwd, url, ...commands] = process.argv.slice(2);
   const start = Date.now();
-  const terminals = commands.map((command) => terminal(cwd, command));
+  const terminals = [];
   let browser;
   try {
+    for (const command of commands) await terminal(cwd, command, terminals);
     browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
     const context = await browser.newContext();
-    const tabs = [await open(context, url, terminals), await open(context, url, terminals)];
+    const tabs = [await open(context, url), await open(context, url)];
     for (const [i, text] of ['Is anybody there?', 'In the other tab.'].entries()) {
       await tabs[i].fill('#text', text);
       await tabs[i].press('#text', 'Enter');
