@@ -87,7 +87,7 @@ func (cmd *Cmd) config() (swarm.Config, error) {
 		return cfg, err
 	}
 	if !cmd.AllowRemote && !cfg.Target.Addr().IsLoopback() {
-		return cfg, fmt.Errorf("%s is %s, which is not this host: loading a server that is not yours is an attack; if it is yours, give --allow-remote", cmd.URL, cfg.Target.Addr())
+		return cfg, fmt.Errorf("%s is %s, which is not this host: loading a server that is not yours is an attack; give --allow-remote only if it is yours", cmd.URL, cfg.Target.Addr())
 	}
 	return cfg, nil
 }

@@ -3,11 +3,10 @@ package load
 import (
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/crier-ws/crier/bench/swarm"
-	"golang.org/x/sys/unix"
+	"github.com/crier-ws/crier/internal/term"
 )
 
 // progress shows how far a run is: a line that is written over on a terminal, and a
@@ -25,7 +24,7 @@ type progress struct {
 // startProgress starts to show progress, until stop.
 func startProgress(out io.Writer, conns int, counts func() swarm.Counts) *progress {
 	p := &progress{
-		out: out, terminal: isTerminal(out), conns: conns, counts: counts, begun: time.Now(),
+		out: out, terminal: term.IsTerminal(out), conns: conns, counts: counts, begun: time.Now(),
 		quit: make(chan struct{}), ended: make(chan struct{}),
 	}
 	// Ends with stop, which waits for it.
@@ -75,14 +74,4 @@ func (p *progress) line(c swarm.Counts, rate float64) string {
 		line += fmt.Sprintf(", %s faults, %s closed", grouped(c.Faults()), grouped(c.Dropped))
 	}
 	return line
-}
-
-// isTerminal tells whether w is a terminal, ioctl_tty(2).
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }

@@ -74,6 +74,9 @@ func (c Config) complete() (Config, error) {
 	var err error
 	if c.PerProcess == 0 {
 		c.PerProcess, err = freeDescriptors(c.Threads)
+		if err == nil && c.PerProcess < 1 {
+			return c, errors.New("swarm: the limit of open files leaves none for connections")
+		}
 	}
 	errs := []error{err}
 	check := func(ok bool, format string, args ...any) {

@@ -42,7 +42,8 @@ func (f *adminFlags) token() (string, error) {
 	}
 	token, err := readToken("admin-token-file", f.AdminTokenFile)
 	if err == nil && len(token) < leastToken {
-		err = fmt.Errorf("--admin-token-file %s: want a line with a token of at least %d characters, as of: openssl rand -hex 32", f.AdminTokenFile, leastToken)
+		err = hinted(fmt.Errorf("--admin-token-file %s: the token has %d characters, want at least %d", f.AdminTokenFile, len(token), leastToken),
+			"openssl rand -hex 32 makes one")
 	}
 	return token, err
 }
@@ -51,11 +52,11 @@ func (f *adminFlags) token() (string, error) {
 func readToken(flag, file string) (string, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("--%s: %w", flag, err)
+		return "", fileError("--"+flag, file, err)
 	}
 	token := strings.TrimSpace(string(b))
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fmt.Errorf("--%s %s: want one line with a token", flag, file)
+		return "", hinted(fmt.Errorf("--%s %s: there is something else beside a token", flag, file), "want the token alone, in one line")
 	}
 	return token, nil
 }

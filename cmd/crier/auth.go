@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -44,9 +43,18 @@ func (f *authFlags) keys() (*auth.Keys, error) {
 		keys, err = auth.ParseKeys(b)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("--auth %s: %w", *f.Auth, err)
+		return nil, keysError(*f.Auth, err)
 	}
 	return keys, nil
+}
+
+// keysError says what is wrong with a file of keys.
+func keysError(file string, err error) error {
+	err = fileError("--auth", file, err)
+	if hintOf(err) != "" {
+		return err
+	}
+	return hinted(err, "want public keys in PEM, a JWKS, or one line with a secret of at least 32 bytes")
 }
 
 // verifier returns what tokens are verified with, or nil if they are not.

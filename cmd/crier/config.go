@@ -18,19 +18,25 @@ import (
 // configFile is the flags in a TOML file, which count less than the environment and the command
 // line. It is a kong.Resolver.
 type configFile struct {
-	values map[string]any
+	name     string
+	values   map[string]any
+	resolved map[string]bool // The flags that it has given.
 }
 
 // loadConfig reads a file for the flags of serving. It is a kong.ConfigurationLoader.
-func loadConfig(r io.Reader) (kong.Resolver, error) {
-	f := &configFile{}
+func (c *cli) loadConfig(r io.Reader) (kong.Resolver, error) {
+	f := &configFile{name: "--config", resolved: make(map[string]bool)}
+	if file, ok := r.(*os.File); ok {
+		f.name += " " + file.Name()
+	}
+	c.file = f
 	if err := toml.NewDecoder(r).Decode(&f.values); err != nil {
 		var at *toml.DecodeError
 		if errors.As(err, &at) {
 			line, column := at.Position()
-			return nil, fmt.Errorf("line %d, column %d: %w", line, column, err)
+			return nil, hinted(fmt.Errorf("%s: line %d, column %d: %w", f.name, line, column, err), "lines are as max-message = \"2MiB\"; crier config --template prints them all")
 		}
-		return nil, err
+		return nil, fileError("--config", strings.TrimPrefix(f.name, "--config "), err)
 	}
 	return f, nil
 }
@@ -46,18 +52,25 @@ func (f *configFile) Validate(app *kong.Application) error {
 		}
 	}
 	var errs []error
+	var near []string
 	for key, value := range f.values {
 		switch value.(type) {
 		case map[string]any:
-			errs = append(errs, fmt.Errorf("--config: [%s]: there are no tables, want lines as listen = \":18000\"", key))
+			errs = append(errs, fmt.Errorf("%s: [%s]: there are no tables, want lines as listen = \":18000\"", f.name, key))
 		default:
 			if !slices.Contains(known, key) || key == "config" {
-				errs = append(errs, fmt.Errorf("--config: there is no %s, did you mean %s?", key, nearest(key, known)))
+				errs = append(errs, fmt.Errorf("%s: there is no %s", f.name, key))
+				near = append(near, nearest(key, known))
 			}
 		}
 	}
 	slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
+	hint := "crier config --template prints all there are"
+	if len(near) > 0 {
+		slices.Sort(near)
+		hint = fmt.Sprintf("did you mean %s? %s", strings.Join(slices.Compact(near), ", "), hint)
+	}
+	return hinted(errors.Join(errs...), "%s", hint)
 }
 
 // Resolve returns what a flag is in the file, as it would be written on the command line.
@@ -66,6 +79,7 @@ func (f *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (an
 	if !ok || fromEnvironment(flag) != "" {
 		return nil, nil
 	}
+	f.resolved[flag.Name] = true
 	list, ok := value.([]any)
 	if !ok {
 		return fmt.Sprint(value), nil

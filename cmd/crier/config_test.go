@@ -70,7 +70,7 @@ func TestConfig(t *testing.T) {
 
 func TestConfigWrong(t *testing.T) {
 	for text, want := range map[string]string{
-		"max-mesage = 5":           "there is no max-mesage, did you mean max-message?",
+		"max-mesage = 5":           "there is no max-mesage\nhint: did you mean max-message? crier config --template",
 		"Listen = \":1\"":          "did you mean listen?",
 		"config = \"x\"":           "there is no config",
 		"[serve]\nlisten = \":1\"": "[serve]: there are no tables",
@@ -79,7 +79,7 @@ func TestConfigWrong(t *testing.T) {
 		"slow = \"maybe\"":         "--slow",
 		"channels = \"perhaps\"":   "channels",
 	} {
-		if _, log, code := config(t, "--config", writeConfig(t, text)); code != 2 || !strings.Contains(log, want) {
+		if _, log, code := config(t, "--config", writeConfig(t, text)); code != 2 || !strings.Contains(log, want) || !strings.Contains(log, "/crier.toml") || !isComplaint.MatchString(log) {
 			t.Errorf("%s: got code %d, %s, want %s", text, code, log, want)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/crier-ws/crier/internal/doctor"
 	"github.com/crier-ws/crier/internal/flags"
+	"github.com/crier-ws/crier/internal/term"
 )
 
 // doctorCmd is the flags of looking at a host.
@@ -45,7 +46,7 @@ func (cmd *doctorCmd) Run(out io.Writer, s streams) error {
 			return err
 		}
 		if m, err = h.Measure(self, w); err != nil {
-			fmt.Fprintf(s.log, "crier: nothing is measured: %v\n", err)
+			say(s.log, "nothing is measured: "+oneLine(err))
 		}
 	}
 	r, err := h.Examine(w, m)
@@ -57,21 +58,32 @@ func (cmd *doctorCmd) Run(out io.Writer, s streams) error {
 		e.SetIndent("", "  ")
 		err = e.Encode(r)
 	} else {
-		_, err = io.WriteString(out, doctorText(r))
+		_, err = io.WriteString(out, doctorText(r, term.PaintFor(out)))
 	}
 	if err == nil && !r.Fits {
-		err = fmt.Errorf("%d connections do not fit: this host allows %d (%s)", r.Conns, r.Allows, r.Binds)
+		err = hinted(fmt.Errorf("%d connections do not fit: this host allows %d (%s)", r.Conns, r.Allows, r.Binds), "%s", fixes(r))
 	}
 	return err
 }
 
+// fixes says where the commands are that would make the connections fit.
+func fixes(r doctor.Report) string {
+	var small []string
+	for _, c := range r.Checks {
+		if c.Verdict == doctor.Small {
+			small = append(small, c.Name)
+		}
+	}
+	return "the report has, behind >, what changes " + strings.Join(small, ", ")
+}
+
 // doctorText writes a report for people.
-func doctorText(r doctor.Report) string {
+func doctorText(r doctor.Report, p term.Paint) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d connections on this host\n\n", r.Conns)
 	var keep []string
 	for _, c := range r.Checks {
-		writeCheck(&b, c)
+		writeCheck(&b, c, p)
 		keep = append(keep, settingsIn(c.Change)...)
 	}
 	if len(keep) > 0 {
@@ -81,9 +93,9 @@ func doctorText(r doctor.Report) string {
 		}
 	}
 	writePrediction(&b, r.Prediction)
-	verdict := "fit"
+	verdict := p.Text(term.Green, "fit")
 	if !r.Fits {
-		verdict = "do not fit"
+		verdict = p.Text(term.Red, "do not fit")
 	}
 	fmt.Fprintf(&b, "\n%d connections %s; the limits allow %d (%s).\n", r.Conns, verdict, r.Allows, r.Binds)
 	return b.String()
@@ -92,9 +104,16 @@ func doctorText(r doctor.Report) string {
 // verdicts are how verdicts are written.
 var verdicts = map[doctor.Verdict]string{doctor.OK: "ok", doctor.Small: "SMALL", doctor.Advice: "advice", doctor.Absent: "absent", doctor.Unknown: "unknown"}
 
+// colours are those of verdicts; the others have none.
+var colours = map[doctor.Verdict]term.Colour{doctor.OK: term.Green, doctor.Small: term.Red, doctor.Advice: term.Yellow}
+
 // writeCheck writes what one thing came to.
-func writeCheck(b *strings.Builder, c doctor.Check) {
-	head := fmt.Sprintf("%-7s %-31s", verdicts[c.Verdict], c.Name)
+func writeCheck(b *strings.Builder, c doctor.Check, p term.Paint) {
+	mark := fmt.Sprintf("%-7s", verdicts[c.Verdict])
+	if colour, ok := colours[c.Verdict]; ok {
+		mark = p.Text(colour, mark)
+	}
+	head := fmt.Sprintf("%s %-31s", mark, c.Name)
 	if c.Found != "" {
 		head += " " + c.Found
 	}

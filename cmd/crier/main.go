@@ -3,12 +3,10 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 
 	"github.com/alecthomas/kong"
-	"github.com/crier-ws/crier/bench/load"
 	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/broadcast"
 )
@@ -18,7 +16,7 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve: what any client sends goes to all of them (the default command)."`
 	Pub     pubCmd     `cmd:"" help:"Publish lines to a channel, through a server's --admin."`
 	Sub     subCmd     `cmd:"" help:"Follow a channel, and print what is published there."`
-	Load    load.Cmd   `cmd:"" help:"Load a WebSocket broadcaster, and check and time what it delivers."`
+	Load    loadCmd    `cmd:"" help:"Load a WebSocket broadcaster, and check and time what it delivers."`
 	Config  configCmd  `cmd:"" help:"Print the flags of serving, and where each comes from; or a file of all of them."`
 	Doctor  doctorCmd  `cmd:"" help:"Look at this host: how many connections it allows, what to change for more, and what they will take."`
 	Probe   probeCmd   `cmd:"" help:"Ask a server on this host whether it is well, through its --admin."`
@@ -26,6 +24,8 @@ type cli struct {
 
 	Completion completionCmd `cmd:"" help:"Print a script for completion in bash, zsh or fish."`
 	Man        manCmd        `cmd:"" hidden:"" help:"Write manual pages."`
+
+	file *configFile // That of --config, once it is read.
 }
 
 const description = `Each flag can also be given in the environment, as CRIER_ and its name in capitals, or in the TOML file of --config; a flag wins over the environment, and that over the file. ` +
@@ -52,11 +52,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case exit >= 0:
 		return exit
 	case err != nil:
-		fmt.Fprintf(stderr, "crier: %v (crier --help lists what there is)\n", err)
+		complain(stderr, usageError(&c, err))
 		return 2
 	}
 	if err := ctx.Run(); err != nil {
-		fmt.Fprintf(stderr, "crier: %v\n", err)
+		complain(stderr, c.Load.explain(ctx, err))
 		return 1
 	}
 	return 0
@@ -69,7 +69,7 @@ func newParser(c *cli, args []string, stdout, stderr io.Writer, exit func(code i
 		kong.Description("A WebSocket broadcast server: what any client sends goes to all of them."),
 		kong.Writers(stdout, stderr),
 		kong.DefaultEnvars("CRIER"),
-		kong.Configuration(loadConfig),
+		kong.Configuration(c.loadConfig),
 		kong.Vars{"greeting": broadcast.DefaultGreeting},
 		kong.BindTo(stdout, (*io.Writer)(nil)),
 		kong.Bind(streams{stderr}),

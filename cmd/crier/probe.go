@@ -26,6 +26,14 @@ func (*probeCmd) Help() string {
 		`CRIER_ADMIN says to both where --admin is.`
 }
 
+// What to do about answers that are no 200.
+var probeStatuses = map[int]string{
+	http.StatusNotFound:           notAdmin,
+	http.StatusUpgradeRequired:    notAdmin,
+	http.StatusFound:              notAdmin,
+	http.StatusServiceUnavailable: "it drains, is full, or does not come round to connections: its log and /metrics say which",
+}
+
 // Run asks.
 func (cmd *probeCmd) Run(out io.Writer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(cmd.Timeout))
@@ -34,6 +42,7 @@ func (cmd *probeCmd) Run(out io.Writer) error {
 	if cmd.Ready {
 		path = "readyz"
 	}
+	where := peer{flag: "--admin", addr: cmd.Admin, is: "--admin", want: "HOST:PORT, without http://", statuses: probeStatuses}
 	// Whatever address the server listens on, the name localhost it answers to.
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/"+path, nil)
 	if err != nil {
@@ -47,12 +56,12 @@ func (cmd *probeCmd) Run(out io.Writer) error {
 	}
 	resp, err := transport.RoundTrip(req) // Redirects are no answer.
 	if err != nil {
-		return fmt.Errorf("--admin %s: %w", cmd.Admin, err)
+		return where.explain(err)
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("--admin %s: /%s is answered %s: %s", cmd.Admin, path, resp.Status, strings.TrimSpace(string(body)))
+		return where.explain(&refusedError{resp.StatusCode, fmt.Sprintf("/%s is answered %s", path, resp.Status), strings.TrimSpace(string(body)), 0})
 	}
 	_, err = out.Write(body)
 	return err

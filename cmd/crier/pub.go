@@ -81,6 +81,9 @@ func (cmd *pubCmd) Run(out io.Writer, s streams) error {
 		if err != nil {
 			return err
 		}
+		if token == "" {
+			return hinted(fmt.Errorf("--token-file %s is empty", cmd.TokenFile), "want the token alone, in one line")
+		}
 		p.token = token
 	}
 	return p.publishAll(in)
@@ -136,7 +139,7 @@ func (p *publisher) publish(batch [][]byte) error {
 	enc := json.NewEncoder(&body)
 	for i, line := range batch {
 		if !utf8.Valid(line) {
-			return fmt.Errorf("line %d is not valid UTF-8; published up to line %d", p.done+i+1, p.done)
+			return hinted(p.failed(fmt.Errorf("line %d is not valid UTF-8", p.done+i+1)), "lines are text messages; iconv -t UTF-8 converts them")
 		}
 		_ = enc.Encode(map[string]string{"channel": p.cmd.Channel, "data": string(line)}) // A buffer takes everything.
 	}
@@ -153,18 +156,33 @@ func (p *publisher) publish(batch [][]byte) error {
 		}
 		var refused *refusedError
 		if errors.As(err, &refused) && refused.line > 0 {
-			return fmt.Errorf("line %d: %w; published up to line %d", p.done+refused.line, err, p.done)
+			return p.failed(fmt.Errorf("line %d: %w", p.done+refused.line, err))
 		}
 		wait += mathrand.N(min(100*time.Millisecond<<min(tries, 10), 5*time.Second))
-		if refused != nil || time.Now().Add(wait).After(until) {
-			return fmt.Errorf("%w; published up to line %d", err, p.done)
+		if refused != nil && refused.final() || time.Now().Add(wait).After(until) {
+			return p.failed(err)
+		}
+		if tries == 0 {
+			say(p.log, fmt.Sprintf("%s; trying again for %v", oneLine(p.where().explain(err)), time.Duration(p.cmd.Retry)))
 		}
 		time.Sleep(wait)
 	}
 }
 
-// refusedError is that there is no point in asking again.
+// where is the server, for errors.
+func (p *publisher) where() peer {
+	return peer{flag: "--admin-url", addr: p.cmd.AdminURL, is: "--admin", want: "http://HOST:PORT", plain: "http", statuses: adminStatuses}
+}
+
+// failed says with an error how far it came.
+func (p *publisher) failed(err error) error {
+	err = p.where().explain(err)
+	return hinted(fmt.Errorf("%w; published up to line %d", err, p.done), "%s", hintOf(err))
+}
+
+// refusedError is an answer that says no.
 type refusedError struct {
+	code   int
 	status string
 	text   string
 	line   int // of the batch, or 0
@@ -172,7 +190,14 @@ type refusedError struct {
 
 func (e *refusedError) Error() string { return e.status + ": " + e.text }
 
-// post makes one request. With an error that is no *refusedError it may be made again after wait.
+// StatusCode is the status.
+func (e *refusedError) StatusCode() int { return e.code }
+
+// final says whether there is no point in asking again.
+func (e *refusedError) final() bool { return e.code != http.StatusServiceUnavailable }
+
+// post makes one request. With an error that is no *refusedError, or not a final one, it may be made
+// again after wait.
 func (p *publisher) post(body []byte, key string) (answer []byte, wait time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -201,10 +226,6 @@ func (p *publisher) post(body []byte, key string) (answer []byte, wait time.Dura
 	if json.Unmarshal(answer, &problem) != nil {
 		problem.Error = strings.TrimSpace(string(answer))
 	}
-	refused := &refusedError{resp.Status, problem.Error, problem.Line}
-	if resp.StatusCode != http.StatusServiceUnavailable {
-		return nil, 0, refused
-	}
 	seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // Without one it is 0.
-	return nil, time.Duration(seconds) * time.Second, errors.New(refused.Error())
+	return nil, time.Duration(seconds) * time.Second, &refusedError{resp.StatusCode, resp.Status, problem.Error, problem.Line}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/flags"
+	"github.com/crier-ws/crier/internal/term"
 	"github.com/crier-ws/crier/live"
 	"github.com/crier-ws/crier/metrics"
 	"golang.org/x/sys/unix"
@@ -166,14 +167,14 @@ func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdm
 			own += tracingMemory
 		}
 		if cfg.MemoryBytes <= own {
-			return nil, fmt.Errorf("--memory is %d, and --admin alone may take up %d", cfg.MemoryBytes, own)
+			return nil, hinted(fmt.Errorf("--memory is %d, and --admin alone may take up %d", cfg.MemoryBytes, own), "%s", moreMemory)
 		}
 		cfg.MemoryBytes -= own
 		logger.Info("memory of --admin", "bytes", own)
 	}
 	srv, err := broadcast.New(cfg)
 	if err != nil {
-		return nil, errors.New(flagNames.Replace(err.Error()))
+		return nil, configFault(err)
 	}
 	if cmd.Memory > 0 {
 		// The collector works harder when it comes near; the plan has room for its pace before.
@@ -273,6 +274,9 @@ func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config 
 		reserved += live.MaxFDs
 	}
 	allowed := int(max(1, int64(limit)-reserved))
+	if int64(limit) <= reserved {
+		logger.Warn("the fd limit leaves next to no connections", "fd_limit", limit, "needed_besides", reserved, "hint", "raise it with ulimit -n or LimitNOFILE")
+	}
 	switch {
 	case cfg.MaxConns == 0:
 		cfg.MaxConns = allowed
@@ -329,16 +333,7 @@ func (cmd *serveCmd) logger(s streams) *slog.Logger {
 	if cmd.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(s.log, opts))
 	}
-	return slog.New(slog.NewTextHandler(s.log, opts))
-}
-
-// explainListen says in one line why the address that a flag gives is not
-// listened on, and what to write in its place.
-func explainListen(flag, addr string, err error, want string) error {
-	if errors.Is(err, unix.EADDRINUSE) {
-		return fmt.Errorf("--%s %s: the port is in use by another process", flag, addr)
-	}
-	return fmt.Errorf("--%s %s: %w; %s", flag, addr, err, want)
+	return slog.New(slog.NewTextHandler(term.PaintFor(s.log).Log(s.log), opts))
 }
 
 // raiseFDLimit raises the soft limit of open files to the hard one and returns

@@ -73,7 +73,9 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	left := int(cmd.Count)
+	where := peer{flag: "--server", addr: target, is: "--listen", want: "ws://HOST:PORT", plain: "ws", statuses: clientStatuses}
 	var lost error
+	var said string // The last hint.
 	cfg := follow.Config{
 		URL: target, Since: cmd.Since, Last: int(cmd.Last), Silence: time.Duration(cmd.Silence),
 		Backoff: 500 * time.Millisecond, MaxBackoff: 30 * time.Second,
@@ -83,14 +85,19 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 				stop()
 				return
 			}
-			fmt.Fprintf(s.log, "crier: %v; coming back in %v\n", err, wait.Round(time.Millisecond))
+			err = where.explain(err)
+			say(s.log, fmt.Sprintf("%s; coming back in %v", oneLine(err), wait.Round(time.Millisecond)))
+			if hint := hintOf(err); hint != said {
+				sayHint(s.log, hint)
+				said = hint
+			}
 		},
 	}
 	if cmd.TokenFile != "" {
 		cfg.Token = func() (string, error) {
 			token, err := readToken("token-file", cmd.TokenFile)
 			if err == nil && token == "" {
-				err = fmt.Errorf("--token-file %s is empty", cmd.TokenFile)
+				err = hinted(fmt.Errorf("--token-file %s is empty", cmd.TokenFile), "want the token alone, in one line")
 			}
 			return token, err
 		}
@@ -100,7 +107,7 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	}
 	err = follow.Follow(ctx, cfg, func(e follow.Event) error {
 		if e.From != "" {
-			fmt.Fprintf(s.log, "crier: the messages behind %s, up to %s, are not kept any more\n", e.From, e.To)
+			say(s.log, fmt.Sprintf("the messages behind %s, up to %s, are not kept any more", e.From, e.To))
 			return nil
 		}
 		if err := cmd.print(out, e); err != nil {
@@ -113,11 +120,11 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	})
 	switch {
 	case lost != nil:
-		return lost
+		return where.explain(lost)
 	case errors.Is(err, errCounted), ctx.Err() != nil:
 		return nil
 	}
-	return err
+	return where.explain(err)
 }
 
 // print prints a message.

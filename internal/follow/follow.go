@@ -57,6 +57,21 @@ type Event struct {
 	From, To string // The messages behind the one, up to the other, are missing. Empty for a message.
 }
 
+// ErrLost is that a connection was lost that had been made.
+var ErrLost = errors.New("the connection is lost")
+
+// RefusedError is an answer to a request for a connection that says no.
+type RefusedError struct {
+	Status int
+	Text   string // of the status, and what the server says
+}
+
+// Error says what the server answered.
+func (e *RefusedError) Error() string { return "refused with " + e.Text }
+
+// StatusCode returns Status.
+func (e *RefusedError) StatusCode() int { return e.Status }
+
 // FatalError is that there is no point in coming back.
 type FatalError struct{ Err error }
 
@@ -174,7 +189,7 @@ func (c *follower) refusal(r io.Reader) error {
 	if s, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 16); err == nil {
 		c.retryAfter = time.Duration(s) * time.Second
 	}
-	return fmt.Errorf("refused with %s: %s", resp.Status, bytes.TrimSpace(body))
+	return &RefusedError{resp.StatusCode, fmt.Sprintf("%s: %s", resp.Status, bytes.TrimSpace(body))}
 }
 
 // target is the URL with where to begin.
@@ -213,7 +228,7 @@ func (c *follower) read(conn net.Conn, br *bufio.Reader) error {
 		}
 		h, err := rd.NextFrame()
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrLost, err)
 		}
 		if h.OpCode.IsControl() {
 			if err := replies(h, &rd); err != nil {

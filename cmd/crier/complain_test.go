@@ -1,0 +1,257 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// isComplaint is an error on standard error: what is wrong, and what to do about it.
+var isComplaint = regexp.MustCompile(`\Acrier: [^\n]+\nhint: [^\n]+\n\z`)
+
+// complaint runs a command line that fails, and returns what it prints.
+func complaint(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	var out, log bytes.Buffer
+	if got := run(args, &out, &log); got != code {
+		t.Errorf("%q: got exit code %d, want %d", args, got, code)
+	}
+	if out.Len() > 0 || !isComplaint.MatchString(log.String()) {
+		t.Errorf("%q: got %q and %q, want nothing, and what is wrong and a hint, a line each", args, out.String(), log.String())
+	}
+	return log.String()
+}
+
+// TestUsage: a wrong command line says what it may have meant, and where it was written.
+func TestUsage(t *testing.T) {
+	file := func(text string) string { return "--config=" + writeConfig(t, text) }
+	for _, tt := range []struct {
+		args string
+		env  string // NAME=value
+		says string // of both lines
+	}{
+		{"--lisen :1", "", "unknown flag --lisen\nhint: did you mean --listen? crier --help lists all"},
+		{"sub --sever x", "", "unknown flag --sever\nhint: did you mean --server? crier sub --help lists all"},
+		{"doctor --con 5", "", "did you mean --conns or --json?"},
+		{"prove", "", "unexpected argument prove\nhint: did you mean crier probe?"},
+		{"serv", "", "did you mean crier serve?"},
+		{"p", "", "unexpected argument p\nhint: crier serve --help says"},
+		{"serve extra", "", "unexpected argument extra\nhint: crier serve --help says"},
+		{"load a pub", "", "unexpected argument pub\nhint: crier load --help says"},
+		{"--listen", "", "--listen needs a value\nhint: write --listen=VALUE"},
+		{"--listen --path /x", "", "--listen needs a value\nhint: write --listen=VALUE"},
+		{"--trusted-proxies 10.0.0.1", "", `"10.0.0.1" is not a network: no '/'; want one as 10.0.0.0/8`},
+		{"--max-message 2GiB --retain 5", "", "crier: --max-message is 2147483648, want 1 to 1GiB; --retain is 5, want at least 64KiB\n"},
+		{"--retain 5 " + file("max-message = 2000000000\n"), "", "1GiB (from --config /"},
+		{"--retain 5 " + file("max-message = 2000000000\n"), "", "--retain is 5, want at least 64KiB\n"},
+		{file("max-message = \"5x\"\n"), "", `"5x" is not a size (from --config /`},
+		{file("slow = \"maybe\"\n"), "", `but got "maybe" (from --config /`},
+		{"--slow maybe " + file("slow = \"skip\"\n"), "", "but got \"maybe\"\n"},
+		{"", "CRIER_SLOW=maybe", `but got "maybe" (from CRIER_SLOW)`},
+		{"--slow maybe", "CRIER_SLOW=skip", "but got \"maybe\"\n"},
+		{"", "CRIER_RETAIN=tiny", `(from envar CRIER_RETAIN="tiny")`},
+		{file("max-mesage = 5\nLisen = 1\n"), "", "there is no Lisen; --config /"},
+		{file("max-mesage = 5\nLisen = 1\n"), "", "hint: did you mean listen, max-message?"},
+		{"--config /nonexistent/x", "", "--config /nonexistent/x: no such file or directory\nhint: is the name right? ls -l /nonexistent "},
+		{"--config /", "", "--config /: is a directory"},
+		{"pub a nonexistent", "", "FILE "},
+		{"completion", "", `expected "<shell>"` + "\nhint: crier completion --help"},
+		{"sub --server http://x", "", `--server is "http://x", want ws://HOST:PORT`},
+	} {
+		name, value, ok := strings.Cut(tt.env, "=")
+		if ok {
+			t.Setenv(name, value)
+		}
+		if got := complaint(t, 2, strings.Fields(tt.args)...); !strings.Contains(got, tt.says) {
+			t.Errorf("%s %s: got %q, want it to say %q", tt.env, tt.args, got, tt.says)
+		}
+		if ok {
+			os.Unsetenv(name)
+		}
+	}
+}
+
+// answering answers each request with the status that its path begins with.
+func answering(w http.ResponseWriter, r *http.Request) {
+	for part := range strings.SplitSeq(r.URL.Path, "/") {
+		if code, err := strconv.Atoi(part); err == nil {
+			http.Error(w, "the \x1b[31mbody", code)
+			return
+		}
+	}
+	http.NotFound(w, r)
+}
+
+// nobody returns an address on which nothing listens.
+func nobody(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	return ln.Addr().String()
+}
+
+// hangingUp accepts connections, and ends them.
+func hangingUp(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { // Ends with the listener; the cleanup waits.
+		defer close(done)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 1<<10)) // So that it is an end and no reset.
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		ln.Close()
+		<-done
+	})
+	return ln.Addr().String()
+}
+
+// TestNoAnswer: who does not get through is told where, why, and what to do.
+func TestNoAnswer(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(answering))
+	defer srv.Close()
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(answering))
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	secure.StartTLS()
+	defer secure.Close()
+	at, tlsAt, gone, ends := srv.Listener.Addr().String(), secure.Listener.Addr().String(), nobody(t), hangingUp(t)
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lines := filepath.Join(t.TempDir(), "lines")
+	if err := os.WriteFile(lines, []byte("one\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pub := " --retry 0 c " + lines
+	const load = "load --conns 2 --threads 1 --grace 1s --duration 10ms "
+	for _, tt := range []struct{ args, says, hint string }{
+		{"sub --once --server ws://" + gone, "--server ws://" + gone + "/: dial tcp " + gone, "is that its --listen?"},
+		{"sub --once --server ws://" + at + "/401", "refused with 401 Unauthorized: the \\x1b[31mbody", "--token-file"},
+		{"sub --once --server ws://" + at + "/403?token=s3cret", "/403/: refused with 403", "claim"},
+		{"sub --once --server ws://" + at + "/404", "404", "--path"},
+		{"sub --once --server ws://" + at + "/429", "429", "--max-conns-per-ip"},
+		{"sub --once --server ws://" + at + "/503", "503", "--max-conns"},
+		{"sub --once --server ws://" + ends, ends + "/: EOF", "TLS"},
+		{"sub --once --server ws://" + tlsAt, "bad HTTP protocol version", "TLS"},
+		{"sub --once --server wss://" + tlsAt, "certificate", "SSL_CERT_FILE"},
+		{"sub --once --server wss://" + at, "tls", "write ws://"},
+		{"sub --once --server ws://127.0.0.1:99999", "invalid port", "want ws://HOST:PORT"},
+		{"sub --token-file /nonexistent/x", "--token-file /nonexistent/x: no such file", "ls -l /nonexistent "},
+		{"sub --token-file " + empty, "is empty", "one line"},
+		{"pub --admin-url http://" + gone + pub, "--admin-url http://" + gone + ": dial tcp", "is that its --admin?"},
+		{"pub --admin-url http://" + at + "/401" + pub, "401 Unauthorized: the \\x1b[31mbody; published up to line 0", "--token-file"},
+		{"pub --admin-url http://" + at + "/403" + pub, "403", "localhost"},
+		{"pub --admin-url http://" + at + "/404" + pub, "404", "--admin?"},
+		{"pub --admin-url http://" + at + "/413" + pub, "413", "--max-message"},
+		{"pub --admin-url http://" + at + "/429" + pub, "429", "later"},
+		{"pub --admin-url http://" + at + "/503" + pub, "503", "--retry"},
+		{"pub --admin-url http://" + ends + pub, "EOF", "TLS"},
+		{"pub --admin-url http://" + tlsAt + pub, "400", "TLS"},
+		{"pub --admin-url https://" + tlsAt + pub, "certificate", "SSL_CERT_FILE"},
+		{"pub --admin-url https://" + at + pub, "HTTP response to HTTPS", "write http://"},
+		{"pub --token-file " + empty, "is empty", "one line"},
+		{"probe --admin " + gone, "--admin " + gone + ": dial tcp", "is that its --admin?"},
+		{"probe --admin " + at, "404", "--admin?"},
+		{"probe --admin " + tlsAt, "400", "TLS"},
+		{"probe --admin http://" + at, "too many colons", "HOST:PORT"},
+		{load + "ws://" + gone, "ws://" + gone + ": with 0 of 2 connections", "is that its --listen?"},
+		{load + "ws://" + at + "/401?token=s3cret", "401 Unauthorized", "?token=TOKEN"},
+		{load + "ws://" + at + "/503", "503 Service Unavailable", "--max-conns"},
+		{load + "ws://" + ends, "closed by the server", "TLS"},
+		{load + "wss://" + at, "TLS is not supported", "ws://"},
+		{load + "http://" + at, "scheme", "want ws://"},
+		{load + "ws://192.0.2.1", "--allow-remote", "this host"},
+	} {
+		got := complaint(t, 1, strings.Fields(tt.args)...)
+		what, hint, _ := strings.Cut(got, "\nhint: ")
+		if !strings.Contains(what, tt.says) || !strings.Contains(hint, tt.hint) || strings.Contains(got, "s3cret") {
+			t.Errorf("%s: got %q, want %q and the hint %q", tt.args, got, tt.says, tt.hint)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// TestExplainListen: what cannot be tried by a test that is root.
+func TestExplainListen(t *testing.T) {
+	for _, tt := range []struct {
+		err        error
+		says, hint string
+	}{
+		{unix.EACCES, "--listen 127.0.0.1:80: permission denied", "setcap"},
+		{unix.EADDRINUSE, "in use", "sport = :80"},
+		{unix.EADDRNOTAVAIL, "does not have", "ip address"},
+		{&net.DNSError{Name: "x", IsNotFound: true}, "lookup x", "not known"},
+		{errors.New("strange"), "--listen 127.0.0.1:80: listen: strange", "HOST:PORT"},
+	} {
+		err := explainListen("listen", "127.0.0.1:80", &net.OpError{Op: "listen", Err: tt.err}, "want HOST:PORT")
+		if !strings.Contains(err.Error(), tt.says) || !strings.Contains(hintOf(err), tt.hint) {
+			t.Errorf("%v: got %q and %q", tt.err, err, hintOf(err))
+		}
+	}
+	err := fileError("--auth", "key.pem", &fs.PathError{Op: "open", Path: "key.pem", Err: unix.EACCES})
+	if err.Error() != "--auth key.pem: permission denied" || !strings.Contains(hintOf(err), fmt.Sprint("id ", os.Getuid())) {
+		t.Errorf("got %q and %q", err, hintOf(err))
+	}
+	for err, hint := range map[error]string{unix.EMFILE: "ulimit -n", unix.ENOMEM: "crier doctor", unix.ENOSPC: "room"} {
+		if got := hintOf(fmt.Errorf("x: %w", os.NewSyscallError("y", err))); !strings.Contains(got, hint) {
+			t.Errorf("%v: got the hint %q", err, got)
+		}
+	}
+}
+
+// TestTriesAgain: pub says that it waits, and sub gives a hint once.
+func TestTriesAgain(t *testing.T) {
+	lines := filepath.Join(t.TempDir(), "lines")
+	if err := os.WriteFile(lines, []byte("one\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	asked := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked++; asked < 4 {
+			http.Error(w, "behind", http.StatusServiceUnavailable)
+			return
+		}
+		if r.Method != http.MethodPost {
+			http.Error(w, "no", http.StatusNotFound)
+		}
+	}))
+	defer srv.Close()
+	if code := run([]string{"pub", "--admin-url", srv.URL, "c", lines}, io.Discard, &log); code != 0 || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "503 Service Unavailable: behind; trying again for 30s") {
+		t.Errorf("pub: got %d, %q", code, log.String())
+	}
+	log.Reset()
+	asked = 1
+	if code := run([]string{"sub", "--server", "ws" + strings.TrimPrefix(srv.URL, "http") + "/"}, io.Discard, &log); code != 1 || strings.Count(log.String(), "hint: the server is full") != 1 || strings.Count(log.String(), "coming back in") != 2 {
+		t.Errorf("sub: got %d, %q", code, log.String())
+	}
+	http.DefaultClient.CloseIdleConnections()
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+var (
+	noNetwork = regexp.MustCompile(`netip\.ParsePrefix\((.*?)\): (.*)`)
+	guess     = regexp.MustCompile(`, did you mean (?:one of )?(.*)\?$`)
+	noValue   = regexp.MustCompile(`^(--[a-z-]+): expected .* value but got .*`)
+	noMore    = regexp.MustCompile(`^unexpected argument (\S+)$`)
+	flagNamed = regexp.MustCompile(`--([a-z][a-z-]*)`)
+)
+
+// usageError says what is wrong with a command line, where that came from if it was not typed,
+// and what to do.
+func usageError(c *cli, err error) error {
+	var at *kong.ParseError
+	var ctx *kong.Context
+	if errors.As(err, &at) {
+		ctx = at.Context
+	}
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		what := "FILE"
+		if file.Op == "open" { // kong does it for --config only.
+			what = "--config"
+		}
+		return fileError(what, file.Path, err)
+	}
+	var known *hintedError
+	if errors.As(err, &known) {
+		return err
+	}
+	text := noNetwork.ReplaceAllString(oneLine(err), "$1 is not a network: $2; want one as 10.0.0.0/8, or 192.0.2.1/32 for one address")
+	text = strings.NewReplacer("[<", "<", ">]", ">").Replace(text)
+	help := "crier --help"
+	if ctx != nil && ctx.Selected() != nil {
+		help = "crier " + ctx.Selected().Name + " --help"
+	}
+	hint := help + " says what it takes"
+	if m := guess.FindStringSubmatch(text); m != nil {
+		text = strings.TrimSuffix(text, m[0])
+		hint = fmt.Sprintf("did you mean %s? %s lists all", strings.ReplaceAll(strings.ReplaceAll(m[1], `"`, ""), ", ", " or "), help)
+	} else if m := noValue.FindStringSubmatch(text); m != nil {
+		text = m[1] + " needs a value"
+		hint = fmt.Sprintf("write %s=VALUE; %s says which", m[1], help)
+	} else if m := noMore.FindStringSubmatch(text); m != nil && ctx != nil && ctx.Selected() == ctx.Model.DefaultCmd {
+		if name := nearCommand(ctx, m[1]); name != "" {
+			hint = fmt.Sprintf("did you mean crier %s? crier --help says what there is", name)
+		}
+	}
+	parts := strings.Split(text, "; ")
+	for i, part := range parts {
+		parts[i] += c.source(ctx, part, text)
+	}
+	return hinted(errors.New(strings.Join(parts, "; ")), "%s", hint)
+}
+
+// source says of a part of a text where the flag in it comes from, if it was not typed and the
+// text does not say.
+func (c *cli) source(ctx *kong.Context, part, text string) string {
+	m := flagNamed.FindStringSubmatch(part)
+	if m == nil || ctx == nil || ctx.Selected() == nil || strings.Contains(text, "--config ") || strings.Contains(text, "(from envar ") {
+		return ""
+	}
+	if c.file != nil && c.file.resolved[m[1]] {
+		return fmt.Sprintf(" (from %s)", c.file.name)
+	}
+	for _, flag := range ctx.Selected().Flags {
+		if from, ok := strings.CutPrefix(origin(ctx, flag), "environment, "); ok && flag.Name == m[1] {
+			return fmt.Sprintf(" (from %s)", from)
+		}
+	}
+	return ""
+}
+
+// nearCommand is the command that a word is nearly the name of, or empty.
+func nearCommand(ctx *kong.Context, word string) string {
+	var names []string
+	for _, cmd := range ctx.Model.Children {
+		if !cmd.Hidden {
+			names = append(names, cmd.Name)
+		}
+	}
+	if near := nearest(word, names); distance(word, near) <= min(2, len(word)/2) && !slices.Contains(names, word) {
+		return near
+	}
+	return ""
+}
