@@ -188,7 +188,13 @@ func writePrediction(b *strings.Builder, p doctor.Prediction) {
 	}
 }
 
-func megabytes(v float64) string { return fmt.Sprintf("%.4g MB", v/1e6) }
+// megabytes writes bytes with four digits, or all that there are.
+func megabytes(v float64) string {
+	if v >= 1e9 {
+		return fmt.Sprintf("%.0f MB", v/1e6) // And no exponent.
+	}
+	return fmt.Sprintf("%.4g MB", v/1e6)
+}
 
 func wholeBytes(v float64) string { return fmt.Sprintf("%.0f B", v) }
 

@@ -33,7 +33,7 @@ func TestDoctor(t *testing.T) {
 	if code != 1 || !strings.HasPrefix(log, "crier: 2000000000 connections do not fit: this host allows ") || !isComplaint.MatchString(log) || !strings.Contains(log, "fs.nr_open") {
 		t.Errorf("more than fit: got code %d, %q", code, log)
 	}
-	for _, want := range []string{"SMALL   open files of a process", "> LimitNOFILE=2200001000", "> sysctl -w fs.nr_open=2200001000", "\n    fs.nr_open = 2200001000\n", "(not measured)", "2000000000 connections do not fit"} {
+	for _, want := range []string{"SMALL   open files of a process", "> LimitNOFILE=2147483584", "> sysctl -w fs.nr_open=2147483584", "\n    fs.nr_open = 2147483584\n", "(not measured)", "2000000000 connections do not fit"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("there is no %q in\n%s", want, out)
 		}
@@ -68,6 +68,7 @@ func TestDoctorText(t *testing.T) {
 		},
 		Prediction: doctor.Prediction{
 			Conns: 1000000, Measured: 8000, Processors: 1.5, Own: doctor.Range{Low: 1e8, Likely: 1.2345e8, High: 2e8},
+			Kernel:   doctor.Range{Low: 3.25e9, Likely: 4e10, High: 1.5e11},
 			Delivery: &doctor.Range{Low: 2.5e-6, Likely: 5.123e-6, High: 8e-6}, Broadcast: &doctor.Range{Low: 1.25, Likely: 2.5, High: 61.5},
 			Sure: []string{long, "short"},
 		},
@@ -76,7 +77,7 @@ func TestDoctorText(t *testing.T) {
 		"1000000 connections on this host\n\nSMALL   fs.nr_open                      20000; needed 1000100; allows 19900\n        the ceiling\n        > sysctl -w fs.nr_open=1101000\nadvice  ",
 		"\nabsent  net.netfilter.nf_conntrack_max\n        a table\n        none\n",
 		"/etc/sysctl.d/90-crier.conf:\n\n    fs.nr_open = 1101000\n    net.ipv4.tcp_mem = 4 5 6\n\n",
-		"123.5 MB  (100 MB to 200 MB)\n", "5.12µs  (2.5µs to 8µs)\n", "a broadcast, on 1.5 processors            2.5s  (1.25s to 1m1.5s)\n",
+		"123.5 MB  (100 MB to 200 MB)\n", "40000 MB  (3250 MB to 150000 MB)\n", "5.12µs  (2.5µs to 8µs)\n", "a broadcast, on 1.5 processors            2.5s  (1.25s to 1m1.5s)\n",
 		"\n    - short\n", "\n1000000 connections do not fit; the limits allow 19900 (fs.nr_open).\n",
 	} {
 		if !strings.Contains(text, want) {

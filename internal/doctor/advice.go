@@ -109,7 +109,7 @@ func (h Host) quotaCheck() Check {
 	if q.processors < float64(n) {
 		c.Verdict = Advice
 		c.Note = "once the quota is used up everything stands still, up to 100 ms at a time"
-		c.Change = []string{fmt.Sprintf("CPUQuota=%d%%   # [Service] of the systemd unit", 100*n), fmt.Sprintf("docker run --cpus=%d ...", n)}
+		c.Change = []string{fmt.Sprintf("CPUQuota=%d%%   # %s", 100*n, unit(q.dir)), fmt.Sprintf("docker run --cpus=%d ...", n)}
 	}
 	return c
 }
@@ -124,7 +124,7 @@ func (h Host) clock() Check {
 		c.Verdict, c.Note = Unknown, notShown
 		return c
 	}
-	quick := []string{"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "riscv_clocksource", "timebase"}
+	quick := []string{"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "riscv_clocksource", "timebase", "tod", "Constant"}
 	if slices.Contains(quick, c.Found) {
 		return c
 	}

@@ -60,6 +60,22 @@ type bound struct {
 	left int64  // what of it nobody has
 }
 
+// raise returns the line that raises it, with {} for the value, and the command, if there is one.
+func (b bound) raise() string {
+	if b.file == "memory.high" {
+		return "MemoryHigh={}   # " + unit(b.dir)
+	}
+	return "MemoryMax={}   # " + unit(b.dir) + "\ndocker run --memory={} ..."
+}
+
+// unit says where systemd has the settings of a group.
+func unit(dir string) string {
+	if name := path.Base(dir); strings.HasSuffix(name, ".slice") {
+		return "[Slice] of " + name
+	}
+	return "[Service] of the systemd unit"
+}
+
 // memoryBound returns the tightest bound of memory that the groups set, and false if none
 // of them sets any. Files that were read and could be dropped do not count as used.
 func (h Host) memoryBound() (tightest bound, found bool) {

@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -32,6 +34,8 @@ type Check struct {
 	Verdict Verdict  `json:"verdict"`
 	Note    string   `json:"note"`   // what else there is to say; may be empty
 	Change  []string `json:"change"` // commands or lines, each of which changes it; none if there is no need
+
+	sometimes bool // it is too small, and binds in some cases only
 }
 
 // Wish is what is to fit.
@@ -85,7 +89,32 @@ func (h Host) Checks(w Wish, each Range) ([]Check, error) {
 	if !there[groupMemory] {
 		all = append(all, Check{Name: groupMemory, What: "what a control group leaves", Verdict: Absent, Note: "no control group bounds memory"})
 	}
-	return append(all, h.advice(w.Conns)...), nil
+	all = append(all, h.advice(w.Conns)...)
+	if h.readOnlySettings() {
+		for i := range all {
+			elsewhere(all[i].Change)
+		}
+	}
+	return all, nil
+}
+
+// elsewhere changes commands for settings that cannot be written in a container to those that
+// do it from outside. Some settings each network namespace has for itself, network_namespaces(7).
+func elsewhere(change []string) {
+	own := []string{"net.core.somaxconn", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_congestion_control", portRange}
+	for i, command := range change {
+		setting, ok := strings.CutPrefix(command, "sysctl -w ")
+		if !ok {
+			continue
+		}
+		setting, _, _ = strings.Cut(setting, "  ")
+		name, _, _ := strings.Cut(setting, "=")
+		if slices.Contains(own, name) {
+			change[i] = "docker run --sysctl " + setting + " ..."
+		} else {
+			change[i] = "sysctl -w " + setting + "   # on the host of this container"
+		}
+	}
 }
 
 // Fits tells whether no check says that the wish does not fit.
@@ -103,8 +132,7 @@ func Fits(all []Check) bool {
 func Most(all []Check) (n int, name string) {
 	n = math.MaxInt
 	for _, c := range all {
-		// Advice is about what binds in some cases only.
-		if c.Allows != nil && c.Verdict != Advice && *c.Allows < n {
+		if c.Allows != nil && !c.sometimes && *c.Allows < n {
 			n, name = *c.Allows, c.Name
 		}
 	}
@@ -129,10 +157,6 @@ func (h Host) check(l Limit, n int) Check {
 	if allows := l.Allows(); allows < math.MaxInt {
 		c.Allows = &allows
 	}
-	if l.Name == openFiles {
-		soft, _, _ := h.openFiles()
-		c.Found = "soft " + l.Amount(soft) + ", hard " + l.Amount(l.Have)
-	}
 	if l.Used > 0 && l.Unit == "" {
 		c.Note = strconv.FormatInt(l.Used, 10) + " of them are in use"
 	}
@@ -151,14 +175,14 @@ func (h Host) soften(c *Check, l Limit, n int) {
 	case tcpMem:
 		// Between the second value and the third, sockets get less.
 		if most, ok := h.setting(tcpMem, 2); ok && most >= l.Needed(n) {
-			c.Verdict = Advice
+			c.Verdict, c.sometimes = Advice, true
 			c.Note = "beyond the second value the kernel gives sockets less, beyond the third nothing"
 		} else {
 			c.Note = "a page for each connection that has something on the way; idle ones need none"
 		}
 	case conntrack:
 		if l.Used == 0 {
-			c.Verdict = Advice
+			c.Verdict, c.sometimes = Advice, true
 			c.Note = "the table is empty: it bounds connections only if a firewall keeps state of them"
 		}
 	}
@@ -166,21 +190,47 @@ func (h Host) soften(c *Check, l Limit, n int) {
 
 // changes returns the commands that make a limit enough.
 func (h Host) changes(l Limit, n int) []string {
+	switch files := l.Name == openFiles || l.Name == nrOpen; {
+	case files && l.Needed(n) > mostFiles:
+		return []string{fmt.Sprintf("more than one server: no kernel gives a process more than %d files", mostFiles)}
+	case l.Name == tcpMem:
+		return []string{h.tcpMemory(h.proposed(l, n))}
+	}
 	return strings.Split(strings.ReplaceAll(l.Raise, "{}", h.proposal(l, n)), "\n")
 }
 
-// proposal returns the value to set a limit to: a tenth more than what is needed, for
-// connections that come back before the server knows that they went.
+// mostFiles is the most that fs.nr_open takes, sysctl_nr_open_max in fs/file.c.
+const mostFiles = math.MaxInt32 &^ 63
+
+// tcpMemory returns the command that makes the second value of tcp_mem pages, with the others at
+// the kernel's distance from it, and none less than it is.
+func (h Host) tcpMemory(pages int64) string {
+	low, _ := h.setting(tcpMem, 0)
+	most, _ := h.setting(tcpMem, 2)
+	return fmt.Sprintf("sysctl -w %s='%d %d %d'", tcpMem, max(low, pages*3/4), pages, max(most, pages*3/2))
+}
+
+// proposal returns what proposed does, as it is written.
 func (h Host) proposal(l Limit, n int) string {
-	const round = 1000
-	need := l.Needed(n)
-	value := (need + need/10 + round - 1) / round * round
-	if ceiling, ok := h.setting("fs.nr_open", 0); ok && l.Name == openFiles && ceiling >= need {
-		value = min(value, ceiling) // setrlimit(2) refuses more.
-	}
+	value := h.proposed(l, n)
 	if l.Unit == "B" {
 		const mib = 1 << 20
 		return strconv.FormatInt((value+mib-1)/mib, 10) + "M"
 	}
 	return strconv.FormatInt(value, 10)
+}
+
+// proposed returns the value to set a limit to: a tenth more than what is needed, for
+// connections that come back before the server knows that they went.
+func (h Host) proposed(l Limit, n int) int64 {
+	const round = 1000
+	need := l.Needed(n)
+	value := (need + need/10 + round - 1) / round * round
+	if ceiling, ok := h.setting(nrOpen, 0); ok && l.Name == openFiles && ceiling >= need {
+		value = min(value, ceiling) // setrlimit(2) refuses more.
+	}
+	if l.Name == openFiles || l.Name == nrOpen {
+		value = min(value, mostFiles)
+	}
+	return value
 }

@@ -108,6 +108,7 @@ func TestChecks(t *testing.T) {
 		return "Max open files            20000                " + hard + "  files\n"
 	}
 	conntrackFile, countFile := "proc/sys/net/netfilter/nf_conntrack_max", "proc/sys/net/netfilter/nf_conntrack_count"
+	const readOnly = "proc /proc proc rw,nosuid 0 0\nproc /proc/sys proc ro,nosuid,nodev 0 0\n"
 	clock := "sys/devices/system/clocksource/clocksource0/"
 	tests := []struct {
 		name    string
@@ -117,24 +118,29 @@ func TestChecks(t *testing.T) {
 		allows  int    // -1 for no bound
 		says    string // in what is printed of it
 	}{
-		{"fd limit", map[string]string{"proc/self/limits": limits("20000")}, openFiles, Small, 19900, "soft 20000, hard 20000; LimitNOFILE=1101000 ; ulimit -Hn 1101000"},
+		{"fd limit", map[string]string{"proc/self/limits": limits("20000")}, openFiles, Small, 19900, "|20000|; LimitNOFILE=1101000 ; ulimit -Hn 1101000"},
 		{"fd limit, and nr_open between", map[string]string{"proc/self/limits": limits("20000"), "proc/sys/fs/nr_open": "1048576"}, openFiles, Small, 19900, "LimitNOFILE=1048576 "},
 		{"fd limit just enough", map[string]string{"proc/self/limits": limits("1000100")}, openFiles, OK, million, ""},
-		{"no fd limit", map[string]string{"proc/self/limits": limits("unlimited")}, openFiles, OK, -1, "hard no bound"},
+		{"no fd limit", map[string]string{"proc/self/limits": limits("unlimited")}, openFiles, OK, -1, "no bound"},
 		{"nr_open", map[string]string{"proc/sys/fs/nr_open": "1000000"}, "fs.nr_open", Small, 999900, "sysctl -w fs.nr_open=1101000"},
 		{"file-max", map[string]string{"proc/sys/fs/file-max": "700000"}, "fs.file-max", Small, 697000, "2000 of them are in use; sysctl -w fs.file-max=1104000"},
 		{"watches", map[string]string{"proc/sys/fs/epoll/max_user_watches": "500000"}, "fs.epoll.max_user_watches", Small, 499000, "sysctl -w fs.epoll.max_user_watches=1102000"},
-		{"tcp_mem", map[string]string{"proc/sys/net/ipv4/tcp_mem": "1 2000 3000"}, tcpMem, Small, 1000, "1 2000 3000 pages; sysctl -w net.ipv4.tcp_mem='1102000 1102000 1102000'"},
+		{"tcp_mem", map[string]string{"proc/sys/net/ipv4/tcp_mem": "1 2000 3000"}, tcpMem, Small, 1000, "1 2000 3000 pages; sysctl -w net.ipv4.tcp_mem='826500 1102000 1653000'"},
+		{"tcp_mem, whose last value is larger", map[string]string{"proc/sys/net/ipv4/tcp_mem": "900000 950000 9000000"}, tcpMem, Advice, 949000, "sysctl -w net.ipv4.tcp_mem='900000 1102000 9000000'"},
 		{"tcp_mem between", map[string]string{"proc/sys/net/ipv4/tcp_mem": "1 2000 1500000"}, tcpMem, Advice, 1000, "sysctl -w net.ipv4.tcp_mem"},
 		{"tcp_mem not shown", map[string]string{"proc/sys/net/ipv4/tcp_mem": "-"}, tcpMem, Unknown, -1, "the host's"},
 		{"conntrack", map[string]string{conntrackFile: "262144", countFile: "44"}, conntrack, Small, 261100, "sysctl -w net.netfilter.nf_conntrack_max=1102000"},
 		{"conntrack, empty", map[string]string{conntrackFile: "262144", countFile: "0"}, conntrack, Advice, 261144, "empty"},
 		{"conntrack, large", map[string]string{conntrackFile: "2000000", countFile: "44"}, conntrack, OK, 1998956, "44 of them"},
+		{"conntrack, no bound", map[string]string{conntrackFile: "0", countFile: "44"}, conntrack, OK, -1, "no bound"},
+		{"settings that cannot be written here", map[string]string{"proc/self/mounts": readOnly, "proc/sys/net/core/somaxconn": "128"}, "net.core.somaxconn", Advice, -1, "|docker run --sysctl net.core.somaxconn=65535 ..."},
+		{"a setting of all containers", map[string]string{"proc/self/mounts": readOnly, "proc/sys/fs/nr_open": "1000000"}, "fs.nr_open", Small, 999900, "sysctl -w fs.nr_open=1101000   # on the host of this container"},
 		{"memory", map[string]string{"proc/meminfo": "MemAvailable: 1000000 kB\n"}, "memory", Small, 219873, "1.0 GB; larger machine"},
 		{"memory that is enough perhaps", map[string]string{"proc/meminfo": "MemAvailable: 4500000 kB\n"}, "memory", Advice, 1043403, "not for the most that it may be: 5.1 GB; larger machine"},
 		{"group's memory", map[string]string{"sys/fs/cgroup/system.slice/crier.service/memory.max": "2000000000", "sys/fs/cgroup/system.slice/crier.service/memory.current": "500000000", "sys/fs/cgroup/system.slice/crier.service/memory.stat": "anon 1\ninactive_file 400000000\n"},
 			groupMemory, Small, 421160, "memory.max of cgroup/system.slice/crier.service; 1.9 GB of 2.0 GB; MemoryMax=4"},
-		{"slice's memory", map[string]string{"sys/fs/cgroup/system.slice/memory.max": "3000000000", "sys/fs/cgroup/system.slice/crier.service/memory.max": "9000000000"}, groupMemory, Small, 673918, "memory.max of cgroup/system.slice leaves"},
+		{"slice's memory", map[string]string{"sys/fs/cgroup/system.slice/memory.max": "3000000000", "sys/fs/cgroup/system.slice/crier.service/memory.max": "9000000000"}, groupMemory, Small, 673918, "memory.max of cgroup/system.slice leaves; MemoryMax=4636M   # [Slice] of system.slice"},
+		{"memory.high that is too small", map[string]string{"sys/fs/cgroup/system.slice/crier.service/memory.high": "1000000000"}, groupMemory, Small, 214359, "MemoryHigh=4636M   # [Service] of the systemd unit"},
 		{"memory.high", map[string]string{"sys/fs/cgroup/system.slice/crier.service/memory.high": "9000000000"}, groupMemory, OK, 2052594, "memory.high"},
 		{"group's memory, version 1", map[string]string{"proc/self/cgroup": v1, "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712", "sys/fs/cgroup/memory/box/memory.limit_in_bytes": "1000000000"}, groupMemory, Small, 214359, "memory.limit_in_bytes of cgroup/memory/box"},
 		{"container: the path is the host's", map[string]string{"proc/self/cgroup": "0::/docker/abc", "sys/fs/cgroup/memory.max": "1000000000"}, groupMemory, Small, 214359, "memory.max of cgroup leaves"},
@@ -143,7 +149,8 @@ func TestChecks(t *testing.T) {
 		{"send buffer", map[string]string{"proc/sys/net/ipv4/tcp_wmem": "4096 8192 16384"}, "net.ipv4.tcp_wmem", Advice, -1, "sysctl -w net.ipv4.tcp_wmem="},
 		{"receive buffer", map[string]string{"proc/sys/net/ipv4/tcp_rmem": "-"}, "net.ipv4.tcp_rmem", Unknown, -1, "not shown"},
 		{"processors", nil, "processors", OK, -1, "4, no quota"},
-		{"quota", map[string]string{"sys/fs/cgroup/system.slice/crier.service/cpu.max": "150000 100000"}, "processors", Advice, -1, "4, quota 1.5 (cgroup/system.slice/crier.service); CPUQuota=400%"},
+		{"quota", map[string]string{"sys/fs/cgroup/system.slice/crier.service/cpu.max": "150000 100000"}, "processors", Advice, -1, "4, quota 1.5 (cgroup/system.slice/crier.service); CPUQuota=400%   # [Service] of the systemd unit"},
+		{"slice's quota", map[string]string{"sys/fs/cgroup/system.slice/cpu.max": "150000 100000"}, "processors", Advice, -1, "CPUQuota=400%   # [Slice] of system.slice"},
 		{"quota, version 1", map[string]string{"proc/self/cgroup": v1, "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_quota_us": "50000", "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_period_us": "100000", "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1", "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000"}, "processors", Advice, -1, "quota 0.5"},
 		{"slow clock", map[string]string{clock + "current_clocksource": "hpet"}, "clock source", Advice, -1, "echo tsc > /sys/devices/"},
 		{"slow clock, no other", map[string]string{clock + "current_clocksource": "xen", clock + "available_clocksource": "xen"}, "clock source", Advice, -1, "no quicker one"},
@@ -235,5 +242,51 @@ func TestNoHost(t *testing.T) {
 	}
 	if h.Processors() != 1 {
 		t.Errorf("got %v processors, want 1 at least", h.Processors())
+	}
+}
+
+// TestAllowsWithoutOverflow: what no int64 holds is no bound, and no negative number.
+func TestAllowsWithoutOverflow(t *testing.T) {
+	l := Limit{Have: math.MaxInt64 - 1, Need: Need{100, 1}}
+	if got := l.Allows(); got < math.MaxInt64-1<<20 {
+		t.Errorf("got %d", got)
+	}
+}
+
+// TestAmount: bytes are written without exponents.
+func TestAmount(t *testing.T) {
+	for v, want := range map[int64]string{0: "0 MB", 1_500_000: "1.5 MB", 64 << 20: "67.1 MB", 999_400_000: "999 MB", 999_600_000: "1.0 GB",
+		1_000_000_000: "1.0 GB", 24_560_000_000: "24.6 GB", 8_290_123_000_000: "8290.1 GB"} {
+		if got := (Limit{Unit: "B"}).Amount(v); got != want {
+			t.Errorf("%d: got %q, want %q", v, got, want)
+		}
+	}
+}
+
+// TestMostFiles: more files than any kernel gives a process are not proposed.
+func TestMostFiles(t *testing.T) {
+	const most = "2147483584" // sysctl_nr_open_max in fs/file.c
+	got := checks(t, on(t, nil), 2_000_000_000)
+	for _, name := range []string{openFiles, "fs.nr_open"} {
+		if text := strings.Join(got[name].Change, "|"); !strings.Contains(text, "="+most) || strings.Contains(text, "2200001000") {
+			t.Errorf("%s: got %s", name, text)
+		}
+	}
+	got = checks(t, on(t, nil), math.MaxInt32)
+	for _, name := range []string{openFiles, "fs.nr_open"} {
+		if text := strings.Join(got[name].Change, "|"); strings.Contains(text, "=") || !strings.Contains(text, "more than one server") {
+			t.Errorf("%s: got %s", name, text)
+		}
+	}
+}
+
+// TestMostWithMemory: memory that is enough for what is likely bounds connections all the same.
+func TestMostWithMemory(t *testing.T) {
+	all, err := on(t, map[string]string{"proc/meminfo": "MemAvailable: 4500000 kB\n"}).Checks(Wish{Conns: million, Reserved: 100}, each)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, name := Most(all); n != 1043403 || name != "memory" {
+		t.Errorf("got %d by %s, want 1043403 by memory", n, name)
 	}
 }

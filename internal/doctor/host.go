@@ -59,25 +59,29 @@ func (h Host) setting(name string, i int) (int64, bool) {
 	return number(words[i])
 }
 
-// openFiles returns RLIMIT_NOFILE of this process, the soft and the hard one, see
-// proc_pid_limits(5).
-func (h Host) openFiles() (soft, hard int64, err error) {
+// HardLimit returns how many files this process may open at the most, RLIMIT_NOFILE, see
+// proc_pid_limits(5). The soft limit says nothing: the Go runtime has raised it already.
+func (h Host) HardLimit() (int64, error) {
 	text, _ := h.text("proc/self/limits")
 	_, rest, found := strings.Cut(text, "Max open files")
 	if words := strings.Fields(rest); found && len(words) >= 2 {
-		s, softOK := number(words[0])
-		d, hardOK := number(words[1])
-		if softOK && hardOK {
-			return s, d, nil
+		if hard, ok := number(words[1]); ok {
+			return hard, nil
 		}
 	}
-	return 0, 0, fmt.Errorf("doctor: %s does not say how many files may be open", h.path("proc/self/limits"))
+	return 0, fmt.Errorf("doctor: %s does not say how many files may be open", h.path("proc/self/limits"))
 }
 
-// HardLimit returns how many files this process may open at the most.
-func (h Host) HardLimit() (int64, error) {
-	_, hard, err := h.openFiles()
-	return hard, err
+// readOnlySettings says whether settings cannot be written here, as in a container: see
+// proc_pid_mounts(5).
+func (h Host) readOnlySettings() (readOnly bool) {
+	text, _ := h.text("proc/self/mounts")
+	for line := range strings.Lines(text) {
+		if words := strings.Fields(line); len(words) > 3 && words[1] == "/proc/sys" {
+			readOnly = words[3] == "ro" || strings.HasPrefix(words[3], "ro,")
+		}
+	}
+	return readOnly
 }
 
 // ports returns how many ports connect(2) may choose from, ip(7).

@@ -52,7 +52,11 @@ func (l Limit) Allows() int {
 	case l.Need.Each == 0 || l.Have == math.MaxInt64:
 		return math.MaxInt
 	default:
-		return int(float64(left) / l.Need.Each)
+		n := float64(left) / l.Need.Each
+		if n >= math.MaxInt { // A float64 has no math.MaxInt, but the number above it.
+			return math.MaxInt
+		}
+		return int(n)
 	}
 }
 
@@ -69,7 +73,7 @@ func (l Limit) Amount(v int64) string {
 
 // gigabytes writes a number of bytes.
 func gigabytes(v float64) string {
-	if v < 1e9 {
+	if v < 999.5e6 { // What is rounded to 1000 MB would get an exponent.
 		return fmt.Sprintf("%.3g MB", v/1e6)
 	}
 	return fmt.Sprintf("%.1f GB", v/1e9)
@@ -78,7 +82,7 @@ func gigabytes(v float64) string {
 // Limits returns the limits of this host. Those that it does not have (no firewall that
 // keeps state, for one) or does not show (tcp_mem, in a container) are left out.
 func (h Host) Limits(needs Needs) ([]Limit, error) {
-	_, hard, err := h.openFiles()
+	hard, err := h.HardLimit()
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +99,7 @@ func (h Host) Limits(needs Needs) ([]Limit, error) {
 	if b, found := h.memoryBound(); found {
 		limits = append(limits, Limit{Name: groupMemory, What: "what " + b.file + " of " + strings.TrimPrefix(b.dir, "sys/fs/") + " leaves",
 			Found: Limit{Unit: "B"}.Amount(b.left) + " of " + Limit{Unit: "B"}.Amount(b.max),
-			Have:  b.max, Used: b.max - b.left, Need: needs.Memory, Unit: "B", Raise: raiseMemory})
+			Have:  b.max, Used: b.max - b.left, Need: needs.Memory, Unit: "B", Raise: b.raise()})
 	}
 	for _, l := range h.settings(needs) {
 		i := 0
@@ -105,6 +109,9 @@ func (h Host) Limits(needs Needs) ([]Limit, error) {
 		}
 		var there bool
 		if l.Have, there = h.setting(l.Name, i); there {
+			if l.Name == conntrack && l.Have == 0 {
+				l.Have = math.MaxInt64 // nf_conntrack_core.c does not look at the count then.
+			}
 			limits = append(limits, l)
 		}
 	}
@@ -116,6 +123,7 @@ func (h Host) Limits(needs Needs) ([]Limit, error) {
 }
 
 const (
+	nrOpen      = "fs.nr_open"
 	openFiles   = "open files of a process"
 	groupMemory = "memory of the control group"
 	tcpMem      = "net.ipv4.tcp_mem"
@@ -125,8 +133,6 @@ const (
 	raiseFiles = "LimitNOFILE={}   # [Service] of the systemd unit\n" +
 		"docker run --ulimit nofile={} ...\n" +
 		"ulimit -Hn {}   # in root's shell that starts crier"
-	raiseMemory = "MemoryMax={}   # [Service] of the systemd unit\n" +
-		"docker run --memory={} ..."
 )
 
 // settings returns the limits that are numbers below proc/sys, without these numbers.
@@ -134,7 +140,7 @@ func (h Host) settings(needs Needs) []Limit {
 	allocated, _ := h.setting("fs.file-nr", 0) // proc_sys_fs(5)
 	tracked, _ := h.setting("net.netfilter.nf_conntrack_count", 0)
 	return []Limit{
-		{Name: "fs.nr_open", What: "the most that a hard limit of open files can be set to",
+		{Name: nrOpen, What: "the most that a hard limit of open files can be set to",
 			Need: needs.Files, Raise: "sysctl -w fs.nr_open={}"},
 		{Name: "fs.file-max", What: "open files of all processes together",
 			Used: allocated, Need: needs.AllFiles, Raise: "sysctl -w fs.file-max={}"},

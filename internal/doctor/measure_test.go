@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"math"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,12 +25,30 @@ func TestMeasure(t *testing.T) {
 	// What is for another server is nothing to this one.
 	t.Setenv("CRIER_LISTEN", "nowhere")
 	t.Setenv("CRIER_MAX_CONNS", "3")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	t.Setenv("NOTIFY_SOCKET", manager.LocalAddr().String())
+	t.Setenv("LISTEN_FDS", "1")
 	m, err := Host{}.measure(program, Wish{Conns: 402, Reserved: 100}, time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if m.Conns != 400 || m.halfConns != 200 || m.halfOwn < 1e6 || m.halfOwn > 50e6 {
 		t.Errorf("got %+v", m)
+	}
+	// The server has ended: what it said is there, before this.
+	conn, err := net.Dial("unixgram", manager.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte("the end"))
+	said := make([]byte, 100)
+	if n, _, err := manager.ReadFrom(said); err != nil || string(said[:n]) != "the end" {
+		t.Errorf("the service manager was told %q, %v", said[:n], err)
 	}
 	if len(m.cpu) == 0 {
 		t.Fatal("no broadcast was measured")

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -35,7 +36,8 @@ type addresses struct {
 func startServer(program string) (*server, error) {
 	s := &server{cmd: exec.Command(program, "serve", "--listen=127.0.0.1:0", "--pprof=127.0.0.1:0", "--log-format=json"), log: make(chan struct{})}
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "CRIER_") {
+		// What sd_notify(3) and sd_listen_fds(3) are for is this process.
+		if !slices.ContainsFunc([]string{"CRIER_", "NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_"}, func(p string) bool { return strings.HasPrefix(v, p) }) {
 			s.cmd.Env = append(s.cmd.Env, v)
 		}
 	}
