@@ -1,7 +1,6 @@
 package broadcast
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,26 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/logtest"
 	"github.com/gobwas/ws"
 )
-
-// syncBuffer is a log that may be read while it is written.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
 
 // head is a request for a target, with further header lines.
 func (c *client) request(target string, lines ...string) {
@@ -44,7 +26,7 @@ func (c *client) request(target string, lines ...string) {
 }
 
 func TestAuthorize(t *testing.T) {
-	var log syncBuffer
+	var log logtest.Buffer
 	cfg := Config{
 		Channels: true,
 		Logger:   slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),

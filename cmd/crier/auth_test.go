@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,40 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/logtest"
 	"github.com/golang-jwt/jwt/v5"
 )
-
-// logBuffer is a log that may be read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) has(s string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Contains(l.b.Bytes(), []byte(s))
-}
-
-func (l *logBuffer) await(t *testing.T, s string) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !l.has(s); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the log has no %q:\n%s", s, l.b.String())
-		}
-	}
-}
 
 // issuer signs tokens.
 type issuer struct {
@@ -96,7 +68,7 @@ func TestAuth(t *testing.T) {
 	keyFile, tokenFile := filepath.Join(t.TempDir(), "key.pem"), filepath.Join(t.TempDir(), "token")
 	old, current := newIssuer(t), newIssuer(t)
 	old.writeKey(keyFile)
-	var log logBuffer
+	var log logtest.Buffer
 	crier, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--log-level=debug", "--drain=0",
 		"--auth="+keyFile, "--auth-audience=crier", "--auth-issuer=test", "--auth-leeway=0")
 	server := "--server=ws://" + addrs["addr"]
@@ -133,16 +105,16 @@ func TestAuth(t *testing.T) {
 	// With another token, which may come late, it goes on.
 	tokens = append(tokens, old.writeToken(tokenFile, 2*time.Second))
 	late := exec.Command(bin, "sub", server, "--token-file="+tokenFile, "--count=1", "news/a")
-	var lost logBuffer
+	var lost logtest.Buffer
 	late.Stderr = &lost
 	if err := late.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lost.await(t, "4401")
+	lost.Await(t, "4401")
 	if err := os.WriteFile(tokenFile, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	lost.await(t, "is empty")
+	lost.Await(t, "is empty")
 	tokens = append(tokens, old.writeToken(tokenFile, time.Minute))
 	if _, said, code := command(t, bin, "now\n", "pub", "--admin-url=http://"+addrs["admin"], "news/a"); code != 0 {
 		t.Fatalf("pub: got code %d, %s", code, said)
@@ -156,7 +128,7 @@ func TestAuth(t *testing.T) {
 		if err := crier.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		log.await(t, says)
+		log.Await(t, says)
 	}
 	if err := os.WriteFile(keyFile, []byte("-----BEGIN NOTHING"), 0o600); err != nil {
 		t.Fatal(err)
@@ -171,14 +143,14 @@ func TestAuth(t *testing.T) {
 		t.Error(err)
 	}
 	for _, says := range []string{"no token", "token is expired", "signature is invalid", `allows to join [\"news/*\"] only`, "expired:2"} {
-		if !log.has(says) {
-			t.Errorf("the log has no %q:\n%s", says, log.b.String())
+		if !log.Has(says) {
+			t.Errorf("the log has no %q:\n%s", says, log.String())
 		}
 	}
 	for _, token := range tokens {
 		for part := range strings.SplitSeq(token, ".") {
-			if log.has(part) {
-				t.Errorf("the log has a token's %s:\n%s", part, log.b.String())
+			if log.Has(part) {
+				t.Errorf("the log has a token's %s:\n%s", part, log.String())
 			}
 		}
 	}

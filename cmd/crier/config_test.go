@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/crier-ws/crier/internal/logtest"
 )
 
 // config runs crier config and returns what it prints, and its exit code.
@@ -97,7 +99,7 @@ func TestReload(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var log logBuffer
+	var log logtest.Buffer
 	crier, addrs, stop := startLogged(t, &log, "--config="+file, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--drain=0")
 	hangUp := func() {
 		t.Helper()
@@ -107,19 +109,19 @@ func TestReload(t *testing.T) {
 	}
 	write("log-level = \"loud\"\n")
 	hangUp()
-	log.await(t, "nothing is reloaded")
+	log.Await(t, "nothing is reloaded")
 	write("log-level = \"debug\"\nmax-message = \"2MiB\"\nchannels = true\n")
 	hangUp()
-	log.await(t, `msg="this takes a restart" flags="channels max-message"`)
-	log.await(t, "msg=reloaded")
+	log.Await(t, `msg="this takes a restart" flags="channels max-message"`)
+	log.Await(t, "msg=reloaded")
 	write("log-level = \"debug\"\nauth = \"/nonexistent\"\n")
 	hangUp()
-	log.await(t, `msg="this takes a restart" flags=auth`)
+	log.Await(t, `msg="this takes a restart" flags=auth`)
 	// It is at debug level now: that says each connection.
 	if _, _, code := command(t, build(t), "", "sub", "--server=ws://"+addrs["addr"], "--count=1", "--once", "--silence=1s"); code != 1 {
 		t.Errorf("sub: got code %d", code)
 	}
-	log.await(t, "level=DEBUG msg=connected")
+	log.Await(t, "level=DEBUG msg=connected")
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/logtest"
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 )
@@ -172,7 +173,7 @@ func startLine(t *testing.T, r *bufio.Reader) string {
 // TestSlowPass: a pass that takes longer than the flag says is logged.
 func TestSlowPass(t *testing.T) {
 	for flag, want := range map[string]bool{"--slow-pass=1us": true, "--slow-pass=0": false, "--slow-pass=1m": false} {
-		var log logBuffer
+		var log logtest.Buffer
 		_, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", flag)
 		conn, br, _, err := ws.Dial(t.Context(), "ws://"+addrs["addr"])
 		if err != nil {
@@ -196,12 +197,12 @@ func TestSlowPass(t *testing.T) {
 		}
 		const line = `msg="slow pass" shard=`
 		if want {
-			log.await(t, line)
+			log.Await(t, line)
 		}
 		if err := stop(); err != nil {
 			t.Errorf("%s: it ended with %v", flag, err)
 		}
-		if got := log.has(line); got != want {
+		if got := log.Has(line); got != want {
 			t.Errorf("%s: is there a line: got %t, want %t", flag, got, want)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/logtest"
 	collect "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -155,7 +156,7 @@ func TestTracingWithoutCollector(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	for name, url := range map[string]string{"it hangs": hanging.URL, "it is not there": gone.URL} {
-		var log logBuffer
+		var log logtest.Buffer
 		_, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--otlp-endpoint="+url)
 		if status, body := publishTraced(t, addrs["admin"], "", "00-"+traceID+"-"+parentID+"-01", "hello"); status != 200 {
 			t.Errorf("%s: got %d %s", name, status, body)
@@ -163,8 +164,8 @@ func TestTracingWithoutCollector(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Errorf("%s: it ended with %v", name, err)
 		}
-		if !log.has("spans are lost") || !log.has("level=WARN") {
-			t.Errorf("%s: the log says nothing of it: %s", name, log.b.String())
+		if !log.Has("spans are lost") || !log.Has("level=WARN") {
+			t.Errorf("%s: the log says nothing of it: %s", name, log.String())
 		}
 	}
 }
