@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/internal/flags"
+	"github.com/crier-ws/crier/internal/term"
 )
 
 // probeCmd is the flags of asking a server how it is.
@@ -63,6 +64,6 @@ func (cmd *probeCmd) Run(out io.Writer) error {
 	if resp.StatusCode != http.StatusOK {
 		return where.explain(&refusedError{resp.StatusCode, fmt.Sprintf("/%s is answered %s", path, resp.Status), strings.TrimSpace(string(body)), 0})
 	}
-	_, err = out.Write(body)
+	_, err = out.Write(term.Safe(out, body))
 	return err
 }

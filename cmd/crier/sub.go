@@ -16,6 +16,7 @@ import (
 
 	"github.com/crier-ws/crier/internal/flags"
 	"github.com/crier-ws/crier/internal/follow"
+	"github.com/crier-ws/crier/internal/term"
 )
 
 // subCmd is the flags of following a channel.
@@ -36,6 +37,7 @@ type subCmd struct {
 func (*subCmd) Help() string {
 	return `Prints each message as a line, and goes on where it was when it has lost the connection: ` +
 		`each message comes once, and if some are not to be had any more, standard error says so. ` +
+		`On a terminal, control characters in them are written out. ` +
 		`Examples: crier sub news/sport; crier sub --last 10 --json news | jq .data; crier sub --count 1 deploy && ./restart. ` +
 		`The exit code is 0 after --count messages or SIGINT, 1 if the server refuses or closes for good.`
 }
@@ -130,7 +132,7 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 // print prints a message.
 func (cmd *subCmd) print(out io.Writer, e follow.Event) error {
 	if !cmd.JSON {
-		_, err := out.Write(append(e.Payload, '\n'))
+		_, err := out.Write(append(term.Safe(out, e.Payload), '\n'))
 		return err
 	}
 	line := struct {

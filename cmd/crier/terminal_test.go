@@ -157,3 +157,23 @@ func TestLogOnTerminal(t *testing.T) {
 		t.Errorf("JSON: got %q", got)
 	}
 }
+
+// TestMessagesOnTerminal: what is published cannot steer the terminal of who follows, and comes
+// through a pipe as it is.
+func TestMessagesOnTerminal(t *testing.T) {
+	bin := build(t)
+	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--drain=0")
+	const message = "red \x1b[31m \u009b31m ünïcode"
+	if _, log, code := command(t, bin, message+"\n", "pub", "--admin-url=http://"+addrs["admin"], "c"); code != 0 {
+		t.Fatalf("pub: got %d, %q", code, log)
+	}
+	for onTerminal, want := range map[bool]string{false: message, true: `red \x1b[31m \u009b31m ünïcode`} {
+		got := shown(t, bin, onTerminal, nil, nil, "sub", "--server=ws://"+addrs["addr"], "--last=1", "--count=1", "c")
+		if got != want+"\n" {
+			t.Errorf("on a terminal %v: got %q, want %q", onTerminal, got, want)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}

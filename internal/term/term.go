@@ -95,6 +95,15 @@ func (l logWriter) Write(line []byte) (int, error) {
 	return l.w.Write(line)
 }
 
+// Safe returns what of a peer's bytes may go to w: all, unless w is a terminal: then what
+// Visible makes of them. b is borrowed until the result is used no more.
+func Safe(w io.Writer, b []byte) []byte {
+	if !IsTerminal(w) {
+		return b
+	}
+	return []byte(Visible(string(b)))
+}
+
 // Visible returns s with what a terminal would obey, or cannot show, written as in Go's
 // strings. Tabs and line ends stay.
 func Visible(s string) string {
