@@ -63,7 +63,8 @@ func TestUsage(t *testing.T) {
 		{"--slow maybe " + file("slow = \"skip\"\n"), "", "but got \"maybe\"\n"},
 		{"", "CRIER_SLOW=maybe", `but got "maybe" (from CRIER_SLOW)`},
 		{"--slow maybe", "CRIER_SLOW=skip", "but got \"maybe\"\n"},
-		{"", "CRIER_RETAIN=tiny", `(from envar CRIER_RETAIN="tiny")`},
+		{"", "CRIER_RETAIN=tiny", "MiB or GiB (from CRIER_RETAIN)\n"},
+		{"", "CRIER_OTLP_ENDPOINT=https://user:s3cret@host", "(from CRIER_OTLP_ENDPOINT)\n"},
 		{file("max-mesage = 5\nLisen = 1\n"), "", "there is no Lisen; --config /"},
 		{file("max-mesage = 5\nLisen = 1\n"), "", "hint: did you mean listen, max-message?"},
 		{"--config /nonexistent/x", "", "--config /nonexistent/x: no such file or directory\nhint: is the name right? ls -l /nonexistent "},
@@ -76,7 +77,7 @@ func TestUsage(t *testing.T) {
 		if ok {
 			t.Setenv(name, value)
 		}
-		if got := complaint(t, 2, strings.Fields(tt.args)...); !strings.Contains(got, tt.says) {
+		if got := complaint(t, 2, strings.Fields(tt.args)...); !strings.Contains(got, tt.says) || strings.Contains(got, "s3cret") {
 			t.Errorf("%s %s: got %q, want it to say %q", tt.env, tt.args, got, tt.says)
 		}
 		if ok {

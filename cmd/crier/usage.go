@@ -12,6 +12,7 @@ import (
 )
 
 var (
+	variable  = regexp.MustCompile(`\(from envar (\w+)=".*"\)$`) // Its value may be a secret.
 	noNetwork = regexp.MustCompile(`netip\.ParsePrefix\((.*?)\): (.*)`)
 	guess     = regexp.MustCompile(`, did you mean (?:one of )?(.*)\?$`)
 	noValue   = regexp.MustCompile(`^(--[a-z-]+): expected .* value but got .*`)
@@ -40,6 +41,7 @@ func usageError(c *cli, err error) error {
 		return err
 	}
 	text := noNetwork.ReplaceAllString(oneLine(err), "$1 is not a network: $2; want one as 10.0.0.0/8, or 192.0.2.1/32 for one address")
+	text = variable.ReplaceAllString(text, "(from $1)")
 	text = strings.NewReplacer("[<", "<", ">]", ">").Replace(text)
 	help := "crier --help"
 	if ctx != nil && ctx.Selected() != nil {
@@ -68,7 +70,7 @@ func usageError(c *cli, err error) error {
 // text does not say.
 func (c *cli) source(ctx *kong.Context, part, text string) string {
 	m := flagNamed.FindStringSubmatch(part)
-	if m == nil || ctx == nil || ctx.Selected() == nil || strings.Contains(text, "--config ") || strings.Contains(text, "(from envar ") {
+	if m == nil || ctx == nil || ctx.Selected() == nil || strings.Contains(text, "--config ") || strings.Contains(text, "(from CRIER_") {
 		return ""
 	}
 	if c.file != nil && c.file.resolved[m[1]] {
