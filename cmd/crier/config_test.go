@@ -109,7 +109,8 @@ func TestReload(t *testing.T) {
 	}
 	write("log-level = \"loud\"\n")
 	hangUp()
-	log.Await(t, "nothing is reloaded")
+	log.Await(t, "level=ERROR msg=\"nothing is reloaded\" err=\"--log-level must be one of")
+	log.Await(t, "(from --config "+file+")\" hint=\"crier serve --help says what it takes\"")
 	write("log-level = \"debug\"\nmax-message = \"2MiB\"\nchannels = true\n")
 	hangUp()
 	log.Await(t, `msg="this takes a restart" flags="channels max-message"`)

@@ -77,7 +77,7 @@ func newParser(c *cli, args []string, stdout, stderr io.Writer, exit func(code i
 			var c cli
 			ctx, err := newParser(&c, args, io.Discard, io.Discard, func(int) {}).Parse(args)
 			if err != nil {
-				return nil, nil, err
+				return nil, nil, usageError(&c, err)
 			}
 			return &c.Serve, values(ctx), nil
 		})),

@@ -62,7 +62,7 @@ func (cmd *serveCmd) reloads(parse again, logger *slog.Logger) (stop func(), err
 func (cmd *serveCmd) reload(parse again, now map[string]string, logger *slog.Logger) map[string]string {
 	next, values, err := parse()
 	if err != nil {
-		logger.Error("nothing is reloaded", "err", err)
+		logger.Error("nothing is reloaded", "err", oneLine(err), "hint", hintOf(err))
 		return now
 	}
 	if (next.Auth == nil) != (cmd.Auth == nil) {
@@ -71,7 +71,7 @@ func (cmd *serveCmd) reload(parse again, now map[string]string, logger *slog.Log
 	}
 	verifier, err := next.verifier(logger)
 	if err != nil {
-		logger.Error("nothing is reloaded", "err", err)
+		logger.Error("nothing is reloaded", "err", oneLine(err), "hint", hintOf(err))
 		return now
 	}
 	cmd.current.Store(verifier)
