@@ -221,6 +221,10 @@ func TestExplainListen(t *testing.T) {
 	if err.Error() != "--auth key.pem: permission denied" || !strings.Contains(hintOf(err), fmt.Sprint("id ", os.Getuid())) {
 		t.Errorf("got %q and %q", err, hintOf(err))
 	}
+	// What comes from another process is text.
+	if got := hintOf((peer{is: "--listen"}).explain(errors.New("with 0 of 2 connections: connection 1: connection refused"))); !strings.Contains(got, "nothing listens") {
+		t.Errorf("refused, as text: got the hint %q", got)
+	}
 	for err, hint := range map[error]string{unix.EMFILE: "ulimit -n", unix.ENOMEM: "crier doctor", unix.ENOSPC: "room"} {
 		if got := hintOf(fmt.Errorf("x: %w", os.NewSyscallError("y", err))); !strings.Contains(got, hint) {
 			t.Errorf("%v: got the hint %q", err, got)

@@ -113,6 +113,25 @@ func TestColours(t *testing.T) {
 	}
 }
 
+// TestColoursOfEach: each stream is looked at for itself, as with crier doctor > report.
+func TestColoursOfEach(t *testing.T) {
+	t.Setenv("NO_COLOR", "")
+	t.Setenv("TERM", "xterm")
+	ours, theirs := terminal(t)
+	var out bytes.Buffer
+	if code := run([]string{"doctor", "--quick", "--conns=2000000000"}, &out, theirs); code != 1 {
+		t.Errorf("got exit code %d, want 1", code)
+	}
+	b := make([]byte, 1<<10)
+	n, err := ours.Read(b) // What there is fits a terminal's buffer.
+	if err != nil || !strings.HasPrefix(string(b[:n]), "\x1b[31mcrier:\x1b[0m") {
+		t.Errorf("got %q, %v on the terminal", b[:n], err)
+	}
+	if strings.Contains(out.String(), "\x1b") || !strings.Contains(out.String(), "SMALL") {
+		t.Errorf("got %q in the file", out.String())
+	}
+}
+
 // hostile is what a peer asks for to have a terminal do something: turn red, take a title, or
 // show another level. The last ones are those that are connected.
 var hostile = []string{"/?last=%1b%5b31mlevel=ERROR%1b%5d0%3btitle%07", "/?last=%9b31m", "/?last=%c2%9b31m", "/\x1b[31m",

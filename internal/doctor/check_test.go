@@ -280,13 +280,24 @@ func TestMostFiles(t *testing.T) {
 	}
 }
 
-// TestMostWithMemory: memory that is enough for what is likely bounds connections all the same.
-func TestMostWithMemory(t *testing.T) {
-	all, err := on(t, map[string]string{"proc/meminfo": "MemAvailable: 4500000 kB\n"}).Checks(Wish{Conns: million, Reserved: 100}, each)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n, name := Most(all); n != 1043403 || name != "memory" {
-		t.Errorf("got %d by %s, want 1043403 by memory", n, name)
+// TestMost: memory that is enough for what is likely bounds connections all the same, and what
+// binds in some cases only does not.
+func TestMost(t *testing.T) {
+	for _, tt := range []struct {
+		file, text string
+		want       int
+		by         string
+	}{
+		{"proc/meminfo", "MemAvailable: 4500000 kB\n", 1043403, "memory"},
+		{"proc/sys/net/ipv4/tcp_mem", "1 2000 1500000", 1199900, openFiles},
+		{"proc/sys/net/netfilter/nf_conntrack_max", "262144", 1199000, tcpMem},
+	} {
+		all, err := on(t, map[string]string{tt.file: tt.text, "proc/sys/net/netfilter/nf_conntrack_count": "0"}).Checks(Wish{Conns: million, Reserved: 100}, each)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, name := Most(all); n != tt.want || name != tt.by {
+			t.Errorf("%s: got %d by %s, want %d by %s", tt.file, n, name, tt.want, tt.by)
+		}
 	}
 }
