@@ -14,11 +14,13 @@ func bash(app *kong.Application) string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# bash completion for %s", app.Name)
 	line("_%s() {", app.Name)
-	line("  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd= flags= values= word")
+	line("  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd= flags= values= word before=")
 	line("  COMPREPLY=()")
 	line("  if [ \"$cur\" = = ]; then cur=; elif [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi")
 	line("  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do")
-	line("    case $word in %s) cmd=$word; break ;; esac", strings.Join(names(app), "|"))
+	// What stands behind one of these is its value.
+	line("    case $before in %s) ;; *) case $word in %s) cmd=$word; break ;; esac ;; esac", strings.Join(append(valued(app, app.DefaultCmd), "="), "|"), strings.Join(names(app), "|"))
+	line("    before=$word")
 	line("  done")
 	line("  case ${cmd:-%s} in", first(app))
 	for _, cmd := range commands(app) {

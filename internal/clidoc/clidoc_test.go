@@ -90,6 +90,33 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
+// TestValueLikeCommand: a flag's value that is a command's name is no command. Fish and zsh take
+// it for one.
+func TestValueLikeCommand(t *testing.T) {
+	tool.Need(t, "bash")
+	dir := t.TempDir()
+	script, err := Completion(model(t), "bash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "towel.bash")
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		"towel --addr fold --sl":             "--sleep --slow",
+		"towel --addr=fold --sl":             "--sleep --slow",
+		"towel --sleep fold --on":            "--once",
+		"towel --sleep=true fold --on":       "--once",
+		"towel --addr fold fold --on":        "--once",
+		"towel --slow close --addr x fold -": "--help --once",
+	} {
+		if got := complete(t, "bash", dir, file, line); got != want {
+			t.Errorf("%q: got %q, want %q", line, got, want)
+		}
+	}
+}
+
 // askBash calls the function as bash does, with the words that it makes of the line $2.
 const askBash = `source "$1"
 read -ra COMP_WORDS <<<"${2//=/ = }"
