@@ -44,7 +44,7 @@ func (*Cmd) Help() string {
 		`Latency counts from when a message was due, so that a stall of the server is not hidden by sending less meanwhile. ` +
 		`The exit code is 1 if a connection that reads lacks a message, got one twice, out of order or damaged, or was closed. ` +
 		`The server must send each message to all as it came, in one frame, and must have no other clients that send. ` +
-		`If it sends no first message, say --greeting=''.`
+		`If it sends no first message, say --greeting= and nothing behind it.`
 }
 
 // Validate finds what is wrong before anything is loaded. kong calls it.
