@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/servertest"
 	"golang.org/x/sys/unix"
 )
 
@@ -143,6 +145,8 @@ func TestNoAnswer(t *testing.T) {
 	secure.StartTLS()
 	defer secure.Close()
 	at, tlsAt, gone, ends := srv.Listener.Addr().String(), secure.Listener.Addr().String(), nobody(t), hangingUp(t)
+	_, greeting := servertest.Start(t, servertest.Loopback, broadcast.DefaultConfig())
+	_, quiet := servertest.Start(t, servertest.Loopback, broadcast.Config{})
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -186,6 +190,8 @@ func TestNoAnswer(t *testing.T) {
 		{load + "ws://" + gone, "ws://" + gone + ": with 0 of 2 connections", "is that its --listen?"},
 		{load + "ws://" + at + "/401?token=s3cret", "401 Unauthorized", "?token=TOKEN"},
 		{load + "ws://" + at + "/503", "503 Service Unavailable", "--max-conns"},
+		{load + "ws://" + quiet.String(), "did not send the first message", "--greeting="},
+		{load + "--greeting=other ws://" + greeting.String(), "does not greet as it should", "--greeting="},
 		{load + "ws://" + ends, "closed by the server", "TLS"},
 		{load + "wss://" + at, "TLS is not supported", "ws://"},
 		{load + "http://" + at, "scheme", "want ws://"},

@@ -30,6 +30,7 @@ func (cmd *loadCmd) explain(ctx *kong.Context, err error) error {
 	err = peer{addr: cmd.URL, is: "--listen", want: "ws://HOST:PORT/", statuses: statuses}.explain(err)
 	text := err.Error()
 	for _, known := range []struct{ says, hint string }{
+		{"did not send the first message", "--greeting says what the server sends first; --greeting= is for nothing"},
 		{"does not greet as it should", "--greeting says what the server sends first; --greeting= is for nothing"},
 		{"limit of open files", "raise it, with ulimit -n; crier doctor --quick says what there is"},
 		{"want ws", "want ws://HOST:PORT/"},
