@@ -96,13 +96,7 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 		},
 	}
 	if cmd.TokenFile != "" {
-		cfg.Token = func() (string, error) {
-			token, err := readToken("token-file", cmd.TokenFile)
-			if err == nil && token == "" {
-				err = hinted(fmt.Errorf("--token-file %s is empty", cmd.TokenFile), "want the token alone, in one line")
-			}
-			return token, err
-		}
+		cfg.Token = cmd.token
 		if _, err := cfg.Token(); err != nil {
 			return err
 		}
@@ -127,6 +121,15 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 		return nil
 	}
 	return where.explain(err)
+}
+
+// token reads the token.
+func (cmd *subCmd) token() (string, error) {
+	token, err := readToken("token-file", cmd.TokenFile)
+	if err == nil && token == "" {
+		err = hinted(fmt.Errorf("--token-file %s is empty", cmd.TokenFile), "want the token alone, in one line")
+	}
+	return token, err
 }
 
 // print prints a message.
