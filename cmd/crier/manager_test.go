@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crier-ws/crier/internal/logtest"
 )
 
 // notifySocket is what a service manager hears on.
@@ -68,12 +70,12 @@ func TestNotify(t *testing.T) {
 // TestNotifyReload: a reload does not end the real program where there is no file to reload.
 func TestNotifyReload(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", notifySocket(t).LocalAddr().String())
-	var log logBuffer
+	var log logtest.Buffer
 	crier, _, stop := startLogged(t, &log, "--listen=127.0.0.1:0")
 	if err := crier.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	log.await(t, "nothing is reloaded")
+	log.Await(t, "nothing is reloaded")
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

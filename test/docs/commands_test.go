@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coreos/go-systemd/v22/unit"
 	"github.com/crier-ws/crier/internal/doccode"
 	"github.com/crier-ws/crier/internal/leaktest"
 	"github.com/crier-ws/crier/internal/tool"
@@ -77,15 +78,17 @@ var kinds = map[string]func(t *testing.T, text string){
 	"go":         compile,
 	"js":         parseJS,
 	"json":       parseJSON,
+	"ini":        parseUnit,
 	"transcript": func(*testing.T, string) {},
 }
 
 // outputs begin blocks that show what is printed, or a picture: what was typed stands behind a
 // prompt, and is parsed in cmd/crier.
 var outputs = []string{
-	"$ crier doctor --conns 1000000\n",    // README.md
-	"before: nproc 2, MemTotal: ",         // docs/performance.md
-	"accept -> handshake -> readable -> ", // docs/architecture.md
+	"$ crier doctor --conns 1000000\n",     // README.md
+	"crier: --listen :18000: the port is ", // README.md; TestCommandLine has it.
+	"before: nproc 2, MemTotal: ",          // docs/performance.md
+	"accept -> handshake -> readable -> ",  // docs/architecture.md
 }
 
 // TestCommands checks all code of the documents. Each document is a session, as of one who reads it
@@ -180,6 +183,20 @@ func parseJSON(t *testing.T, text string) {
 	t.Helper()
 	if !json.Valid([]byte(text)) {
 		t.Error("this is no JSON")
+	}
+}
+
+// parseUnit parses a part of a systemd unit. That it does what is said of it, TestSystemd shows.
+func parseUnit(t *testing.T, text string) {
+	t.Helper()
+	options, err := unit.DeserializeOptions(strings.NewReader(text))
+	if err != nil || len(options) == 0 {
+		t.Errorf("this is no unit: %v", err)
+	}
+	for _, o := range options {
+		if o.Section != "Socket" && o.Section != "Service" {
+			t.Errorf("crier has no section %s", o.Section)
+		}
 	}
 }
 
