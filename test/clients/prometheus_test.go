@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -180,14 +181,22 @@ func TestStalledAlert(t *testing.T) {
 	s.waitListening(t, addr)
 	p := startPrometheus(t, admin)
 	p.await(t, "the lag", "crier_shard_lag_seconds < 10")
-	s.signal(t, syscall.SIGUSR1)
+	post := func(path string) {
+		t.Helper()
+		resp, err := http.Post("http://"+admin+path, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	post("/stall")
 	conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn.Close()
 	p.awaitAlert(t, "CrierStalled")
-	s.signal(t, syscall.SIGUSR2)
+	post("/go-on")
 	p.await(t, "that all is well again", `absent(ALERTS{alertname="CrierStalled"})`)
 }
 

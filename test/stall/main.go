@@ -1,5 +1,5 @@
-// Command stall is a server of which a shard stands still from SIGUSR1 to SIGUSR2, for tests of those who
-// should notice.
+// Command stall is a server for tests of those who should notice that a shard stands still: one does at the end of
+// a connection after POST /stall to the admin address, until POST /go-on.
 //
 //	stall ADDRESS ADMIN-ADDRESS
 package main
@@ -10,9 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/signal"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
@@ -38,22 +36,13 @@ func run(addr, adminAddr string) error {
 	if err != nil {
 		return err
 	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGUSR2)
-	go func() { // Ends with the process.
-		for sig := range signals {
-			if sig == syscall.SIGUSR1 {
-				log.armed.Store(true)
-			} else {
-				close(log.goOn)
-			}
-		}
-	}()
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /stall", func(http.ResponseWriter, *http.Request) { log.armed.Store(true) })
+	mux.HandleFunc("POST /go-on", func(http.ResponseWriter, *http.Request) { close(log.goOn) })
+	mux.Handle("/", admin.New(srv, admin.Config{MaxMessageBytes: 1 << 20, Metrics: metrics.Handler(srv, metrics.Config{})}))
 	failed := make(chan error, 2)
 	go func() { failed <- srv.Serve(ln) }()
-	go func() {
-		failed <- http.ListenAndServe(adminAddr, admin.New(srv, admin.Config{MaxMessageBytes: 1 << 20, Metrics: metrics.Handler(srv, metrics.Config{})}))
-	}()
+	go func() { failed <- http.ListenAndServe(adminAddr, mux) }()
 	return <-failed
 }
 
