@@ -21,6 +21,8 @@ type channel struct {
 
 	behind atomic.Bool // Written by append and caughtUp, read by the reading sides.
 
+	ids *ids // Guarded by mu; nil without Config.Order.
+
 	plain encoding // Others follow it in its list.
 }
 
@@ -30,6 +32,8 @@ type channels struct {
 	of   map[string]*channel // Guarded by mu.
 	were int                 // Guarded by mu: how many there were when tidy had been called.
 	many atomic.Bool         // There are many more than then: tidy is to be called soon.
+
+	floor uint64 // Guarded by mu: what channels had that are not there any more had this id or a lower one.
 
 	tidying sync.Mutex
 	stale   map[*encoding]bool // Guarded by tidying: those without readers then.
@@ -46,6 +50,9 @@ func (srv *Server) enter(name string) *channel {
 		ch = &channel{name: name}
 		ch.plain.channel, ch.plain.form = ch, srv.forms[0]
 		ch.plain.log.Init(&srv.forms[0].log, 0, srv.numbers.Load())
+		if srv.cfg.Order != nil {
+			ch.ids = &ids{floor: chs.floor}
+		}
 		chs.of[name] = ch
 		if len(chs.of) > 2*chs.were+1024 {
 			chs.many.Store(true)
@@ -73,6 +80,9 @@ func (srv *Server) drop(ch *channel) {
 	for e := ch.plain.next; e != nil; e = e.next {
 		e.log.Clear()
 	}
+	if ch.ids != nil {
+		ch.tidyIDs()
+	}
 }
 
 // remove takes out a channel in which there is nothing, if it is there and not in use. Should
@@ -84,6 +94,9 @@ func (chs *channels) remove(ch *channel, numbers *atomic.Uint64) bool {
 		return false
 	}
 	delete(chs.of, ch.name)
+	if ch.ids != nil {
+		chs.floor = max(chs.floor, ch.idAt(ch.plain.log.Frames()))
+	}
 	numbers.Store(max(numbers.Load(), ch.plain.log.Frames()))
 	return true
 }
@@ -125,6 +138,9 @@ func (srv *Server) tidy() {
 // in was. The others without readers it adds to now. They are kept for that long because
 // many come back, and to make them anew takes long. The mutex must be held.
 func (ch *channel) tidy(was, now map[*encoding]bool) {
+	if ch.ids != nil {
+		ch.tidyIDs()
+	}
 	for at := &ch.plain.next; *at != nil; {
 		e := *at
 		if e.feeds == nil && was[e] {
@@ -144,8 +160,8 @@ func (ch *channel) tidy(was, now map[*encoding]bool) {
 const spreadFrom = 64
 
 // join makes c, which has not been open before, a receiver of a channel in a form, from a
-// position on. part ends it. at and gap are as of Conn.place.
-func (srv *Server) join(c *Conn, name string, form *form, p position) (at uint64, gap string) {
+// position on. part ends it. at and gap are as of Conn.place; id is that of the message before.
+func (srv *Server) join(c *Conn, name string, form *form, p position) (at, id uint64, gap string) {
 	ch := srv.enter(name)
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -158,7 +174,8 @@ func (srv *Server) join(c *Conn, name string, form *form, p position) (at uint64
 	ch.conns++
 	srv.total.kinds[form.kind].Add(1)
 	c.at.Store(f)
-	return c.place(p)
+	at, gap = c.place(p)
+	return at, ch.ids.at(at), gap
 }
 
 // part ends what join began, but for the channel's being in use: see Conn.release. Called

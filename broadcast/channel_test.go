@@ -162,7 +162,7 @@ func TestPublishWakesReceivers(t *testing.T) {
 	used := make(map[*shard]int)
 	for i := range channels {
 		ch := srv.enter(fmt.Sprint(i))
-		srv.append(ch, Message{Text, []byte("x")})
+		srv.append(ch, Message{Text, []byte("x")}, 0)
 		ch.wake(0)
 		due, awake := woken()
 		if len(due) != 1 || awake != 1 || due[0].encoding.channel != ch || len(due[0].open) != 10 {
@@ -281,7 +281,7 @@ func BenchmarkChannels(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				ch := chs[i%channels]
-				srv.append(ch, m)
+				srv.append(ch, m, 0)
 				ch.wake(0)
 				ch.anyFeed().round()
 				i++
@@ -297,7 +297,7 @@ func TestManyEmptyChannels(t *testing.T) {
 	most := 0
 	for i := range 20_000 {
 		ch := srv.enter(fmt.Sprint(i))
-		srv.append(ch, Message{Text, []byte("x")})
+		srv.append(ch, Message{Text, []byte("x")}, 0)
 		srv.leave(ch)
 		if i%100 == 0 {
 			srv.ticked()

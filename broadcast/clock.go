@@ -57,11 +57,17 @@ func (srv *Server) ticked() {
 	srv.expireHandshakes()
 	srv.acceptAgain()
 	srv.goOn(false)
+	srv.early.goOn(srv)
 	if srv.channels.many.Swap(false) {
 		srv.tidy()
 	}
 	for _, c := range srv.holding.mustGo() {
 		srv.queue.push(c)
+	}
+	if srv.gatedTooLong() {
+		for _, ch := range srv.holding.awaited() { // They see it themselves.
+			srv.resume(ch)
+		}
 	}
 	for _, ch := range srv.holding.awaited() { // Another channel's messages may have been what was too much.
 		srv.caughtUp(ch)

@@ -176,6 +176,16 @@ type Config struct {
 	// RateHold.
 	OverRate RatePolicy
 
+	// Order, if set, gives messages their place among those of other servers: what connections and Publish
+	// publish goes to it, and what it has ordered comes back by Server.Deliver. Ids are then those that it gives, the
+	// same on all servers, and begin with Epoch, which must be the same, too: 1 to 32 letters from a to z, and digits.
+	Order Order
+	Epoch string
+
+	// HoldTime is how long a connection may wait that publishes while Server.HoldPublishers holds it: then it
+	// is closed with 1013. Defaults to 30 s.
+	HoldTime time.Duration
+
 	// MemoryBytes, if set, is what the server may take up of memory of its own, whatever
 	// its peers do: MaxConns becomes what fits (at most what it says), the retention
 	// becomes less if it is not given, unfinished messages and handshakes have bounds for
@@ -277,6 +287,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	setDefault(&cfg.PingTimeout, min(2*cfg.PingInterval, maxDuration))
 	setDefault(&cfg.HandshakeTimeout, 10*time.Second)
 	setDefault(&cfg.CloseTimeout, 5*time.Second)
+	setDefault(&cfg.HoldTime, 30*time.Second)
 	setDefault(&cfg.UnsentBytes, 128<<10)
 	setDefault(&cfg.Shards, runtime.GOMAXPROCS(0))
 	setDefault(&cfg.Workers, 2*runtime.GOMAXPROCS(0))
@@ -327,6 +338,7 @@ func (cfg *Config) validate() error {
 	span(cfg.CloseTimeout, time.Millisecond, "CloseTimeout")
 	span(cfg.DrainTime, 0, "DrainTime")
 	span(cfg.SlowPass, 0, "SlowPass")
+	span(cfg.HoldTime, time.Millisecond, "HoldTime")
 	check(cfg.RetainAge == 0 || cfg.RetainAge >= time.Second && cfg.RetainAge <= maxDuration, "RetainAge", cfg.RetainAge, fmt.Sprintf("0, or 1s to %v", maxDuration))
 	check(cfg.MemoryBytes >= 0 && cfg.MemoryBytes <= 1<<50, "MemoryBytes", cfg.MemoryBytes, "0 to 2^50")
 	check(cfg.MaxConns >= 0, "MaxConns", cfg.MaxConns, "0 or more")
@@ -338,6 +350,9 @@ func (cfg *Config) validate() error {
 	check(cfg.RateBytes >= 0 && cfg.RateBytes <= 1<<40, "RateBytes", cfg.RateBytes, "0 to 2^40")
 	check(cfg.Burst >= 1 && cfg.Burst <= maxBurst, "Burst", cfg.Burst, "1 to 2^30")
 	check(cfg.BurstBytes >= cfg.MaxMessageBytes, "BurstBytes", cfg.BurstBytes, "at least MaxMessageBytes")
+	if _, _, ok := splitID(cfg.Epoch + "-1"); cfg.Order != nil {
+		check(ok, "Epoch", fmt.Sprintf("%q", cfg.Epoch), "1 to 32 letters from a to z, and digits")
+	}
 	check(cfg.OverRate <= RateClose, "OverRate", cfg.OverRate, "RateHold or RateClose")
 	check(cfg.UnsentBytes >= 4096, "UnsentBytes", cfg.UnsentBytes, "at least 4096")
 	check(cfg.Shards > 0, "Shards", cfg.Shards, "more than 0")

@@ -173,8 +173,8 @@ func TestReasonNames(t *testing.T) {
 		ReasonProtocolError: "protocol-error", ReasonInvalidPayload: "invalid-payload",
 		ReasonTooLarge: "too-large", ReasonSlow: "slow", ReasonPingTimeout: "ping-timeout",
 		ReasonShutdown: "shutdown", ReasonInternal: "internal",
-		ReasonReceiveOnly: "receive-only", ReasonRate: "rate", ReasonCrowded: "crowded", ReasonDisconnected: "disconnected", ReasonExpired: "expired",
-		0: "reason(0)", reasons: "reason(16)", 255: "reason(255)",
+		ReasonReceiveOnly: "receive-only", ReasonRate: "rate", ReasonCrowded: "crowded", ReasonDisconnected: "disconnected", ReasonExpired: "expired", ReasonUnordered: "unordered",
+		0: "reason(0)", reasons: "reason(17)", 255: "reason(255)",
 	}
 	if got, want := int(reasons), len(want)-2; got != want {
 		t.Errorf("reasons: got %d, want %d", got, want)

@@ -30,6 +30,8 @@ type inbound struct {
 	counted int64 // How much of it is counted in Server.unfinished.
 
 	proxied bool // A PROXY header is to come before the request head.
+
+	aheadUntil uint32 // The server's clock when a head has waited enough, see Conn.ahead; 0 if it did not wait.
 }
 
 // keptBytes is the capacity up to which buffers go back into the pool.
@@ -166,7 +168,7 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 // publish in a time.
 func (c *Conn) mayNotPublish() bool {
 	srv := c.shard().srv
-	return c.channel().behind.Load() || srv.limiter.ahead(c)
+	return c.channel().behind.Load() || srv.gated.Load() || srv.limiter.ahead(c)
 }
 
 // whole takes a frame whose payload p is all there. p is borrowed.
@@ -281,10 +283,14 @@ func (c *Conn) message(w *worker, m Message) verdict {
 		}
 	}
 	c.sayPongs(w) // To what came before it.
+	if order := srv.cfg.Order; order != nil {
+		order.Submit(c.channel().name, m)
+		return more
+	}
 	if w.published == 0 {
 		w.published = time.Since(srv.started)
 	}
-	srv.append(c.channel(), m)
+	srv.append(c.channel(), m, 0)
 	if srv.cfg.Compress {
 		w.cost += len(m.Payload) / inflatePerCost // Or more: it was compressed.
 	}

@@ -54,10 +54,10 @@ func (e *encoding) tell() {
 }
 
 // append puts a message into a channel's logs, at the same place among the others in each.
-// It returns its number, and how many connections there are to get it. The channel must be
+// It returns its id, and how many connections there are to get it. The channel must be
 // woken after it. What is laborious is done before the lock is taken; under it, only
-// for what began to be read meanwhile.
-func (srv *Server) append(ch *channel, m Message) (number uint64, receivers int) {
+// for what began to be read meanwhile. wants is the id that it is to have, or 0 for the next one.
+func (srv *Server) append(ch *channel, m Message, wants uint64) (id uint64, receivers int) {
 	o := outgoing{Message: m}
 	defer o.free()
 	ch.mu.Lock()
@@ -74,16 +74,23 @@ func (srv *Server) append(ch *channel, m Message) (number uint64, receivers int)
 		}
 		ch.mu.Lock()
 	}
-	var lag uint64
+	var lag, number uint64
+	id = wants
 	for e := &ch.plain; e != nil; e = e.next {
 		if e.form.kind == formEvents || e.form.bits > 0 {
 			o.prepare(e.form, srv.cfg.CompressMinBytes)
 		}
 		var room [128]byte
-		head, payload := e.form.frame(room[:0], &o, number)
+		head, payload := e.form.frame(room[:0], &o, id) // The plain one needs no id.
 		var l uint64
 		number, l = e.log.Append(head, payload)
 		lag = max(lag, l)
+		if id == 0 {
+			id = number + 1
+		}
+	}
+	if ch.ids != nil {
+		ch.note(number, id)
 	}
 	receivers = ch.conns
 	ch.mu.Unlock()
@@ -92,5 +99,5 @@ func (srv *Server) append(ch *channel, m Message) (number uint64, receivers int)
 	if lag > srv.mayLag() || srv.full() {
 		ch.behind.Store(true) // Before the shards are woken: one of them clears it.
 	}
-	return number, receivers
+	return id, receivers
 }

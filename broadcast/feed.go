@@ -322,10 +322,10 @@ func (f *feed) saySkipped(c *Conn, rest, newest uint64) {
 		if n == newest {
 			return // Nothing is missing.
 		}
-		from = string(form.appendID(nil, n))
+		from = string(form.appendID(nil, f.encoding.channel.idAt(n)))
 	}
 	a := f.asideOf(c)
-	if a.gapTo = newest; a.gapFrom == "" { // Else it is one gap.
+	if a.gapTo = f.encoding.channel.idAt(newest); a.gapFrom == "" { // Else it is one gap.
 		a.gapFrom = from
 	}
 }

@@ -51,6 +51,9 @@ func newForms(cfg *Config) (forms [maxForms]*form) {
 	}
 	space := framelog.NewSpace(total, cfg.RetainAge)
 	epoch := strings.ToLower(rand.Text()[:8])
+	if cfg.Order != nil {
+		epoch = cfg.Epoch
+	}
 	add := func(kind formKind, bits int, frameLen framelog.FrameLen, ping []byte) {
 		forms[formAt(kind, bits)] = &form{kind: kind, bits: bits, epoch: epoch, ping: ping,
 			log: framelog.Config{Retain: cfg.RetainBytes, FrameLen: frameLen, Space: space}}
@@ -127,14 +130,14 @@ const rsv1 = 0x40
 // storedHeader is how long the header of a stored block is, RFC 1951, section 3.2.4.
 const storedHeader = 5
 
-// frame makes a message that was prepared a frame in this form. number is its own. What
+// frame makes a message that was prepared a frame in this form. id is its own. What
 // it returns is head, which is appended to dst, and payload, which is borrowed.
-func (f *form) frame(dst []byte, o *outgoing, number uint64) (head, payload []byte) {
+func (f *form) frame(dst []byte, o *outgoing, id uint64) (head, payload []byte) {
 	if f.kind == formEvents {
 		var line [64]byte
-		id := append(f.appendID(append(line[:0], "id: "...), number+1), '\n')
-		dst = appendChunkSize(dst, len(id)+o.lines.Len()-len(crlf))
-		return append(dst, id...), o.lines.Bytes()
+		first := append(f.appendID(append(line[:0], "id: "...), id), '\n')
+		dst = appendChunkSize(dst, len(first)+o.lines.Len()-len(crlf))
+		return append(dst, first...), o.lines.Bytes()
 	}
 	payload = o.Payload
 	var first byte
@@ -149,7 +152,7 @@ func (f *form) frame(dst []byte, o *outgoing, number uint64) (head, payload []by
 			// A block by itself, so that all sizes of window share what comes behind it.
 			line = room[:storedHeader]
 		}
-		line = append(f.appendID(append(line, "id: "...), number+1), '\n')
+		line = append(f.appendID(append(line, "id: "...), id), '\n')
 		if first != 0 {
 			n := len(line) - storedHeader
 			line[1], line[2], line[3], line[4] = byte(n), 0, ^byte(n), 0xff

@@ -72,7 +72,9 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 	w.handshake.req = request{}
 	from := 0
 	if c.in != nil {
-		from = max(0, len(c.in.rest)-1)
+		if c.in.aheadUntil == 0 { // Else it was there before.
+			from = max(0, len(c.in.rest)-1)
+		}
 		c.in.rest = append(c.in.rest, b...)
 		b = c.in.rest
 	}
@@ -104,7 +106,12 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 		}
 		return more
 	}
-	if refusal := c.upgrade(w, b[:n]); refusal != nil {
+	refusal := c.upgrade(w, b[:n])
+	switch {
+	case refusal == errAhead:
+		c.in.rest = append(c.in.rest[:0], b...) // It may be b already.
+		return held
+	case refusal != nil:
 		return c.refuse(w, refusal)
 	}
 	if c.readPhase != readFrames {
@@ -161,6 +168,9 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 			return refusal
 		}
 	}
+	if refusal := c.ahead(from); refusal != nil {
+		return refusal
+	}
 	if refusal := srv.admit(); refusal != nil {
 		return refusal
 	}
@@ -195,10 +205,10 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if !grant.Publish {
 		c.set(mute)
 	}
-	at, gap := srv.join(c, name, form, from)
+	at, id, gap := srv.join(c, name, form, from)
 	m := newMail()
 	m.until = grant.Until
-	m.response = form.hello(append(m.response, answer...), srv.cfg.Greeting, at, gap)
+	m.response = form.hello(append(m.response, answer...), srv.cfg.Greeting, id, gap)
 	m.begins = at
 	c.shard().post(c, postOpened, 0, m)
 	return nil

@@ -46,8 +46,18 @@ func (srv *Server) full() bool {
 // hold stops reading a connection until the server has caught up, or until it may
 // publish again.
 func (srv *Server) hold(c *Conn) {
+	if c.readPhase == readHead {
+		srv.early.add(c)
+		return
+	}
 	if srv.limiter.hold(c) {
 		srv.total.rateHolds.Add(1)
+		return
+	}
+	if srv.gatedTooLong() {
+		c.freeInbound()
+		c.violated(errUnordered)
+		srv.queue.push(c)
 		return
 	}
 	srv.total.holds.Add(1)
@@ -57,7 +67,7 @@ func (srv *Server) hold(c *Conn) {
 	w := h.in(ch)
 	w.conns = append(w.conns, c)
 	h.mu.Unlock()
-	if !ch.behind.Load() { // It caught up before c was in the list.
+	if !ch.behind.Load() && !srv.gated.Load() { // It caught up before c was in the list.
 		srv.resume(ch)
 	}
 }
@@ -85,6 +95,9 @@ func (srv *Server) caughtUp(ch *channel) {
 	}
 	if srv.full() {
 		srv.forms[0].log.Space.Evict() // What has been offered since may go.
+		if srv.cfg.Order != nil {
+			srv.channels.many.Store(true) // So may ids of what went.
+		}
 	}
 	if ch.lag() <= srv.mayLag() && !srv.full() {
 		ch.behind.Store(false)
@@ -108,20 +121,26 @@ func (h *holding) mustGo() (conns []*Conn) {
 	return conns
 }
 
-// resume lets everyone go on who waits for ch.
+// resume lets everyone go on who waits for ch; connections not while HoldPublishers holds them.
 func (srv *Server) resume(ch *channel) {
 	h := &srv.holding
 	h.mu.Lock()
 	w := h.of[ch]
-	delete(h.of, ch)
-	h.mu.Unlock()
 	if w == nil {
+		h.mu.Unlock()
 		return
 	}
 	if w.gate != nil {
 		close(w.gate)
+		w.gate = nil
 	}
-	for _, c := range w.conns {
+	var conns []*Conn
+	if len(w.conns) == 0 || !srv.gated.Load() || srv.gatedTooLong() {
+		conns = w.conns
+		delete(h.of, ch)
+	}
+	h.mu.Unlock()
+	for _, c := range conns {
 		srv.queue.push(c)
 	}
 }

@@ -80,9 +80,9 @@ func (srv *Server) info(ch *channel) ChannelInfo {
 	ch.mu.Unlock()
 	st := ch.plain.log.Stat(10 * time.Second)
 	form := ch.plain.form
-	info := ChannelInfo{Name: ch.name, Connections: conns, Rate: st.Rate, Head: string(form.appendID(nil, st.Frames))}
+	info := ChannelInfo{Name: ch.name, Connections: conns, Rate: st.Rate, Head: string(form.appendID(nil, ch.idAt(st.Frames)))}
 	if st.First < st.Frames {
-		info.Tail = string(form.appendID(nil, st.First+1))
+		info.Tail = string(form.appendID(nil, ch.idAt(st.First+1)))
 	}
 	return info
 }

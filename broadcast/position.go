@@ -75,10 +75,14 @@ func (c *Conn) place(p position) (at uint64, gap string) {
 	defer v.Reset()
 	at = v.Frames - min(p.last, v.Frames)
 	if p.since != "" {
-		epoch, number, _ := splitID(p.since)
-		at = number
-		if epoch != e.form.epoch || number > v.Frames {
+		ids := e.channel.ids
+		epoch, id, _ := splitID(p.since)
+		at = ids.before(id, v.Frames)
+		switch {
+		case epoch != e.form.epoch, at > v.Frames, ids != nil && id > c.shard().srv.delivered.Load():
 			at, gap = v.First, p.since // Of another time: all that there is, is new to it.
+		case ids != nil && id < ids.floor:
+			gap = p.since
 		}
 	}
 	if at < v.First {
@@ -117,7 +121,7 @@ func (e *encoding) backfill(most uint64) {
 			o.prepare(e.form, 0)
 		}
 		var room [128]byte
-		head, payload := e.form.frame(room[:0], &o, number)
+		head, payload := e.form.frame(room[:0], &o, e.channel.ids.at(number+1))
 		e.log.Append(head, payload)
 		o.free()
 	}

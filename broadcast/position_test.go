@@ -189,7 +189,7 @@ func TestIDsGoOn(t *testing.T) {
 	srv := quietServer(t, Config{Channels: true, Shards: 1})
 	ch := srv.enter("a")
 	for range 3 {
-		srv.append(ch, Message{Text, []byte("x")})
+		srv.append(ch, Message{Text, []byte("x")}, 0)
 	}
 	ch.plain.log.Clear()
 	srv.leave(ch)
@@ -197,7 +197,7 @@ func TestIDsGoOn(t *testing.T) {
 		t.Fatal("it was not dropped: the test shows nothing")
 	}
 	again := srv.enter("a")
-	if n, _ := srv.append(again, Message{Text, []byte("x")}); n < 3 {
+	if n, _ := srv.append(again, Message{Text, []byte("x")}, 0); n < 3 {
 		t.Errorf("got number %d again", n)
 	}
 }
@@ -221,7 +221,7 @@ func TestSkipSaysSo(t *testing.T) {
 		c.feed().join(c)
 		publish := func(n int) {
 			for range n {
-				srv.append(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)})
+				srv.append(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)}, 0)
 				srv.root.wake(0)
 				s.round()
 			}
@@ -257,7 +257,7 @@ func TestLateToJoin(t *testing.T) {
 		publish := func(channel string, n int) {
 			ch := srv.enter(channel)
 			for range n {
-				srv.append(ch, Message{Text, bytes.Repeat([]byte("x"), 290)})
+				srv.append(ch, Message{Text, bytes.Repeat([]byte("x"), 290)}, 0)
 				ch.wake(0)
 				s.round()
 			}
@@ -265,7 +265,7 @@ func TestLateToJoin(t *testing.T) {
 		}
 		publish("a", 40)
 		c := newConn(firstFD, s.lobby)
-		at, gap := srv.join(c, "a", form, position{since: form.epoch + "-0"})
+		at, _, gap := srv.join(c, "a", form, position{since: form.epoch + "-0"})
 		if at != 0 || gap != "" {
 			t.Fatalf("it begins behind %d, gap %q: the test shows nothing", at, gap)
 		}
@@ -298,7 +298,7 @@ func TestGapsAreOne(t *testing.T) {
 	c := enroll(s, firstFD, form)
 	c.feed().join(c)
 	for range 3000 {
-		srv.append(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)})
+		srv.append(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)}, 0)
 		srv.root.wake(0)
 		s.round()
 	}

@@ -11,7 +11,7 @@ import (
 type Published struct {
 	// ID is the message's in its channel: see Config.Channels.
 	ID string
-	// Receivers is how many connections the channel had then.
+	// Receivers is how many connections the channel had then, on this server.
 	Receivers int
 }
 
@@ -46,6 +46,13 @@ func (srv *Server) Publish(ctx context.Context, m Message) error {
 // ErrTooLarge, ErrNotText, ErrKind, ErrChannel, ErrServerClosed or what ctx says; with
 // an error, nothing was published.
 func (srv *Server) PublishTo(ctx context.Context, channel string, m Message) (Published, error) {
+	if srv.cfg.Order != nil {
+		all, err := srv.PublishAll(ctx, []Addressed{{channel, m}})
+		if err != nil {
+			return Published{}, unindexed(err)
+		}
+		return all[0], nil
+	}
 	if err := srv.checkTo(channel, m); err != nil {
 		return Published{}, err
 	}
@@ -72,6 +79,9 @@ func (srv *Server) PublishAll(ctx context.Context, messages []Addressed) ([]Publ
 		if err := srv.checkTo(m.Channel, m.Message); err != nil {
 			return nil, &AddressedError{i, err}
 		}
+	}
+	if srv.cfg.Order != nil {
+		return srv.publishOrdered(ctx, messages)
 	}
 	chs := make(map[string]*channel)
 	for _, m := range messages {
@@ -102,9 +112,36 @@ func (srv *Server) PublishAll(ctx context.Context, messages []Addressed) ([]Publ
 	return published, nil
 }
 
+// publishOrdered is PublishAll with Config.Order.
+func (srv *Server) publishOrdered(ctx context.Context, messages []Addressed) ([]Published, error) {
+	select {
+	case <-srv.closed:
+		return nil, ErrServerClosed
+	default:
+	}
+	ids, err := srv.cfg.Order.Publish(ctx, messages)
+	if err != nil {
+		return nil, err
+	}
+	published := make([]Published, len(messages))
+	for i, m := range messages {
+		info, _ := srv.Channel(m.Channel)
+		published[i] = Published{string(srv.forms[0].appendID(nil, ids[i])), info.Connections}
+	}
+	return published, nil
+}
+
+// unindexed is what is wrong with the only message there is.
+func unindexed(err error) error {
+	if wrong, ok := err.(*AddressedError); ok {
+		return wrong.Err
+	}
+	return err
+}
+
 func (srv *Server) publish(ch *channel, m Message) Published {
-	number, receivers := srv.append(ch, m)
-	return Published{string(ch.plain.form.appendID(nil, number+1)), receivers}
+	id, receivers := srv.append(ch, m, 0)
+	return Published{string(ch.plain.form.appendID(nil, id)), receivers}
 }
 
 // ready says whether a channel is not behind. If it is, it waits before, once.

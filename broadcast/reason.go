@@ -43,6 +43,9 @@ const (
 	ReasonDisconnected
 	// ReasonExpired: its Grant ended; closed with 4401.
 	ReasonExpired
+	// ReasonUnordered: the peer was to publish, and there was nobody to give messages their places for
+	// longer than Config.HoldTime; closed with 1013.
+	ReasonUnordered
 	// ReasonInternal: a fault in the server or in one of its hooks; closed
 	// with 1011.
 	ReasonInternal
@@ -65,6 +68,7 @@ var reasonNames = [reasons]string{
 	ReasonShutdown:       "shutdown",
 	ReasonDisconnected:   "disconnected",
 	ReasonExpired:        "expired",
+	ReasonUnordered:      "unordered",
 	ReasonInternal:       "internal",
 }
 

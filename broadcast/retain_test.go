@@ -14,7 +14,7 @@ func TestRetainTotal(t *testing.T) {
 	m := Message{Binary, make([]byte, 1000)}
 	for i := range 10_000 {
 		ch := srv.enter(fmt.Sprint(i % 5000))
-		srv.append(ch, m)
+		srv.append(ch, m, 0)
 		srv.leave(ch)
 		if got := srv.forms[0].log.Space.Bytes(); got > 1<<20+4096 {
 			t.Fatalf("after %d messages: %d bytes held", i, got)
@@ -42,7 +42,7 @@ func TestEvictedWhileBlocked(t *testing.T) {
 	f.join(blocked)
 	publish := func(channel string) {
 		ch := srv.enter(channel)
-		srv.append(ch, Message{Binary, make([]byte, 10_000)})
+		srv.append(ch, Message{Binary, make([]byte, 10_000)}, 0)
 		ch.wake(0)
 		srv.leave(ch)
 		s.round()
@@ -85,7 +85,7 @@ func TestFull(t *testing.T) {
 	}
 	n := 0
 	for ; !chs[n%40].behind.Load(); n++ {
-		srv.append(chs[n%40], Message{Binary, make([]byte, 10_000)})
+		srv.append(chs[n%40], Message{Binary, make([]byte, 10_000)}, 0)
 		if n > 1000 {
 			t.Fatal("nobody is held, whatever is not offered")
 		}

@@ -49,6 +49,7 @@ type Server struct {
 
 	opening    opening
 	holding    holding
+	early      early
 	unfinished unfinished
 
 	channels channels
@@ -61,6 +62,9 @@ type Server struct {
 	drainBegan atomic.Uint32
 	stalled    atomic.Bool // A listener waits for the clock to try again.
 	next       atomic.Uint32
+	gated      atomic.Bool   // See HoldPublishers.
+	gatedSince atomic.Int64  // Since when, after started; or 0.
+	delivered  atomic.Uint64 // See Delivered.
 	total      counters
 	tlsLog     rarely
 	shedLog    rarely
@@ -350,6 +354,8 @@ func (srv *Server) stop() {
 	defer cancel()
 	_ = srv.await(ctx, func() bool {
 		quiet := srv.queue.quiet() // If so, nothing is posted any more.
+		srv.gated.Store(false)
+		srv.early.goOn(srv)
 		for _, ch := range srv.holding.awaited() {
 			ch.behind.Store(false)
 			srv.resume(ch)

@@ -209,8 +209,8 @@ func (s *shard) attend(p *post) {
 		c.phase = phaseOpen
 		c.since = 0
 		if first, moved := c.feed().join(c); moved {
-			form := c.feed().encoding.form
-			p.mail.response = form.gap(p.mail.response, string(form.appendID(nil, p.mail.begins)), first)
+			form, ch := c.feed().encoding.form, c.channel()
+			p.mail.response = form.gap(p.mail.response, string(form.appendID(nil, ch.idAt(p.mail.begins))), ch.idAt(first))
 		}
 		if !p.mail.until.IsZero() {
 			s.lapses.add(c, p.mail.until)

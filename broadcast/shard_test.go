@@ -47,13 +47,13 @@ func TestFanOutAllocs(t *testing.T) {
 	b.shard.sockets = counting
 	m := Message{Text, []byte(strings.Repeat("x", 64))}
 	for range 200 { // Fill the log's retention, so that all sizes are final.
-		b.srv.append(b.srv.root, Message{Text, make([]byte, 16<<10)})
+		b.srv.append(b.srv.root, Message{Text, make([]byte, 16<<10)}, 0)
 		b.run()
 	}
 	counting.calls = 0
 	const runs = 200
 	got := testing.AllocsPerRun(runs, func() {
-		b.srv.append(b.srv.root, m)
+		b.srv.append(b.srv.root, m, 0)
 		b.run()
 	})
 	if got != 0 {

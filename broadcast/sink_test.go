@@ -89,7 +89,7 @@ func enroll(s *shard, fd int, form *form) *Conn {
 // publish appends text messages.
 func (b *bench) publish(messages ...string) {
 	for _, m := range messages {
-		b.srv.append(b.srv.root, Message{Text, []byte(m)})
+		b.srv.append(b.srv.root, Message{Text, []byte(m)}, 0)
 	}
 }
 

@@ -13,14 +13,15 @@ const statusTryAgainLater = ws.StatusCode(1013)
 
 // Violations beside those that gobwas/ws knows.
 var (
-	errLength   = ws.ProtocolError("payload length is not in its shortest form")
-	errTooLarge = errors.New("message is larger than allowed")
-	errText     = errors.New("text is not valid UTF-8")
-	errCrowded  = errors.New("no memory for more unfinished messages")
-	errReceive  = errors.New("this server takes no messages")
-	errMute     = errors.New("this connection may not send messages")
-	errRate     = errors.New("more messages than this server takes")
-	errStatus   = ws.ProtocolError("close frame is malformed")
+	errLength    = ws.ProtocolError("payload length is not in its shortest form")
+	errTooLarge  = errors.New("message is larger than allowed")
+	errText      = errors.New("text is not valid UTF-8")
+	errCrowded   = errors.New("no memory for more unfinished messages")
+	errReceive   = errors.New("this server takes no messages")
+	errMute      = errors.New("this connection may not send messages")
+	errUnordered = errors.New("messages cannot be taken at the moment")
+	errRate      = errors.New("more messages than this server takes")
+	errStatus    = ws.ProtocolError("close frame is malformed")
 )
 
 // check checks a header against RFC 6455, section 5.2, and the state of the
@@ -81,6 +82,8 @@ func (c *Conn) violated(err error) verdict {
 		code, why = ws.StatusInvalidFramePayloadData, ReasonInvalidPayload
 	case errTooLarge:
 		code, why = ws.StatusMessageTooBig, ReasonTooLarge
+	case errUnordered:
+		code, why = statusTryAgainLater, ReasonUnordered
 	case errCrowded:
 		code, why = statusTryAgainLater, ReasonCrowded
 	case errReceive, errMute:

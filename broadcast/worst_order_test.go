@@ -132,7 +132,7 @@ func TestPanicAfterTheEnd(t *testing.T) {
 	}
 	c.Close()
 	eventually(t, "the shard to notice", func() bool {
-		srv.append(srv.root, Message{Text, []byte("hi")})
+		srv.append(srv.root, Message{Text, []byte("hi")}, 0)
 		srv.root.wake(0)
 		return srv.Stats().Open == 0
 	})

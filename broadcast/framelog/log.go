@@ -170,6 +170,16 @@ func (l *Log) Frames() uint64 {
 	return l.frames
 }
 
+// First is the number of the first frame that is held, or Frames.
+func (l *Log) First() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.oldest == nil {
+		return l.frames
+	}
+	return l.oldest.first
+}
+
 // Stat is a log's state at one moment.
 type Stat struct {
 	First, Frames uint64  // As of View.

@@ -49,6 +49,12 @@ func (sp *Space) Bytes() int64 { return sp.bytes.Load() }
 // are in a view yet.
 func (sp *Space) Taken() int64 { return sp.taken.Load() }
 
+// Charge counts what is kept beside the segments of logs, as if it were one of them.
+func (sp *Space) Charge(bytes int64) {
+	sp.taken.Add(bytes)
+	sp.bytes.Add(bytes)
+}
+
 // Segments is how many there are of which Taken is the size.
 func (sp *Space) Segments() int64 { return sp.used.Load() }
 

@@ -1,0 +1,251 @@
+package broadcast
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+)
+
+// Order gives the messages of several servers one order, in which each of them delivers what is
+// published at any: see Config.Order. Its methods may be called from any goroutine.
+type Order interface {
+	// Submit takes a message of a connection. The payload is borrowed until it returns. It must not block:
+	// who cannot take more calls Server.HoldPublishers in time.
+	Submit(channel string, m Message)
+
+	// Publish takes messages, of which all or none are to be published, and waits until they have their places: it
+	// returns their ids. The payloads are borrowed until it returns. With an error, nothing was published as far
+	// as is known.
+	Publish(ctx context.Context, messages []Addressed) (ids []uint64, err error)
+}
+
+// Errors of an Order, and of Deliver.
+var (
+	// ErrUnavailable: there is nobody at the moment to give messages their places. An Order's errors that
+	// are for a while wrap it.
+	ErrUnavailable = errors.New("broadcast: messages cannot be ordered")
+	// ErrOrder: a message that Deliver was given has no place behind those before.
+	ErrOrder = errors.New("broadcast: message is out of order")
+)
+
+// ids is which ids the messages of a channel have, of Config.Order. Those of other channels are between them, so
+// they are kept as runs. A nil one stands for messages that are numbered from 1 on.
+type ids struct {
+	floor uint64 // What is missing here had this id or a lower one.
+	runs  []idRun
+}
+
+// idRun is messages with one id behind the other.
+type idRun struct{ number, id uint64 } // Of its first one.
+
+// idRunBytes is what a run takes up.
+const idRunBytes = 16
+
+// at is the id of the place behind n messages: that of the n-th.
+func (s *ids) at(n uint64) uint64 {
+	if s == nil {
+		return n
+	}
+	i := sort.Search(len(s.runs), func(i int) bool { return s.runs[i].number >= n }) - 1
+	if i < 0 {
+		return s.floor
+	}
+	return s.runs[i].id + n - 1 - s.runs[i].number
+}
+
+// before is how many messages lie before the place behind the message of an id. frames is how many there are.
+func (s *ids) before(id, frames uint64) uint64 {
+	if s == nil {
+		return id
+	}
+	i := sort.Search(len(s.runs), func(i int) bool { return s.runs[i].id > id }) - 1
+	switch {
+	case i < 0 && len(s.runs) == 0:
+		return frames
+	case i < 0:
+		return s.runs[0].number
+	}
+	end := frames
+	if i+1 < len(s.runs) {
+		end = s.runs[i+1].number
+	}
+	return min(end, s.runs[i].number+id-s.runs[i].id+1)
+}
+
+// add notes the id of the message with a number, which is the next one.
+func (s *ids) add(number, id uint64) {
+	if n := len(s.runs); n > 0 {
+		if last := s.runs[n-1]; id-last.id == number-last.number {
+			return
+		}
+	}
+	s.runs = append(s.runs, idRun{number, id})
+}
+
+// trim forgets runs of which none is kept. first is the number of the first message that is.
+func (s *ids) trim(first uint64) {
+	n := sort.Search(len(s.runs), func(i int) bool { return s.runs[i].number > first }) - 1
+	if n > 0 {
+		s.floor = s.at(s.runs[n].number)
+		s.runs = s.runs[:copy(s.runs, s.runs[n:])]
+	}
+}
+
+// note notes the id of the message that was put into the channel's log with a number. The channel's mutex must
+// be held.
+func (ch *channel) note(number, id uint64) {
+	s := ch.ids
+	was := cap(s.runs)
+	if len(s.runs) == was {
+		s.trim(ch.plain.log.First())
+	}
+	s.add(number, id)
+	ch.plain.form.log.Space.Charge(int64(cap(s.runs)-was) * idRunBytes)
+}
+
+// tidyIDs forgets ids of messages that are not kept, and the room for them. The channel's mutex must be held.
+func (ch *channel) tidyIDs() {
+	s, log := ch.ids, &ch.plain.log
+	was := cap(s.runs)
+	switch s.trim(log.First()); {
+	case log.Empty():
+		*s = ids{floor: s.at(log.Frames())}
+	case len(s.runs) < was/4:
+		s.runs = slices.Clip(slices.Clone(s.runs))
+	}
+	ch.plain.form.log.Space.Charge(int64(cap(s.runs)-was) * idRunBytes)
+}
+
+// idAt is ids.at, for who does not hold the channel's mutex.
+func (ch *channel) idAt(n uint64) uint64 {
+	if ch.ids == nil {
+		return n
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return ch.ids.at(n)
+}
+
+// Deliver puts a message into a channel's log, at the place that Config.Order has given it: behind all with a lower
+// id. It waits while the server is behind, as PublishTo does. Messages come one after the other, in their order. With
+// ErrOrder an id is not above that of the message before; ErrServerClosed or what ctx says is returned as it is.
+// Messages of channels without a connection are kept as well.
+func (srv *Server) Deliver(ctx context.Context, id uint64, channel string, m Message) error {
+	if err := srv.checkTo(channel, m); err != nil {
+		return err
+	}
+	if srv.cfg.Order == nil || id <= srv.delivered.Load() {
+		return ErrOrder
+	}
+	ch := srv.enter(channel)
+	defer srv.leave(ch)
+	for {
+		if ready, err := srv.ready(ctx, ch); err != nil {
+			return err
+		} else if ready {
+			break
+		}
+	}
+	at := time.Since(srv.started)
+	srv.append(ch, m, id)
+	srv.Delivered(id)
+	ch.wake(at)
+	return nil
+}
+
+// Delivered says that all messages up to an id were given to Deliver, or that there are none. Called by who calls
+// Deliver.
+func (srv *Server) Delivered(id uint64) { srv.delivered.Store(id) }
+
+// BeginBehind says that messages up to an id will not be given to Deliver. It is called before the first one is, and before
+// Serve.
+func (srv *Server) BeginBehind(id uint64) {
+	srv.Delivered(id)
+	srv.channels.mu.Lock()
+	defer srv.channels.mu.Unlock()
+	srv.channels.floor = id
+	for _, ch := range srv.channels.of {
+		ch.mu.Lock()
+		ch.ids.floor = id
+		ch.mu.Unlock()
+	}
+}
+
+// HoldPublishers stops reading connections that publish, until it is called with false: TCP pushes back on their
+// peers, for Config.HoldTime at the most. It does not block.
+func (srv *Server) HoldPublishers(hold bool) {
+	if hold {
+		srv.gatedSince.CompareAndSwap(0, max(1, int64(time.Since(srv.started))))
+	} else {
+		srv.gatedSince.Store(0)
+	}
+	if srv.gated.Swap(hold) && !hold {
+		for _, ch := range srv.holding.awaited() {
+			if !ch.behind.Load() {
+				srv.resume(ch)
+			}
+		}
+	}
+}
+
+// gatedTooLong says whether who is held is to be closed.
+func (srv *Server) gatedTooLong() bool {
+	since := time.Duration(srv.gatedSince.Load())
+	return since != 0 && srv.gated.Load() && time.Since(srv.started)-since > srv.cfg.HoldTime
+}
+
+// aheadTime is how long a connection that comes from a server that had delivered more waits for this one.
+const aheadTime = 2 * time.Second
+
+// errAhead is no refusal: the request is to be looked at again.
+var errAhead = &Refusal{503, "wait"}
+
+// errBehind refuses who would have to wait for too long, and might be better off at another server.
+var errBehind = &Refusal{503, "this server does not have yet what you have got"}
+
+// ahead says whether c is to wait until this server has delivered what it has got from another one, errAhead, or has waited
+// enough.
+func (c *Conn) ahead(p position) *Refusal {
+	srv := c.shard().srv
+	if srv.cfg.Order == nil || p.since == "" {
+		return nil
+	}
+	epoch, id, _ := splitID(p.since)
+	if epoch != srv.cfg.Epoch || id <= srv.delivered.Load() {
+		return nil
+	}
+	in := c.inbound()
+	if in.aheadUntil == 0 {
+		in.aheadUntil = max(1, srv.clock()+milliseconds(aheadTime))
+	}
+	if before(srv.clock(), in.aheadUntil) {
+		return errAhead
+	}
+	return errBehind
+}
+
+// early is connections that wait, see Conn.ahead. Their reading side stays owned.
+type early struct {
+	mu    sync.Mutex
+	conns []*Conn // Guarded by mu.
+}
+
+func (e *early) add(c *Conn) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.conns = append(e.conns, c)
+}
+
+// goOn has them look again.
+func (e *early) goOn(srv *Server) {
+	e.mu.Lock()
+	conns := e.conns
+	e.conns = nil
+	e.mu.Unlock()
+	for _, c := range conns {
+		srv.queue.push(c)
+	}
+}

@@ -1,0 +1,302 @@
+package broadcast
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// line is an Order that keeps what it is given in a line, and delivers it to all servers at the call of deliver.
+type line struct {
+	mu       sync.Mutex
+	messages []Addressed
+	servers  []*Server
+}
+
+func (l *line) Submit(channel string, m Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.messages = append(l.messages, Addressed{channel, Message{m.Kind, slices.Clone(m.Payload)}})
+}
+
+func (l *line) Publish(_ context.Context, messages []Addressed) (ids []uint64, err error) {
+	for _, m := range messages {
+		l.Submit(m.Channel, m.Message)
+		ids = append(ids, l.len())
+	}
+	return ids, nil
+}
+
+func (l *line) len() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return uint64(len(l.messages))
+}
+
+// deliver gives a server the messages after those that have an id up to from.
+func (l *line) deliver(t *testing.T, srv *Server, from, to uint64) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := from; i < to; i++ {
+		if err := srv.Deliver(t.Context(), i+1, l.messages[i].Channel, l.messages[i].Message); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (l *line) add(t *testing.T, cfg Config) (*Server, string) {
+	t.Helper()
+	cfg.Order, cfg.Epoch, cfg.Channels = l, "town", true
+	srv, addr := newServer(t, cfg)
+	l.servers = append(l.servers, srv)
+	return srv, addr
+}
+
+// TestOrder: what is published at one of two servers is delivered by both, in one order and with the same ids.
+func TestOrder(t *testing.T) {
+	l := &line{}
+	one, oneAddr := l.add(t, Config{})
+	two, twoAddr := l.add(t, Config{})
+	a, b := dialIDs(t, oneAddr, "/news"), dialIDs(t, twoAddr, "/news")
+	plain := dialPath(t, twoAddr, "/news")
+	a.expectText("at: town-0\n")
+	b.expectText("at: town-0\n")
+	a.sendText("first")
+	eventually(t, "the message to be submitted", func() bool { return l.len() == 1 })
+	if p, err := two.PublishTo(t.Context(), "sport", Message{Text, []byte("goal")}); err != nil || p.ID != "town-2" {
+		t.Fatalf("got %+v, %v", p, err)
+	}
+	if p, err := one.PublishAll(t.Context(), []Addressed{{"news", Message{Text, []byte("second")}}, {"news", Message{Text, []byte("third")}}}); err != nil || p[1].ID != "town-4" || p[1].Receivers != 1 {
+		t.Fatalf("got %+v, %v", p, err)
+	}
+	for _, srv := range l.servers {
+		l.deliver(t, srv, 0, 4)
+	}
+	for _, c := range []*client{a, b} {
+		for _, want := range []string{"id: town-1\nfirst", "id: town-3\nsecond", "id: town-4\nthird"} {
+			c.expectText(want)
+		}
+	}
+	for _, want := range []string{"first", "second", "third"} {
+		plain.expectText(want)
+	}
+	for _, srv := range l.servers {
+		if info, _ := srv.Channel("news"); info.Head != "town-4" || info.Tail != "town-1" {
+			t.Errorf("got %+v", info)
+		}
+	}
+	for id, want := range map[uint64]error{0: ErrOrder, 4: ErrOrder, 5: nil} {
+		if err := one.Deliver(t.Context(), id, "news", Message{Text, []byte("x")}); !errors.Is(err, want) {
+			t.Errorf("%d: got %v, want %v", id, err, want)
+		}
+	}
+	if err := one.Deliver(t.Context(), 9, "news", Message{Text, []byte("\xff")}); !errors.Is(err, ErrNotText) {
+		t.Errorf("got %v, want %v", err, ErrNotText)
+	}
+}
+
+// TestOrderResume: who comes back to another server goes on where it was, also if that one is behind for now.
+func TestOrderResume(t *testing.T) {
+	l := &line{}
+	one, oneAddr := l.add(t, Config{})
+	two, twoAddr := l.add(t, Config{})
+	for i := range 100 {
+		l.Submit([]string{"news", "sport"}[i%2], Message{Text, fmt.Appendf(nil, "%d", i+1)}) // Its id.
+	}
+	l.deliver(t, one, 0, 100)
+	l.deliver(t, two, 0, 90)
+	for _, tt := range []struct {
+		addr, since string
+		first       string // of what comes behind "at"
+	}{
+		{oneAddr, "town-49", "id: town-51\n51"},
+		{oneAddr, "town-50", "id: town-51\n51"}, // It is another channel's.
+		{twoAddr, "town-49", "id: town-51\n51"},
+		{oneAddr, "town-0", "id: town-1\n1"},
+		{oneAddr, "elsewhere-49", "gap: elsewhere-49 town-0\n"},
+	} {
+		c := dialIDs(t, tt.addr, "/news?since="+tt.since)
+		if _, p, _ := c.readFrame(); !strings.HasPrefix(string(p), "at: town-") {
+			t.Errorf("%s: got %q", tt.since, p)
+		}
+		c.expectText(tt.first)
+	}
+	far := connect(t, oneAddr) // Nobody has got that: it waits, and is refused.
+	far.send([]byte(strings.Replace(handshakeHead, "GET / ", "GET /news?since=town-1000 ", 1)))
+	if r := far.readResponse(); r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
+		t.Errorf("got %d", r.StatusCode)
+	}
+	c := connect(t, twoAddr)
+	c.send([]byte(strings.Replace(strings.Replace(handshakeHead, "GET / ", "GET /news?since=town-97 ", 1), "\r\n\r\n", "\r\nSec-WebSocket-Protocol: crier.v1\r\n\r\n", 1)))
+	c.send(clientFrame(nil, true, ws.OpPing, []byte("early"))) // Comes with the head, perhaps.
+	eventually(t, "it to wait", func() bool { return two.Stats().Handshakes == 1 })
+	l.deliver(t, two, 90, 100)
+	c.expectUpgrade()
+	c.expectText("at: town-97\n")
+	for seen := 0; seen < 2; seen++ {
+		switch op, p, _ := c.readFrame(); {
+		case op == ws.OpPong && string(p) == "early", op == ws.OpText && string(p) == "id: town-99\n99":
+		default:
+			t.Errorf("got %v %q", op, p)
+		}
+	}
+}
+
+// TestOrderBegin: what a server does not have is said to be missing, of channels that are there from the start, too; and of
+// one in which nothing was published since, nothing is.
+func TestOrderBegin(t *testing.T) {
+	l := &line{}
+	srv, addr := l.add(t, Config{})
+	srv.BeginBehind(1000)
+	for id := uint64(1001); id <= 1010; id++ {
+		if err := srv.Deliver(t.Context(), id, []string{"", "news"}[id%2], Message{Text, []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct{ path, since, at, next string }{
+		{"/", "town-5", "at: town-1000\n", "gap: town-5 town-1000\n"},
+		{"/news", "town-5", "at: town-1000\n", "gap: town-5 town-1000\n"},
+		{"/", "town-1000", "at: town-1000\n", "id: town-1002\nx"},
+		{"/quiet", "town-5", "at: town-1000\n", "gap: town-5 town-1000\n"},
+		{"/quiet", "town-1000", "at: town-1000\n", ""},
+		{"/quiet", "town-1007", "at: town-1000\n", ""},
+	} {
+		c := dialIDs(t, addr, tt.path+"?since="+tt.since)
+		c.expectText(tt.at)
+		if tt.next != "" {
+			c.expectText(tt.next)
+			continue
+		}
+		c.sendFrame(true, ws.OpPing, nil)
+		c.expectFrame(ws.OpPong, "")
+	}
+}
+
+// TestDeliverWhileHeld: that publishers are held does not hold up what is delivered, when it has waited for the server.
+func TestDeliverWhileHeld(t *testing.T) {
+	srv, addr := (&line{}).add(t, Config{})
+	c := dialPath(t, addr, "/news")
+	ch := srv.enter("news")
+	defer srv.leave(ch)
+	srv.HoldPublishers(true)
+	defer srv.HoldPublishers(false)
+	ch.behind.Store(true) // The clock sees that it is not.
+	if err := srv.Deliver(t.Context(), 1, "news", Message{Text, []byte("hello")}); err != nil {
+		t.Fatal(err)
+	}
+	c.expectText("hello")
+}
+
+// TestIDCharge: what ids take up is counted, and not any more when they are forgotten.
+func TestIDCharge(t *testing.T) {
+	srv, _ := (&line{}).add(t, Config{})
+	space := srv.forms[0].log.Space
+	for id := uint64(1); id <= 4000; id++ {
+		if err := srv.Deliver(t.Context(), id, []string{"a", "b"}[id%2], Message{Text, []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := space.Taken(); got < 4000*idRunBytes {
+		t.Errorf("got %d bytes", got)
+	}
+	for _, name := range []string{"a", "b"} {
+		ch := srv.enter(name)
+		ch.plain.log.Clear()
+		srv.leave(ch)
+	}
+	srv.tidy()
+	if got := space.Taken(); got != 0 {
+		t.Errorf("nothing is kept: got %d bytes", got)
+	}
+}
+
+// TestHoldPublishers: they are not read, and go on.
+func TestHoldPublishers(t *testing.T) {
+	l := &line{}
+	srv, addr := l.add(t, Config{})
+	c := dialPath(t, addr, "/news")
+	srv.HoldPublishers(true)
+	for range 10 {
+		c.sendText("hello")
+	}
+	eventually(t, "it to be held", func() bool { return srv.Stats().Held == 1 })
+	time.Sleep(3 * tickEvery) // Nor does the clock let it go.
+	if l.len() != 0 {
+		t.Errorf("%d messages were submitted", l.len())
+	}
+	srv.HoldPublishers(false)
+	eventually(t, "all messages", func() bool { return l.len() == 10 })
+}
+
+// TestHoldTime: who is held too long is closed with 1013, and who does not publish is not.
+func TestHoldTime(t *testing.T) {
+	srv, addr := (&line{}).add(t, Config{HoldTime: 3 * tickEvery})
+	quiet := dialPath(t, addr, "/news")
+	early, parts := dialPath(t, addr, "/news"), dialPath(t, addr, "/news")
+	srv.HoldPublishers(true)
+	early.sendText("hello")
+	parts.sendFrame(false, ws.OpText, []byte("one, "))
+	parts.sendFrame(true, ws.OpContinuation, []byte("two"))
+	for _, c := range []*client{early, parts} {
+		c.expectClose(1013)
+	}
+	late := dialPath(t, addr, "/news")
+	late.sendText("hello")
+	late.expectClose(1013)
+	quiet.sendFrame(true, ws.OpPing, []byte("still there"))
+	quiet.expectFrame(ws.OpPong, "still there")
+	srv.HoldPublishers(false)
+	if st := srv.Stats(); st.Open > 4 || srv.cfg.Order.(*line).len() != 0 {
+		t.Errorf("got %+v", st)
+	}
+}
+
+// TestIDs: runs of ids say the same as a list of all of them.
+func TestIDRuns(t *testing.T) {
+	for range 300 {
+		start, floor := rand.Uint64N(1000), rand.Uint64N(100)
+		s := &ids{floor: floor}
+		var all []uint64
+		id := floor
+		for n := range rand.IntN(50) {
+			if id++; rand.IntN(3) == 0 {
+				id += rand.Uint64N(5)
+			}
+			all = append(all, id)
+			s.add(start+uint64(n), id)
+		}
+		first := 0
+		if len(all) > 0 {
+			first = rand.IntN(len(all))
+		}
+		s.trim(start + uint64(first))
+		frames := start + uint64(len(all))
+		for n := first; n < len(all); n++ {
+			if got := s.at(start + uint64(n) + 1); got != all[n] {
+				t.Fatalf("%v: the id of %d: got %d, want %d", s, n, got, all[n])
+			}
+		}
+		if got := s.at(start + uint64(first)); first > 0 && got != all[first-1] || first == 0 && got != floor {
+			t.Fatalf("%v: before %d: got %d", s, first, got)
+		}
+		low := floor
+		if first > 0 {
+			low = all[first-1]
+		}
+		for ask := low; ask < id+3; ask++ {
+			want, _ := slices.BinarySearch(all, ask+1)
+			if got := s.before(ask, frames); got != start+uint64(want) {
+				t.Fatalf("%v: behind %d: got %d, want %d", s, ask, got, start+uint64(want))
+			}
+		}
+	}
+}
