@@ -47,6 +47,9 @@ type Config struct {
 	// the header traceparent names (W3C Trace Context).
 	TracerProvider trace.TracerProvider
 
+	// Ready, if set, says why the server is not ready, if it is not.
+	Ready func() error
+
 	// Profiles, if set, answers GET /debug/pprof/ and what is below.
 	Profiles http.Handler
 
@@ -181,7 +184,7 @@ func failPublish(w http.ResponseWriter, err error) {
 		status = http.StatusRequestEntityTooLarge
 	case errors.Is(err, errKeyReused):
 		status = http.StatusUnprocessableEntity
-	case errors.Is(err, broadcast.ErrServerClosed):
+	case errors.Is(err, broadcast.ErrServerClosed), errors.Is(err, broadcast.ErrUnavailable):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		fail(w, http.StatusServiceUnavailable, "the server is behind: nothing was published")
@@ -209,6 +212,12 @@ func (h *Handler) ready(w http.ResponseWriter, _ *http.Request) {
 	if h.srv.Draining() {
 		fail(w, http.StatusServiceUnavailable, "draining")
 		return
+	}
+	if h.cfg.Ready != nil {
+		if err := h.cfg.Ready(); err != nil {
+			fail(w, http.StatusServiceUnavailable, "%v", err)
+			return
+		}
 	}
 	answer(w, http.StatusOK, map[string]string{"status": "ready"})
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/crier-ws/crier/auth"
+	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/flags"
 )
 
@@ -68,4 +70,16 @@ func (f *authFlags) verifier(logger *slog.Logger) (*auth.Verifier, error) {
 	}
 	logger.Info("tokens are needed", "file", *f.Auth, "keys", keys.Len(), "audience", f.AuthAudience, "issuer", f.AuthIssuer)
 	return auth.New(auth.Config{Keys: keys, Audience: f.AuthAudience, Issuer: f.AuthIssuer, Leeway: time.Duration(f.AuthLeeway)}), nil
+}
+
+// authorize is who may connect, by the file's keys as they are at the moment, or nil if there is none.
+func (f *authFlags) authorize(logger *slog.Logger) (func(*http.Request, string) (broadcast.Grant, error), error) {
+	verifier, err := f.verifier(logger)
+	if err != nil || verifier == nil {
+		return nil, err
+	}
+	f.current.Store(verifier)
+	return func(r *http.Request, channel string) (broadcast.Grant, error) {
+		return f.current.Load().Authorize(r, channel)
+	}, nil
 }

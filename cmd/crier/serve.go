@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -17,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/cluster"
 	"github.com/crier-ws/crier/internal/flags"
 	"github.com/crier-ws/crier/internal/term"
 	"github.com/crier-ws/crier/live"
@@ -67,6 +67,7 @@ type serveCmd struct {
 
 	authFlags
 	adminFlags
+	clusterFlags
 
 	level slog.LevelVar // LogLevel, or what SIGHUP made of it.
 
@@ -112,15 +113,8 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := cmd.verifier(logger)
-	if err != nil {
+	if cfg.Authorize, err = cmd.authorize(logger); err != nil {
 		return err
-	}
-	if verifier != nil {
-		cmd.current.Store(verifier)
-		cfg.Authorize = func(r *http.Request, channel string) (broadcast.Grant, error) {
-			return cmd.current.Load().Authorize(r, channel)
-		}
 	}
 	stopReloads, err := cmd.reloads(parse, logger)
 	if err != nil {
@@ -140,12 +134,22 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	}
 	defer flushSpans()
 	adminCfg := admin.Config{
-		Token: token, TracerProvider: tracer, MaxMessageBytes: cfg.MaxMessageBytes,
+		Token: token, TracerProvider: tracer,
 		Live: live.Config{Version: version(), MemoryBytes: int64(cmd.Memory)},
 	}
+	node, err := cmd.join(&cfg, logger)
+	if err != nil {
+		return errors.Join(err, lns.close())
+	}
+	defer leave(node)
+	adminCfg.MaxMessageBytes = cfg.MaxMessageBytes
 	srv, err := cmd.server(cfg, adminCfg, lns.admin != nil, logger)
 	if err != nil {
 		return errors.Join(err, lns.close())
+	}
+	if node != nil {
+		node.Start(srv)
+		adminCfg.Ready = node.Ready
 	}
 	adminCfg.Profiles = pprofMux()
 	adminCfg.Metrics = metrics.Handler(srv, metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory)})
@@ -156,21 +160,32 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	defer signal.Stop(signals)
 	logger.Info("serving", append([]any{"version", version(), "addr", lns.addr(), "path", cmd.Path,
 		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, append(back.attrs(), profiles.attrs()...)...)...)
-	return serve(srv, lns, signals, cmd.grace(cfg), logger)
+	return serve(srv, lns, signals, failed(node), cmd.grace(cfg), logger)
 }
 
-// server makes the server, with the memory that --admin leaves.
+// server makes the server, with the memory that --admin and --cluster leave.
 func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdmin bool, logger *slog.Logger) (*broadcast.Server, error) {
-	if withAdmin && cfg.MemoryBytes > 0 {
-		own := int64(adminCfg.MemoryBytes())
-		if adminCfg.TracerProvider != nil {
-			own += tracingMemory
+	own, names := 0, []string(nil)
+	for _, part := range []struct {
+		flag  string
+		on    bool
+		bytes int
+	}{
+		{"--admin", withAdmin, adminCfg.MemoryBytes()},
+		{"--otlp-endpoint", adminCfg.TracerProvider != nil, tracingMemory},
+		{"--cluster", len(cmd.Cluster) > 0, cluster.MemoryBytes},
+	} {
+		if part.on {
+			own, names = own+part.bytes, append(names, part.flag)
 		}
-		if cfg.MemoryBytes <= own {
-			return nil, hinted(fmt.Errorf("--memory is %d, and --admin alone may take up %d", cfg.MemoryBytes, own), "%s", moreMemory)
+	}
+	if cfg.MemoryBytes > 0 && own > 0 {
+		of := strings.Join(names, " and ")
+		if cfg.MemoryBytes <= int64(own) {
+			return nil, hinted(fmt.Errorf("--memory is %d, and %s alone may take up %d", cfg.MemoryBytes, of, own), "%s", moreMemory)
 		}
-		cfg.MemoryBytes -= own
-		logger.Info("memory of --admin", "bytes", own)
+		cfg.MemoryBytes -= int64(own)
+		logger.Info("memory of "+of, "bytes", own)
 	}
 	srv, err := broadcast.New(cfg)
 	if err != nil {
@@ -189,8 +204,8 @@ func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdm
 var flagNames = strings.NewReplacer("broadcast: Config.Origins", "serve: --origin", "broadcast: Config.MemoryBytes", "serve: --memory",
 	"broadcast: Config.RetainTotalBytes", "serve: --retain-total", "RetainBytes", "--retain")
 
-// serve serves until a signal comes, and drains. A second signal exits at once.
-func serve(srv *broadcast.Server, lns sockets, signals <-chan os.Signal, grace time.Duration, logger *slog.Logger) error {
+// serve serves until a signal comes, or the cluster cannot go on, and drains. A second signal exits at once.
+func serve(srv *broadcast.Server, lns sockets, signals <-chan os.Signal, lost <-chan error, grace time.Duration, logger *slog.Logger) error {
 	failed := make(chan error, len(lns.public))
 	for _, ln := range lns.public {
 		go func() { failed <- srv.Serve(ln) }() // Ends with Shutdown below.
@@ -201,6 +216,9 @@ func serve(srv *broadcast.Server, lns sockets, signals <-chan os.Signal, grace t
 	var serveErr error
 	select {
 	case serveErr = <-failed:
+	case err := <-lost:
+		serveErr = hinted(err, "start it again: a service manager does")
+		logger.Error("draining: this server cannot go on in the cluster", "err", err)
 	case sig := <-signals:
 		logger.Info("draining", "signal", sig.String(), "open", srv.Stats().Open, "grace", grace)
 		mgr.stopping(grace)
@@ -304,6 +322,7 @@ func (cmd *serveCmd) Validate() error {
 	check(cmd.RetainAge == 0 || time.Duration(cmd.RetainAge) >= time.Second, "retain-age", time.Duration(cmd.RetainAge), "at least 1s")
 	cmd.authFlags.validate(check)
 	cmd.adminFlags.validate(check)
+	cmd.clusterFlags.validate(check)
 	check(cmd.HandshakeTimeout > 0, "handshake-timeout", time.Duration(cmd.HandshakeTimeout), "more than 0")
 	check(cmd.BurstBytes == 0 || cmd.BurstBytes >= cmd.MaxMessage, "burst-bytes", int(cmd.BurstBytes), "at least --max-message")
 	check(cmd.Rate >= 0 && cmd.Rate <= 1<<30, "rate", cmd.Rate, "0 to 2^30")

@@ -60,6 +60,8 @@ func wayOf(words []string) way {
 // wayOfGo is wayOf for the go command.
 func wayOfGo(words []string) way {
 	switch command := strings.Join(words[1:min(3, len(words))], " "); {
+	case slices.Contains(words, "--cluster"):
+		return hasSyntax // test/cluster has servers of NATS.
 	case command == "run ./cmd/crier" && len(words) > 3 && !strings.HasPrefix(words[3], "-"):
 		return runs
 	case command == "run ./cmd/crier", command == "run ./examples/chat":

@@ -1,0 +1,302 @@
+// Package cluster makes many crier servers one: what is published at any of them goes into a stream of NATS
+// JetStream, and each delivers what is in the stream, in its order. A message's place in the stream is the number in
+// its id, so ids and resuming are the same on all servers.
+//
+// # Files
+//
+//   - cluster.go: connecting, the stream
+//   - publish.go: into the stream
+//   - consume.go: out of the stream
+//   - subject.go: channels as subjects
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/crier-ws/crier/broadcast"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Config is what a Cluster is made with.
+type Config struct {
+	// Servers are the URLs of NATS servers, as "nats://10.0.0.1:4222"; tls:// demands TLS.
+	Servers []string
+
+	// What proves who crier is, each of them or empty: a file of credentials (user JWT and seed), a file of an NKey's
+	// seed, a client certificate with its key. CA is a file of the certificates that servers are trusted by.
+	Credentials, NKey, Cert, Key, CA string
+
+	// Stream is the stream's name. Defaults to "CRIER". Its subjects are its name and a token for each channel.
+	Stream string
+
+	// Replicas is how many servers have the stream, and MaxBytes and MaxAge what it keeps: 0 is NATS' default for a
+	// stream that is made, and whatever it is for one that is there. One that is there and is otherwise is an error.
+	Replicas int
+	MaxBytes int64
+	MaxAge   time.Duration
+
+	// HistoryBytes is how much of the stream is delivered at the start: what is kept of messages then.
+	HistoryBytes int64
+
+	// InFlight is how many messages may be on their way into the stream; WebSocket publishers are not read while there
+	// are more. Defaults to 1024.
+	InFlight int
+	// InFlightBytes is the same in bytes. Defaults to 16 MiB.
+	InFlightBytes int
+
+	// Timeout is how long NATS may take to answer. Defaults to 5 s.
+	Timeout time.Duration
+
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+const defaultInFlightBytes = 16 << 20
+
+// MemoryBytes is what a Cluster takes up at the most with the default of InFlightBytes, as long as messages
+// have at most 4 MiB.
+const MemoryBytes = 2*defaultInFlightBytes + 2*pullBytes
+
+func (cfg Config) withDefaults() Config {
+	if cfg.Stream == "" {
+		cfg.Stream = "CRIER"
+	}
+	if cfg.InFlight == 0 {
+		cfg.InFlight = 1024
+	}
+	if cfg.InFlightBytes == 0 {
+		cfg.InFlightBytes = defaultInFlightBytes
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 5 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return cfg
+}
+
+// Errors of a Cluster.
+var (
+	// ErrStream: the stream is there and is not as Config wants it. It is not altered.
+	ErrStream = errors.New("cluster: the stream is not as it should be")
+	// ErrBehind: the stream has dropped messages that this server has not had.
+	ErrBehind = errors.New("cluster: the stream does not have any more what comes next here")
+	// ErrReplaced: the stream is another one than it was.
+	ErrReplaced = errors.New("cluster: the stream was deleted and made anew")
+)
+
+// Cluster is a server's part in a cluster: a broadcast.Order. Make one with Open, give it to the server's Config
+// with its Epoch, call Start, and in the end Close.
+type Cluster struct {
+	cfg     Config
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	created time.Time // The stream.
+	epoch   string
+	begin   uint64 // Where in the stream this server begins.
+	ready   uint64 // What it is to have delivered before it is ready.
+
+	srv       *broadcast.Server // Set by Start.
+	out       publisher
+	ctx       context.Context
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
+	connected atomic.Bool // As the handlers know it: to ask the connection may take as long as a write to NATS.
+	largest   int         // What the stream takes.
+	failed    chan error
+	delivered atomic.Uint64
+}
+
+// Open connects to NATS, and makes the stream unless it is there. It waits for that until ctx is done, each answer at
+// most for Config.Timeout. The errors are those of NATS, and ErrStream.
+func Open(ctx context.Context, cfg Config) (*Cluster, error) {
+	cfg = cfg.withDefaults()
+	c := &Cluster{cfg: cfg, failed: make(chan error, 1)}
+	c.out.init(c)
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	nc, err := nats.Connect(strings.Join(cfg.Servers, ","), c.options()...)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: connecting to NATS: %w", err)
+	}
+	c.nc = nc
+	c.connected.Store(true)
+	if err := c.open(ctx); err != nil {
+		c.cancel()
+		nc.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Cluster) options() []nats.Option {
+	log := c.cfg.Logger
+	options := []nats.Option{
+		nats.Name("crier"), nats.Timeout(c.cfg.Timeout), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
+		nats.PingInterval(c.cfg.Timeout), nats.MaxPingsOutstanding(2), nats.FlusherTimeout(c.cfg.Timeout),
+		nats.ConnectHandler(func(*nats.Conn) { c.connected.Store(true) }),
+		nats.ReconnectBufSize(-1), // What cannot be sent waits here, in its order.
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.connected.Store(false)
+			if c.ctx.Err() == nil {
+				log.Warn("NATS is gone: publishers wait", "err", err)
+			}
+			c.out.look()
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			c.connected.Store(true)
+			log.Info("NATS is back", "server", nc.ConnectedAddr())
+			c.out.look()
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS says", "err", err) }),
+	}
+	if c.cfg.Credentials != "" {
+		options = append(options, nats.UserCredentials(c.cfg.Credentials))
+	}
+	if c.cfg.NKey != "" {
+		option, err := nats.NkeyOptionFromSeed(c.cfg.NKey)
+		if err != nil {
+			option = func(*nats.Options) error { return fmt.Errorf("%s: %w", c.cfg.NKey, err) }
+		}
+		options = append(options, option)
+	}
+	if c.cfg.CA != "" {
+		options = append(options, nats.RootCAs(c.cfg.CA))
+	}
+	if c.cfg.Cert != "" {
+		options = append(options, nats.ClientCert(c.cfg.Cert, c.cfg.Key))
+	}
+	return options
+}
+
+// open finds or makes the stream, and where to begin in it.
+func (c *Cluster) open(ctx context.Context) error {
+	var err error
+	if c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncTimeout(c.cfg.Timeout), jetstream.WithDefaultTimeout(c.cfg.Timeout)); err != nil {
+		return fmt.Errorf("cluster: JetStream: %w", err)
+	}
+	stream, err := c.js.Stream(ctx, c.cfg.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = c.js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: c.cfg.Stream, Subjects: []string{c.cfg.Stream + ".*"}, Storage: jetstream.FileStorage,
+			Replicas: c.cfg.Replicas, MaxBytes: c.cfg.MaxBytes, MaxAge: c.cfg.MaxAge, Duplicates: c.duplicates(),
+		})
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // Another crier was faster.
+			stream, err = c.js.Stream(ctx, c.cfg.Stream)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cluster: stream %s: %w", c.cfg.Stream, err)
+	}
+	info := stream.CachedInfo()
+	if err := c.check(&info.Config); err != nil {
+		return err
+	}
+	c.largest = int(c.nc.MaxPayload())
+	if most := int(info.Config.MaxMsgSize); most > 0 {
+		c.largest = min(c.largest, most)
+	}
+	c.created = info.Created
+	c.epoch = strconv.FormatInt(info.Created.UnixNano(), 36)
+	state := &info.State
+	c.ready, c.begin = state.LastSeq, state.LastSeq+1
+	if state.Msgs > 0 {
+		each := max(1, state.Bytes/state.Msgs)
+		c.begin = max(state.FirstSeq, c.begin-min(c.begin-1, uint64(c.cfg.HistoryBytes)/each))
+	}
+	return nil
+}
+
+// duplicates is how long the stream is to know the messages' ids: for as long as one may be sent again.
+func (c *Cluster) duplicates() time.Duration {
+	const most = 10 * time.Minute
+	if c.cfg.MaxAge > 0 { // NATS allows no more.
+		return min(most, c.cfg.MaxAge)
+	}
+	return most
+}
+
+// check says in what way a stream is not as it is wanted.
+func (c *Cluster) check(is *jetstream.StreamConfig) error {
+	var wrong []string
+	want := func(ok bool, what string, is, wanted any) {
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf("%s is %v, wanted %v", what, is, wanted))
+		}
+	}
+	cfg := &c.cfg
+	want(slices.Equal(is.Subjects, []string{cfg.Stream + ".*"}), "subjects", is.Subjects, cfg.Stream+".*")
+	want(is.Retention == jetstream.LimitsPolicy, "retention", is.Retention, jetstream.LimitsPolicy)
+	want(is.Storage == jetstream.FileStorage, "storage", is.Storage, jetstream.FileStorage)
+	want(!is.NoAck, "no ack", is.NoAck, false)
+	want(!is.Sealed, "sealed", is.Sealed, false)
+	want(is.Discard == jetstream.DiscardOld, "discard", is.Discard, jetstream.DiscardOld)
+	want(cfg.Replicas == 0 || is.Replicas == cfg.Replicas, "replicas", is.Replicas, cfg.Replicas)
+	want(cfg.MaxBytes == 0 || is.MaxBytes == cfg.MaxBytes, "max bytes", is.MaxBytes, cfg.MaxBytes)
+	want(cfg.MaxAge == 0 || is.MaxAge == cfg.MaxAge, "max age", is.MaxAge, cfg.MaxAge)
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: %s; change it (nats stream edit %s), or what is wanted", ErrStream, cfg.Stream, strings.Join(wrong, ", "), cfg.Stream)
+}
+
+// MaxMessageBytes is how large a message may be that the stream takes.
+func (c *Cluster) MaxMessageBytes() int { return c.largest - headerBytes }
+
+// headerBytes is what the headers of a message take up, at most.
+const headerBytes = 256
+
+// Epoch is what the ids of all servers of the cluster begin with: it stands for the stream.
+func (c *Cluster) Epoch() string { return c.epoch }
+
+// Start begins to deliver to srv, which was made with the Cluster as its Order.
+func (c *Cluster) Start(srv *broadcast.Server) {
+	c.srv = srv
+	srv.BeginBehind(c.begin - 1)
+	c.delivered.Store(c.begin - 1)
+	c.running.Go(c.consume)
+	c.running.Go(c.watch)
+	c.running.Go(c.out.run)
+}
+
+// Failed gets an error when this server cannot go on, ErrBehind or ErrReplaced: it is to be ended and started again,
+// so that clients come back and are told what is missing.
+func (c *Cluster) Failed() <-chan error { return c.failed }
+
+// Close ends what Start began: what is on its way into the stream is waited for until ctx is done. The server
+// may be closed already.
+func (c *Cluster) Close(ctx context.Context) {
+	c.out.drain(ctx)
+	c.cancel()
+	ended := make(chan struct{})
+	go func() { // Ends with what Start began.
+		c.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(c.cfg.Timeout): // It waits for an answer of NATS, which it will not get now.
+	}
+	c.nc.Close()
+}
+
+// Ready says what keeps this server from being a full part of the cluster, or nil.
+func (c *Cluster) Ready() error {
+	switch delivered := c.delivered.Load(); {
+	case !c.connected.Load():
+		return errors.New("NATS is not reachable")
+	case delivered < c.ready:
+		return fmt.Errorf("the stream is being read: %d of %d", delivered, c.ready)
+	}
+	return nil
+}

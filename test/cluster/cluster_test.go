@@ -1,0 +1,128 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// same waits until all listeners have a text, and says whether they have got the same, nothing twice.
+func same(t *testing.T, last string, listeners ...*listener) []string {
+	t.Helper()
+	eventually(t, "all to have got "+last, func() error {
+		for i, l := range listeners {
+			if got, _ := l.have(); len(got) == 0 || !strings.HasSuffix(got[len(got)-1], " "+last) {
+				return fmt.Errorf("listener %d has %d messages: %w", i, len(got), errNotYet)
+			}
+		}
+		return nil
+	})
+	first, _ := listeners[0].have()
+	for i, l := range listeners {
+		got, gaps := l.have()
+		if len(gaps) > 0 {
+			t.Errorf("listener %d: gaps %q", i, gaps)
+		}
+		if !slices.Equal(got, first) {
+			t.Errorf("listener %d has got %d messages, others %d, and they are not the same", i, len(got), len(first))
+		}
+	}
+	seen := make(map[string]bool)
+	for _, m := range first {
+		_, text, _ := strings.Cut(m, " ")
+		if seen[text] {
+			t.Errorf("%q came twice", text)
+		}
+		seen[text] = true
+	}
+	return first
+}
+
+// TestOneStream: clients of three nodes get the same, whichever node it was published at; a node that comes back
+// has the history, and who comes back goes on where it was, at another node, too.
+func TestOneStream(t *testing.T) {
+	nats := startNATS(t, 3)
+	var nodes []*node
+	for range 3 {
+		nodes = append(nodes, startNode(t, nats.urls()))
+	}
+	var all []*listener
+	for i, n := range nodes {
+		all = append(all, listen(t, "news", n), listen(t, "news", nodes[i], nodes[(i+1)%3]))
+	}
+	defer func() {
+		for _, l := range all {
+			l.end()
+		}
+	}()
+	for _, l := range all {
+		eventually(t, "a listener to be there", func() error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.last == "" {
+				return errNotYet
+			}
+			return nil
+		})
+	}
+	var speakers []*speaker
+	for _, n := range nodes {
+		speakers = append(speakers, &speaker{n: n})
+	}
+	for i := range 300 {
+		if err := speakers[i%3].say("news", fmt.Sprint("w", i)); err != nil {
+			t.Fatal(err)
+		}
+		if i%10 == 0 {
+			if _, err := nodes[(i/10)%3].publish("news", "", fmt.Sprint("h", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	eventually(t, "all messages", func() error {
+		if got, _ := all[0].have(); len(got) < 330 {
+			return fmt.Errorf("%d", len(got))
+		}
+		return nil
+	})
+	nodes[1].signal(syscall.SIGKILL)
+	id, err := nodes[0].publish("news", "", "while it was away")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes[1].restart()
+	again, err := nodes[1].publish("news", "", "the last one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := same(t, "the last one", all...)
+	if len(got) != 332 || !strings.HasPrefix(got[330], id+" ") || !strings.HasPrefix(got[331], again+" ") {
+		t.Errorf("got %d messages, the last ones %q; want ids %s, %s", len(got), got[len(got)-2:], id, again)
+	}
+	// Of each speaker they are in its order.
+	var at [3]int
+	for _, m := range got {
+		var i int
+		_, text, _ := strings.Cut(m, " ")
+		if n, _ := fmt.Sscanf(text, "w%d", &i); n == 1 {
+			if i < at[i%3] {
+				t.Errorf("%s came behind %d", text, at[i%3])
+			}
+			at[i%3] = i
+		}
+	}
+	// History of a node that was not there when it was published.
+	late := listen(t, "news?last=332", nodes[1])
+	defer late.end()
+	eventually(t, "the history", func() error {
+		if got, _ := late.have(); len(got) < 332 {
+			return fmt.Errorf("%d messages", len(got))
+		}
+		return nil
+	})
+	if history, _ := late.have(); !slices.Equal(history, got) {
+		t.Error("the history is not what was published")
+	}
+}

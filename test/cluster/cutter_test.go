@@ -1,0 +1,98 @@
+package cluster
+
+import (
+	"net"
+	"sync"
+	"testing"
+)
+
+// cutter is a TCP proxy whose connections can be cut and stalled.
+type cutter struct {
+	ln     net.Listener
+	target string
+
+	mu    sync.Mutex
+	cond  *sync.Cond
+	stall bool              // Guarded by mu.
+	conns map[net.Conn]bool // Guarded by mu.
+}
+
+func newCutter(t testing.TB, target string) *cutter {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cutter{ln: ln, target: target, conns: make(map[net.Conn]bool)}
+	c.cond = sync.NewCond(&c.mu)
+	go c.run() // Ends with the listener.
+	t.Cleanup(func() {
+		ln.Close()
+		c.set(false)
+		c.cut()
+	})
+	return c
+}
+
+func (c *cutter) run() {
+	for {
+		from, err := c.ln.Accept()
+		if err != nil {
+			return
+		}
+		to, err := net.Dial("tcp", c.target)
+		if err != nil {
+			from.Close()
+			continue
+		}
+		c.mu.Lock()
+		c.conns[from], c.conns[to] = true, true
+		c.mu.Unlock()
+		go c.copy(from, to)
+		go c.copy(to, from)
+	}
+}
+
+func (c *cutter) copy(to, from net.Conn) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		c.mu.Lock()
+		for c.stall {
+			c.cond.Wait()
+		}
+		c.mu.Unlock()
+		if n > 0 {
+			_, _ = to.Write(buf[:n])
+		}
+		if err != nil {
+			break
+		}
+	}
+	for _, conn := range []net.Conn{to, from} {
+		conn.Close()
+		c.mu.Lock()
+		delete(c.conns, conn)
+		c.mu.Unlock()
+	}
+}
+
+// set makes connections stall, or go on.
+func (c *cutter) set(stall bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stall = stall
+	c.cond.Broadcast()
+}
+
+// cut resets all connections there are.
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.conns {
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		conn.Close()
+	}
+}

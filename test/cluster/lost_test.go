@@ -1,0 +1,109 @@
+package cluster
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// TestLost: a node that the stream has left behind, or that had another stream, ends, and when it is back its clients are told
+// that something is missing.
+func TestLost(t *testing.T) {
+	servers := startNATS(t, 1)
+	c := newCutter(t, servers.addrs[0])
+	near := startNode(t, servers.urls(), "--cluster-replicas", "1")
+	far := startNode(t, []string{"nats://" + c.ln.Addr().String()}, "--cluster-replicas", "1", "--cluster-timeout", "500ms")
+	one, two := listen(t, "news", near), listen(t, "news", far)
+	defer one.end()
+	defer two.end()
+	if _, err := near.publish("news", "", "before"); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "before", one, two)
+	nc, err := nats.Connect(servers.urls()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), "CRIER")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.set(true)
+	c.cut()
+	eventually(t, "the far one not to be ready", func() error {
+		if far.ready() == nil {
+			return errNotYet
+		}
+		return nil
+	})
+	for i := range 5 {
+		if _, err := near.publish("news", "", fmt.Sprint("missed ", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeKeep(1)); err != nil {
+		t.Fatal(err)
+	}
+	c.set(false)
+	c.cut()
+	ends(t, far, "begins with 6")
+	if _, err := near.publish("news", "", "after"); err != nil {
+		t.Fatal(err)
+	}
+	awaitGap(t, two, "after", 1)
+	if got, gaps := one.have(); len(got) != 7 || len(gaps) != 0 {
+		t.Errorf("the near one's listener has got %q, %q", got, gaps)
+	}
+	if err := js.DeleteStream(t.Context(), "CRIER"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "CRIER", Subjects: []string{"CRIER.*"}}); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, near, "deleted and made anew")
+	ends(t, far, "deleted and made anew")
+	if _, err := near.publish("news", "", "anew"); err != nil {
+		t.Fatal(err)
+	}
+	awaitGap(t, one, "anew", 1)
+	awaitGap(t, two, "anew", 2)
+}
+
+// ends waits until a node has ended and said why, and starts it again.
+func ends(t *testing.T, n *node, why string) {
+	t.Helper()
+	eventually(t, n.name+" to end", func() error {
+		select {
+		case <-n.ended:
+			return nil
+		default:
+			return errNotYet
+		}
+	})
+	if code := n.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(n.log(), why) {
+		t.Errorf("%s ended with %d, want 1, and a log that says %q", n.name, code, why)
+	}
+	n.restart()
+}
+
+// awaitGap waits until a listener has a text, and wants so many gaps to have been said.
+func awaitGap(t *testing.T, l *listener, text string, gaps int) {
+	t.Helper()
+	eventually(t, "a listener to have got "+text, func() error {
+		if got, _ := l.have(); len(got) == 0 || !strings.HasSuffix(got[len(got)-1], " "+text) {
+			return errNotYet
+		}
+		return nil
+	})
+	if got, said := l.have(); len(said) != gaps {
+		t.Errorf("behind %q: got the gaps %q, want %d", got[len(got)-1], said, gaps)
+	}
+}

@@ -1,0 +1,186 @@
+package cluster
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long anything may take before a test gives up. It is no measure.
+const patience = 60 * time.Second
+
+// Programs that TestMain has built.
+var natsBin, crierBin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "crier-cluster")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	natsBin, crierBin = filepath.Join(dir, "nats-server"), filepath.Join(dir, "crier")
+	code := 1
+	if err := build(natsBin, ".", "github.com/nats-io/nats-server/v2"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	} else if err := build(crierBin, filepath.Join("..", ".."), "./cmd/crier"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	} else {
+		code = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func build(bin, dir, pkg string) error {
+	cmd := exec.Command("go", "build", "-o", bin, pkg)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+// process is a program that is started again and again, with what it says.
+type process struct {
+	t    testing.TB
+	name string
+	args []string
+
+	mu  sync.Mutex
+	out bytes.Buffer // Guarded by mu.
+
+	cmd   *exec.Cmd
+	ended chan struct{} // Closed when it has.
+}
+
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.Write(b)
+}
+
+func (p *process) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String()
+}
+
+func (p *process) start() {
+	p.t.Helper()
+	p.cmd = exec.Command(p.args[0], p.args[1:]...)
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	cmd, ended := p.cmd, make(chan struct{})
+	p.ended = ended
+	go func() { // Ends with the program.
+		_ = cmd.Wait()
+		close(ended)
+	}()
+}
+
+// signal sends a signal, and waits for the end if it is one that ends it.
+func (p *process) signal(sig syscall.Signal) {
+	_ = p.cmd.Process.Signal(sig)
+	if sig == syscall.SIGKILL || sig == syscall.SIGTERM {
+		<-p.ended
+	}
+}
+
+// natsCluster is three servers of NATS, with JetStream.
+type natsCluster struct {
+	t       testing.TB
+	servers []*process
+	addrs   []string
+}
+
+func startNATS(t testing.TB, n int) *natsCluster {
+	t.Helper()
+	c := &natsCluster{t: t}
+	var routes, ports []string
+	for range n {
+		c.addrs = append(c.addrs, freeAddr(t))
+		ports = append(ports, freeAddr(t))
+		routes = append(routes, "nats-route://"+ports[len(ports)-1])
+	}
+	for i := range n {
+		dir := t.TempDir()
+		config := fmt.Sprintf("server_name: n%d\nlisten: %s\njetstream { store_dir: %q, max_file_store: 1GB, max_memory_store: 64MB }\n", i, c.addrs[i], dir)
+		if n > 1 {
+			// Clients are not told of other servers: they may reach them through a cutter only.
+			config += fmt.Sprintf("cluster { name: town, no_advertise: true, listen: %s, routes: [%s] }\n", ports[i], strings.Join(routes, ", "))
+		}
+		file := filepath.Join(dir, "nats.conf")
+		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p := &process{t: t, name: fmt.Sprint("nats ", i), args: []string{natsBin, "-c", file}}
+		p.start()
+		t.Cleanup(func() {
+			p.signal(syscall.SIGKILL)
+			if t.Failed() {
+				t.Logf("%s:\n%s", p.name, tail(p.log()))
+			}
+		})
+		c.servers = append(c.servers, p)
+	}
+	for _, addr := range c.addrs {
+		awaitListening(t, addr)
+	}
+	return c
+}
+
+func (c *natsCluster) urls() (urls []string) {
+	for _, addr := range c.addrs {
+		urls = append(urls, "nats://"+addr)
+	}
+	return urls
+}
+
+func tail(s string) string { return s[max(0, len(s)-6000):] }
+
+// freeAddr is an address of loopback that nobody listens on.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func awaitListening(t testing.TB, addr string) {
+	t.Helper()
+	eventually(t, addr+" to be listened on", func() error {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+}
+
+// eventually waits until f has no error.
+func eventually(t testing.TB, what string, f func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("gave up waiting for %s: %v", what, err)
+		}
+	}
+}

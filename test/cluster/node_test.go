@@ -1,0 +1,216 @@
+package cluster
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+)
+
+// node is a crier of the cluster.
+type node struct {
+	*process
+	addr, admin string
+}
+
+// startNode starts a crier, which waits for NATS by being started again.
+func startNode(t testing.TB, urls []string, args ...string) *node {
+	t.Helper()
+	n := &node{addr: freeAddr(t), admin: freeAddr(t)}
+	n.process = &process{t: t, name: "crier " + n.addr, args: append([]string{crierBin, "--listen", n.addr, "--admin", n.admin,
+		"--channels", "--drain", "200ms", "--cluster-replicas", "3", "--cluster-timeout", "2s", "--cluster", strings.Join(urls, ",")}, args...)}
+	t.Cleanup(func() {
+		n.signal(syscall.SIGKILL)
+		if t.Failed() {
+			t.Logf("%s:\n%s", n.name, tail(n.log()))
+		}
+	})
+	n.restart()
+	return n
+}
+
+// restart starts it, again and again until it is ready: as a service manager does.
+func (n *node) restart() {
+	n.t.Helper()
+	n.start()
+	eventually(n.t, n.name+" to be ready", func() error {
+		select {
+		case <-n.ended:
+			n.start()
+			return errors.New("it ended")
+		default:
+		}
+		return n.ready()
+	})
+}
+
+func (n *node) ready() error {
+	resp, err := http.Get("http://" + n.admin + "/readyz")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != 200 {
+		return fmt.Errorf("%d: %s", resp.StatusCode, body)
+	}
+	return nil
+}
+
+// publish publishes over HTTP, and returns the message's id.
+func (n *node) publish(channel, key, text string) (string, error) {
+	r, err := http.NewRequest("POST", "http://"+n.admin+"/v1/publish/"+channel, strings.NewReader(text))
+	if err != nil {
+		return "", err
+	}
+	if key != "" {
+		r.Header.Set("Idempotency-Key", key)
+	}
+	resp, err := (&http.Client{Timeout: patience}).Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	var p struct{ ID string }
+	if err := json.Unmarshal(body, &p); err != nil || resp.StatusCode != 200 {
+		return "", fmt.Errorf("%d: %s", resp.StatusCode, body)
+	}
+	return p.ID, nil
+}
+
+// listener follows a channel on a node, and comes back behind the last message that it got, to the node or to another.
+type listener struct {
+	t       *testing.T
+	channel string
+	nodes   []*node
+
+	mu   sync.Mutex
+	got  []string // Guarded by mu: "id text".
+	gaps []string // Guarded by mu.
+	last string   // Guarded by mu: the last id.
+
+	stop chan struct{}
+	done sync.WaitGroup
+}
+
+func listen(t *testing.T, channel string, nodes ...*node) *listener {
+	l := &listener{t: t, channel: channel, nodes: nodes, stop: make(chan struct{})}
+	l.done.Go(l.run)
+	return l
+}
+
+func (l *listener) run() {
+	for i := 0; ; i++ {
+		select {
+		case <-l.stop:
+			return
+		default:
+		}
+		if err := l.follow(l.nodes[i%len(l.nodes)]); err != nil {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+// follow follows as long as the connection lasts.
+func (l *listener) follow(n *node) error {
+	url := "ws://" + n.addr + "/" + l.channel
+	l.mu.Lock()
+	if l.last != "" {
+		url += "?since=" + l.last
+	}
+	l.mu.Unlock()
+	conn, br, _, err := ws.Dialer{Protocols: []string{"crier.v1"}, Timeout: 5 * time.Second}.Dial(l.t.Context(), url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case <-l.stop:
+			conn.Close()
+		case <-ended:
+		}
+	}()
+	if br == nil {
+		br = bufio.NewReader(conn)
+	}
+	rw := struct {
+		io.Reader
+		io.Writer
+	}{br, conn}
+	for {
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		p, err := wsutil.ReadServerText(rw)
+		if err != nil {
+			return err
+		}
+		line, text, _ := bytes.Cut(p, []byte("\n"))
+		kind, id, _ := strings.Cut(string(line), ": ")
+		l.mu.Lock()
+		switch kind {
+		case "id":
+			l.got = append(l.got, id+" "+string(text))
+			l.last = id
+		case "gap":
+			l.gaps = append(l.gaps, id)
+		case "at":
+			if l.last == "" {
+				l.last = id
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
+func (l *listener) have() (got, gaps []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.got...), append([]string(nil), l.gaps...)
+}
+
+func (l *listener) end() {
+	close(l.stop)
+	l.done.Wait()
+}
+
+// speaker publishes over a WebSocket, one message after the other; it does not know which of them get lost with a connection.
+type speaker struct {
+	n    *node
+	conn net.Conn
+}
+
+func (s *speaker) say(channel, text string) error {
+	if s.conn == nil {
+		conn, _, _, err := ws.Dial(s.n.t.(*testing.T).Context(), "ws://"+s.n.addr+"/"+channel)
+		if err != nil {
+			return err
+		}
+		s.conn = conn
+		go io.Copy(io.Discard, conn) // Ends with the connection.
+	}
+	_ = s.conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	err := wsutil.WriteClientText(s.conn, []byte(text))
+	if err != nil {
+		s.conn.Close()
+		s.conn = nil
+	}
+	return err
+}
+
+var errNotYet = errors.New("not yet")
