@@ -52,8 +52,7 @@ type result struct {
 	err  error
 	done chan struct{} // Closed when ids are there, or err.
 
-	cancelled bool // Guarded by publisher.mu: nobody waits any more.
-	begun     bool // Guarded by publisher.mu: one of them was sent.
+	begun bool // Guarded by publisher.mu: one of them was sent.
 }
 
 func (p *publisher) init(c *Cluster) {
@@ -147,7 +146,6 @@ func (p *publisher) hold() {
 func (p *publisher) cancel(r *result) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r.cancelled = true
 	if r.begun {
 		return false
 	}
