@@ -115,6 +115,8 @@ type Cluster struct {
 	connected atomic.Bool // As the handlers know it: to ask the connection may take as long as a write to NATS.
 	largest   int         // What the stream takes.
 	failed    chan error
+	warm      chan struct{} // Closed by warmed.
+	once      sync.Once
 	delivered atomic.Uint64
 }
 
@@ -122,7 +124,7 @@ type Cluster struct {
 // most for Config.Timeout. The errors are those of NATS, and ErrStream.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg = cfg.withDefaults()
-	c := &Cluster{cfg: cfg, failed: make(chan error, 1)}
+	c := &Cluster{cfg: cfg, failed: make(chan error, 1), warm: make(chan struct{})}
 	c.out.init(c)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	nc, err := nats.Connect(strings.Join(cfg.Servers, ","), c.options()...)
@@ -259,15 +261,30 @@ const headerBytes = 256
 // Epoch is what the ids of all servers of the cluster begin with: it stands for the stream.
 func (c *Cluster) Epoch() string { return c.epoch }
 
-// Start begins to deliver to srv, which was made with the Cluster as its Order.
-func (c *Cluster) Start(srv *broadcast.Server) {
+// Start begins to deliver to srv, which was made with the Cluster as its Order, and returns when srv has the history, or with
+// ctx's error: before, srv must not be served, as clients would get the history for what is new.
+func (c *Cluster) Start(ctx context.Context, srv *broadcast.Server) error {
 	c.srv = srv
 	srv.BeginBehind(c.begin - 1)
 	c.delivered.Store(c.begin - 1)
 	c.running.Go(c.consume)
 	c.running.Go(c.watch)
 	c.running.Go(c.out.run)
+	if c.begin > c.ready {
+		c.warmed()
+	}
+	select {
+	case <-c.warm:
+		return nil
+	case err := <-c.failed:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("cluster: reading the stream: %w", ctx.Err())
+	}
 }
+
+// warmed says that srv has the history.
+func (c *Cluster) warmed() { c.once.Do(func() { close(c.warm) }) }
 
 // Failed gets an error when this server cannot go on, ErrBehind or ErrReplaced: it is to be ended and started again,
 // so that clients come back and are told what is missing.
@@ -292,11 +309,8 @@ func (c *Cluster) Close(ctx context.Context) {
 
 // Ready says what keeps this server from being a full part of the cluster, or nil.
 func (c *Cluster) Ready() error {
-	switch delivered := c.delivered.Load(); {
-	case !c.connected.Load():
+	if !c.connected.Load() {
 		return errors.New("NATS is not reachable")
-	case delivered < c.ready:
-		return fmt.Errorf("the stream is being read: %d of %d", delivered, c.ready)
 	}
 	return nil
 }

@@ -93,6 +93,9 @@ func (c *Cluster) consumeSome() error {
 		if err := c.deliver(about.Sequence.Stream, msg); err != nil {
 			return err
 		}
+		if about.Sequence.Stream >= c.ready || about.NumPending == 0 {
+			c.warmed()
+		}
 	}
 }
 

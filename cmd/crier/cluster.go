@@ -90,3 +90,10 @@ func failed(c *cluster.Cluster) <-chan error {
 	}
 	return c.Failed()
 }
+
+// warmUp waits until the server has the history of the stream. Who connects meanwhile waits in the listener's queue.
+func (f *clusterFlags) warmUp(c *cluster.Cluster, srv *broadcast.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return hinted(c.Start(ctx, srv), "the stream did not come within a minute: is NATS well?")
+}

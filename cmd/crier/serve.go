@@ -148,7 +148,9 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 		return errors.Join(err, lns.close())
 	}
 	if node != nil {
-		node.Start(srv)
+		if err := cmd.warmUp(node, srv); err != nil {
+			return errors.Join(err, lns.close())
+		}
 		adminCfg.Ready = node.Ready
 	}
 	adminCfg.Profiles = pprofMux()

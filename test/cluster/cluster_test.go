@@ -1,11 +1,17 @@
 package cluster
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
 )
 
 // same waits until all listeners have a text, and says whether they have got the same, nothing twice.
@@ -38,6 +44,33 @@ func same(t *testing.T, last string, listeners ...*listener) []string {
 		seen[text] = true
 	}
 	return first
+}
+
+// firstMessage is the first message that a client gets behind the greeting who connects as soon as it can.
+func firstMessage(t *testing.T, n *node) string {
+	for t.Context().Err() == nil {
+		conn, br, _, err := ws.Dial(t.Context(), "ws://"+n.addr+"/news")
+		if err != nil {
+			continue
+		}
+		defer conn.Close()
+		if br == nil {
+			br = bufio.NewReader(conn)
+		}
+		rw := struct {
+			io.Reader
+			io.Writer
+		}{br, conn}
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		var p []byte
+		for range 2 {
+			if p, err = wsutil.ReadServerText(rw); err != nil {
+				return err.Error()
+			}
+		}
+		return string(p)
+	}
+	return ""
 }
 
 // TestOneStream: clients of three nodes get the same, whichever node it was published at; a node that comes back
@@ -92,10 +125,15 @@ func TestOneStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	first := make(chan string, 1)
+	go func() { first <- firstMessage(t, nodes[1]) }() // From the first moment on.
 	nodes[1].restart()
 	again, err := nodes[1].publish("news", "", "the last one")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if text := <-first; text != "the last one" {
+		t.Errorf("who connected while it started got %q first, which is not new", text)
 	}
 	got := same(t, "the last one", all...)
 	if len(got) != 332 || !strings.HasPrefix(got[330], id+" ") || !strings.HasPrefix(got[331], again+" ") {
