@@ -46,8 +46,9 @@ func same(t *testing.T, last string, listeners ...*listener) []string {
 	return first
 }
 
-// firstMessage is the first message that a client gets behind the greeting who connects as soon as it can.
-func firstMessage(t *testing.T, n *node) string {
+// firstMessage is the first message that a client gets behind the greeting who connects as soon as it can. greeted is closed
+// when that has come.
+func firstMessage(t *testing.T, n *node, greeted chan<- struct{}) string {
 	for t.Context().Err() == nil {
 		conn, br, _, err := ws.Dial(t.Context(), "ws://"+n.addr+"/news")
 		if err != nil {
@@ -62,11 +63,14 @@ func firstMessage(t *testing.T, n *node) string {
 			io.Writer
 		}{br, conn}
 		_ = conn.SetDeadline(time.Now().Add(patience))
-		var p []byte
-		for range 2 {
-			if p, err = wsutil.ReadServerText(rw); err != nil {
-				return err.Error()
-			}
+		_, err = wsutil.ReadServerText(rw)
+		close(greeted)
+		if err != nil {
+			return err.Error()
+		}
+		p, err := wsutil.ReadServerText(rw)
+		if err != nil {
+			return err.Error()
 		}
 		return string(p)
 	}
@@ -125,9 +129,10 @@ func TestOneStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := make(chan string, 1)
-	go func() { first <- firstMessage(t, nodes[1]) }() // From the first moment on.
+	first, greeted := make(chan string, 1), make(chan struct{})
+	go func() { first <- firstMessage(t, nodes[1], greeted) }() // From the first moment on.
 	nodes[1].restart()
+	<-greeted
 	again, err := nodes[1].publish("news", "", "the last one")
 	if err != nil {
 		t.Fatal(err)
