@@ -1,9 +1,7 @@
 package cluster
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"syscall"
@@ -55,13 +53,7 @@ func firstMessage(t *testing.T, n *node, greeted chan<- struct{}) string {
 			continue
 		}
 		defer conn.Close()
-		if br == nil {
-			br = bufio.NewReader(conn)
-		}
-		rw := struct {
-			io.Reader
-			io.Writer
-		}{br, conn}
+		rw := reader(br, conn)
 		_ = conn.SetDeadline(time.Now().Add(patience))
 		_, err = wsutil.ReadServerText(rw)
 		close(greeted)
@@ -94,16 +86,7 @@ func TestOneStream(t *testing.T) {
 			l.end()
 		}
 	}()
-	for _, l := range all {
-		eventually(t, "a listener to be there", func() error {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			if l.last == "" {
-				return errNotYet
-			}
-			return nil
-		})
-	}
+	present(t, all...)
 	var speakers []*speaker
 	for _, n := range nodes {
 		speakers = append(speakers, &speaker{n: n})

@@ -35,16 +35,7 @@ func TestFaults(t *testing.T) {
 	for i, n := range nodes {
 		listeners = append(listeners, listen(t, "news", n), listen(t, "news", nodes[i], nodes[(i+1)%3], nodes[(i+2)%3]))
 	}
-	for _, l := range listeners {
-		eventually(t, "a listener to be there", func() error {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			if l.last == "" {
-				return errNotYet
-			}
-			return nil
-		})
-	}
+	present(t, listeners...)
 	stop := make(chan struct{})
 	var publishing sync.WaitGroup
 	var mu sync.Mutex

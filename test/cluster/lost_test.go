@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -23,15 +22,7 @@ func TestLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "before", one, two)
-	nc, err := nats.Connect(servers.urls()[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := servers.jetStream(t)
 	stream, err := js.Stream(t.Context(), "CRIER")
 	if err != nil {
 		t.Fatal(err)

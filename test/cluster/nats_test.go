@@ -12,6 +12,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // patience is how long anything may take before a test gives up. It is no measure.
@@ -145,6 +148,21 @@ func (c *natsCluster) urls() (urls []string) {
 		urls = append(urls, "nats://"+addr)
 	}
 	return urls
+}
+
+// jetStream is what administrators have.
+func (c *natsCluster) jetStream(t *testing.T) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(c.urls()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
 }
 
 func tail(s string) string { return s[max(0, len(s)-6000):] }

@@ -147,13 +147,7 @@ func (l *listener) follow(n *node) error {
 		case <-ended:
 		}
 	}()
-	if br == nil {
-		br = bufio.NewReader(conn)
-	}
-	rw := struct {
-		io.Reader
-		io.Writer
-	}{br, conn}
+	rw := reader(br, conn)
 	for {
 		_ = conn.SetReadDeadline(time.Now().Add(patience))
 		p, err := wsutil.ReadServerText(rw)
@@ -176,6 +170,32 @@ func (l *listener) follow(n *node) error {
 		}
 		l.mu.Unlock()
 	}
+}
+
+// present waits until all have got where they begin.
+func present(t *testing.T, listeners ...*listener) {
+	t.Helper()
+	for _, l := range listeners {
+		eventually(t, "a listener to be there", func() error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.last == "" {
+				return errNotYet
+			}
+			return nil
+		})
+	}
+}
+
+// reader is a connection of ws.Dial, of which br, or nil, has read ahead.
+func reader(br *bufio.Reader, conn net.Conn) io.ReadWriter {
+	if br == nil {
+		br = bufio.NewReader(conn)
+	}
+	return struct {
+		io.Reader
+		io.Writer
+	}{br, conn}
 }
 
 func (l *listener) have() (got, gaps []string) {

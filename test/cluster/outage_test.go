@@ -14,8 +14,6 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
-	natsgo "github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // TestOutage: without NATS who listens stays, who publishes is told, and when it is back nothing is missing.
@@ -111,15 +109,7 @@ func TestStall(t *testing.T) {
 	}
 	c.set(false)
 	eventually(t, "it to be ready", n.ready)
-	nc, err := natsgo.Connect(nats.urls()[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := nats.jetStream(t)
 	if err := js.DeleteStream(t.Context(), "CRIER"); err != nil {
 		t.Fatal(err)
 	}
@@ -159,13 +149,7 @@ func TestLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if br == nil {
-		br = bufio.NewReader(conn)
-	}
-	rw := struct {
-		io.Reader
-		io.Writer
-	}{br, conn}
+	rw := reader(br, conn)
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	if p, err := wsutil.ReadServerText(rw); err != nil || string(p) != "connection established" {
 		t.Fatalf("got %q, %v", p, err)
