@@ -14,7 +14,8 @@ import (
 type channel struct {
 	name string // Immutable.
 
-	users int // Guarded by channels.mu: what keeps it from being dropped, connections among it.
+	users  int32 // Guarded by channels.mu: what keeps it from being dropped, connections among it.
+	pinned bool  // Guarded by channels.mu: one of the users is Begin.
 
 	mu    sync.Mutex // Held while a message is put into several logs: it has one place in all.
 	conns int        // Guarded by mu.

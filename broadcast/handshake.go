@@ -168,9 +168,6 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 			return refusal
 		}
 	}
-	if refusal := c.ahead(from); refusal != nil {
-		return refusal
-	}
 	if refusal := srv.admit(); refusal != nil {
 		return refusal
 	}
@@ -183,6 +180,13 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	grant, refusal := c.authorize(head, name)
 	if refusal != nil {
 		return refusal
+	}
+	if srv.cfg.Order != nil {
+		ch := srv.enter(name)
+		defer srv.leave(ch)
+		if refusal := c.ahead(name, from); refusal != nil {
+			return refusal
+		}
 	}
 	if refusal := c.ask(head); refusal != nil {
 		return refusal

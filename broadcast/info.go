@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -49,6 +50,13 @@ func (srv *Server) Channels(prefix, after string, n int) []ChannelInfo {
 		infos = append(infos, srv.info(ch))
 	}
 	return infos
+}
+
+// ChannelNames returns the names of all channels there are, in no order.
+func (srv *Server) ChannelNames() []string {
+	srv.channels.mu.Lock()
+	defer srv.channels.mu.Unlock()
+	return slices.AppendSeq(make([]string, 0, len(srv.channels.of)), maps.Keys(srv.channels.of))
 }
 
 // Largest returns at most n channels, those first that have the most connections. It looks at

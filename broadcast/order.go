@@ -22,6 +22,16 @@ type Order interface {
 	Publish(ctx context.Context, messages []Addressed) (ids []uint64, err error)
 }
 
+// Follower is an Order of which a server gets only those channels that it asks for.
+type Follower interface {
+	Order
+
+	// Follow says whether the server gets what is published in a channel, from now on and as long as somebody is
+	// connected to it. If not, it does so from some time on, and Server.Followed is called: connections wait for that, as those
+	// do that are ahead. It must not block.
+	Follow(channel string) bool
+}
+
 // Errors of an Order, and of Deliver.
 var (
 	// ErrUnavailable: there is nobody at the moment to give messages their places. An Order's errors that
@@ -130,18 +140,21 @@ func (ch *channel) idAt(n uint64) uint64 {
 }
 
 // Deliver puts a message into a channel's log, at the place that Config.Order has given it: behind all with a lower
-// id. It waits while the server is behind, as PublishTo does. Messages come one after the other, in their order. With
-// ErrOrder an id is not above that of the message before; ErrServerClosed or what ctx says is returned as it is.
-// Messages of channels without a connection are kept as well.
+// id. It waits while the server is behind, as PublishTo does. Messages of a channel come one after the other, in their
+// order. With ErrOrder an id is not above that of the channel's message before; ErrServerClosed or what ctx says is returned
+// as it is. Messages of channels without a connection are kept as well.
 func (srv *Server) Deliver(ctx context.Context, id uint64, channel string, m Message) error {
 	if err := srv.checkTo(channel, m); err != nil {
 		return err
 	}
-	if srv.cfg.Order == nil || id <= srv.delivered.Load() {
+	if srv.cfg.Order == nil {
 		return ErrOrder
 	}
 	ch := srv.enter(channel)
 	defer srv.leave(ch)
+	if id <= ch.idAt(ch.plain.log.Frames()) {
+		return ErrOrder
+	}
 	for {
 		if ready, err := srv.ready(ctx, ch); err != nil {
 			return err
@@ -151,28 +164,130 @@ func (srv *Server) Deliver(ctx context.Context, id uint64, channel string, m Mes
 	}
 	at := time.Since(srv.started)
 	srv.append(ch, m, id)
-	srv.Delivered(id)
 	ch.wake(at)
 	return nil
 }
 
-// Delivered says that all messages up to an id were given to Deliver, or that there are none. Called by who calls
-// Deliver.
+// Delivered says that all messages up to an id were given to Deliver, or that there are none, in those channels that the
+// server gets: connections that come from another server may be up to there. It must not go back.
 func (srv *Server) Delivered(id uint64) { srv.delivered.Store(id) }
 
-// BeginBehind says that messages up to an id will not be given to Deliver. It is called before the first one is, and before
-// Serve.
+// BeginBehind says that messages up to an id will not be given to Deliver, but for channels of Begin. It is called before the
+// first one is given to it, and before Serve, or for a Follower's channels that nobody was connected to.
 func (srv *Server) BeginBehind(id uint64) {
-	srv.Delivered(id)
-	srv.channels.mu.Lock()
-	defer srv.channels.mu.Unlock()
-	srv.channels.floor = id
-	for _, ch := range srv.channels.of {
-		ch.mu.Lock()
-		ch.ids.floor = id
-		ch.mu.Unlock()
+	chs := &srv.channels
+	chs.mu.Lock()
+	defer chs.mu.Unlock()
+	chs.floor = max(chs.floor, id)
+	for _, ch := range chs.of {
+		if !ch.pinned {
+			ch.mu.Lock()
+			ch.ids.floor = max(ch.ids.floor, id)
+			ch.mu.Unlock()
+		}
 	}
 }
+
+// Begin begins a channel of a Follower: nothing is known of it up to an id, and what is behind is given to
+// Deliver. It is there until it is let go of, or forgotten, even if there is nothing in it. Nobody is connected to it:
+// Follow has said no since it was forgotten.
+func (srv *Server) Begin(channel string, id uint64) {
+	ch := srv.enter(channel)
+	if !srv.channels.pin(ch, true) { // If so, it stays in use.
+		defer srv.leave(ch)
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for e := &ch.plain; e != nil; e = e.next {
+		e.log.Clear()
+	}
+	ch.tidyIDs()
+	ch.ids.floor = id
+}
+
+// LetGo ends what Begin began: the channel is there as long as there is something in it, as others are.
+func (srv *Server) LetGo(channel string) {
+	ch := srv.enter(channel)
+	if srv.channels.pin(ch, false) {
+		srv.leave(ch)
+	}
+	srv.leave(ch)
+}
+
+// Forget drops a channel and its messages, unless somebody is connected to it or about to be: it says whether it did.
+func (srv *Server) Forget(channel string) bool {
+	chs := &srv.channels
+	chs.mu.Lock()
+	ch := chs.of[channel]
+	if ch == nil {
+		chs.mu.Unlock()
+		return true
+	}
+	if srv.inUse(ch) {
+		chs.mu.Unlock()
+		return false
+	}
+	if ch.pinned {
+		ch.pinned = false
+		ch.users--
+	}
+	if ch != srv.root {
+		delete(chs.of, channel)
+	}
+	srv.numbers.Store(max(srv.numbers.Load(), ch.plain.log.Frames()))
+	chs.mu.Unlock()
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for e := &ch.plain; e != nil; e = e.next {
+		e.log.Clear()
+	}
+	ch.tidyIDs()
+	return true
+}
+
+// InUse returns the channels that somebody is connected to, or is about to be, in no order. It says no if there are more
+// than n.
+func (srv *Server) InUse(n int) (names []string, ok bool) {
+	chs := &srv.channels
+	chs.mu.Lock()
+	defer chs.mu.Unlock()
+	for name, ch := range chs.of {
+		if !srv.inUse(ch) {
+			continue
+		}
+		if len(names) == n {
+			return nil, false
+		}
+		names = append(names, name)
+	}
+	return names, true
+}
+
+// inUse says whether somebody is connected to a channel, or is about to be. The mutex of channels must be held.
+func (srv *Server) inUse(ch *channel) bool {
+	kept := int32(0)
+	if ch.pinned {
+		kept++
+	}
+	if ch == srv.root {
+		kept++
+	}
+	return ch.users > kept
+}
+
+// pin keeps a channel from being dropped, or not any more. It says no if that is so already.
+func (chs *channels) pin(ch *channel, pinned bool) bool {
+	chs.mu.Lock()
+	defer chs.mu.Unlock()
+	if ch.pinned == pinned {
+		return false
+	}
+	ch.pinned = pinned
+	return true
+}
+
+// Followed says that Follow may say yes now to what it said no to before. It does not block.
+func (srv *Server) Followed() { srv.early.goOn(srv) }
 
 // HoldPublishers stops reading connections that publish, until it is called with false: TCP pushes back on their
 // peers, for Config.HoldTime at the most. It does not block.
@@ -204,17 +319,18 @@ const aheadTime = 2 * time.Second
 var errAhead = &Refusal{503, "wait"}
 
 // errBehind refuses who would have to wait for too long, and might be better off at another server.
-var errBehind = &Refusal{503, "this server does not have yet what you have got"}
+var errBehind = &Refusal{503, "this server does not have yet what the channel has"}
 
-// ahead says whether c is to wait until this server has delivered what it has got from another one, errAhead, or has waited
-// enough.
-func (c *Conn) ahead(p position) *Refusal {
+// ahead says whether c is to wait until this server gets its channel, and has delivered what c has got from another one:
+// errAhead, or errBehind when it has waited enough. The channel must be entered: what is followed then stays so.
+func (c *Conn) ahead(channel string, p position) *Refusal {
 	srv := c.shard().srv
-	if srv.cfg.Order == nil || p.since == "" {
+	if srv.cfg.Order == nil {
 		return nil
 	}
+	follower, ok := srv.cfg.Order.(Follower)
 	epoch, id, _ := splitID(p.since)
-	if epoch != srv.cfg.Epoch || id <= srv.delivered.Load() {
+	if (!ok || follower.Follow(channel)) && (epoch != srv.cfg.Epoch || id <= srv.delivered.Load()) {
 		return nil
 	}
 	in := c.inbound()

@@ -50,6 +50,7 @@ func (l *line) deliver(t *testing.T, srv *Server, from, to uint64) {
 		if err := srv.Deliver(t.Context(), i+1, l.messages[i].Channel, l.messages[i].Message); err != nil {
 			t.Fatal(err)
 		}
+		srv.Delivered(i + 1)
 	}
 }
 
@@ -157,6 +158,7 @@ func TestOrderBegin(t *testing.T) {
 	l := &line{}
 	srv, addr := l.add(t, Config{})
 	srv.BeginBehind(1000)
+	srv.Delivered(1010)
 	for id := uint64(1001); id <= 1010; id++ {
 		if err := srv.Deliver(t.Context(), id, []string{"", "news"}[id%2], Message{Text, []byte("x")}); err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@
 //   - cluster.go: connecting, the stream
 //   - publish.go: into the stream
 //   - consume.go: out of the stream
+//   - interest.go: of which channels
 //   - subject.go: channels as subjects
 package cluster
 
@@ -45,8 +46,14 @@ type Config struct {
 	MaxBytes int64
 	MaxAge   time.Duration
 
-	// HistoryBytes is how much of the stream is delivered at the start: what is kept of messages then.
+	// HistoryBytes is how much of the stream, of all channels, is looked through for history: at the start, or with Channels
+	// when somebody connects to a channel.
 	HistoryBytes int64
+
+	// Channels says that there may be many: only those are read that somebody is connected to, or was within Linger,
+	// which defaults to a minute. If there are more than 256 of these, all are read from then on.
+	Channels bool
+	Linger   time.Duration
 
 	// InFlight is how many messages may be on their way into the stream; WebSocket publishers are not read while there
 	// are more. Defaults to 1024.
@@ -65,7 +72,7 @@ const defaultInFlightBytes = 16 << 20
 
 // MemoryBytes is what a Cluster takes up at the most with the default of InFlightBytes, as long as messages
 // have at most 4 MiB.
-const MemoryBytes = 2*defaultInFlightBytes + 2*pullBytes
+const MemoryBytes = 2*defaultInFlightBytes + 2*(pullBytes+fillBytes)
 
 func (cfg Config) withDefaults() Config {
 	if cfg.Stream == "" {
@@ -79,6 +86,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 5 * time.Second
+	}
+	if cfg.Linger == 0 {
+		cfg.Linger = time.Minute
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -105,10 +115,11 @@ type Cluster struct {
 	created time.Time // The stream.
 	epoch   string
 	begin   uint64 // Where in the stream this server begins.
-	ready   uint64 // What it is to have delivered before it is ready.
+	ready   uint64 // Set by Start: a marker, which it is to have got before it is ready.
 
 	srv       *broadcast.Server // Set by Start.
 	out       publisher
+	interest  interest
 	ctx       context.Context
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
@@ -126,6 +137,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg = cfg.withDefaults()
 	c := &Cluster{cfg: cfg, failed: make(chan error, 1), warm: make(chan struct{})}
 	c.out.init(c)
+	c.interest.init(c)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	nc, err := nats.Connect(strings.Join(cfg.Servers, ","), c.options()...)
 	if err != nil {
@@ -210,13 +222,20 @@ func (c *Cluster) open(ctx context.Context) error {
 	}
 	c.created = info.Created
 	c.epoch = strconv.FormatInt(info.Created.UnixNano(), 36)
-	state := &info.State
-	c.ready, c.begin = state.LastSeq, state.LastSeq+1
-	if state.Msgs > 0 {
-		each := max(1, state.Bytes/state.Msgs)
-		c.begin = max(state.FirstSeq, c.begin-min(c.begin-1, uint64(c.cfg.HistoryBytes)/each))
+	if c.begin = info.State.LastSeq + 1; !c.cfg.Channels {
+		c.begin = c.historyBegin(&info.State)
 	}
 	return nil
+}
+
+// historyBegin is where in the stream the history begins of which the server keeps something.
+func (c *Cluster) historyBegin(state *jetstream.StreamState) uint64 {
+	begin := state.LastSeq + 1
+	if state.Msgs == 0 {
+		return begin
+	}
+	each := max(1, state.Bytes/state.Msgs)
+	return max(state.FirstSeq, begin-min(begin-1, uint64(c.cfg.HistoryBytes)/each))
 }
 
 // duplicates is how long the stream is to know the messages' ids: for as long as one may be sent again.
@@ -266,12 +285,24 @@ func (c *Cluster) Epoch() string { return c.epoch }
 func (c *Cluster) Start(ctx context.Context, srv *broadcast.Server) error {
 	c.srv = srv
 	srv.BeginBehind(c.begin - 1)
+	srv.Delivered(c.begin - 1)
 	c.delivered.Store(c.begin - 1)
+	for {
+		marker, err := c.mark(ctx)
+		if err == nil {
+			c.ready = marker
+			break
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("cluster: %w", err)
+		}
+		c.pause()
+	}
 	c.running.Go(c.consume)
 	c.running.Go(c.watch)
 	c.running.Go(c.out.run)
-	if c.begin > c.ready {
-		c.warmed()
+	if c.cfg.Channels {
+		c.running.Go(c.interest.run)
 	}
 	select {
 	case <-c.warm:

@@ -26,6 +26,7 @@ type clusterFlags struct {
 	ClusterCert        string      `placeholder:"FILE" help:"Certificate of crier for NATS."`
 	ClusterKey         string      `placeholder:"FILE" help:"Key of that certificate."`
 	ClusterTimeout     flags.Span  `default:"5s" placeholder:"DURATION" help:"How long NATS may take to answer (default: 5s)."`
+	ClusterLinger      flags.Span  `default:"1m" placeholder:"DURATION" help:"With --channels: how long a channel is still read from the stream when nobody is connected to it any more (default: 1m)."`
 	ClusterHold        flags.Span  `default:"30s" placeholder:"DURATION" help:"How long who publishes waits while NATS takes nothing: then it is closed with 1013 (default: 30s)."`
 }
 
@@ -43,6 +44,7 @@ func (f *clusterFlags) validate(check func(ok bool, flag string, value any, want
 	check(f.ClusterStream != "" && !strings.ContainsAny(f.ClusterStream, " .*>/\\\t\r\n"), "cluster-stream", fmt.Sprintf("%q", f.ClusterStream), "a name without spaces, dots, slashes and wildcards")
 	check((f.ClusterCert == "") == (f.ClusterKey == ""), "cluster-cert", fmt.Sprintf("%q", f.ClusterCert), "--cluster-key as well, and neither alone")
 	check(f.ClusterTimeout > 0, "cluster-timeout", time.Duration(f.ClusterTimeout), "more than 0")
+	check(f.ClusterLinger > 0, "cluster-linger", time.Duration(f.ClusterLinger), "more than 0")
 	check(f.ClusterHold > 0, "cluster-hold", time.Duration(f.ClusterHold), "more than 0")
 }
 
@@ -60,7 +62,7 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (*cluste
 	c, err := cluster.Open(ctx, cluster.Config{
 		Servers: f.Cluster, Stream: f.ClusterStream, Replicas: int(f.ClusterReplicas), MaxBytes: int64(f.ClusterMaxBytes), MaxAge: time.Duration(f.ClusterMaxAge),
 		Credentials: f.ClusterCredentials, NKey: f.ClusterNKey, CA: f.ClusterCA, Cert: f.ClusterCert, Key: f.ClusterKey,
-		Timeout: time.Duration(f.ClusterTimeout), HistoryBytes: int64(history), Logger: logger,
+		Timeout: time.Duration(f.ClusterTimeout), HistoryBytes: int64(history), Channels: cfg.Channels, Linger: time.Duration(f.ClusterLinger), Logger: logger,
 	})
 	if err != nil {
 		return nil, hinted(fmt.Errorf("--cluster: %w", err), "is NATS up, with JetStream (nats-server -js), and may crier use it? See docs/operations.md")

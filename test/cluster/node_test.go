@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -96,6 +97,7 @@ type listener struct {
 	t       *testing.T
 	channel string
 	nodes   []*node
+	stay    time.Duration // At a node, at the most; 0 is for ever.
 
 	mu   sync.Mutex
 	got  []string // Guarded by mu: "id text".
@@ -107,7 +109,12 @@ type listener struct {
 }
 
 func listen(t *testing.T, channel string, nodes ...*node) *listener {
-	l := &listener{t: t, channel: channel, nodes: nodes, stop: make(chan struct{})}
+	return listenFor(t, 0, channel, nodes...)
+}
+
+// listenFor is listen, by one who goes to the next node after at most that long.
+func listenFor(t *testing.T, stay time.Duration, channel string, nodes ...*node) *listener {
+	l := &listener{t: t, channel: channel, nodes: nodes, stay: stay, stop: make(chan struct{})}
 	l.done.Go(l.run)
 	return l
 }
@@ -140,9 +147,15 @@ func (l *listener) follow(n *node) error {
 	defer conn.Close()
 	ended := make(chan struct{})
 	defer close(ended)
+	var over <-chan time.Time
+	if l.stay > 0 {
+		over = time.After(rand.N(l.stay))
+	}
 	go func() {
 		select {
 		case <-l.stop:
+			conn.Close()
+		case <-over:
 			conn.Close()
 		case <-ended:
 		}

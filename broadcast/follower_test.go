@@ -1,0 +1,124 @@
+package broadcast
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// picky is a Follower that gives a server what it is told to.
+type picky struct {
+	line
+	mu    sync.Mutex
+	asked []string        // Guarded by mu.
+	gives map[string]bool // Guarded by mu.
+}
+
+func (p *picky) Follow(channel string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Contains(p.asked, channel) {
+		p.asked = append(p.asked, channel)
+	}
+	return p.gives[channel]
+}
+
+func (p *picky) has(channel string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.asked, channel)
+}
+
+func (p *picky) give(channel string, gives bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gives[channel] = gives
+}
+
+// TestFollower: who connects to a channel that the server does not get waits until it does, and has its history then, with
+// ids below those that the server has had of other channels.
+func TestFollower(t *testing.T) {
+	p := &picky{gives: make(map[string]bool)}
+	srv, addr := newServer(t, Config{Order: p, Epoch: "town", Channels: true})
+	srv.BeginBehind(100)
+	srv.Delivered(100)
+	deliver := func(id uint64, channel, text string) {
+		t.Helper()
+		if err := srv.Deliver(t.Context(), id, channel, Message{Text, []byte(text)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.give("sport", true)
+	sport := dialIDs(t, addr, "/sport")
+	sport.expectText("at: town-100\n")
+	deliver(150, "sport", "goal")
+	srv.Delivered(150)
+	sport.expectText("id: town-150\ngoal")
+
+	c := connect(t, addr)
+	head := strings.Replace(handshakeHead, "GET / ", "GET /news?since=town-40 ", 1)
+	c.send([]byte(strings.Replace(head, "\r\n\r\n", "\r\nSec-WebSocket-Protocol: crier.v1\r\n\r\n", 1)))
+	eventually(t, "the channel to be asked for", func() bool { return p.has("news") })
+	if st := srv.Stats(); st.Open != 1 || st.Handshakes != 1 {
+		t.Fatalf("got %d open and %d in a handshake, want 1 and 1", st.Open, st.Handshakes)
+	}
+	srv.Begin("news", 20)
+	deliver(30, "news", "what a try left that failed")
+	srv.Begin("news", 35)
+	deliver(37, "news", "old")
+	deliver(60, "news", "new")
+	if err := srv.Deliver(t.Context(), 60, "news", Message{Text, []byte("again")}); !errors.Is(err, ErrOrder) {
+		t.Errorf("got %v, want %v", err, ErrOrder)
+	}
+	p.give("news", true)
+	srv.Followed()
+	c.expectUpgrade()
+	c.expectText("at: town-37\n")
+	c.expectText("id: town-60\nnew")
+	late := dialIDs(t, addr, "/news?since=town-20")
+	late.expectText("at: town-35\n")
+	late.expectText("gap: town-20 town-35\n")
+
+	if !srv.Forget("") { // The server keeps it for itself.
+		t.Error("the channel without a name is in use")
+	}
+	// Nothing is forgotten that somebody is connected to.
+	if names, ok := srv.InUse(2); !ok || len(names) != 2 || srv.Forget("news") || srv.Forget("sport") {
+		t.Errorf("got %q, %v; or a channel in use was forgotten", names, ok)
+	}
+	if names, ok := srv.InUse(1); ok {
+		t.Errorf("got %q, which are more than one", names)
+	}
+	c.Close()
+	late.Close()
+	eventually(t, "the channel to be forgotten", func() bool { return srv.Forget("news") })
+	if _, ok := srv.Channel("news"); ok {
+		t.Error("it is still there")
+	}
+	if names, ok := srv.InUse(5); !ok || !slices.Equal(names, []string{"sport"}) {
+		t.Errorf("got %q", names)
+	}
+}
+
+// TestBegin: a channel that was begun is there until it is let go of, and its floor with it.
+func TestBegin(t *testing.T) {
+	p := &picky{gives: map[string]bool{"quiet": true, "other": true}}
+	srv, addr := newServer(t, Config{Order: p, Epoch: "town", Channels: true})
+	srv.Delivered(500)
+	srv.Begin("quiet", 7)
+	srv.BeginBehind(400) // That is of those that were not begun.
+	for channel, want := range map[string]string{"quiet": "at: town-7\n", "other": "at: town-400\n"} {
+		for range 2 { // It has been left between.
+			c := dialIDs(t, addr, "/"+channel)
+			c.expectText(want)
+			c.Close()
+		}
+	}
+	names := func() []string { return slices.DeleteFunc(srv.ChannelNames(), func(name string) bool { return name == "" }) }
+	eventually(t, "the other one to be dropped", func() bool { return slices.Equal(names(), []string{"quiet"}) })
+	srv.LetGo("quiet")
+	srv.LetGo("quiet")
+	eventually(t, "it to be dropped", func() bool { return len(names()) == 0 })
+}
