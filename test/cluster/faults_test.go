@@ -14,10 +14,12 @@ import (
 var (
 	faults = flag.Int("faults", 8, "how many things go wrong in TestFaults")
 	seed   = flag.Uint64("seed", 1, "of TestFaults")
+	pace   = flag.Int("pace", 2, "how many seconds are between two faults at the most, about")
 )
 
 // TestFaults: whatever goes wrong between three servers of NATS and three nodes, every client on every node gets the same,
-// nothing twice, and nothing is missing that was acknowledged.
+// nothing twice, and nothing is missing that was acknowledged. In one of the two channels, clients go from node to node, so
+// that nodes get it only for a while.
 func TestFaults(t *testing.T) {
 	nats := startNATS(t, 3)
 	var nodes []*node
@@ -29,138 +31,161 @@ func TestFaults(t *testing.T) {
 			cutters = append(cutters, c)
 			urls = append(urls, "nats://"+c.ln.Addr().String())
 		}
-		nodes = append(nodes, startNode(t, urls, "--cluster-hold", "10s"))
+		nodes = append(nodes, startNode(t, urls, "--cluster-hold", "10s", "--cluster-linger", "500ms"))
 	}
-	var listeners []*listener
+	rooms := map[string]*room{"news": {}, "sport": {}}
 	for i, n := range nodes {
-		listeners = append(listeners, listen(t, "news", n), listen(t, "news", nodes[i], nodes[(i+1)%3], nodes[(i+2)%3]))
+		second, third := nodes[(i+1)%3], nodes[(i+2)%3]
+		rooms["news"].listen(listen(t, "news", n), listen(t, "news", n, second, third))
+		rooms["sport"].listen(listenFor(t, 3*time.Second, "sport", n, second, third))
 	}
-	present(t, listeners...)
+	rooms["sport"].listen(listen(t, "sport", nodes[0]))
 	stop := make(chan struct{})
 	var publishing sync.WaitGroup
-	var mu sync.Mutex
-	acknowledged := make(map[string]string) // Texts by ids.
-	for i, n := range nodes {
-		publishing.Go(func() {
-			for k := 0; ; k++ {
-				select {
-				case <-stop:
-					return
-				case <-time.After(5 * time.Millisecond):
-				}
-				text := fmt.Sprintf("h%d-%d", i, k)
-				if id, err := n.publish("news", "", text); err == nil {
-					mu.Lock()
-					acknowledged[id] = text
-					mu.Unlock()
-				}
-			}
-		})
-		publishing.Go(func() {
-			s := &speaker{n: n}
-			for k := 0; ; k++ {
-				select {
-				case <-stop:
-					return
-				case <-time.After(5 * time.Millisecond):
-				}
-				_ = s.say("news", fmt.Sprintf("w%d-%d", i, k)) // It may be lost.
-			}
-		})
+	for name, r := range rooms {
+		present(t, r.listeners...)
+		for i, n := range nodes {
+			publishing.Go(func() { r.publish(n, name, fmt.Sprint("h", i), stop) })
+			publishing.Go(func() { say(n, name, fmt.Sprint("w", i), stop) })
+		}
 	}
-	r := rand.New(rand.NewPCG(*seed, 0))
+	random := rand.New(rand.NewPCG(*seed, 0))
+	kinds := make(map[string]int)
 	for k := range *faults {
-		what := fault(r, nats, nodes, cutters)
-		t.Logf("%d: %s", k, what)
-		time.Sleep(time.Duration(500+r.IntN(1500)) * time.Millisecond)
+		kind, what := fault(t, random, nats, nodes, cutters)
+		kinds[kind]++
+		t.Logf("%d: %s: %s", k, kind, what)
+		time.Sleep(time.Duration(500+random.IntN(int(1000**pace))) * time.Millisecond)
 	}
 	close(stop)
 	publishing.Wait()
+	t.Log(kinds)
 	for _, n := range nodes {
 		eventually(t, n.name+" to be ready", n.ready)
 	}
-	eventually(t, "the last message", func() error {
-		_, err := nodes[0].publish("news", "", "the last one")
-		return err
-	})
-	for _, l := range listeners {
+	for name, r := range rooms {
+		eventually(t, "the last message", func() error {
+			_, err := nodes[0].publish(name, "", "the last one")
+			return err
+		})
+		r.check(t, name)
+	}
+}
+
+// room is a channel of TestFaults.
+type room struct {
+	listeners []*listener
+
+	mu           sync.Mutex
+	acknowledged map[string]string // Guarded by mu: texts by ids.
+}
+
+func (r *room) listen(l ...*listener) { r.listeners = append(r.listeners, l...) }
+
+// publish publishes over HTTP until stop is closed, and remembers what was acknowledged.
+func (r *room) publish(n *node, channel, prefix string, stop <-chan struct{}) {
+	for k := 0; ; k++ {
+		select {
+		case <-stop:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+		text := fmt.Sprintf("%s-%d", prefix, k)
+		if id, err := n.publish(channel, "", text); err == nil {
+			r.mu.Lock()
+			if r.acknowledged == nil {
+				r.acknowledged = make(map[string]string)
+			}
+			r.acknowledged[id] = text
+			r.mu.Unlock()
+		}
+	}
+}
+
+// say publishes over a WebSocket until stop is closed. What it says may be lost.
+func say(n *node, channel, prefix string, stop <-chan struct{}) {
+	s := &speaker{n: n}
+	for k := 0; ; k++ {
+		select {
+		case <-stop:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+		_ = s.say(channel, fmt.Sprintf("%s-%d", prefix, k))
+	}
+}
+
+// check waits for the last message, and looks at what all have got.
+func (r *room) check(t *testing.T, name string) {
+	for _, l := range r.listeners {
 		defer l.end()
 	}
-	eventually(t, "all to have got the last one", func() error {
-		for i, l := range listeners {
-			if got, _ := l.have(); len(got) == 0 || !strings.HasSuffix(got[len(got)-1], " the last one") {
-				return fmt.Errorf("listener %d has %d messages", i, len(got))
-			}
-		}
-		return nil
-	})
-	got := same(t, "the last one", listeners...)
+	got := same(t, "the last one", r.listeners...)
 	ids := make(map[string]string)
 	for _, m := range got {
 		id, text, _ := strings.Cut(m, " ")
 		ids[id] = text
 	}
 	missing := 0
-	for id, text := range acknowledged {
+	for id, text := range r.acknowledged {
 		if ids[id] != text {
 			missing++
-			t.Errorf("%s was acknowledged as %q; got %q", id, text, ids[id])
+			t.Errorf("%s: %s was acknowledged as %q; got %q", name, id, text, ids[id])
 		}
 	}
-	t.Logf("%d messages, %d of them acknowledged over HTTP, %d of those missing", len(got), len(acknowledged), missing)
-	if len(acknowledged) < 10**faults {
-		t.Errorf("only %d messages were acknowledged: the test shows little", len(acknowledged))
+	t.Logf("%s: %d messages, %d of them acknowledged over HTTP, %d of those missing", name, len(got), len(r.acknowledged), missing)
+	if len(r.acknowledged) < 10**faults {
+		t.Errorf("%s: only %d messages were acknowledged: the test shows little", name, len(r.acknowledged))
 	}
 }
 
 // fault makes something go wrong, and right again, and says what.
-func fault(r *rand.Rand, nats *natsCluster, nodes []*node, cutters []*cutter) string {
+func fault(t *testing.T, r *rand.Rand, nats *natsCluster, nodes []*node, cutters []*cutter) (kind, what string) {
 	for_ := time.Duration(200+r.IntN(3000)) * time.Millisecond
-	switch kind := r.IntN(7); kind {
-	case 0, 1:
-		s := nats.servers[r.IntN(len(nats.servers))]
-		if kind == 0 {
-			s.signal(syscall.SIGKILL)
-			time.Sleep(for_)
-			s.start()
-			return fmt.Sprint(s.name, " is killed for ", for_)
-		}
-		s.signal(syscall.SIGSTOP)
+	kinds := []string{"nats killed", "leader killed", "nats stands still", "leader stands still", "crier killed", "crier stopped", "cut", "one is deaf", "all are deaf"}
+	kind = kinds[r.IntN(len(kinds))]
+	server := nats.servers[r.IntN(len(nats.servers))]
+	node := r.IntN(len(nodes))
+	if strings.HasPrefix(kind, "leader") {
+		server = nats.leader(t, "CRIER")
+	}
+	deaf := cutters
+	if kind == "one is deaf" {
+		deaf = cutters[3*node : 3*node+3]
+	}
+	switch kind {
+	case "nats killed", "leader killed":
+		server.signal(syscall.SIGKILL)
 		time.Sleep(for_)
-		s.signal(syscall.SIGCONT)
-		return fmt.Sprint(s.name, " stands still for ", for_)
-	case 2, 3:
-		n := nodes[r.IntN(len(nodes))]
-		sig := []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM}[kind-2]
-		n.signal(sig)
-		n.restart()
-		return fmt.Sprintf("%s: %v, and it is started again", n.name, sig)
-	case 4:
+		server.start()
+		return kind, fmt.Sprint(server.name, ", for ", for_)
+	case "nats stands still", "leader stands still":
+		server.signal(syscall.SIGSTOP)
+		time.Sleep(for_)
+		server.signal(syscall.SIGCONT)
+		return kind, fmt.Sprint(server.name, ", for ", for_)
+	case "crier killed", "crier stopped":
+		nodes[node].signal(map[string]syscall.Signal{"crier killed": syscall.SIGKILL, "crier stopped": syscall.SIGTERM}[kind])
+		nodes[node].restart()
+		return kind, nodes[node].name
+	case "cut":
 		for _, c := range cutters {
 			if r.IntN(2) == 0 {
 				c.cut()
 			}
 		}
-		return "connections are cut"
-	case 5:
-		i := r.IntN(len(nodes))
-		for _, c := range cutters[3*i : 3*i+3] {
-			c.set(true)
-		}
-		time.Sleep(for_)
-		for _, c := range cutters[3*i : 3*i+3] {
-			c.set(false)
-		}
-		return fmt.Sprint(nodes[i].name, " hears nothing of NATS for ", for_)
+		return kind, "some connections"
 	default:
-		for _, c := range cutters {
+		for _, c := range deaf {
 			c.set(true)
 		}
 		time.Sleep(for_)
-		for _, c := range cutters {
+		for _, c := range deaf {
 			c.set(false)
-			c.cut()
+			if kind == "all are deaf" {
+				c.cut()
+			}
 		}
-		return fmt.Sprint("nobody hears of NATS for ", for_)
+		return kind, fmt.Sprint(nodes[node].name, " or all, for ", for_)
 	}
 }

@@ -153,7 +153,7 @@ func (c *natsCluster) urls() (urls []string) {
 // jetStream is what administrators have.
 func (c *natsCluster) jetStream(t *testing.T) jetstream.JetStream {
 	t.Helper()
-	nc, err := nats.Connect(c.urls()[0])
+	nc, err := nats.Connect(strings.Join(c.urls(), ","))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +163,26 @@ func (c *natsCluster) jetStream(t *testing.T) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	return js
+}
+
+// leader is the server that leads a stream.
+func (c *natsCluster) leader(t *testing.T, stream string) (leader *process) {
+	t.Helper()
+	js := c.jetStream(t)
+	eventually(t, "a leader of the stream", func() error {
+		s, err := js.Stream(t.Context(), stream)
+		if err != nil {
+			return err
+		}
+		for i, p := range c.servers {
+			if info := s.CachedInfo(); info.Cluster != nil && info.Cluster.Leader == fmt.Sprint("n", i) {
+				leader = p
+				return nil
+			}
+		}
+		return errNotYet
+	})
+	return leader
 }
 
 func tail(s string) string { return s[max(0, len(s)-6000):] }
