@@ -206,9 +206,9 @@ func behind(next uint64, info *jetstream.StreamInfo) error {
 	return fmt.Errorf("%w: that is %d, and it begins with %d", ErrBehind, next, info.State.FirstSeq)
 }
 
-// marker is a subject of the stream that is no channel's. Who has read a message of it has got all before that: a
-// consumer of a replica that lags does not know that there is more.
-func (c *Cluster) marker() string { return c.cfg.Stream + "." + markerToken }
+// marker is a subject of the stream that is no channel's, and this server's own. When it has read a message of it, it has
+// got all before that: a consumer of a replica that lags does not know that there is more.
+func (c *Cluster) marker() string { return c.cfg.Stream + "." + markerToken + c.out.prefix }
 
 // mark puts a marker into the stream, and returns its place.
 func (c *Cluster) mark(ctx context.Context) (uint64, error) {

@@ -16,7 +16,7 @@ import (
 // each when a consumer is made.
 const maxFollowed = 256
 
-// markerToken is a subject's that is no channel's, see Cluster.mark.
+// markerToken begins the tokens of subjects that are no channels', see Cluster.marker.
 const markerToken = "=="
 
 // interest is which channels a server gets of the stream: those that somebody is connected to, or was lately. One that is

@@ -19,7 +19,7 @@ import (
 // when one is not taken, all that are behind it again. Each has an id, by which the stream knows those that it has.
 type publisher struct {
 	c      *Cluster
-	prefix string // Of the ids of this process' messages.
+	prefix string // Of the ids of this process' messages, and in its marker.
 
 	wake chan struct{} // Capacity 1.
 

@@ -29,8 +29,8 @@ func (c *Cluster) subject(channel string) string {
 // channel is the channel of a subject. It says no if there is none.
 func (c *Cluster) channel(subject string) (string, bool) {
 	token, ok := strings.CutPrefix(subject, c.cfg.Stream+".")
-	if !ok || token == "=" {
-		return "", ok
+	if !ok || token == "=" || strings.HasPrefix(token, markerToken) {
+		return "", ok && token == "="
 	}
 	var b strings.Builder
 	for i := 0; i < len(token); i++ {

@@ -28,7 +28,7 @@ func FuzzSubject(f *testing.F) {
 
 func TestNoSubject(t *testing.T) {
 	c := &Cluster{cfg: Config{Stream: "CRIER"}}
-	for _, subject := range []string{"OTHER.news", "CRIER", "CRIER.=2", "CRIER.a=", "CRIER.=zz"} {
+	for _, subject := range []string{"OTHER.news", "CRIER", "CRIER.=2", "CRIER.a=", "CRIER.=zz", "CRIER.==", "CRIER.==abc-", "CRIER.==61"} {
 		if got, ok := c.channel(subject); ok {
 			t.Errorf("%q: got %q", subject, got)
 		}
