@@ -107,7 +107,8 @@ type natsCluster struct {
 	addrs   []string
 }
 
-func startNATS(t testing.TB, n int) *natsCluster {
+// startNATS starts n of them, with more lines of configuration.
+func startNATS(t testing.TB, n int, more ...string) *natsCluster {
 	t.Helper()
 	c := &natsCluster{t: t}
 	var routes, ports []string
@@ -119,6 +120,7 @@ func startNATS(t testing.TB, n int) *natsCluster {
 	for i := range n {
 		dir := t.TempDir()
 		config := fmt.Sprintf("server_name: n%d\nlisten: %s\njetstream { store_dir: %q, max_file_store: 1GB, max_memory_store: 64MB }\n", i, c.addrs[i], dir)
+		config += strings.Join(more, "\n")
 		if n > 1 {
 			// Clients are not told of other servers: they may reach them through a cutter only.
 			config += fmt.Sprintf("cluster { name: town, no_advertise: true, listen: %s, routes: [%s] }\n", ports[i], strings.Join(routes, ", "))

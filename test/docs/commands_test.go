@@ -75,13 +75,14 @@ func wayOfGo(words []string) way {
 }
 
 // kinds are how blocks other than commands are checked, by what stands behind their fences. A
-// transcript is replayed in test/protocol.
+// transcript is replayed in test/protocol, and permissions are what NATS is given in test/cluster.
 var kinds = map[string]func(t *testing.T, text string){
 	"go":         compile,
 	"js":         parseJS,
 	"json":       parseJSON,
 	"ini":        parseUnit,
 	"transcript": func(*testing.T, string) {},
+	"nats":       func(*testing.T, string) {},
 }
 
 // outputs begin blocks that show what is printed, or a picture: what was typed stands behind a

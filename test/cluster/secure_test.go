@@ -1,0 +1,196 @@
+package cluster
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
+)
+
+// pemFile writes a block to a file of the test's, and returns its path.
+func pemFile(t *testing.T, name, kind string, der []byte) string {
+	t.Helper()
+	return secretFile(t, name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
+
+func secretFile(t *testing.T, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// certificates makes an authority, and a certificate of it for 127.0.0.1 that is good for a server and a client.
+func certificates(t *testing.T) (ca, cert, key string) {
+	t.Helper()
+	authority := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "leaf"}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	authorityKey, leafKey := newKey(t), newKey(t)
+	authorityDER, err := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, authority, leafKey.Public(), authorityKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(leafKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pemFile(t, "ca.pem", "CERTIFICATE", authorityDER), pemFile(t, "cert.pem", "CERTIFICATE", leafDER), pemFile(t, "key.pem", "PRIVATE KEY", keyDER)
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// pair is a new pair of keys of NATS.
+func pair(t *testing.T, create func() (nkeys.KeyPair, error)) (key nkeys.KeyPair, public string, seed []byte) {
+	t.Helper()
+	key, err := create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if public, err = key.PublicKey(); err != nil {
+		t.Fatal(err)
+	}
+	if seed, err = key.Seed(); err != nil {
+		t.Fatal(err)
+	}
+	return key, public, seed
+}
+
+// permissions are those that docs/operations.md says crier needs.
+func permissions(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile("(?s)```[a-z]*\n(permissions \\{.*?\n\\})\n```").FindSubmatch(text)
+	if m == nil {
+		t.Fatal("docs/operations.md has no permissions")
+	}
+	return string(m[1])
+}
+
+// works publishes at a node, listens, and restarts it.
+func works(t *testing.T, n *node) {
+	t.Helper()
+	l := listen(t, "news", n)
+	defer l.end()
+	present(t, l)
+	for i := range 3 {
+		if _, err := n.publish("news", "", fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(t, "2", l)
+}
+
+// refused runs a crier that is to end, and to say why.
+func refused(t *testing.T, why, url string, args ...string) {
+	t.Helper()
+	args = append([]string{"--listen", "127.0.0.1:0", "--cluster-timeout", "500ms", "--cluster", url}, args...)
+	out, err := exec.Command(crierBin, args...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), why) || !strings.Contains(string(out), "hint: ") {
+		t.Errorf("%q: got %v, %s, want it to say %q and a hint", args, err, out, why)
+	}
+}
+
+// TestNKey: NATS wants TLS, crier's certificate, and a user's NKey who may do no more than the documentation says.
+func TestNKey(t *testing.T) {
+	ca, cert, key := certificates(t)
+	_, public, seed := pair(t, nkeys.CreateUser)
+	_, _, other := pair(t, nkeys.CreateUser)
+	servers := startNATS(t, 1,
+		fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }", cert, key, ca),
+		fmt.Sprintf("authorization { users: [ { nkey: %s, %s } ] }", public, permissions(t)))
+	url, mine, stranger := "tls://"+servers.addrs[0], secretFile(t, "seed", seed), secretFile(t, "seed", other)
+	trust, cert1 := []string{"--cluster-ca", ca}, []string{"--cluster-cert", cert, "--cluster-key", key}
+	n := startNode(t, []string{url}, slices.Concat(trust, cert1, []string{"--cluster-replicas", "1", "--cluster-nkey", mine, "--cluster-linger", "100ms"})...)
+	works(t, n)
+	eventually(t, "the channel to be left", func() error {
+		resp, err := http.Get("http://" + n.admin + "/v1/channels/news")
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusNotFound {
+			return errNotYet
+		}
+		return nil
+	})
+	works(t, n)
+	n.signal(syscall.SIGTERM)
+	for _, line := range strings.Split(n.log(), "\n") {
+		if strings.Contains(line, "WARN") && !strings.Contains(line, "smaller messages") {
+			t.Errorf("it was not permitted all that it wants: %s", line)
+		}
+	}
+	refused(t, "Authorization Violation", url, slices.Concat(trust, cert1, []string{"--cluster-nkey", stranger})...)
+	refused(t, "Authorization Violation", url, slices.Concat(trust, cert1)...)
+	refused(t, "certificate", url, slices.Concat(trust, []string{"--cluster-nkey", mine})...)
+	refused(t, "certificate", url, slices.Concat(cert1, []string{"--cluster-nkey", mine})...)
+	refused(t, "no such file", url, "--cluster-nkey", "/does/not/exist")
+}
+
+// TestCredentials: NATS knows only users whom an account's key has signed.
+func TestCredentials(t *testing.T) {
+	operator, operatorKey, _ := pair(t, nkeys.CreateOperator)
+	account, accountKey, _ := pair(t, nkeys.CreateAccount)
+	_, systemKey, _ := pair(t, nkeys.CreateAccount)
+	stranger, _, _ := pair(t, nkeys.CreateAccount)
+	encode := func(claims jwt.Claims, by nkeys.KeyPair) string {
+		token, err := claims.Encode(by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	claims := jwt.NewAccountClaims(accountKey)
+	claims.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: -1, DiskStorage: -1, Streams: -1, Consumer: -1}
+	servers := startNATS(t, 1, "operator: "+encode(jwt.NewOperatorClaims(operatorKey), operator), "system_account: "+systemKey,
+		fmt.Sprintf("resolver: MEMORY, resolver_preload: { %s: %s, %s: %s }", accountKey, encode(claims, operator), systemKey, encode(jwt.NewAccountClaims(systemKey), operator)))
+	credentials := func(account nkeys.KeyPair) string {
+		_, userKey, seed := pair(t, nkeys.CreateUser)
+		user := jwt.NewUserClaims(userKey)
+		creds, err := jwt.FormatUserConfig(encode(user, account), seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secretFile(t, "creds", creds)
+	}
+	works(t, startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-credentials", credentials(account)))
+	refused(t, "Authorization Violation", servers.urls()[0], "--cluster-credentials", credentials(stranger))
+	refused(t, "Authorization Violation", servers.urls()[0])
+}
