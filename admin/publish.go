@@ -11,6 +11,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -101,7 +102,9 @@ func (h *Handler) do(w http.ResponseWriter, r *http.Request, n int, parse func(b
 		results, err = do(ctx)
 	} else {
 		// Only hashes are kept, so that a key takes up the same whatever its length.
-		results, err = h.once.do(ctx, sha256.Sum256([]byte(r.URL.EscapedPath()+"\n"+key)), sha256.Sum256(body), do)
+		name, content := sha256.Sum256([]byte(r.URL.EscapedPath()+"\n"+key)), sha256.Sum256(body)
+		ctx = broadcast.WithOnce(ctx, sha256.Sum256(slices.Concat(name[:], content[:])))
+		results, err = h.once.do(ctx, name, content, do)
 	}
 	if err != nil {
 		failPublish(w, err)

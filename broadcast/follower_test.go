@@ -116,7 +116,9 @@ func TestBegin(t *testing.T) {
 			c.Close()
 		}
 	}
-	names := func() []string { return slices.DeleteFunc(srv.ChannelNames(), func(name string) bool { return name == "" }) }
+	names := func() []string {
+		return slices.DeleteFunc(srv.ChannelNames(), func(name string) bool { return name == "" })
+	}
 	eventually(t, "the other one to be dropped", func() bool { return slices.Equal(names(), []string{"quiet"}) })
 	srv.LetGo("quiet")
 	srv.LetGo("quiet")

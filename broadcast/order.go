@@ -18,8 +18,23 @@ type Order interface {
 
 	// Publish takes messages, of which all or none are to be published, and waits until they have their places: it
 	// returns their ids. The payloads are borrowed until it returns. With an error, nothing was published as far
-	// as is known.
+	// as is known. With OnceOf(ctx), they are those that were published before with the same, at any server, if that
+	// was not long ago.
 	Publish(ctx context.Context, messages []Addressed) (ids []uint64, err error)
+}
+
+type onceKey struct{}
+
+// WithOnce is a context to publish with what may have been published before: key is that of the same messages, and of no
+// others.
+func WithOnce(ctx context.Context, key [32]byte) context.Context {
+	return context.WithValue(ctx, onceKey{}, key)
+}
+
+// OnceOf returns the key of WithOnce. It says no if there is none.
+func OnceOf(ctx context.Context) (key [32]byte, ok bool) {
+	key, ok = ctx.Value(onceKey{}).([32]byte)
+	return key, ok
 }
 
 // Follower is an Order of which a server gets only those channels that it asks for.

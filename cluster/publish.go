@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -48,7 +49,8 @@ type entry struct {
 // result is what becomes of messages that somebody waits for.
 type result struct {
 	ids  []uint64
-	left int // Owned by run: how many have none.
+	once string // The messages' ids for the stream begin with this; empty if there is no such key.
+	left int    // Owned by run: how many have none.
 	err  error
 	done chan struct{} // Closed when ids are there, or err.
 
@@ -72,6 +74,9 @@ func (c *Cluster) Publish(ctx context.Context, messages []broadcast.Addressed) (
 	r := &result{ids: make([]uint64, len(messages)), left: len(messages), done: make(chan struct{})}
 	if err := c.Ready(); err != nil && !c.connected.Load() {
 		return nil, fmt.Errorf("%w: %w: nothing was published", broadcast.ErrUnavailable, err)
+	}
+	if key, ok := broadcast.OnceOf(ctx); ok {
+		r.once = base64.RawURLEncoding.EncodeToString(key[:]) + "-"
 	}
 	if err := c.out.add(r, messages...); err != nil {
 		return nil, err
@@ -108,7 +113,11 @@ func (p *publisher) add(r *result, messages ...broadcast.Addressed) error {
 		msg := nats.NewMsg(p.c.subject(m.Channel))
 		msg.Data = slices.Clone(m.Payload)
 		p.number++
-		msg.Header.Set(jetstream.MsgIDHeader, p.prefix+strconv.FormatUint(p.number, 36))
+		id := p.prefix + strconv.FormatUint(p.number, 36)
+		if r != nil && r.once != "" {
+			id = r.once + strconv.Itoa(i)
+		}
+		msg.Header.Set(jetstream.MsgIDHeader, id)
 		if m.Kind == broadcast.Binary {
 			msg.Header.Set(kindHeader, "binary")
 		}
