@@ -2,10 +2,13 @@ package broadcast
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // picky is a Follower that gives a server what it is told to.
@@ -24,6 +27,8 @@ func (p *picky) Follow(channel string) bool {
 	}
 	return p.gives[channel]
 }
+
+func (p *picky) Ahead(uint64) {}
 
 func (p *picky) has(channel string) bool {
 	p.mu.Lock()
@@ -123,4 +128,35 @@ func TestBegin(t *testing.T) {
 	srv.LetGo("quiet")
 	srv.LetGo("quiet")
 	eventually(t, "it to be dropped", func() bool { return len(names()) == 0 })
+}
+
+// TestFollowerFloorRaised: narrow leaves channels that are read and not pinned. If a crowd comes again, fill of all
+// calls BeginBehind with a place that may be ahead of the reader: what the reader delivers then is ErrOrder, which put ignores.
+func TestFollowerFloorRaised(t *testing.T) {
+	p := &picky{gives: map[string]bool{"kept": true}}
+	srv, addr := newServer(t, Config{Order: p, Epoch: "town", Channels: true})
+	srv.BeginBehind(100)
+	srv.Delivered(100)
+	c := dialIDs(t, addr, "/kept") // Narrow has kept it: joined, not pinned.
+	c.expectText("at: town-100\n")
+	srv.BeginBehind(300) // fill of all: the history begins there, and the reader is at 150.
+	if err := srv.Deliver(t.Context(), 200, "kept", Message{Text, []byte("lost")}); err != nil {
+		t.Errorf("what the reader delivers: %v", err)
+	}
+}
+
+// TestFollowerAuthorizeOften: who waits for its channel is asked for its token once.
+func TestFollowerAuthorizeOften(t *testing.T) {
+	var asked atomic.Int32
+	p := &picky{gives: map[string]bool{}}
+	_, addr := newServer(t, Config{Order: p, Epoch: "town", Channels: true, Authorize: func(*http.Request, string) (Grant, error) {
+		asked.Add(1)
+		return Grant{}, nil
+	}})
+	c := connect(t, addr)
+	c.send([]byte(strings.Replace(handshakeHead, "GET / ", "GET /news ", 1)))
+	time.Sleep(aheadTime + time.Second)
+	if n := asked.Load(); n > 2 {
+		t.Errorf("asked %d times", n)
+	}
 }

@@ -69,12 +69,15 @@ func refusalOf(err error) *Refusal {
 	}
 }
 
-// authorize asks Authorize.
+// authorize asks Authorize, once for a head.
 func (c *Conn) authorize(head []byte, channel string) (g Grant, refusal *Refusal) {
 	srv := c.shard().srv
 	hook := srv.cfg.Authorize
 	if hook == nil {
 		return Grant{Publish: true}, nil
+	}
+	if c.in != nil && c.in.grant != nil {
+		return *c.in.grant, nil
 	}
 	r, refusal := c.httpRequest(head)
 	if refusal != nil {

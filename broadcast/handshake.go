@@ -185,6 +185,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 		ch := srv.enter(name)
 		defer srv.leave(ch)
 		if refusal := c.ahead(name, from); refusal != nil {
+			c.inbound().grant = &grant
 			return refusal
 		}
 	}

@@ -42,9 +42,12 @@ type Follower interface {
 	Order
 
 	// Follow says whether the server gets what is published in a channel, from now on and as long as somebody is
-	// connected to it. If not, it does so from some time on, and Server.Followed is called: connections wait for that, as those
-	// do that are ahead. It must not block.
+	// connected to it. If not, it does so from some time on, and Server.Followed is called: connections wait for that.
+	// It must not block.
 	Follow(channel string) bool
+
+	// Ahead says that somebody waits for Server.Delivered to be called with an id. It must not block.
+	Ahead(id uint64)
 }
 
 // Errors of an Order, and of Deliver.
@@ -188,7 +191,7 @@ func (srv *Server) Deliver(ctx context.Context, id uint64, channel string, m Mes
 func (srv *Server) Delivered(id uint64) { srv.delivered.Store(id) }
 
 // BeginBehind says that messages up to an id will not be given to Deliver, but for channels of Begin. It is called before the
-// first one is given to it, and before Serve, or for a Follower's channels that nobody was connected to.
+// first one is given to it, and before Serve, or for a Follower's channels that nobody is connected to.
 func (srv *Server) BeginBehind(id uint64) {
 	chs := &srv.channels
 	chs.mu.Lock()
@@ -197,7 +200,9 @@ func (srv *Server) BeginBehind(id uint64) {
 	for _, ch := range chs.of {
 		if !ch.pinned {
 			ch.mu.Lock()
-			ch.ids.floor = max(ch.ids.floor, id)
+			if ch.conns == 0 {
+				ch.ids.floor = max(ch.ids.floor, id)
+			}
 			ch.mu.Unlock()
 		}
 	}
@@ -345,8 +350,12 @@ func (c *Conn) ahead(channel string, p position) *Refusal {
 	}
 	follower, ok := srv.cfg.Order.(Follower)
 	epoch, id, _ := splitID(p.since)
-	if (!ok || follower.Follow(channel)) && (epoch != srv.cfg.Epoch || id <= srv.delivered.Load()) {
+	ahead := epoch == srv.cfg.Epoch && id > srv.delivered.Load()
+	if (!ok || follower.Follow(channel)) && !ahead {
 		return nil
+	}
+	if ok && ahead {
+		follower.Ahead(id)
 	}
 	in := c.inbound()
 	if in.aheadUntil == 0 {

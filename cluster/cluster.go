@@ -8,6 +8,7 @@
 //   - publish.go: into the stream
 //   - consume.go: out of the stream
 //   - interest.go: of which channels
+//   - history.go: what they had before
 //   - subject.go: channels as subjects
 package cluster
 
@@ -46,9 +47,10 @@ type Config struct {
 	MaxBytes int64
 	MaxAge   time.Duration
 
-	// HistoryBytes is how much of the stream, of all channels, is looked through for history: at the start, or with Channels
-	// when somebody connects to a channel.
+	// HistoryBytes is how much of the stream is delivered as history: at the start, or with Channels of those that somebody
+	// connects to; and HistoryAge how old it may be, where 0 is no bound.
 	HistoryBytes int64
+	HistoryAge   time.Duration
 
 	// Channels says that there may be many: only those are read that somebody is connected to, or was within Linger,
 	// which defaults to a minute. If there are more than 256 of these, all are read from then on.
@@ -114,8 +116,9 @@ type Cluster struct {
 	js      jetstream.JetStream
 	created time.Time // The stream.
 	epoch   string
-	begin   uint64 // Where in the stream this server begins.
-	ready   uint64 // Set by Start: a marker, which it is to have got before it is ready.
+	maxAge  time.Duration // Of what is in the stream; 0 if that does not matter.
+	begin   uint64        // Where in the stream this server begins.
+	ready   uint64        // Set by Start: a marker, which it is to have got before it is ready.
 
 	srv       *broadcast.Server // Set by Start.
 	out       publisher
@@ -128,7 +131,14 @@ type Cluster struct {
 	failed    chan error
 	warm      chan struct{} // Closed by warmed.
 	once      sync.Once
-	delivered atomic.Uint64
+
+	// Written by the reader.
+	delivered   atomic.Uint64
+	deliveredAt atomic.Int64 // When that was published, in ns of Unix time.
+
+	// Owned by the reader: the stream when whole was asked.
+	seen   *jetstream.StreamInfo
+	seenAt time.Time
 }
 
 // Open connects to NATS, and makes the stream unless it is there. It waits for that until ctx is done, each answer at
@@ -136,9 +146,9 @@ type Cluster struct {
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg = cfg.withDefaults()
 	c := &Cluster{cfg: cfg, failed: make(chan error, 1), warm: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.out.init(c)
 	c.interest.init(c)
-	c.ctx, c.cancel = context.WithCancel(context.Background())
 	nc, err := nats.Connect(strings.Join(cfg.Servers, ","), c.options()...)
 	if err != nil {
 		return nil, fmt.Errorf("cluster: connecting to NATS: %w", err)
@@ -222,20 +232,11 @@ func (c *Cluster) open(ctx context.Context) error {
 	}
 	c.created = info.Created
 	c.epoch = strconv.FormatInt(info.Created.UnixNano(), 36)
+	c.maxAge = info.Config.MaxAge
 	if c.begin = info.State.LastSeq + 1; !c.cfg.Channels {
-		c.begin = c.historyBegin(&info.State)
+		c.begin, err = c.historyFrom(ctx, nil, info)
 	}
-	return nil
-}
-
-// historyBegin is where in the stream the history begins of which the server keeps something.
-func (c *Cluster) historyBegin(state *jetstream.StreamState) uint64 {
-	begin := state.LastSeq + 1
-	if state.Msgs == 0 {
-		return begin
-	}
-	each := max(1, state.Bytes/state.Msgs)
-	return max(state.FirstSeq, begin-min(begin-1, uint64(c.cfg.HistoryBytes)/each))
+	return err
 }
 
 // duplicates is how long the stream is to know the messages' ids: for as long as one may be sent again.
@@ -262,6 +263,7 @@ func (c *Cluster) check(is *jetstream.StreamConfig) error {
 	want(!is.NoAck, "no ack", is.NoAck, false)
 	want(!is.Sealed, "sealed", is.Sealed, false)
 	want(is.Discard == jetstream.DiscardOld, "discard", is.Discard, jetstream.DiscardOld)
+	want(is.MaxMsgsPerSubject <= 0, "max msgs per subject", is.MaxMsgsPerSubject, -1)
 	want(cfg.Replicas == 0 || is.Replicas == cfg.Replicas, "replicas", is.Replicas, cfg.Replicas)
 	want(cfg.MaxBytes == 0 || is.MaxBytes == cfg.MaxBytes, "max bytes", is.MaxBytes, cfg.MaxBytes)
 	want(cfg.MaxAge == 0 || is.MaxAge == cfg.MaxAge, "max age", is.MaxAge, cfg.MaxAge)
@@ -287,6 +289,7 @@ func (c *Cluster) Start(ctx context.Context, srv *broadcast.Server) error {
 	srv.BeginBehind(c.begin - 1)
 	srv.Delivered(c.begin - 1)
 	c.delivered.Store(c.begin - 1)
+	c.deliveredAt.Store(time.Now().UnixNano())
 	for {
 		marker, err := c.mark(ctx)
 		if err == nil {

@@ -14,11 +14,14 @@ import (
 const kindHeader = "Crier-Kind"
 
 // watch looks now and then whether the stream is the one that it was: the consumer would wait in another one for
-// what comes next. And it sees to it that who gets only a part of the stream knows how far that is.
+// what comes next. And it sees to it that who gets only a part of the stream does not take what was dropped for its own.
 func (c *Cluster) watch() {
-	ticker := time.NewTicker(c.cfg.Timeout)
+	every := c.cfg.Timeout
+	if c.maxAge > 0 {
+		every = min(every, max(c.maxAge/8, 100*time.Millisecond))
+	}
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	was := c.delivered.Load()
 	for {
 		select {
 		case <-ticker.C:
@@ -26,21 +29,23 @@ func (c *Cluster) watch() {
 			return
 		}
 		info, err := c.info(c.ctx)
-		filtered := c.interest.filters() != nil
-		switch {
-		case errors.Is(err, ErrReplaced):
+		if errors.Is(err, ErrReplaced) {
 			c.fail(err)
 			return
-		case err != nil:
-			continue
-		case filtered && info.State.FirstSeq > was+1: // What is between may have been of our channels.
-			c.fail(behind(was+1, info))
-			return
-		case filtered && info.State.LastSeq > c.delivered.Load() && c.delivered.Load() == was:
+		}
+		if err == nil && c.delivered.Load() < info.State.LastSeq && !c.far(info) && c.interest.filters() != nil {
 			c.nudge()
 		}
-		was = c.delivered.Load()
 	}
+}
+
+// far says whether what comes next here is far from being dropped: not in the older half of what the stream keeps.
+func (c *Cluster) far(info *jetstream.StreamInfo) bool {
+	next, cfg, state := c.delivered.Load()+1, &info.Config, &info.State
+	if cfg.MaxAge > 0 && time.Since(time.Unix(0, c.deliveredAt.Load())) > cfg.MaxAge/2 {
+		return false
+	}
+	return cfg.MaxBytes <= 0 && cfg.MaxMsgs <= 0 && next >= state.FirstSeq || next >= state.FirstSeq+(state.LastSeq+1-state.FirstSeq)/2
 }
 
 // fail says that this server cannot go on.
@@ -65,6 +70,7 @@ func (c *Cluster) consume() {
 	stopped := uint64(0) // At a marker, to change what is read; or 0.
 	for c.ctx.Err() == nil {
 		var err error
+		c.interest.shed()
 		if stopped != 0 {
 			err = c.interest.change(stopped)
 		}
@@ -104,18 +110,23 @@ func (c *Cluster) consumeSome() (stopped uint64, err error) {
 		if id <= delivered {
 			return false, nil
 		}
-		if filters == nil && id > delivered+1 || filters != nil && about.Sequence.Consumer == 1 {
+		// What is between may be of other channels, or deleted, or this server was too late for it: slow, or cut off.
+		if id > delivered+1 && (about.Sequence.Consumer == 1 || !c.surely()) {
 			if err := c.whole(); err != nil {
 				return false, err
 			}
 		}
 		if channel, ok := c.channel(msg.Subject()); ok { // If not, it is a marker, or somebody else has put it there.
-			if err := c.put(c.ctx, id, channel, msg); err != nil {
+			switch err := c.put(id, channel, msg); {
+			case err == broadcast.ErrOrder:
+				c.leftOut(id, msg, err)
+			case err != nil:
 				return false, err
 			}
 		}
 		c.srv.Delivered(id)
 		c.delivered.Store(id)
+		c.deliveredAt.Store(about.Timestamp.UnixNano())
 		if id >= c.ready {
 			c.warmed()
 		}
@@ -190,15 +201,40 @@ func (c *Cluster) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 }
 
 // whole looks whether the stream has what comes next here. What somebody has deleted in the middle of it is not missed.
+// Called by the reader.
 func (c *Cluster) whole() error {
+	at := time.Now()
 	info, err := c.info(c.ctx)
 	if err != nil {
 		return err
 	}
+	c.seen, c.seenAt = info, at
 	if next := c.delivered.Load() + 1; info.State.FirstSeq > next {
 		return behind(next, info)
 	}
 	return nil
+}
+
+// fastest is more than what is put into a stream in a second, in bytes.
+const fastest = 256 << 20
+
+// surely says whether what comes next here cannot have been dropped since whole was asked: it was far from that, and
+// the time was too short. Called by the reader.
+func (c *Cluster) surely() bool {
+	if c.seen == nil || !c.far(c.seen) {
+		return false
+	}
+	cfg, state, short := &c.seen.Config, &c.seen.State, time.Second
+	if cfg.MaxAge > 0 {
+		short = min(short, cfg.MaxAge/8)
+	}
+	if cfg.MaxBytes > 0 {
+		short = min(short, time.Duration(float64(time.Second)*float64(state.Bytes/2)/fastest))
+	}
+	if cfg.MaxMsgs > 0 {
+		short = min(short, time.Duration(state.Msgs/2)*time.Microsecond)
+	}
+	return time.Since(c.seenAt) < short
 }
 
 // behind is ErrBehind.
@@ -229,18 +265,20 @@ func (c *Cluster) nudge() {
 }
 
 // put gives the server a message of the stream. What is none, somebody else has put there: it is left out.
-func (c *Cluster) put(ctx context.Context, id uint64, channel string, msg jetstream.Msg) error {
+// The errors are ErrOrder and ErrServerClosed of package broadcast, as they are, and what the context says.
+func (c *Cluster) put(id uint64, channel string, msg jetstream.Msg) error {
 	m := broadcast.Message{Kind: broadcast.Text, Payload: msg.Data()}
 	if msg.Headers().Get(kindHeader) == "binary" {
 		m.Kind = broadcast.Binary
 	}
-	switch err := c.srv.Deliver(ctx, id, channel, m); {
-	case err == nil || errors.Is(err, broadcast.ErrOrder): // It was there already.
-		return nil
-	case ctx.Err() != nil || err == broadcast.ErrServerClosed:
-		return err
-	default:
-		c.cfg.Logger.Warn("a message of the stream is left out", "id", id, "subject", msg.Subject(), "err", err)
+	err := c.srv.Deliver(c.ctx, id, channel, m)
+	if err != nil && err != broadcast.ErrOrder && err != broadcast.ErrServerClosed && c.ctx.Err() == nil {
+		c.leftOut(id, msg, err)
 		return nil
 	}
+	return err
+}
+
+func (c *Cluster) leftOut(id uint64, msg jetstream.Msg, err error) {
+	c.cfg.Logger.Warn("a message of the stream is left out", "id", id, "subject", msg.Subject(), "err", err)
 }

@@ -1,19 +1,13 @@
 package cluster
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
-// maxFollowed is how many channels a server gets one by one; if there are more, it gets all. NATS compares each with
-// each when a consumer is made.
+// maxFollowed is how many channels a server gets one by one; if there are more, or their subjects take up more than a
+// quarter of what NATS takes, it gets all. NATS compares each with each when a consumer is made.
 const maxFollowed = 256
 
 // markerToken begins the tokens of subjects that are no channels', see Cluster.marker.
@@ -26,14 +20,18 @@ const markerToken = "=="
 type interest struct {
 	c     *Cluster
 	wake  chan struct{} // Capacity 1: something is wanted.
-	taken chan struct{} // Capacity 1: the batch is.
+	taken chan bool     // Capacity 1: the batch is, or it is to be filled again.
+
+	begun map[string]bool // Owned by run, or by the reader while run waits for it: what has been begun and not joined.
+	tries int             // Owned by run: how often that failed because the stream had dropped what was read.
 
 	mu    sync.Mutex
-	of    map[string]*followed // Guarded by mu.
-	all   bool                 // Guarded by mu: there were too many. Then of is empty.
+	of    map[string]*followed // Guarded by mu: at most one more than maxFollowed. With all, it is empty.
+	all   bool                 // Guarded by mu: there were too many.
 	few   time.Time            // Guarded by mu: with all, since when there are few; zero if there are not.
 	batch *batch               // Guarded by mu: what waits for a marker.
-	leave bool                 // Guarded by mu: some are to be left at a marker.
+	leave bool                 // Guarded by mu: some are to be left.
+	ahead bool                 // Guarded by mu: somebody waits for what is delivered to be known.
 }
 
 // followed is a channel that the server gets, or will get soon.
@@ -44,16 +42,16 @@ type followed struct {
 
 // batch is channels that are filled together.
 type batch struct {
-	channels map[string]bool // Whether it was begun. With all, those that were.
-	all      bool            // All that are not read yet.
-	upTo     uint64          // All before it is there, and itself.
-	begin    uint64          // Before it, nothing is.
-	subjects []string
+	subjects []string // nil for all.
+	channels []string // With all, those that were begun.
+	begin    uint64   // Before it, nothing is there.
+	upTo     uint64   // All between, and itself, is.
+	next     uint64   // What the stream must not have dropped when it is taken up.
 }
 
 func (in *interest) init(c *Cluster) {
-	in.c, in.wake, in.taken = c, make(chan struct{}, 1), make(chan struct{}, 1)
-	in.of = make(map[string]*followed)
+	in.c, in.wake, in.taken = c, make(chan struct{}, 1), make(chan bool, 1)
+	in.of, in.begun = make(map[string]*followed), make(map[string]bool)
 }
 
 // Follow is broadcast.Follower's.
@@ -68,17 +66,36 @@ func (c *Cluster) Follow(channel string) bool {
 	if in.all || f != nil && f.joined {
 		return true
 	}
-	if f == nil {
+	if f == nil && len(in.of) <= maxFollowed { // Else all will be read anyway.
 		in.of[channel] = &followed{}
-		signal(in.wake)
 	}
+	in.look()
 	return false
 }
 
-// signal puts something into a channel of capacity 1, unless there is something.
-func signal(c chan<- struct{}) {
+// Ahead is broadcast.Follower's. A marker says how far it is.
+func (c *Cluster) Ahead(uint64) {
+	in := &c.interest
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.ahead = true
+	in.look()
+}
+
+// Following is how many channels this server gets of the stream; a negative number stands for all.
+func (c *Cluster) Following() int {
+	c.interest.mu.Lock()
+	defer c.interest.mu.Unlock()
+	if !c.cfg.Channels || c.interest.all {
+		return -1
+	}
+	return len(c.interest.of)
+}
+
+// look has run look at what is wanted. It does not block.
+func (in *interest) look() {
 	select {
-	case c <- struct{}{}:
+	case in.wake <- struct{}{}:
 	default:
 	}
 }
@@ -117,15 +134,30 @@ func (in *interest) run() {
 		case <-c.ctx.Done():
 			return
 		}
+		if in.takeAhead() {
+			c.nudge()
+		}
 		for b := in.wanted(); b != nil && c.ctx.Err() == nil; b = in.wanted() {
-			if err := c.fill(b); err != nil {
-				c.cfg.Logger.Warn("channels wait for their history, which is read again", "err", err, "channels", len(b.channels))
-				c.pause()
+			err := c.fill(b)
+			if err == nil && in.offer(b) {
+				clear(in.begun)
+				in.tries = 0
 				continue
 			}
-			in.offer(b)
+			in.tries++
+			if c.ctx.Err() == nil {
+				c.cfg.Logger.Warn("channels wait for their history, which is read again", "err", err, "channels", len(b.channels))
+				c.pause()
+			}
 		}
 	}
+}
+
+func (in *interest) takeAhead() (ahead bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	ahead, in.ahead = in.ahead, false
+	return ahead
 }
 
 // wanted is what was asked for and has not joined, or nil.
@@ -135,25 +167,30 @@ func (in *interest) wanted() *batch {
 	if in.all {
 		return nil
 	}
-	b := &batch{channels: make(map[string]bool)}
+	if len(in.of) > maxFollowed {
+		return &batch{}
+	}
+	b := &batch{subjects: []string{in.c.marker()}}
+	bytes := 0
 	for channel, f := range in.of {
+		subject := in.c.subject(channel)
+		bytes += len(subject) + len(`"",`)
 		if !f.joined {
-			b.channels[channel] = false
-			b.subjects = append(b.subjects, in.c.subject(channel))
+			b.channels = append(b.channels, channel)
+			b.subjects = append(b.subjects, subject)
 		}
 	}
 	switch {
 	case len(b.channels) == 0:
 		return nil
-	case len(in.of) > maxFollowed:
-		return &batch{channels: make(map[string]bool), all: true}
+	case bytes > int(in.c.nc.MaxPayload()/4):
+		return &batch{}
 	}
-	b.subjects = append(b.subjects, in.c.marker())
 	return b
 }
 
-// offer has the reader take up a batch, and waits until it has.
-func (in *interest) offer(b *batch) {
+// offer has the reader take up a batch. It says no if it is to be filled again.
+func (in *interest) offer(b *batch) bool {
 	in.mu.Lock()
 	in.batch = b
 	in.mu.Unlock()
@@ -162,24 +199,27 @@ func (in *interest) offer(b *batch) {
 	for {
 		in.c.nudge() // Again if it was lost.
 		select {
-		case <-in.taken:
-			return
+		case taken := <-in.taken:
+			return taken
 		case <-ticker.C:
+			in.tidy()
 		case <-in.c.ctx.Done():
-			return
+			return false
 		}
 	}
 }
 
 // tidy says whether there are channels to be left: that nobody was connected to for Config.Linger, or for so long few of all.
 func (in *interest) tidy() bool {
-	_, few := in.c.srv.InUse(maxFollowed / 2)
+	few := false
+	if in.c.Following() < 0 {
+		_, few = in.c.srv.InUse(maxFollowed / 2) // It may take long: without the mutex.
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	now := time.Now()
 	switch {
-	case !in.all:
-	case !few:
+	case !in.all || !few:
 		in.few = time.Time{}
 	case in.few.IsZero():
 		in.few = now
@@ -207,15 +247,10 @@ func (in *interest) due(marker uint64) bool {
 	return in.leave || in.batch != nil && in.batch.upTo <= marker
 }
 
-// change takes up what waits for a marker, which is the last that the reader has read. Called by the reader.
+// change takes up the batch that waits for a marker, which is the last that the reader has read. Called by the reader.
 func (in *interest) change(marker uint64) error {
 	in.mu.Lock()
 	b := in.batch
-	if in.leave && in.all {
-		in.narrow()
-	} else if in.leave {
-		in.forget()
-	}
 	in.mu.Unlock()
 	if b == nil || b.upTo > marker {
 		return nil
@@ -223,31 +258,57 @@ func (in *interest) change(marker uint64) error {
 	if err := in.c.fillTo(b, marker); err != nil {
 		return err
 	}
+	info, err := in.c.info(in.c.ctx)
+	if err != nil {
+		return err
+	}
+	whole := info.State.FirstSeq <= b.next
+	if whole {
+		in.join(b)
+		in.c.srv.Followed()
+	}
 	in.mu.Lock()
 	in.batch = nil
-	for channel := range b.channels {
+	in.mu.Unlock()
+	in.taken <- whole
+	return nil
+}
+
+// join has the reader read what is in a batch.
+func (in *interest) join(b *batch) {
+	var pinned []string
+	in.mu.Lock()
+	for _, channel := range b.channels {
 		if f := in.of[channel]; f != nil {
 			f.joined = true
 		}
 	}
-	var pinned []string
-	if b.all {
-		pinned = slices.AppendSeq(slices.Collect(maps.Keys(b.channels)), maps.Keys(in.of))
-		in.all, in.of = true, nil
+	if b.subjects == nil {
+		pinned = slices.Clone(b.channels)
+		for channel := range in.of {
+			pinned = append(pinned, channel)
+		}
+		in.all, in.few, in.of = true, time.Time{}, nil
 	}
 	in.mu.Unlock()
 	for _, channel := range pinned {
 		in.c.srv.LetGo(channel)
 	}
-	in.c.srv.Followed()
-	signal(in.taken)
-	return nil
 }
 
-// forget leaves what nobody has been connected to for long. The mutex must be held: who connects at this moment is seen
-// by Server.Forget, or asks Follow afterwards.
-func (in *interest) forget() {
+// shed leaves what nobody has been connected to for long, or all but those in use, if they are few. Called by the reader,
+// while it does not read. Who connects at this moment is seen by the server, or asks Follow afterwards.
+func (in *interest) shed() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.leave {
+		return
+	}
 	in.leave = false
+	if in.all {
+		in.narrow()
+		return
+	}
 	for channel, f := range in.of {
 		if !f.idle.IsZero() && time.Since(f.idle) >= in.c.cfg.Linger && in.c.srv.Forget(channel) {
 			delete(in.of, channel)
@@ -257,12 +318,11 @@ func (in *interest) forget() {
 
 // narrow has only those channels read from now on that are in use, if they are few still. The mutex must be held.
 func (in *interest) narrow() {
-	in.leave = false
 	names, few := in.c.srv.InUse(maxFollowed / 2)
 	if !few {
 		return
 	}
-	in.all, in.few, in.of = false, time.Time{}, make(map[string]*followed)
+	in.all, in.of = false, make(map[string]*followed)
 	for _, channel := range names {
 		in.of[channel] = &followed{joined: true}
 	}
@@ -288,70 +348,8 @@ func (in *interest) joined(channel string) bool {
 	return f != nil && f.joined
 }
 
-// errTrimmed: history was dropped while it was read.
-var errTrimmed = errors.New("the stream dropped what was read")
-
-// fillTimeout is how long the history of a batch may take.
-const fillTimeout = time.Minute
-
-// fill gives the server the history of a batch, up to a marker, beside what the reader reads. What an earlier try left is forgotten.
-func (c *Cluster) fill(b *batch) error {
-	ctx, cancel := context.WithTimeout(c.ctx, fillTimeout)
-	defer cancel()
-	info, err := c.info(ctx)
-	if err != nil {
-		return err
-	}
-	marker, err := c.mark(ctx)
-	if err != nil {
-		return err
-	}
-	b.begin = min(c.historyBegin(&info.State), marker)
-	b.upTo = b.begin - 1
-	if b.all {
-		c.srv.BeginBehind(b.upTo)
-	}
-	for channel := range b.channels {
-		b.channels[channel] = true
-		c.srv.Begin(channel, b.upTo)
-	}
-	if err := c.fillTo(b, marker); err != nil {
-		return err
-	}
-	if info, err = c.info(ctx); err != nil {
-		return err
-	}
-	if info.State.FirstSeq > b.begin {
-		return errTrimmed
-	}
-	return nil
-}
-
-// fillTo gives the server what a batch has up to a marker, from where it is.
-func (c *Cluster) fillTo(b *batch, marker uint64) error {
-	if b.upTo >= marker {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, fillTimeout)
-	defer cancel()
-	err := c.read(ctx, b.subjects, b.upTo+1, fillBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
-		id := about.Sequence.Stream
-		if id >= marker {
-			return true, nil
-		}
-		channel, ok := c.channel(msg.Subject())
-		if !ok || b.all && c.interest.joined(channel) {
-			return false, nil
-		}
-		if !b.channels[channel] {
-			b.channels[channel] = true
-			c.srv.Begin(channel, b.begin-1)
-		}
-		return false, c.put(ctx, id, channel, msg)
-	})
-	if err != nil {
-		return fmt.Errorf("reading the history: %w", err)
-	}
-	b.upTo = marker
-	return nil
+// begin begins a channel of a batch. Called by run.
+func (in *interest) begin(channel string, b *batch) {
+	in.begun[channel] = true
+	in.c.srv.Begin(channel, b.begin-1)
 }

@@ -56,13 +56,16 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (*cluste
 	history := cfg.RetainTotalBytes
 	if history == 0 {
 		history = max(cfg.RetainBytes, 8<<20)
+		if cfg.Channels {
+			history *= 8 // As broadcast does.
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Duration(f.ClusterTimeout))
 	defer cancel()
 	c, err := cluster.Open(ctx, cluster.Config{
 		Servers: f.Cluster, Stream: f.ClusterStream, Replicas: int(f.ClusterReplicas), MaxBytes: int64(f.ClusterMaxBytes), MaxAge: time.Duration(f.ClusterMaxAge),
 		Credentials: f.ClusterCredentials, NKey: f.ClusterNKey, CA: f.ClusterCA, Cert: f.ClusterCert, Key: f.ClusterKey,
-		Timeout: time.Duration(f.ClusterTimeout), HistoryBytes: int64(history), Channels: cfg.Channels, Linger: time.Duration(f.ClusterLinger), Logger: logger,
+		Timeout: time.Duration(f.ClusterTimeout), HistoryBytes: int64(history), HistoryAge: cfg.RetainAge, Channels: cfg.Channels, Linger: time.Duration(f.ClusterLinger), Logger: logger,
 	})
 	if err != nil {
 		return nil, hinted(fmt.Errorf("--cluster: %w", err), "is NATS up, with JetStream (nats-server -js), and may crier use it? See docs/operations.md")

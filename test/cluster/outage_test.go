@@ -22,6 +22,7 @@ func TestOutage(t *testing.T) {
 	n := startNode(t, nats.urls(), "--cluster-replicas", "1", "--cluster-hold", "1s", "--cluster-timeout", "500ms")
 	l := listen(t, "news", n)
 	defer l.end()
+	present(t, l)
 	if _, err := n.publish("news", "", "before"); err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +84,9 @@ func TestStall(t *testing.T) {
 	nats := startNATS(t, 1)
 	c := newCutter(t, nats.addrs[0])
 	n := startNode(t, []string{"nats://" + c.ln.Addr().String()}, "--cluster-replicas", "1", "--cluster-timeout", "1s")
+	l := listen(t, "news", n)
+	defer l.end()
+	present(t, l)
 	c.set(true)
 	for range 8 {
 		s := &speaker{n: n}

@@ -1,0 +1,252 @@
+package cluster
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/nats-io/nats.go"
+)
+
+// direct is a connection to NATS, to publish fast.
+func direct(t *testing.T, c *natsCluster) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(strings.Join(c.urls(), ","))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// steadily publishes until the test ends.
+func steadily(t *testing.T, nc *nats.Conn, subject string, size int, every time.Duration) {
+	stop := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(every):
+				_ = nc.Publish(subject, []byte(strings.Repeat("x", size)))
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-ended })
+}
+
+func at(l *listener, patience time.Duration) (string, bool) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		l.mu.Lock()
+		last := l.last
+		l.mu.Unlock()
+		if last != "" {
+			return last, true
+		}
+	}
+	return "", false
+}
+
+// TestInterestFullStream: a stream that is at its bound and smaller than the history that is looked through drops a message with
+// each that comes: the history of a channel can be read all the same.
+func TestInterestFullStream(t *testing.T) {
+	servers := startNATS(t, 3)
+	n := startNode(t, servers.urls(), "--cluster-max-bytes", "5MiB")
+	nc := direct(t, servers)
+	for range 50_000 {
+		_ = nc.Publish("CRIER.busy", []byte(strings.Repeat("x", 100)))
+	}
+	_ = nc.Flush()
+	n.signal(syscall.SIGKILL) // It may have been lost in that; it is not what this is about.
+	n.restart()
+	for range 5 {
+		steadily(t, nc, "CRIER.busy", 100, time.Millisecond)
+	}
+	l := listen(t, "fresh", n)
+	defer l.end()
+	began := time.Now()
+	_, ok := at(l, 30*time.Second)
+	t.Log(time.Since(began), strings.Count(n.log(), "dropped what was read"), "tries")
+	if !ok {
+		t.Errorf("nobody gets into a channel for 30 s:\n%s", tail(n.log()))
+	}
+}
+
+// TestInterestStopped: a node stands still for a second, and the stream drops meanwhile what comes next there.
+func TestInterestStopped(t *testing.T) {
+	servers := startNATS(t, 1)
+	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-max-bytes", "2MiB")
+	nc := direct(t, servers)
+	l := listen(t, "x", n)
+	defer l.end()
+	present(t, l)
+	say := func(i int) { _ = nc.Publish("CRIER.x", []byte(fmt.Sprint(i, " ", strings.Repeat("x", 100_000)))) }
+	for i := range 3 {
+		say(i)
+	}
+	_ = nc.Flush()
+	eventually(t, "three", func() error {
+		if got, _ := l.have(); len(got) < 3 {
+			return errNotYet
+		}
+		return nil
+	})
+	_ = n.cmd.Process.Signal(syscall.SIGSTOP)
+	began := time.Now()
+	for i := 3; i < 300; i++ {
+		say(i)
+	}
+	_ = nc.Flush()
+	_ = n.cmd.Process.Signal(syscall.SIGCONT)
+	t.Log("it stood for", time.Since(began))
+	for i := 300; i < 330; i++ {
+		say(i)
+		time.Sleep(100 * time.Millisecond)
+		select {
+		case <-n.ended:
+			t.Log("it ended at", i, ":", tail(n.log()))
+			n.restart()
+		default:
+		}
+	}
+	eventually(t, "the end", func() error {
+		if got, _ := l.have(); !strings.Contains(got[len(got)-1], " 329 ") {
+			return errNotYet
+		}
+		return nil
+	})
+	got, gaps := l.have()
+	before, holes := -1, 0
+	for _, g := range got {
+		i, _ := strconv.Atoi(strings.Fields(g)[1])
+		if i != before+1 {
+			holes++
+			t.Logf("a hole from %d to %d, at %s", before, i, strings.Fields(g)[0])
+			if len(gaps) == 0 {
+				t.Errorf("which is not said")
+			}
+		}
+		before = i
+	}
+	if holes == 0 {
+		t.Error("nothing was dropped: the test shows nothing")
+	}
+}
+
+// TestInterestQuiet: who was away from a quiet channel while others have had more than 8 MiB gets what it missed, as the stream has it.
+func TestInterestQuiet(t *testing.T) {
+	servers := startNATS(t, 1)
+	one := startNode(t, servers.urls(), "--cluster-replicas", "1")
+	two := startNode(t, servers.urls(), "--cluster-replicas", "1")
+	nc := direct(t, servers)
+	l := listen(t, "calm", one)
+	present(t, l)
+	if _, err := one.publish("calm", "", "first"); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "first", l)
+	l.end()
+	if _, err := one.publish("calm", "", "missed"); err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		_ = nc.Publish("CRIER.busy", []byte(strings.Repeat("x", 100_000)))
+	}
+	_ = nc.Flush()
+	got, _ := l.have()
+	id := strings.Fields(got[len(got)-1])[0]
+	back := listen(t, "calm?since="+id, two)
+	defer back.end()
+	eventually(t, "anything", func() error {
+		if got, gaps := back.have(); len(got)+len(gaps) == 0 {
+			return errNotYet
+		}
+		return nil
+	})
+	time.Sleep(time.Second)
+	if got, gaps := back.have(); len(got) != 1 || len(gaps) != 0 {
+		t.Errorf("got %q, gaps %q", got, gaps)
+	}
+}
+
+// TestInterestRetainAge: what is older than --retain-age is not served, whoever connects when.
+func TestInterestRetainAge(t *testing.T) {
+	servers := startNATS(t, 1)
+	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--retain-age", "1s", "--cluster-linger", "1s")
+	l := listen(t, "calm", n)
+	present(t, l)
+	if _, err := n.publish("calm", "", "old"); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "old", l)
+	l.end()
+	time.Sleep(5 * time.Second)
+	back := listen(t, "calm?last=10", n)
+	defer back.end()
+	if _, ok := at(back, 10*time.Second); !ok {
+		t.Error("not in")
+	}
+	time.Sleep(time.Second)
+	if got, _ := back.have(); len(got) != 0 {
+		t.Errorf("got %q, which is 5 s old", got)
+	}
+}
+
+// TestInterestAhead: who was told at: ID by one node, and nothing more, gets into the same channel at another one that reads it.
+func TestInterestAhead(t *testing.T) {
+	servers := startNATS(t, 1)
+	one := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-timeout", "5s")
+	two := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-timeout", "5s")
+	nc := direct(t, servers)
+	there := listen(t, "calm", two)
+	defer there.end()
+	present(t, there)
+	for range 200 {
+		_ = nc.Publish("CRIER.busy", []byte(strings.Repeat("x", 100_000)))
+	}
+	_ = nc.Flush()
+	l := listen(t, "calm", one)
+	present(t, l)
+	l.end()
+	began := time.Now()
+	conn, _, _, err := ws.Dialer{Protocols: []string{"crier.v1"}, Timeout: 10 * time.Second}.Dial(t.Context(), "ws://"+two.addr+"/calm?since="+l.last)
+	if err != nil {
+		t.Fatalf("after %v: %v", time.Since(began), err)
+	}
+	conn.Close()
+	t.Log(time.Since(began))
+}
+
+// TestInterestPayload: NATS takes messages of 64 KiB only. Many channels with long names do not make a node deaf for others.
+func TestInterestPayload(t *testing.T) {
+	servers := startNATS(t, 1, "max_payload: 65536")
+	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-linger", "1s")
+	l := listen(t, "news", n)
+	defer l.end()
+	present(t, l)
+	var conns []net.Conn
+	for i := range 150 {
+		conn, _, _, err := ws.Dial(t.Context(), fmt.Sprintf("ws://%s/%d%s", n.addr, i, strings.Repeat("!", 240)))
+		if err != nil {
+			t.Log(i, err)
+			break
+		}
+		conns = append(conns, conn)
+	}
+	for k := range 3 {
+		if _, err := n.publish("news", "", fmt.Sprint("word ", k)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(t, "word 2", l)
+	for _, conn := range conns {
+		conn.Close()
+	}
+}
