@@ -182,6 +182,12 @@ type Config struct {
 	Order Order
 	Epoch string
 
+	// Forward, if set, gets each message that connections or Publish have published here, behind those that the same
+	// publisher has published before, for other servers to get it: what those forward comes in by Server.DeliverForwarded.
+	// The payload is borrowed until it returns. It must not block, and is called on workers and by who calls Publish, for
+	// several publishers side by side. Not together with Order.
+	Forward func(channel string, m Message)
+
 	// HoldTime is how long a connection may wait that publishes while Server.HoldPublishers holds it: then it
 	// is closed with 1013. Defaults to 30 s.
 	HoldTime time.Duration
@@ -353,6 +359,7 @@ func (cfg *Config) validate() error {
 	if _, _, ok := splitID(cfg.Epoch + "-1"); cfg.Order != nil {
 		check(ok, "Epoch", fmt.Sprintf("%q", cfg.Epoch), "1 to 32 letters from a to z, and digits")
 	}
+	check(cfg.Forward == nil || cfg.Order == nil, "Forward", "given", "no Order")
 	check(cfg.OverRate <= RateClose, "OverRate", cfg.OverRate, "RateHold or RateClose")
 	check(cfg.UnsentBytes >= 4096, "UnsentBytes", cfg.UnsentBytes, "at least 4096")
 	check(cfg.Shards > 0, "Shards", cfg.Shards, "more than 0")

@@ -292,6 +292,7 @@ func (c *Conn) message(w *worker, m Message) verdict {
 		w.published = time.Since(srv.started)
 	}
 	srv.append(c.channel(), m, 0)
+	srv.forward(c.channel().name, m)
 	if srv.cfg.Compress {
 		w.cost += len(m.Payload) / inflatePerCost // Or more: it was compressed.
 	}

@@ -20,7 +20,7 @@
 //	utf8.go       text that comes in pieces
 //	frame.go      headers, lengths, status codes
 //	channel.go    who gets what is published where
-//	order.go      places among the messages of other servers
+//	order.go      places among the messages of other servers; forward.go: or none, and they get them later
 //	encoding.go   publish: into the logs, one for each form that is read
 //	form.go       plain, with ids, compressed; events.go: server-sent events
 //	hold.go       publishers wait while the server is behind

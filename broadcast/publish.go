@@ -53,6 +53,15 @@ func (srv *Server) PublishTo(ctx context.Context, channel string, m Message) (Pu
 		}
 		return all[0], nil
 	}
+	p, err := srv.publishTo(ctx, channel, m)
+	if err == nil {
+		srv.forward(channel, m)
+	}
+	return p, err
+}
+
+// publishTo is PublishTo for this server alone.
+func (srv *Server) publishTo(ctx context.Context, channel string, m Message) (Published, error) {
 	if err := srv.checkTo(channel, m); err != nil {
 		return Published{}, err
 	}
@@ -108,6 +117,9 @@ func (srv *Server) PublishAll(ctx context.Context, messages []Addressed) ([]Publ
 	}
 	for _, ch := range chs {
 		ch.wake(at)
+	}
+	for _, m := range messages {
+		srv.forward(m.Channel, m.Message)
 	}
 	return published, nil
 }

@@ -1,14 +1,17 @@
 // Package cluster makes many crier servers one: what is published at any of them goes into a stream of NATS
 // JetStream, and each delivers what is in the stream, in its order. A message's place in the stream is the number in
-// its id, so ids and resuming are the same on all servers.
+// its id, so ids and resuming are the same on all servers. This is a Cluster. In a Fast, each server delivers what is
+// published there at once, in an order and with ids of its own, and the others get it by core NATS, or not.
 //
 // # Files
 //
-//   - cluster.go: connecting, the stream
+//   - connect.go: connecting
+//   - cluster.go: the stream
 //   - publish.go: into the stream
 //   - consume.go: out of the stream
 //   - interest.go: of which channels
 //   - history.go: what they had before
+//   - fast.go, outbox.go, inbound.go: without a stream
 //   - subject.go: channels as subjects
 package cluster
 
@@ -29,7 +32,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Config is what a Cluster is made with.
+// Config is what a Cluster or a Fast is made with. Of a Fast are neither Replicas to HistoryBytes nor InFlight and its bytes, and
+// only of a Fast are Queue and its bytes.
 type Config struct {
 	// Servers are the URLs of NATS servers, as "nats://10.0.0.1:4222"; tls:// demands TLS.
 	Servers []string
@@ -38,7 +42,8 @@ type Config struct {
 	// seed, a client certificate with its key. CA is a file of the certificates that servers are trusted by.
 	Credentials, NKey, Cert, Key, CA string
 
-	// Stream is the stream's name. Defaults to "CRIER". Its subjects are its name and a token for each channel.
+	// Stream is the stream's name. Defaults to "CRIER". Its subjects are its name and a token for each channel. Those of
+	// a Fast have "fast" between them, so that they are in no stream that a Cluster has made.
 	Stream string
 
 	// Replicas is how many servers have the stream, and MaxBytes and MaxAge what it keeps: 0 is NATS' default for a
@@ -57,6 +62,11 @@ type Config struct {
 	Channels bool
 	Linger   time.Duration
 
+	// Queue is how many messages may wait in the fast mode to be handed to NATS; more are dropped. Defaults to 65536.
+	Queue int
+	// QueueBytes is the same in bytes, of which each message takes up 128 besides. Defaults to 16 MiB.
+	QueueBytes int
+
 	// InFlight is how many messages may be on their way into the stream; WebSocket publishers are not read while there
 	// are more. Defaults to 1024.
 	InFlight int
@@ -70,7 +80,10 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-const defaultInFlightBytes = 16 << 20
+const (
+	defaultInFlightBytes = 16 << 20
+	defaultQueueBytes    = 16 << 20
+)
 
 // MemoryBytes is what a Cluster takes up at the most with the default of InFlightBytes, as long as messages
 // have at most 4 MiB.
@@ -86,6 +99,12 @@ func (cfg Config) withDefaults() Config {
 	if cfg.InFlightBytes == 0 {
 		cfg.InFlightBytes = defaultInFlightBytes
 	}
+	if cfg.Queue == 0 {
+		cfg.Queue = 64 << 10
+	}
+	if cfg.QueueBytes == 0 {
+		cfg.QueueBytes = defaultQueueBytes
+	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 5 * time.Second
 	}
@@ -98,7 +117,7 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// Errors of a Cluster.
+// Errors of a Cluster, and the last one of a Fast.
 var (
 	// ErrStream: the stream is there and is not as Config wants it. It is not altered.
 	ErrStream = errors.New("cluster: the stream is not as it should be")
@@ -106,6 +125,8 @@ var (
 	ErrBehind = errors.New("cluster: the stream does not have any more what comes next here")
 	// ErrReplaced: the stream is another one than it was.
 	ErrReplaced = errors.New("cluster: the stream was deleted and made anew")
+	// ErrClosed: NATS has ended the connection in a way after which there is no coming back.
+	ErrClosed = errors.New("cluster: NATS has closed the connection for good")
 )
 
 // Cluster is a server's part in a cluster: a broadcast.Order. Make one with Open, give it to the server's Config
@@ -149,9 +170,9 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.out.init(c)
 	c.interest.init(c)
-	nc, err := nats.Connect(strings.Join(cfg.Servers, ","), c.options()...)
+	nc, err := cfg.connect(c.options()...)
 	if err != nil {
-		return nil, fmt.Errorf("cluster: connecting to NATS: %w", err)
+		return nil, err
 	}
 	c.nc = nc
 	c.connected.Store(true)
@@ -165,11 +186,8 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 
 func (c *Cluster) options() []nats.Option {
 	log := c.cfg.Logger
-	options := []nats.Option{
-		nats.Name("crier"), nats.Timeout(c.cfg.Timeout), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
-		nats.PingInterval(c.cfg.Timeout), nats.MaxPingsOutstanding(2), nats.FlusherTimeout(c.cfg.Timeout),
+	return []nats.Option{
 		nats.ConnectHandler(func(*nats.Conn) { c.connected.Store(true) }),
-		nats.ReconnectBufSize(-1), // What cannot be sent waits here, in its order.
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			c.connected.Store(false)
 			if c.ctx.Err() == nil {
@@ -182,25 +200,7 @@ func (c *Cluster) options() []nats.Option {
 			log.Info("NATS is back", "server", nc.ConnectedAddr())
 			c.out.look()
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS says", "err", err) }),
 	}
-	if c.cfg.Credentials != "" {
-		options = append(options, nats.UserCredentials(c.cfg.Credentials))
-	}
-	if c.cfg.NKey != "" {
-		option, err := nats.NkeyOptionFromSeed(c.cfg.NKey)
-		if err != nil {
-			option = func(*nats.Options) error { return fmt.Errorf("%s: %w", c.cfg.NKey, err) }
-		}
-		options = append(options, option)
-	}
-	if c.cfg.CA != "" {
-		options = append(options, nats.RootCAs(c.cfg.CA))
-	}
-	if c.cfg.Cert != "" {
-		options = append(options, nats.ClientCert(c.cfg.Cert, c.cfg.Key))
-	}
-	return options
 }
 
 // open finds or makes the stream, and where to begin in it.
@@ -344,7 +344,7 @@ func (c *Cluster) Close(ctx context.Context) {
 // Ready says what keeps this server from being a full part of the cluster, or nil.
 func (c *Cluster) Ready() error {
 	if !c.connected.Load() {
-		return errors.New("NATS is not reachable")
+		return errNotReachable
 	}
 	return nil
 }

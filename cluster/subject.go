@@ -6,12 +6,17 @@ import (
 	"strings"
 )
 
-// subject is a channel's: the stream's name and a token, of which all but letters, digits, - and _ is written as = and
+// subject is a channel's: the stream's name and a token.
+func (c *Cluster) subject(channel string) string { return subjectIn(c.cfg.Stream+".", channel) }
+
+// channel is the channel of a subject. It says no if there is none.
+func (c *Cluster) channel(subject string) (string, bool) { return channelIn(c.cfg.Stream+".", subject) }
+
+// subjectIn is a channel's: a prefix and a token, of which all but letters, digits, - and _ is written as = and
 // two digits, so that neither dots, spaces nor wildcards are in it.
-func (c *Cluster) subject(channel string) string {
+func subjectIn(prefix, channel string) string {
 	var b strings.Builder
-	b.WriteString(c.cfg.Stream)
-	b.WriteByte('.')
+	b.WriteString(prefix)
 	if channel == "" {
 		return b.String() + "="
 	}
@@ -26,9 +31,9 @@ func (c *Cluster) subject(channel string) string {
 	return b.String()
 }
 
-// channel is the channel of a subject. It says no if there is none.
-func (c *Cluster) channel(subject string) (string, bool) {
-	token, ok := strings.CutPrefix(subject, c.cfg.Stream+".")
+// channelIn is the channel of a subject with a prefix. It says no if there is none.
+func channelIn(prefix, subject string) (string, bool) {
+	token, ok := strings.CutPrefix(subject, prefix)
 	if !ok || token == "=" || strings.HasPrefix(token, markerToken) {
 		return "", ok && token == "="
 	}

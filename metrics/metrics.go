@@ -19,6 +19,8 @@ type Config struct {
 	Version string
 	// MemoryBytes is what the process may take up, or 0: then that is not told.
 	MemoryBytes int64
+	// Between, if set, says what goes between this server and the others of its cluster. It must not block.
+	Between func() Between
 }
 
 // MaxChannels is how many channels a request may ask for.
@@ -179,6 +181,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(holds, st.Holds)
 	counter(rateHolds, st.RateHolds)
 	counter(pings, st.Pings)
+	if c.cfg.Between != nil {
+		c.cfg.Between().collect(counter)
+	}
 	out <- histogram(passes, st.Passes)
 	out <- histogram(latency, st.Latency)
 }

@@ -95,6 +95,9 @@ func TestMetrics(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	families, text := scrape(t, srv, "")
+	if strings.Contains(text, "crier_cluster_") {
+		t.Error("there is no cluster to tell of")
+	}
 	for _, tt := range []struct {
 		name, label string
 		want        float64
@@ -144,6 +147,23 @@ func TestMetrics(t *testing.T) {
 	for _, p := range problems {
 		if strings.HasPrefix(p.Metric, "crier_") {
 			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+}
+
+// TestBetween: what goes between servers is told, by why.
+func TestBetween(t *testing.T) {
+	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})
+	w := httptest.NewRecorder()
+	Handler(srv, Config{Between: func() Between {
+		return Between{Forwarded: 1, Received: 2, DroppedOut: map[string]uint64{"full": 3, "old": 4}, DroppedIn: map[string]uint64{"full": 5}}
+	}}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{
+		"crier_cluster_forwarded_total 1", "crier_cluster_received_total 2", `crier_cluster_dropped_to_others_total{reason="full"} 3`,
+		`crier_cluster_dropped_to_others_total{reason="old"} 4`, `crier_cluster_dropped_from_others_total{reason="full"} 5`,
+	} {
+		if !strings.Contains(w.Body.String(), want+"\n") {
+			t.Errorf("there is no %s in %s", want, w.Body)
 		}
 	}
 }

@@ -11,12 +11,14 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/cluster"
 	"github.com/crier-ws/crier/internal/flags"
+	"github.com/crier-ws/crier/metrics"
 )
 
 // clusterFlags make servers one.
 type clusterFlags struct {
 	Cluster            []string    `placeholder:"URL" help:"Be one with all servers that have the same stream of NATS JetStream, which they reach at these URLs, as nats://10.0.0.1:4222; repeat it or separate by commas for more (default: off)."`
-	ClusterStream      string      `default:"CRIER" placeholder:"NAME" help:"The stream; it is made unless it is there (default: CRIER)."`
+	ClusterMode        string      `default:"ordered" enum:"ordered,fast" placeholder:"ordered|fast" help:"ordered: one order and the same ids on all servers, through the stream. fast: each server delivers what is published there at once, the others get it soon, or not, without JetStream (default: ordered)."`
+	ClusterStream      string      `default:"CRIER" placeholder:"NAME" help:"The stream; it is made unless it is there. With fast, what subjects begin with (default: CRIER)."`
 	ClusterReplicas    flags.Count `placeholder:"N" help:"How many servers of NATS have the stream; 0 is 1, or what it has if it is there (default: 0)."`
 	ClusterMaxBytes    flags.Size  `placeholder:"SIZE" help:"What the stream keeps; 0 for no bound, or what it has if it is there (default: 0)."`
 	ClusterMaxAge      flags.Span  `placeholder:"DURATION" help:"How long it keeps that; 0 for ever, or what it has if it is there (default: 0)."`
@@ -26,8 +28,8 @@ type clusterFlags struct {
 	ClusterCert        string      `placeholder:"FILE" help:"Certificate of crier for NATS."`
 	ClusterKey         string      `placeholder:"FILE" help:"Key of that certificate."`
 	ClusterTimeout     flags.Span  `default:"5s" placeholder:"DURATION" help:"How long NATS may take to answer (default: 5s)."`
-	ClusterLinger      flags.Span  `default:"1m" placeholder:"DURATION" help:"With --channels: how long a channel is still read from the stream when nobody is connected to it any more (default: 1m)."`
-	ClusterHold        flags.Span  `default:"30s" placeholder:"DURATION" help:"How long who publishes waits while NATS takes nothing: then it is closed with 1013 (default: 30s)."`
+	ClusterLinger      *flags.Span `placeholder:"DURATION" help:"With --channels: how long a channel is still read from the stream when nobody is connected to it any more (default: 1m)."`
+	ClusterHold        *flags.Span `placeholder:"DURATION" help:"How long who publishes waits while NATS takes nothing: then it is closed with 1013 (default: 30s)."`
 }
 
 // validate finds what is wrong with the flags.
@@ -44,15 +46,61 @@ func (f *clusterFlags) validate(check func(ok bool, flag string, value any, want
 	check(f.ClusterStream != "" && !strings.ContainsAny(f.ClusterStream, " .*>/\\\t\r\n"), "cluster-stream", fmt.Sprintf("%q", f.ClusterStream), "a name without spaces, dots, slashes and wildcards")
 	check((f.ClusterCert == "") == (f.ClusterKey == ""), "cluster-cert", fmt.Sprintf("%q", f.ClusterCert), "--cluster-key as well, and neither alone")
 	check(f.ClusterTimeout > 0, "cluster-timeout", time.Duration(f.ClusterTimeout), "more than 0")
-	check(f.ClusterLinger > 0, "cluster-linger", time.Duration(f.ClusterLinger), "more than 0")
-	check(f.ClusterHold > 0, "cluster-hold", time.Duration(f.ClusterHold), "more than 0")
+	check(f.ClusterLinger == nil || *f.ClusterLinger > 0, "cluster-linger", time.Duration(deref(f.ClusterLinger)), "more than 0")
+	check(f.ClusterHold == nil || *f.ClusterHold > 0, "cluster-hold", time.Duration(deref(f.ClusterHold)), "more than 0")
+	if f.ClusterMode == "fast" {
+		const want = "the stream that --cluster-mode ordered has"
+		check(f.ClusterReplicas == 0, "cluster-replicas", int(f.ClusterReplicas), want)
+		check(f.ClusterMaxBytes == 0, "cluster-max-bytes", int(f.ClusterMaxBytes), want)
+		check(f.ClusterMaxAge == 0, "cluster-max-age", time.Duration(f.ClusterMaxAge), want)
+		check(f.ClusterLinger == nil, "cluster-linger", time.Duration(deref(f.ClusterLinger)), want)
+		check(f.ClusterHold == nil, "cluster-hold", time.Duration(deref(f.ClusterHold)), "--cluster-mode ordered, as nobody waits in fast")
+	}
+}
+
+// member is a server's part in a cluster, of either mode.
+type member interface {
+	MaxMessageBytes() int
+	Start(ctx context.Context, srv *broadcast.Server) error
+	Ready() error
+	Failed() <-chan error
+	Close(ctx context.Context)
 }
 
 // join makes the server of a Config a part of the cluster, or returns nil if there is none.
-func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (*cluster.Cluster, error) {
+func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member, error) {
 	if len(f.Cluster) == 0 {
 		return nil, nil
 	}
+	as, needs := f.joinOrdered, "with JetStream (nats-server -js), "
+	if f.ClusterMode == "fast" {
+		as, needs = f.joinFast, ""
+	}
+	m, err := as(cfg, cluster.Config{
+		Servers: f.Cluster, Stream: f.ClusterStream,
+		Credentials: f.ClusterCredentials, NKey: f.ClusterNKey, CA: f.ClusterCA, Cert: f.ClusterCert, Key: f.ClusterKey,
+		Timeout: time.Duration(f.ClusterTimeout), Logger: logger,
+	})
+	if err != nil {
+		return nil, hinted(fmt.Errorf("--cluster: %w", err), "is NATS up, %sand may crier use it? See docs/operations.md", needs)
+	}
+	if most := m.MaxMessageBytes(); cfg.MaxMessageBytes > most {
+		logger.Warn("NATS takes smaller messages than --max-message says", "max_message", most, "hint", "raise max_payload of NATS")
+		cfg.MaxMessageBytes = most
+	}
+	return m, nil
+}
+
+func (f *clusterFlags) joinFast(cfg *broadcast.Config, with cluster.Config) (member, error) {
+	c, err := cluster.OpenFast(with)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Forward = c.Forward
+	return c, nil
+}
+
+func (f *clusterFlags) joinOrdered(cfg *broadcast.Config, with cluster.Config) (member, error) {
 	history := cfg.RetainTotalBytes
 	if history == 0 {
 		history = max(cfg.RetainBytes, 8<<20)
@@ -62,24 +110,19 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (*cluste
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Duration(f.ClusterTimeout))
 	defer cancel()
-	c, err := cluster.Open(ctx, cluster.Config{
-		Servers: f.Cluster, Stream: f.ClusterStream, Replicas: int(f.ClusterReplicas), MaxBytes: int64(f.ClusterMaxBytes), MaxAge: time.Duration(f.ClusterMaxAge),
-		Credentials: f.ClusterCredentials, NKey: f.ClusterNKey, CA: f.ClusterCA, Cert: f.ClusterCert, Key: f.ClusterKey,
-		Timeout: time.Duration(f.ClusterTimeout), HistoryBytes: int64(history), HistoryAge: cfg.RetainAge, Channels: cfg.Channels, Linger: time.Duration(f.ClusterLinger), Logger: logger,
-	})
+	with.Replicas, with.MaxBytes, with.MaxAge = int(f.ClusterReplicas), int64(f.ClusterMaxBytes), time.Duration(f.ClusterMaxAge)
+	with.HistoryBytes, with.HistoryAge = int64(history), cfg.RetainAge
+	with.Channels, with.Linger = cfg.Channels, time.Duration(deref(f.ClusterLinger)) // 0 is a minute.
+	c, err := cluster.Open(ctx, with)
 	if err != nil {
-		return nil, hinted(fmt.Errorf("--cluster: %w", err), "is NATS up, with JetStream (nats-server -js), and may crier use it? See docs/operations.md")
+		return nil, err
 	}
-	if most := c.MaxMessageBytes(); cfg.MaxMessageBytes > most {
-		logger.Warn("NATS takes smaller messages than --max-message says", "max_message", most, "hint", "raise max_payload of NATS")
-		cfg.MaxMessageBytes = most
-	}
-	cfg.Order, cfg.Epoch, cfg.HoldTime = c, c.Epoch(), time.Duration(f.ClusterHold)
+	cfg.Order, cfg.Epoch, cfg.HoldTime = c, c.Epoch(), time.Duration(deref(f.ClusterHold)) // 0 is 30 s.
 	return c, nil
 }
 
-// leave ends what join began: what is on its way into the stream is waited for, for a while. c may be nil.
-func leave(c *cluster.Cluster) {
+// leave ends what join began: what is on its way to NATS is waited for, for a while. c may be nil.
+func leave(c member) {
 	if c == nil {
 		return
 	}
@@ -89,16 +132,38 @@ func leave(c *cluster.Cluster) {
 }
 
 // failed is c's Failed, or nil if c is.
-func failed(c *cluster.Cluster) <-chan error {
+func failed(c member) <-chan error {
 	if c == nil {
 		return nil
 	}
 	return c.Failed()
 }
 
-// warmUp waits until the server has the history of the stream. Who connects meanwhile waits in the listener's queue.
-func (f *clusterFlags) warmUp(c *cluster.Cluster, srv *broadcast.Server) error {
+// between is for metrics, or nil if c is no member, or one of the ordered mode, in which nothing is dropped.
+func between(c member) func() metrics.Between {
+	fast, ok := c.(*cluster.Fast)
+	if !ok {
+		return nil
+	}
+	return func() metrics.Between { return metrics.Between(fast.Stats()) }
+}
+
+// memory is what being in a cluster may take up.
+func (f *clusterFlags) memory() int {
+	if f.ClusterMode == "fast" {
+		return cluster.FastMemoryBytes
+	}
+	return cluster.MemoryBytes
+}
+
+// warmUp waits until the server has the history of the stream, or hears the others. Who connects meanwhile waits in the
+// listener's queue.
+func (f *clusterFlags) warmUp(c member, srv *broadcast.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return hinted(c.Start(ctx, srv), "the stream did not come within a minute: is NATS well?")
+	hint := "the stream did not come within a minute: is NATS well?"
+	if f.ClusterMode == "fast" {
+		hint = "is NATS well, and may crier use these subjects? See docs/operations.md"
+	}
+	return hinted(c.Start(ctx, srv), "%s", hint)
 }

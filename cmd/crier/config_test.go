@@ -61,7 +61,7 @@ func TestConfig(t *testing.T) {
 	os.Unsetenv("CRIER_DRAIN")
 	template, _, _ := config(t, "--template")
 	all := regexp.MustCompile(`(?m)^#([a-z-]+ = )`).ReplaceAllString(template, "$1")
-	all = regexp.MustCompile(`(?m)^(retain|ping-timeout|auth) = ""\n`).ReplaceAllString(all, "") // Without a default.
+	all = regexp.MustCompile(`(?m)^(retain|ping-timeout|auth|cluster-hold|cluster-linger) = ""\n`).ReplaceAllString(all, "") // Without a default.
 	defaults, _, _ := config(t)
 	for _, text := range []string{template, all} {
 		if got, log, code := config(t, "--config", writeConfig(t, text)); code != 0 || values(got) != values(defaults) {

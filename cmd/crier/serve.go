@@ -16,7 +16,6 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
-	"github.com/crier-ws/crier/cluster"
 	"github.com/crier-ws/crier/internal/flags"
 	"github.com/crier-ws/crier/internal/term"
 	"github.com/crier-ws/crier/live"
@@ -154,7 +153,7 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 		adminCfg.Ready = node.Ready
 	}
 	adminCfg.Profiles = pprofMux()
-	adminCfg.Metrics = metrics.Handler(srv, metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory)})
+	adminCfg.Metrics = metrics.Handler(srv, metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory), Between: between(node)})
 	back := startAdmin(lns.admin, srv, adminCfg, logger)
 	defer back.close()
 	signals := make(chan os.Signal, 2)
@@ -175,7 +174,7 @@ func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdm
 	}{
 		{"--admin", withAdmin, adminCfg.MemoryBytes()},
 		{"--otlp-endpoint", adminCfg.TracerProvider != nil, tracingMemory},
-		{"--cluster", len(cmd.Cluster) > 0, cluster.MemoryBytes},
+		{"--cluster", len(cmd.Cluster) > 0, cmd.clusterFlags.memory()},
 	} {
 		if part.on {
 			own, names = own+part.bytes, append(names, part.flag)

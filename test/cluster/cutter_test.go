@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"maps"
 	"net"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ type cutter struct {
 	cond  *sync.Cond
 	stall bool              // Guarded by mu.
 	conns map[net.Conn]bool // Guarded by mu.
+	held  map[net.Conn]bool // Guarded by mu: of those conns, and of such as were among them.
 }
 
 func newCutter(t testing.TB, target string) *cutter {
@@ -29,6 +31,7 @@ func newCutter(t testing.TB, target string) *cutter {
 	t.Cleanup(func() {
 		ln.Close()
 		c.set(false)
+		c.letGo()
 		c.cut()
 	})
 	return c
@@ -58,7 +61,7 @@ func (c *cutter) copy(to, from net.Conn) {
 	for {
 		n, err := from.Read(buf)
 		c.mu.Lock()
-		for c.stall {
+		for c.stall || c.held[from] {
 			c.cond.Wait()
 		}
 		c.mu.Unlock()
@@ -82,6 +85,22 @@ func (c *cutter) set(stall bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stall = stall
+	c.cond.Broadcast()
+}
+
+// hold makes the connections there are stall, until they are cut or let go: others come through. What was read of one that ends
+// meanwhile still gets to the other end.
+func (c *cutter) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = maps.Clone(c.conns)
+}
+
+// letGo ends that.
+func (c *cutter) letGo() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = nil
 	c.cond.Broadcast()
 }
 

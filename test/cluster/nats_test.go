@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -100,6 +101,9 @@ func (p *process) signal(sig syscall.Signal) {
 	}
 }
 
+// noJetStream has NATS be without it.
+const noJetStream = "# no JetStream"
+
 // natsCluster is three servers of NATS, with JetStream.
 type natsCluster struct {
 	t       testing.TB
@@ -107,7 +111,7 @@ type natsCluster struct {
 	addrs   []string
 }
 
-// startNATS starts n of them, with more lines of configuration.
+// startNATS starts n of them, with more lines of configuration; one of them may be noJetStream.
 func startNATS(t testing.TB, n int, more ...string) *natsCluster {
 	t.Helper()
 	c := &natsCluster{t: t}
@@ -119,8 +123,10 @@ func startNATS(t testing.TB, n int, more ...string) *natsCluster {
 	}
 	for i := range n {
 		dir := t.TempDir()
-		config := fmt.Sprintf("server_name: n%d\nlisten: %s\njetstream { store_dir: %q, max_file_store: 1GB, max_memory_store: 64MB }\n", i, c.addrs[i], dir)
-		config += strings.Join(more, "\n")
+		config := fmt.Sprintf("server_name: n%d\nlisten: %s\n%s\n", i, c.addrs[i], strings.Join(more, "\n"))
+		if !slices.Contains(more, noJetStream) {
+			config += fmt.Sprintf("jetstream { store_dir: %q, max_file_store: 1GB, max_memory_store: 64MB }\n", dir)
+		}
 		if n > 1 {
 			// Clients are not told of other servers: they may reach them through a cutter only.
 			config += fmt.Sprintf("cluster { name: town, no_advertise: true, listen: %s, routes: [%s] }\n", ports[i], strings.Join(routes, ", "))

@@ -29,9 +29,18 @@ type node struct {
 // startNode starts a crier, which waits for NATS by being started again.
 func startNode(t testing.TB, urls []string, args ...string) *node {
 	t.Helper()
+	return startPlain(t, urls, append([]string{"--cluster-replicas", "3"}, args...)...)
+}
+
+// startPlain is startNode without replicas, and without a cluster if there are no URLs.
+func startPlain(t testing.TB, urls []string, args ...string) *node {
+	t.Helper()
+	if len(urls) > 0 {
+		args = append([]string{"--cluster-timeout", "2s", "--cluster", strings.Join(urls, ",")}, args...)
+	}
 	n := &node{addr: freeAddr(t), admin: freeAddr(t)}
 	n.process = &process{t: t, name: "crier " + n.addr, args: append([]string{crierBin, "--listen", n.addr, "--admin", n.admin,
-		"--channels", "--drain", "200ms", "--cluster-replicas", "3", "--cluster-timeout", "2s", "--cluster", strings.Join(urls, ",")}, args...)}
+		"--channels", "--drain", "200ms"}, args...)}
 	t.Cleanup(func() {
 		n.signal(syscall.SIGKILL)
 		if t.Failed() {
@@ -230,7 +239,7 @@ type speaker struct {
 
 func (s *speaker) say(channel, text string) error {
 	if s.conn == nil {
-		conn, _, _, err := ws.Dial(s.n.t.(*testing.T).Context(), "ws://"+s.n.addr+"/"+channel)
+		conn, _, _, err := ws.Dial(s.n.t.Context(), "ws://"+s.n.addr+"/"+channel)
 		if err != nil {
 			return err
 		}

@@ -89,18 +89,18 @@ func pair(t *testing.T, create func() (nkeys.KeyPair, error)) (key nkeys.KeyPair
 	return key, public, seed
 }
 
-// permissions are those that docs/operations.md says crier needs.
-func permissions(t *testing.T) string {
+// permissions are those that docs/operations.md says crier needs in a mode.
+func permissions(t *testing.T, mode string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile("(?s)```[a-z]*\n(permissions \\{.*?\n\\})\n```").FindSubmatch(text)
-	if m == nil {
-		t.Fatal("docs/operations.md has no permissions")
+	m := regexp.MustCompile("(?s)```[a-z]*\n(permissions \\{.*?\n\\})\n```").FindAllSubmatch(text, -1)
+	if len(m) != 2 {
+		t.Fatalf("docs/operations.md has %d permissions, want one for each mode", len(m))
 	}
-	return string(m[1])
+	return string(m[map[string]int{"ordered": 0, "fast": 1}[mode]][1])
 }
 
 // works publishes at a node, listens, and restarts it.
@@ -134,7 +134,7 @@ func TestNKey(t *testing.T) {
 	_, _, other := pair(t, nkeys.CreateUser)
 	servers := startNATS(t, 1,
 		fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }", cert, key, ca),
-		fmt.Sprintf("authorization { users: [ { nkey: %s, %s } ] }", public, permissions(t)))
+		fmt.Sprintf("authorization { users: [ { nkey: %s, %s } ] }", public, permissions(t, "ordered")))
 	url, mine, stranger := "tls://"+servers.addrs[0], secretFile(t, "seed", seed), secretFile(t, "seed", other)
 	trust, cert1 := []string{"--cluster-ca", ca}, []string{"--cluster-cert", cert, "--cluster-key", key}
 	n := startNode(t, []string{url}, slices.Concat(trust, cert1, []string{"--cluster-replicas", "1", "--cluster-nkey", mine, "--cluster-linger", "100ms"})...)

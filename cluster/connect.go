@@ -1,0 +1,55 @@
+package cluster
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// connect connects to NATS as cfg, with its defaults, says, and comes back for ever. What of it differs is in more.
+func (cfg *Config) connect(more ...nats.Option) (*nats.Conn, error) {
+	var log seldom
+	options := []nats.Option{
+		nats.Name("crier"), nats.Timeout(cfg.Timeout), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
+		nats.PingInterval(cfg.Timeout), nats.MaxPingsOutstanding(2), nats.FlusherTimeout(cfg.Timeout),
+		nats.ReconnectBufSize(-1),   // What cannot be sent waits here, in its order, and not there.
+		nats.IgnoreAuthErrorAbort(), // Who it does not know today it may know tomorrow.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if log.due() {
+				cfg.Logger.Warn("NATS says", "err", err)
+			}
+		}),
+	}
+	if cfg.Credentials != "" {
+		options = append(options, nats.UserCredentials(cfg.Credentials))
+	}
+	if cfg.NKey != "" {
+		option, err := nats.NkeyOptionFromSeed(cfg.NKey)
+		if err != nil {
+			option = func(*nats.Options) error { return fmt.Errorf("%s: %w", cfg.NKey, err) }
+		}
+		options = append(options, option)
+	}
+	if cfg.CA != "" {
+		options = append(options, nats.RootCAs(cfg.CA))
+	}
+	if cfg.Cert != "" {
+		options = append(options, nats.ClientCert(cfg.Cert, cfg.Key))
+	}
+	nc, err := nats.Connect(strings.Join(cfg.Servers, ","), append(options, more...)...)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: connecting to NATS: %w", err)
+	}
+	return nc, nil
+}
+
+// seldom allows one thing a second. It may be used by any number of goroutines.
+type seldom struct{ last atomic.Int64 } // In nanoseconds since 1970.
+
+func (s *seldom) due() bool {
+	now, last := time.Now().UnixNano(), s.last.Load()
+	return now-last >= int64(time.Second) && s.last.CompareAndSwap(last, now)
+}

@@ -1,0 +1,357 @@
+package cluster
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestFastOutage: without NATS those of one node still hear each other, at once, and publishers get their answers; when it is back the others hear
+// them again, in order and nothing twice.
+func TestFastOutage(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream)
+	near, far := startFast(t, servers.urls()), startFast(t, servers.urls())
+	l, away := listen(t, "news", near), listen(t, "news", far)
+	defer l.end()
+	defer away.end()
+	present(t, l, away)
+	s := &speaker{n: near}
+	number := 0
+	publish := func(times int) {
+		t.Helper()
+		for range times {
+			number++
+			if err := s.say("news", fmt.Sprintf("w %d", number)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := near.publish("news", "", fmt.Sprintf("h %d", number)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		awaitText(t, fmt.Sprintf("w %d", number), l)
+	}
+	publish(10)
+	awaitText(t, "h 10", away)
+	awaitText(t, "w 10", away)
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
+		servers.servers[0].signal(sig)
+		eventually(t, "it not to be ready", func() error {
+			if err := near.ready(); err == nil || !strings.Contains(err.Error(), "NATS is not reachable") {
+				return fmt.Errorf("got %v", err)
+			}
+			return nil
+		})
+		const old = `crier_cluster_dropped_to_others_total{reason="old"}`
+		dropped := near.metric(t, old)
+		publish(10)
+		eventually(t, "what waits for longer than --cluster-timeout to be dropped", func() error {
+			if n := near.metric(t, old) - dropped; n != 20 {
+				return fmt.Errorf("%v were", n)
+			}
+			return nil
+		})
+		if sig == syscall.SIGKILL {
+			servers.servers[0].start()
+		} else {
+			servers.servers[0].signal(syscall.SIGCONT)
+		}
+		eventually(t, "it to be ready", near.ready)
+		eventually(t, "the other one to be ready", far.ready)
+		publish(10)
+		awaitText(t, fmt.Sprintf("w %d", number), away)
+		awaitText(t, fmt.Sprintf("h %d", number), away)
+	}
+	if n := inOrder(t, "who listens there", texts(l)); n["w"] != number || n["h"] != number {
+		t.Errorf("who listens there has got %v, want %d of each", n, number)
+	}
+	inOrder(t, "who listens elsewhere", texts(away))
+	if log := near.log(); !strings.Contains(log, "messages between servers were dropped") {
+		t.Errorf("the log does not say that messages were dropped: %s", log)
+	}
+}
+
+// TestFastOvertaken: a node comes back to NATS by a new connection, while what it sent by the old one is on its way still. That comes neither
+// behind what is newer, nor back to the node itself.
+func TestFastOvertaken(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream)
+	c := newCutter(t, servers.addrs[0])
+	near, far := startFast(t, []string{"nats://" + c.ln.Addr().String()}), startFast(t, servers.urls())
+	l, away := listen(t, "news", near), listen(t, "news", far)
+	defer l.end()
+	defer away.end()
+	present(t, l, away)
+	number := 0
+	publish := func(times int) {
+		t.Helper()
+		for range times {
+			number++
+			if _, err := near.publish("news", "", fmt.Sprintf("h %d", number)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	publish(5)
+	awaitText(t, "h 5", away)
+	c.hold()
+	publish(5)
+	eventually(t, "it to lose NATS", func() error {
+		if !strings.Contains(near.log(), "NATS is gone") {
+			return errNotYet
+		}
+		return nil
+	})
+	eventually(t, "it to be ready", func() error {
+		if !strings.Contains(near.log(), "NATS is back") {
+			return errNotYet
+		}
+		return near.ready()
+	})
+	publish(5)
+	awaitText(t, "h 15", l, away)
+	c.letGo()
+	eventually(t, "the old ones to come", func() error {
+		if n := far.metric(t, `crier_cluster_dropped_from_others_total{reason="late"}`); n != 5 {
+			return fmt.Errorf("%v have come late", n)
+		}
+		return nil
+	})
+	publish(1)
+	awaitText(t, "h 16", l, away)
+	if n := inOrder(t, "who listens there", texts(l)); n["h"] != 16 {
+		t.Errorf("who listens there has got %v, want 16", n)
+	}
+	if n := inOrder(t, "who listens elsewhere", texts(away)); n["h"] != 11 {
+		t.Errorf("who listens elsewhere has got %v, want 11", n)
+	}
+}
+
+// TestFastStall: a NATS that takes nothing, while much is published, holds up nobody, and takes no memory without bounds.
+func TestFastStall(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream)
+	near, far := startFast(t, servers.urls(), "--cluster-timeout", "5s"), startFast(t, servers.urls())
+	away := listen(t, "end", far)
+	defer away.end()
+	present(t, away)
+	servers.servers[0].signal(syscall.SIGSTOP)
+	s := &speaker{n: near}
+	const messages, size = 2000, 256 << 10
+	for range messages {
+		if err := s.say("news", strings.Repeat("x", size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := near.publish("end", "", "over HTTP"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all to be taken", func() error {
+		if n := near.metric(t, "crier_messages_total"); n != messages+1 {
+			return fmt.Errorf("%v are", n)
+		}
+		return nil
+	})
+	if status := near.plain(t); status != 101 {
+		t.Errorf("a handshake: got %d", status)
+	}
+	if n := near.metric(t, "process_resident_memory_bytes"); n > messages*size/3 {
+		t.Errorf("it takes up %.0f bytes, with %d published", n, messages*size)
+	}
+	dropped := near.metric(t, `crier_cluster_dropped_to_others_total{reason="full"}`)
+	if kept := (16<<20)/size + 100; dropped < float64(messages-kept) {
+		t.Errorf("%v messages were dropped, want all but %d, about", dropped, kept)
+	}
+	servers.servers[0].signal(syscall.SIGCONT)
+	eventually(t, "the others to hear it again", func() error {
+		if _, err := near.publish("end", "", "after"); err != nil {
+			return err
+		}
+		if !slices.Contains(texts(away), "after") {
+			return errNotYet
+		}
+		return nil
+	})
+}
+
+// TestFastBehind: a node that does not come to deliver what others publish drops what is too much for it, counts that, and goes
+// on in order.
+func TestFastBehind(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream, "max_pending: 1GB", "write_deadline: \"60s\"")
+	near := startFast(t, servers.urls(), "--cluster-timeout", "20s")
+	far := startFast(t, servers.urls(), "--cluster-timeout", "20s", "--retain", "64KiB", "--retain-total", "64KiB")
+	away := listen(t, "news", far)
+	defer away.end()
+	present(t, away)
+	far.signal(syscall.SIGSTOP)
+	const messages, size = 50, 900 << 10 // Twice and a half what may wait; each of them is more than far keeps.
+	publish := func(k int) {
+		t.Helper()
+		if _, err := near.publish("news", "", fmt.Sprintf("h %d %s", k, strings.Repeat("x", size))); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it to be forwarded", func() error {
+			if n := near.metric(t, "crier_cluster_forwarded_total"); n != float64(k+1) {
+				return fmt.Errorf("%v are", n)
+			}
+			return nil
+		})
+	}
+	for k := range messages {
+		publish(k)
+	}
+	far.signal(syscall.SIGCONT)
+	full := 0.0
+	eventually(t, "all to be received or dropped", func() error {
+		full = far.metric(t, `crier_cluster_dropped_from_others_total{reason="full"}`)
+		if received := far.metric(t, "crier_cluster_received_total"); received+full != messages {
+			return fmt.Errorf("%v are received, %v dropped", received, full)
+		}
+		return nil
+	})
+	if full == 0 {
+		t.Error("it has dropped none")
+	}
+	if n := far.metric(t, "process_resident_memory_bytes"); n > 150<<20 {
+		t.Errorf("it takes up %.0f bytes", n)
+	}
+	publish(messages)
+	eventually(t, "the last one to come", func() error {
+		if got := texts(away); len(got) == 0 || !strings.HasPrefix(got[len(got)-1], fmt.Sprintf("h %d ", messages)) {
+			return errNotYet
+		}
+		return nil
+	})
+	var got []string
+	for _, text := range texts(away) {
+		got = append(got, strings.TrimRight(text, " x"))
+	}
+	if n := inOrder(t, "who listens", got)["h"]; n > messages+1-int(full) { // It may itself have been too slow for some.
+		t.Errorf("who listens has got %d, with %v of %d dropped", n, full, messages+1)
+	}
+}
+
+// TestFastFaults: whatever goes wrong between three servers of NATS and three nodes, clients get what is published at their node, all of it, and
+// of what is published elsewhere nothing twice or out of its publisher's order; in the end everything again.
+func TestFastFaults(t *testing.T) {
+	servers := startNATS(t, 3, noJetStream)
+	var nodes []*node
+	var cutters []*cutter
+	var listeners []*listener
+	for range 3 {
+		var urls []string
+		for _, addr := range servers.addrs {
+			c := newCutter(t, addr)
+			cutters = append(cutters, c)
+			urls = append(urls, "nats://"+c.ln.Addr().String())
+		}
+		n := startFast(t, urls)
+		nodes = append(nodes, n)
+		listeners = append(listeners, listen(t, "news", n))
+	}
+	for _, l := range listeners {
+		defer l.end()
+	}
+	present(t, listeners...)
+	stop := make(chan struct{})
+	var publishing sync.WaitGroup
+	said := make([]int, len(nodes)) // Each is of a goroutine until publishing is over.
+	for i, n := range nodes {
+		publishing.Go(func() {
+			for s := (&speaker{n: n}); ; said[i]++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+				}
+				if err := s.say("news", fmt.Sprintf("w%d %d", i, said[i])); err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := n.publish("news", "", fmt.Sprintf("h%d %d", i, said[i])); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	r := rand.New(rand.NewPCG(*seed, 1))
+	for k := range *faults {
+		t.Logf("%d: %s", k, fastFault(r, servers, cutters))
+		time.Sleep(time.Duration(200+r.IntN(800)) * time.Millisecond)
+	}
+	close(stop)
+	publishing.Wait()
+	for _, n := range nodes {
+		eventually(t, n.name+" to be ready", n.ready)
+	}
+	for i, n := range nodes {
+		text := fmt.Sprint("end of ", i)
+		for _, l := range listeners {
+			eventually(t, "all to hear each other again", func() error {
+				if _, err := n.publish("news", "", text); err != nil {
+					return err
+				}
+				if !slices.Contains(texts(l), text) {
+					return errNotYet
+				}
+				return nil
+			})
+		}
+	}
+	for i, l := range listeners {
+		got := inOrder(t, fmt.Sprint("listener ", i), texts(l))
+		t.Logf("listener %d: %v of %v", i, got, said)
+		for _, publisher := range []string{fmt.Sprint("w", i), fmt.Sprint("h", i)} {
+			if got[publisher] != said[i] {
+				t.Errorf("listener %d has got %d of %d that its own %s has published", i, got[publisher], said[i], publisher)
+			}
+		}
+		if _, gaps := l.have(); len(gaps) > 0 {
+			t.Errorf("listener %d: gaps %q", i, gaps)
+		}
+	}
+}
+
+// fastFault makes something go wrong, and right again, and says what.
+func fastFault(r *rand.Rand, servers *natsCluster, cutters []*cutter) string {
+	for_ := time.Duration(200+r.IntN(3000)) * time.Millisecond
+	s, i := servers.servers[r.IntN(len(servers.servers))], r.IntN(3)
+	switch r.IntN(5) {
+	case 0:
+		s.signal(syscall.SIGKILL)
+		time.Sleep(for_)
+		s.start()
+		return fmt.Sprint(s.name, " is killed for ", for_)
+	case 1:
+		s.signal(syscall.SIGSTOP)
+		time.Sleep(for_)
+		s.signal(syscall.SIGCONT)
+		return fmt.Sprint(s.name, " stands still for ", for_)
+	case 2:
+		for _, c := range cutters {
+			c.cut()
+		}
+		return "connections are cut"
+	case 3:
+		for _, c := range cutters[3*i : 3*i+3] {
+			c.hold()
+		}
+		time.Sleep(for_)
+		for _, c := range cutters[3*i : 3*i+3] {
+			c.letGo()
+		}
+		return fmt.Sprint("what node ", i, " has on its way takes ", for_)
+	default:
+		for _, c := range cutters[3*i : 3*i+3] {
+			c.set(true)
+		}
+		time.Sleep(for_)
+		for _, c := range cutters[3*i : 3*i+3] {
+			c.set(false)
+		}
+		return fmt.Sprint("node ", i, " hears nothing for ", for_)
+	}
+}

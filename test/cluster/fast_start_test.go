@@ -1,0 +1,115 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// user is a configuration of NATS with a user who may do some things.
+func user(name, permissions string) string {
+	return fmt.Sprintf("authorization { users: [ { user: %s, password: secret, %s } ] }", name, permissions)
+}
+
+// as is a server's URL for a user.
+func (c *natsCluster) as(user string) []string {
+	return []string{strings.Replace(c.urls()[0], "nats://", "nats://"+user+":secret@", 1)}
+}
+
+// TestFastPermissions: what documents say is enough.
+func TestFastPermissions(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream, user("crier", permissions(t, "fast")))
+	one, two := startFast(t, servers.as("crier")), startFast(t, servers.as("crier"))
+	l := listen(t, "news", two)
+	defer l.end()
+	present(t, l)
+	if _, err := one.publish("news", "", "first"); err != nil {
+		t.Fatal(err)
+	}
+	awaitText(t, "first", l)
+	servers.servers[0].signal(syscall.SIGKILL)
+	for _, n := range []*node{one, two} {
+		eventually(t, "it not to be ready", func() error {
+			if n.ready() == nil {
+				return errNotYet
+			}
+			return nil
+		})
+	}
+	servers.servers[0].start()
+	eventually(t, "one to be ready", one.ready)
+	eventually(t, "two to be ready", two.ready)
+	if _, err := one.publish("news", "", "again"); err != nil {
+		t.Fatal(err)
+	}
+	awaitText(t, "again", l)
+	if log := one.log() + two.log() + servers.servers[0].log(); strings.Contains(strings.ToLower(log), "permissions violation") {
+		t.Errorf("something is not allowed: %s", log)
+	}
+}
+
+// TestFastNotAllowed: who may not publish or subscribe is told at the start.
+func TestFastNotAllowed(t *testing.T) {
+	for what, may := range map[string]string{
+		"Publish":      `permissions { publish: "CRIER.*", subscribe: "CRIER.fast.*" }`,
+		"Subscription": `permissions { publish: "CRIER.fast.*", subscribe: "CRIER.*" }`,
+	} {
+		servers := startNATS(t, 1, noJetStream, user("crier", may))
+		out, err := exec.Command(crierBin, "--listen", "127.0.0.1:0", "--cluster-mode", "fast", "--cluster", servers.as("crier")[0]).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), `Permissions Violation for `+what) || !strings.Contains(string(out), "hint: ") || strings.Contains(string(out), "secret") {
+			t.Errorf("%s: got %v, %s", what, err, out)
+		}
+	}
+}
+
+// TestFastUnknown: a node whom NATS does not know any more comes back when it does again.
+func TestFastUnknown(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream, user("crier", permissions(t, "fast")))
+	n := startFast(t, servers.as("crier"))
+	nats := servers.servers[0]
+	file := nats.args[len(nats.args)-1]
+	config, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{"somebody", "crier"} {
+		nats.signal(syscall.SIGKILL)
+		eventually(t, "it not to be ready", func() error {
+			if n.ready() == nil {
+				return errNotYet
+			}
+			return nil
+		})
+		if err := os.WriteFile(file, []byte(strings.Replace(string(config), "user: crier", "user: "+user, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		nats.start()
+		if user == "somebody" {
+			eventually(t, "it to be refused several times", func() error {
+				if n := strings.Count(nats.log(), "authentication error"); n < 4 {
+					return fmt.Errorf("%d times", n)
+				}
+				return nil
+			})
+		}
+	}
+	eventually(t, "it to be ready", n.ready)
+}
+
+// TestFastFlags: what makes no sense in the fast mode is not taken.
+func TestFastFlags(t *testing.T) {
+	for _, flag := range []string{"--cluster-replicas=3", "--cluster-max-bytes=1GiB", "--cluster-max-age=1h", "--cluster-linger=1m", "--cluster-hold=30s"} {
+		out, err := exec.Command(crierBin, "--listen", "127.0.0.1:0", "--cluster", "nats://"+freeAddr(t), "--cluster-mode", "fast", flag).CombinedOutput()
+		name, _, _ := strings.Cut(flag, "=")
+		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 2 || !strings.Contains(string(out), name+" is ") || !strings.Contains(string(out), "--cluster-mode ordered") {
+			t.Errorf("%s: got %v, %s", flag, err, out)
+		}
+	}
+	out, err := exec.Command(crierBin, "--listen", "127.0.0.1:0", "--cluster", "nats://"+freeAddr(t), "--cluster-mode", "fast").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "hint: is NATS up, and may crier use it?") {
+		t.Errorf("without NATS: got %v, %s", err, out)
+	}
+}

@@ -1,0 +1,256 @@
+package cluster
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// startFast starts a crier of the fast mode.
+func startFast(t testing.TB, urls []string, args ...string) *node {
+	t.Helper()
+	return startPlain(t, urls, append([]string{"--cluster-mode", "fast", "--cluster-timeout", "500ms"}, args...)...)
+}
+
+// texts is what a listener has got.
+func texts(l *listener) (texts []string) {
+	got, _ := l.have()
+	for _, m := range got {
+		_, text, _ := strings.Cut(m, " ")
+		texts = append(texts, text)
+	}
+	return texts
+}
+
+// awaitText waits until a listener has a text.
+func awaitText(t *testing.T, text string, listeners ...*listener) {
+	t.Helper()
+	for i, l := range listeners {
+		eventually(t, fmt.Sprintf("listener %d to have got %s", i, text), func() error {
+			if !slices.Contains(texts(l), text) {
+				return errNotYet
+			}
+			return nil
+		})
+	}
+}
+
+// inOrder says that texts of "PUBLISHER NUMBER" come once each and in the order of each publisher, and how many of each there are.
+func inOrder(t *testing.T, who string, texts []string) map[string]int {
+	t.Helper()
+	last, n := make(map[string]int), make(map[string]int)
+	for _, text := range texts {
+		publisher, digits, ok := strings.Cut(text, " ")
+		number, err := strconv.Atoi(digits)
+		if !ok || err != nil {
+			continue
+		}
+		if before, ok := last[publisher]; ok && number <= before {
+			t.Errorf("%s has got %q behind %d", who, text, before)
+		}
+		last[publisher] = number
+		n[publisher]++
+	}
+	return n
+}
+
+// TestFast: clients of three nodes get all that is published at any, once, and that of each publisher in its order. NATS has no
+// JetStream.
+func TestFast(t *testing.T) {
+	servers := startNATS(t, 3, noJetStream)
+	var nodes []*node
+	var listeners []*listener
+	for range 3 {
+		n := startFast(t, servers.urls())
+		nodes = append(nodes, n)
+		listeners = append(listeners, listen(t, "a%20b/*.%3E", n), listen(t, "a%20b/*.%3E", n))
+	}
+	for _, l := range listeners {
+		defer l.end()
+	}
+	present(t, listeners...)
+	const each = 200
+	done := make(chan error)
+	for i, n := range nodes {
+		go func() {
+			s := &speaker{n: n}
+			for k := range each {
+				if err := s.say("a%20b/*.%3E", fmt.Sprintf("w%d %d", i, k)); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+		go func() {
+			for k := range each {
+				if _, err := n.publish("a%20b/*.%3E", "", fmt.Sprintf("h%d %d", i, k)); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range 2 * len(nodes) {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, l := range listeners {
+		eventually(t, "all messages", func() error {
+			if n := len(texts(l)); n < 6*each {
+				return fmt.Errorf("listener %d has %d", i, n)
+			}
+			return nil
+		})
+	}
+	for i, l := range listeners {
+		for publisher, n := range inOrder(t, fmt.Sprint("listener ", i), texts(l)) {
+			if n != each {
+				t.Errorf("listener %d has got %d of %s, want %d", i, n, publisher, each)
+			}
+		}
+		got, gaps := l.have()
+		if other, _ := listeners[i^1].have(); len(gaps) > 0 || !slices.Equal(got, other) {
+			t.Errorf("listener %d has got gaps %q, or something else than the other one at its node", i, gaps)
+		}
+	}
+	for _, n := range nodes {
+		if out, in := n.metric(t, "crier_cluster_forwarded_total"), n.metric(t, "crier_cluster_received_total"); out != 2*each || in != 4*each {
+			t.Errorf("%s has forwarded %v and received %v, want %d and %d", n.name, out, in, 2*each, 4*each)
+		}
+	}
+}
+
+// TestFastLarge: the largest message that a node takes gets to the other one, and it is said that NATS takes no larger one.
+func TestFastLarge(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream, "max_payload: 100000")
+	near, far := startFast(t, servers.urls()), startFast(t, servers.urls())
+	away := listen(t, "news", far)
+	defer away.end()
+	present(t, away)
+	const most = 100000 - 256
+	if !strings.Contains(near.log(), fmt.Sprint("max_message=", most)) {
+		t.Errorf("the log does not say what NATS takes: %s", near.log())
+	}
+	if _, err := near.publish("news", "", strings.Repeat("x", most+1)); err == nil || !strings.HasPrefix(err.Error(), "413: ") {
+		t.Errorf("a larger one: got %v, want 413", err)
+	}
+	text := strings.Repeat("x", most)
+	if _, err := near.publish("news", "", text); err != nil {
+		t.Fatal(err)
+	}
+	awaitText(t, text, away)
+}
+
+// TestModes: what is published in one mode is not heard in the other, and neither is in the way of the other's subjects.
+func TestModes(t *testing.T) {
+	servers := startNATS(t, 1)
+	fast, ordered := startFast(t, servers.urls()), startPlain(t, servers.urls())
+	other := startFast(t, servers.urls())
+	var listeners []*listener
+	for _, n := range []*node{fast, ordered, other} {
+		l := listen(t, "fast", n)
+		defer l.end()
+		listeners = append(listeners, l)
+	}
+	present(t, listeners...)
+	for _, n := range []*node{fast, ordered} {
+		if _, err := n.publish("fast", "", "at "+n.addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitText(t, "at "+fast.addr, listeners[0], listeners[2])
+	awaitText(t, "at "+ordered.addr, listeners[1])
+	stream, err := servers.jetStream(t).Stream(t.Context(), "CRIER")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.DeleteFunc(info.State.Subjects, func(subject string, _ uint64) bool { return strings.HasPrefix(subject, "CRIER.==") }) // Markers.
+	if got := info.State.Subjects; len(got) != 1 || got["CRIER.fast"] != 1 {
+		t.Errorf("in the stream are %v, want one of CRIER.fast", got)
+	}
+	for i, l := range listeners {
+		if got := texts(l); len(got) != 1 {
+			t.Errorf("listener %d has got %q", i, got)
+		}
+	}
+}
+
+// TestFastForeign: what others publish to NATS is delivered if it can be, and does no harm otherwise.
+func TestFastForeign(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream)
+	n := startFast(t, servers.urls(), "--max-message", "1000")
+	l := listen(t, "news", n)
+	defer l.end()
+	present(t, l)
+	nc, err := nats.Connect(servers.urls()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for _, m := range []struct{ subject, from, text string }{
+		{"CRIER.fast.news", "", "\xff"},
+		{"CRIER.fast.news", "", strings.Repeat("x", 1001)},
+		{"CRIER.fast.=zz", "", "x"},
+		{"CRIER.fast.news", "x", "without a number"},
+		{"CRIER.fast.news", "x-0", "a probe"},
+		{"CRIER.fast.news", "x-5", "the fifth"},
+		{"CRIER.fast.news", "x-5", "the fifth again"},
+		{"CRIER.fast.news", "x-4", "the fourth"},
+		{"CRIER.news", "", "of the other mode"},
+		{"CRIER.fast.news", "", "the last"},
+	} {
+		msg := nats.NewMsg(m.subject)
+		if m.from != "" {
+			msg.Header.Set("Crier-From", m.from)
+		}
+		msg.Data = []byte(m.text)
+		if err := nc.PublishMsg(msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitText(t, "the last", l)
+	if got, want := texts(l), []string{"the fifth", "the last"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for reason, want := range map[string]float64{"refused": 4, "late": 2, "full": 0} {
+		if got := n.metric(t, fmt.Sprintf("crier_cluster_dropped_from_others_total{reason=%q}", reason)); got != want {
+			t.Errorf("%s: got %v, want %v", reason, got, want)
+		}
+	}
+}
+
+// TestFastEnd: what was published when a drain begins gets to the others.
+func TestFastEnd(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream)
+	near, far := startFast(t, servers.urls()), startFast(t, servers.urls())
+	away := listen(t, "news", far)
+	defer away.end()
+	present(t, away)
+	for k := range 1000 {
+		if _, err := near.publish("news", "", fmt.Sprintf("h %d", k)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	near.signal(syscall.SIGTERM)
+	if code := near.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("it ended with %d", code)
+	}
+	awaitText(t, "h 999", away)
+	if n := inOrder(t, "who listens", texts(away)); n["h"] != 1000 {
+		t.Errorf("got %v, want 1000", n)
+	}
+}
