@@ -47,6 +47,9 @@ type Config struct {
 	// the header traceparent names (W3C Trace Context).
 	TracerProvider trace.TracerProvider
 
+	// Cluster, if set, knows what other servers have.
+	Cluster Cluster
+
 	// Ready, if set, says why the server is not ready, if it is not.
 	Ready func() error
 
@@ -230,13 +233,11 @@ func (h *Handler) openAPI(w http.ResponseWriter, _ *http.Request) {
 type channelInfo struct {
 	Channel     string  `json:"channel"`
 	Connections int     `json:"connections"`
-	Head        string  `json:"head"`
+	Head        string  `json:"head,omitempty"` // Not of a channel that is at other servers only.
 	Tail        string  `json:"tail,omitempty"`
 	Rate        float64 `json:"rate"`
-}
 
-func infoOf(i broadcast.ChannelInfo) channelInfo {
-	return channelInfo{i.Name, i.Connections, i.Head, i.Tail, i.Rate}
+	ClusterConnections *int `json:"cluster_connections,omitempty"` // Without Config.Cluster none.
 }
 
 // mostListed is how many there are in a list at most.
@@ -255,8 +256,8 @@ func (h *Handler) channels(w http.ResponseWriter, r *http.Request) {
 	if r.Form.Has("after") && after == "" {
 		after = "\x00" // Behind the name that is empty, and before all others.
 	}
-	for _, i := range h.srv.Channels(r.FormValue("prefix"), after, limit) {
-		list.Channels = append(list.Channels, infoOf(i))
+	for _, i := range h.list(r.FormValue("prefix"), after, limit) {
+		list.Channels = append(list.Channels, h.infoOf(i))
 	}
 	if n := len(list.Channels); n == limit {
 		list.After = &list.Channels[n-1].Channel
@@ -265,12 +266,12 @@ func (h *Handler) channels(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) channel(w http.ResponseWriter, r *http.Request) {
-	info, ok := h.srv.Channel(r.PathValue("channel"))
+	info, ok := h.anywhere(r.PathValue("channel"))
 	if !ok {
 		fail(w, http.StatusNotFound, "the channel %q has neither connections nor messages", r.PathValue("channel"))
 		return
 	}
-	answer(w, http.StatusOK, infoOf(info))
+	answer(w, http.StatusOK, h.infoOf(info))
 }
 
 func (h *Handler) connections(w http.ResponseWriter, r *http.Request) {

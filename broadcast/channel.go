@@ -17,8 +17,9 @@ type channel struct {
 	users  int32 // Guarded by channels.mu: what keeps it from being dropped, connections among it.
 	pinned bool  // Guarded by channels.mu: one of the users is Begin.
 
-	mu    sync.Mutex // Held while a message is put into several logs: it has one place in all.
-	conns int        // Guarded by mu.
+	mu      sync.Mutex // Held while a message is put into several logs: it has one place in all.
+	conns   int        // Guarded by mu.
+	changed bool       // Guarded by mu: its name is among Server.changes.
 
 	behind atomic.Bool // Written by append and caughtUp, read by the reading sides.
 
@@ -173,6 +174,7 @@ func (srv *Server) join(c *Conn, name string, form *form, p position) (at, id ui
 	f := ch.encoding(form, srv.history(form)).feed(s)
 	f.conns++
 	ch.conns++
+	srv.changes.note(ch)
 	srv.total.kinds[form.kind].Add(1)
 	c.at.Store(f)
 	at, gap = c.place(p)
@@ -186,6 +188,7 @@ func (srv *Server) part(c *Conn) {
 	ch := f.encoding.channel
 	ch.mu.Lock()
 	ch.conns--
+	srv.changes.note(ch)
 	srv.total.kinds[f.encoding.form.kind].Add(-1)
 	if f.conns--; f.conns == 0 {
 		f.encoding.forget(f)

@@ -34,7 +34,7 @@
 //
 // and across it: conn.go (a connection), turnstile.go (who owns its reading
 // side), reason.go, stats.go and histogram.go (how it ends, and the totals), sys_linux.go (system calls),
-// config.go, memory.go (what all of it may take up), publish.go, alive.go and info.go (for
+// config.go, memory.go (what all of it may take up), publish.go, alive.go, count.go and info.go (for
 // those who embed it).
 //
 // # Who owns what

@@ -29,9 +29,7 @@ type ChannelInfo struct {
 // Channel returns a channel's state. It says no if there is none of that name: it has neither
 // connections nor messages.
 func (srv *Server) Channel(name string) (ChannelInfo, bool) {
-	srv.channels.mu.Lock()
-	ch := srv.channels.of[name]
-	srv.channels.mu.Unlock()
+	ch := srv.channel(name)
 	if ch == nil {
 		return ChannelInfo{}, false
 	}

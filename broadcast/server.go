@@ -53,6 +53,7 @@ type Server struct {
 	unfinished unfinished
 
 	channels channels
+	changes  changes
 	root     *channel      // Immutable: the one that is always there.
 	numbers  atomic.Uint64 // Written under channels.mu: where the messages of a new channel begin to count.
 

@@ -13,6 +13,7 @@
 //   - history.go: what they had before
 //   - fast.go, outbox.go, inbound.go: without a stream
 //   - subject.go: channels as subjects
+//   - presence: a package of its own, how many connections channels have at all servers
 package cluster
 
 import (
@@ -28,6 +29,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/cluster/presence"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -73,6 +75,9 @@ type Config struct {
 	// InFlightBytes is the same in bytes. Defaults to 16 MiB.
 	InFlightBytes int
 
+	// PresenceBytes is presence.Config's TableBytes, and defaults to the same.
+	PresenceBytes int
+
 	// Timeout is how long NATS may take to answer. Defaults to 5 s.
 	Timeout time.Duration
 
@@ -85,9 +90,9 @@ const (
 	defaultQueueBytes    = 16 << 20
 )
 
-// MemoryBytes is what a Cluster takes up at the most with the default of InFlightBytes, as long as messages
+// MemoryBytes is what a Cluster takes up at the most with the defaults of InFlightBytes and PresenceBytes, as long as messages
 // have at most 4 MiB.
-const MemoryBytes = 2*defaultInFlightBytes + 2*(pullBytes+fillBytes)
+const MemoryBytes = 2*defaultInFlightBytes + 2*(pullBytes+fillBytes) + presence.DefaultTableBytes + presence.MemoryBytes
 
 func (cfg Config) withDefaults() Config {
 	if cfg.Stream == "" {
@@ -160,6 +165,8 @@ type Cluster struct {
 	// Owned by the reader: the stream when whole was asked.
 	seen   *jetstream.StreamInfo
 	seenAt time.Time
+
+	presence *presence.Presence // Immutable after Open.
 }
 
 // Open connects to NATS, and makes the stream unless it is there. It waits for that until ctx is done, each answer at
@@ -176,6 +183,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	c.nc = nc
 	c.connected.Store(true)
+	c.presence = presence.New(nc, presence.Config{Subject: cfg.Stream + ".presence", TableBytes: cfg.PresenceBytes, Logger: cfg.Logger})
 	if err := c.open(ctx); err != nil {
 		c.cancel()
 		nc.Close()
@@ -290,6 +298,9 @@ func (c *Cluster) Start(ctx context.Context, srv *broadcast.Server) error {
 	srv.Delivered(c.begin - 1)
 	c.delivered.Store(c.begin - 1)
 	c.deliveredAt.Store(time.Now().UnixNano())
+	if err := c.presence.Start(srv); err != nil {
+		return err
+	}
 	for {
 		marker, err := c.mark(ctx)
 		if err == nil {
@@ -331,6 +342,7 @@ func (c *Cluster) Close(ctx context.Context) {
 	c.cancel()
 	ended := make(chan struct{})
 	go func() { // Ends with what Start began.
+		c.presence.Close()
 		c.running.Wait()
 		close(ended)
 	}()
@@ -340,6 +352,9 @@ func (c *Cluster) Close(ctx context.Context) {
 	}
 	c.nc.Close()
 }
+
+// Presence knows how many connections channels have at all servers, from Start on.
+func (c *Cluster) Presence() *presence.Presence { return c.presence }
 
 // Ready says what keeps this server from being a full part of the cluster, or nil.
 func (c *Cluster) Ready() error {

@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -11,17 +13,12 @@ import (
 
 // connect connects to NATS as cfg, with its defaults, says, and comes back for ever. What of it differs is in more.
 func (cfg *Config) connect(more ...nats.Option) (*nats.Conn, error) {
-	var log seldom
 	options := []nats.Option{
 		nats.Name("crier"), nats.Timeout(cfg.Timeout), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
 		nats.PingInterval(cfg.Timeout), nats.MaxPingsOutstanding(2), nats.FlusherTimeout(cfg.Timeout),
 		nats.ReconnectBufSize(-1),   // What cannot be sent waits here, in its order, and not there.
 		nats.IgnoreAuthErrorAbort(), // Who it does not know today it may know tomorrow.
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if log.due() {
-				cfg.Logger.Warn("NATS says", "err", err)
-			}
-		}),
+		nats.ErrorHandler(says(cfg.Logger)),
 	}
 	if cfg.Credentials != "" {
 		options = append(options, nats.UserCredentials(cfg.Credentials))
@@ -44,6 +41,24 @@ func (cfg *Config) connect(more ...nats.Option) (*nats.Conn, error) {
 		return nil, fmt.Errorf("cluster: connecting to NATS: %w", err)
 	}
 	return nc, nil
+}
+
+// says logs what NATS says beside its answers, such as that something is not permitted: the same once a minute.
+func says(log *slog.Logger) nats.ErrHandler {
+	var mu sync.Mutex
+	var last string
+	var at time.Time
+	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		mu.Lock()
+		again := err.Error() == last && time.Since(at) < time.Minute
+		if !again {
+			last, at = err.Error(), time.Now()
+		}
+		mu.Unlock()
+		if !again {
+			log.Warn("NATS says", "err", err)
+		}
+	}
 }
 
 // seldom allows one thing a second. It may be used by any number of goroutines.

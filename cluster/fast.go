@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/cluster/presence"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 )
@@ -27,6 +28,8 @@ type Fast struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	failed chan error
+
+	presence *presence.Presence
 
 	out     outbox
 	in      inbound
@@ -50,9 +53,9 @@ type FastStats struct {
 	DroppedIn map[string]uint64
 }
 
-// FastMemoryBytes is what a Fast takes up at the most with the defaults of Queue and QueueBytes, as long as messages have
+// FastMemoryBytes is what a Fast takes up at the most with the defaults of Queue, QueueBytes and PresenceBytes, as long as messages have
 // at most 4 MiB.
-const FastMemoryBytes = defaultQueueBytes + pendingBytes + pendingMessages*pendingMessageBytes + 16<<20
+const FastMemoryBytes = defaultQueueBytes + pendingBytes + pendingMessages*pendingMessageBytes + 16<<20 + presence.DefaultTableBytes + presence.MemoryBytes
 
 // OpenFast connects to NATS. It does not wait for longer than Config.Timeout for each server. The errors are those of NATS.
 func OpenFast(cfg Config) (*Fast, error) {
@@ -67,6 +70,7 @@ func OpenFast(cfg Config) (*Fast, error) {
 		return nil, err
 	}
 	f.nc = nc
+	f.presence = presence.New(nc, presence.Config{Subject: f.prefix + "presence", TableBytes: cfg.PresenceBytes, Logger: cfg.Logger})
 	f.connected.Store(true)
 	return f, nil
 }
@@ -119,8 +123,11 @@ func (f *Fast) Start(ctx context.Context, srv *broadcast.Server) error {
 	f.running.Go(f.in.run)
 	f.running.Go(f.out.run)
 	f.running.Go(f.watch)
-	return nil
+	return f.presence.Start(srv) // Without permission for that, it goes on.
 }
+
+// Presence knows how many connections channels have at all servers.
+func (f *Fast) Presence() *presence.Presence { return f.presence }
 
 // Failed gets ErrClosed when this server cannot go on: it is to be ended and started again.
 func (f *Fast) Failed() <-chan error { return f.failed }
@@ -140,6 +147,7 @@ var errNotReachable = errors.New("NATS is not reachable")
 func (f *Fast) Close(ctx context.Context) {
 	f.out.drain(ctx)
 	f.cancel()
+	f.presence.Close()
 	f.running.Wait() // None of them waits for more than a write, which is bounded by Config.Timeout.
 	f.nc.Close()
 }

@@ -21,6 +21,20 @@ type Config struct {
 	MemoryBytes int64
 	// Between, if set, says what goes between this server and the others of its cluster. It must not block.
 	Between func() Between
+	// Cluster, if set, knows all servers of the cluster.
+	Cluster Cluster
+}
+
+// Cluster knows all servers of a cluster: a *presence.Presence. Its methods are called from any goroutine.
+type Cluster interface {
+	// Servers is how many there are.
+	Servers() int
+	// Connections is how many they have together.
+	Connections() int
+	// Unlisted is how many of them are missing in Elsewhere.
+	Unlisted() int
+	// Elsewhere is how many a channel has at the others.
+	Elsewhere(channel string) int
 }
 
 // MaxChannels is how many channels a request may ask for.
@@ -47,19 +61,21 @@ func Handler(srv *broadcast.Server, cfg Config) http.Handler {
 			return
 		}
 		named := prometheus.NewRegistry()
-		named.MustRegister(&channelCollector{srv, n})
+		named.MustRegister(&channelCollector{srv, cfg.Cluster, n})
 		promhttp.HandlerFor(prometheus.Gatherers{registry, named}, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	})
 }
 
 // channelCollector is a prometheus.Collector of the largest channels.
 type channelCollector struct {
-	srv  *broadcast.Server
-	most int
+	srv     *broadcast.Server
+	cluster Cluster // Or nil.
+	most    int
 }
 
 var (
 	channelConns = desc("channel_connections", "Open connections of the channels that have the most.", "channel")
+	channelAll   = desc("channel_cluster_connections", "Open connections of these channels at all servers of the cluster.", "channel")
 	channelRate  = desc("channel_messages_per_second", "Messages published there lately: in the last ten seconds or, if it has had few, longer.", "channel")
 )
 
@@ -70,6 +86,10 @@ func (c *channelCollector) Describe(chan<- *prometheus.Desc) {}
 func (c *channelCollector) Collect(out chan<- prometheus.Metric) {
 	for _, ch := range c.srv.Largest(c.most) {
 		out <- prometheus.MustNewConstMetric(channelConns, prometheus.GaugeValue, float64(ch.Connections), ch.Name)
+		if c.cluster != nil {
+			all := ch.Connections + c.cluster.Elsewhere(ch.Name)
+			out <- prometheus.MustNewConstMetric(channelAll, prometheus.GaugeValue, float64(all), ch.Name)
+		}
 		out <- prometheus.MustNewConstMetric(channelRate, prometheus.GaugeValue, ch.Rate, ch.Name)
 	}
 }
@@ -90,6 +110,9 @@ var (
 	memory      = desc("memory_contract_bytes", "What the process may take up (--memory).")
 	connections = desc("connections", "Open connections, by what they asked for.", "kind")
 	maxConns    = desc("connections_max", "Most open connections.")
+	nodes       = desc("cluster_nodes", "Servers in the cluster that are heard of, with this one.")
+	clusterAll  = desc("cluster_connections", "Open connections at all of them.")
+	unlisted    = desc("cluster_connections_unlisted", "Those of them of which is not known here in which channels they are: it was not said yet, or there is no room.")
 	opening     = desc("handshakes_in_progress", "Connections whose handshake is not finished.")
 	held        = desc("connections_held", "Connections that are not read because the server is behind.")
 	channels    = desc("channels", "Channels that have connections or messages.")
@@ -141,6 +164,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge(connections, float64(n), kind)
 	}
 	gauge(maxConns, float64(st.MaxConns))
+	if cluster := c.cfg.Cluster; cluster != nil {
+		gauge(nodes, float64(cluster.Servers()))
+		gauge(clusterAll, float64(cluster.Connections()))
+		gauge(unlisted, float64(cluster.Unlisted()))
+	}
 	gauge(opening, float64(st.Handshakes))
 	gauge(held, float64(st.Held))
 	gauge(channels, float64(st.Channels))

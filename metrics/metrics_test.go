@@ -25,8 +25,13 @@ func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 // scrape is what Prometheus gets.
 func scrape(t *testing.T, srv *broadcast.Server, query string) (families map[string]*dto.MetricFamily, text string) {
 	t.Helper()
+	return scrapeWith(t, srv, Config{Version: "v1", MemoryBytes: 5 << 20}, query)
+}
+
+func scrapeWith(t *testing.T, srv *broadcast.Server, cfg Config, query string) (families map[string]*dto.MetricFamily, text string) {
+	t.Helper()
 	w := httptest.NewRecorder()
-	Handler(srv, Config{Version: "v1", MemoryBytes: 5 << 20}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics"+query, nil))
+	Handler(srv, cfg).ServeHTTP(w, httptest.NewRequest("GET", "/metrics"+query, nil))
 	if w.Code != 200 {
 		t.Fatalf("got %d: %s", w.Code, w.Body)
 	}
@@ -140,6 +145,11 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is not there", name)
 		}
 	}
+	lint(t, text)
+}
+
+func lint(t *testing.T, text string) {
+	t.Helper()
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil {
 		t.Fatal(err)
@@ -200,4 +210,42 @@ func TestChannels(t *testing.T) {
 			t.Errorf("channels=%s: got %d %s", n, w.Code, w.Body)
 		}
 	}
+}
+
+// town is a Cluster.
+type town struct{}
+
+func (town) Servers() int     { return 3 }
+func (town) Connections() int { return 100 }
+func (town) Unlisted() int    { return 4 }
+
+func (town) Elsewhere(channel string) int { return len(channel) }
+
+// TestCluster: what the cluster has is told if there is one, by channels only to those who ask for them.
+func TestCluster(t *testing.T) {
+	srv, addr := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
+	conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr.String()+"/news")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, text := scrape(t, srv, "?channels=5"); strings.Contains(text, "cluster") {
+		t.Errorf("without a cluster: got %s", text)
+	}
+	cfg := Config{Cluster: town{}}
+	if _, text := scrapeWith(t, srv, cfg, ""); strings.Contains(text, "crier_channel_") {
+		t.Errorf("without being asked for: got %s", text)
+	}
+	families, text := scrapeWith(t, srv, cfg, "?channels=5")
+	for name, want := range map[string]float64{
+		"crier_cluster_nodes": 3, "crier_cluster_connections": 100, "crier_cluster_connections_unlisted": 4,
+	} {
+		if got := value(t, families, name, ""); got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+	if got := value(t, families, "crier_channel_cluster_connections", "news"); got != 5 {
+		t.Errorf("got %v connections of the channel, want 5", got)
+	}
+	lint(t, text)
 }

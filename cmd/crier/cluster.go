@@ -10,6 +10,7 @@ import (
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/cluster"
+	"github.com/crier-ws/crier/cluster/presence"
 	"github.com/crier-ws/crier/internal/flags"
 	"github.com/crier-ws/crier/metrics"
 )
@@ -64,6 +65,7 @@ type member interface {
 	Start(ctx context.Context, srv *broadcast.Server) error
 	Ready() error
 	Failed() <-chan error
+	Presence() *presence.Presence
 	Close(ctx context.Context)
 }
 
@@ -76,10 +78,14 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member,
 	if f.ClusterMode == "fast" {
 		as, needs = f.joinFast, ""
 	}
+	table := 0
+	if cfg.MemoryBytes == 0 { // Else it is in f.memory.
+		table = 256 << 20
+	}
 	m, err := as(cfg, cluster.Config{
 		Servers: f.Cluster, Stream: f.ClusterStream,
 		Credentials: f.ClusterCredentials, NKey: f.ClusterNKey, CA: f.ClusterCA, Cert: f.ClusterCert, Key: f.ClusterKey,
-		Timeout: time.Duration(f.ClusterTimeout), Logger: logger,
+		Timeout: time.Duration(f.ClusterTimeout), PresenceBytes: table, Logger: logger,
 	})
 	if err != nil {
 		return nil, hinted(fmt.Errorf("--cluster: %w", err), "is NATS up, %sand may crier use it? See docs/operations.md", needs)

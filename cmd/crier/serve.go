@@ -146,14 +146,15 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	if err != nil {
 		return errors.Join(err, lns.close())
 	}
+	metricsCfg := metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory), Between: between(node)}
 	if node != nil {
 		if err := cmd.warmUp(node, srv); err != nil {
 			return errors.Join(err, lns.close())
 		}
-		adminCfg.Ready = node.Ready
+		adminCfg.Ready, adminCfg.Cluster, metricsCfg.Cluster = node.Ready, node.Presence(), node.Presence()
 	}
 	adminCfg.Profiles = pprofMux()
-	adminCfg.Metrics = metrics.Handler(srv, metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory), Between: between(node)})
+	adminCfg.Metrics = metrics.Handler(srv, metricsCfg)
 	back := startAdmin(lns.admin, srv, adminCfg, logger)
 	defer back.close()
 	signals := make(chan os.Signal, 2)

@@ -21,13 +21,13 @@ import (
 // metric is a name of what Prometheus gets, and not the beginning of one.
 var metric = regexp.MustCompile(`\b(?:crier|process|go)_[a-z_]*[a-z]\b`)
 
-// ofCluster is what /metrics has besides in a cluster of the fast mode, for which there would have to be NATS.
+// ofCluster is what /metrics has besides in a cluster, for which there would have to be NATS.
 func ofCluster(t *testing.T) string {
 	t.Helper()
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})
 	between := func() metrics.Between { return metrics.Between(new(cluster.Fast).Stats()) }
 	w := httptest.NewRecorder()
-	metrics.Handler(srv, metrics.Config{Between: between}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	metrics.Handler(srv, metrics.Config{Between: between, Cluster: town{}}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics?channels=1", nil))
 	return w.Body.String()
 }
 
@@ -35,7 +35,7 @@ func ofCluster(t *testing.T) string {
 func TestMetricNames(t *testing.T) {
 	s := newSession(t, buildTools(t))
 	s.serve(t, strings.Fields("go run ./cmd/crier --admin 127.0.0.1:18001 --memory 1GiB"))
-	answer, err := http.Get("http://127.0.0.1:" + s.port["18001"] + "/metrics")
+	answer, err := http.Get("http://127.0.0.1:" + s.port["18001"] + "/metrics?channels=1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +73,14 @@ func TestMetricNames(t *testing.T) {
 		t.Errorf("found %d names only", found)
 	}
 }
+
+// town is a cluster: with --cluster there are names that a server without does not have.
+type town struct{}
+
+func (town) Servers() int         { return 1 }
+func (town) Connections() int     { return 0 }
+func (town) Unlisted() int        { return 0 }
+func (town) Elsewhere(string) int { return 0 }
 
 // TestGuestFlags: what bench/vm/README.md says of flags is so of bench/vm/run.
 func TestGuestFlags(t *testing.T) {

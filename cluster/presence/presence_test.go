@@ -1,0 +1,206 @@
+package presence
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/leaktest"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() != "" {
+		os.Exit(m.Run()) // Fuzzing leaves goroutines of its own behind.
+	}
+	os.Exit(leaktest.Main(m))
+}
+
+var _ Source = (*broadcast.Server)(nil)
+
+// TestPresence: servers know what others have, what changes there, who comes, who ends, who is killed, and who comes back.
+func TestPresence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		defer w.stop()
+		a, b := w.add(0), w.add(0)
+		a.set("news", 2)
+		a.set("", 1)
+		b.set("news", 3)
+		pass(3 * time.Second)
+		w.agree("at the start")
+		if a.Elsewhere("news") != 3 || b.Elsewhere("news") != 2 || b.Elsewhere("none") != 0 {
+			t.Errorf("got %d, %d", a.Elsewhere("news"), b.Elsewhere("news"))
+		}
+		a.set("news", 0)
+		b.set("sport", 5)
+		pass(2 * time.Second)
+		w.agree("after changes")
+		c := w.add(0)
+		c.set("late", 1)
+		pass(2 * time.Second)
+		w.agree("with one who came late")
+		w.cut(c, true)
+		a.set("news", 7)
+		c.set("late", 4)
+		pass(6 * time.Second)
+		if a.Servers() != 2 || a.Elsewhere("late") != 0 || c.Servers() != 1 || c.Connections() != 4 || len(c.Channels("", "", 9)) != 0 {
+			t.Errorf("with one cut off: got %d, %d servers", a.Servers(), c.Servers())
+		}
+		w.cut(c, false)
+		pass(3 * time.Second)
+		w.agree("with it back")
+		w.cut(c, true)
+		c.set("late", 2)
+		pass(2 * time.Second)
+		if a.Servers() != 3 || a.Elsewhere("late") != 4 {
+			t.Errorf("of one who was not heard of for 2 s: got %d, of %d servers", a.Elsewhere("late"), a.Servers())
+		}
+		w.cut(c, false)
+		pass(2 * time.Second)
+		w.agree("when beats are missing")
+		w.kill(b)
+		pass(6 * time.Second)
+		w.agree("with one killed")
+		c.Close()
+		w.remove(c)
+		pass(time.Millisecond)
+		w.agree("with one that has said that it ends")
+	})
+}
+
+// TestLossy: whatever gets lost or overtakes something on the way, in the end all is right.
+func TestLossy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		defer w.stop()
+		for range 4 {
+			w.add(0)
+		}
+		r := rand.New(rand.NewPCG(3, 4))
+		for round := range 20 {
+			w.mu.Lock()
+			w.lossy = true
+			w.mu.Unlock()
+			for range 100 {
+				s := w.servers[r.IntN(len(w.servers))]
+				for range r.IntN(200) {
+					s.set(fmt.Sprintf("channel %0100d", r.IntN(2000)), r.IntN(3)) // Several parts.
+				}
+				pass(time.Duration(r.IntN(200)) * time.Millisecond)
+			}
+			if round%5 == 4 {
+				w.kill(w.servers[0])
+				w.add(0)
+			}
+			w.mu.Lock()
+			w.lossy = false
+			w.mu.Unlock()
+			pass(10 * time.Second)
+			w.agree(fmt.Sprint("round ", round))
+		}
+	})
+}
+
+// TestManyChannels: many come in parts, none too long, and changes of many are said one after the other.
+func TestManyChannels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const channels = 50_000
+		w := newTown(t)
+		defer w.stop()
+		a, b := w.add(0), w.add(0)
+		pass(2 * time.Second)
+		for i := range channels {
+			a.set(fmt.Sprintf("room/%06d", i), 1+i%3)
+		}
+		pass(3 * time.Second)
+		w.agree("after changes")
+		parts, bytes := w.snapshots()
+		w.add(0)
+		pass(3 * time.Second)
+		w.agree("with one who came late")
+		p, n := w.snapshots()
+		t.Logf("a snapshot of %d channels: %d bytes in %d parts", channels, n-bytes, p-parts)
+		if p-parts < 10 {
+			t.Errorf("got %d parts", p-parts)
+		}
+		a.lose()
+		pass(3 * time.Second)
+		w.agree("after too many changes")
+		if n := len(b.table.of); n != 0 || b.table.bytes != 0 {
+			t.Errorf("%d channels with %d bytes are left", n, b.table.bytes)
+		}
+	})
+}
+
+// TestNoRoom: what there is no room for is said, and comes when there is.
+func TestNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 100 * (channelBytes + countBytes + 4)
+		w := newTown(t)
+		defer w.stop()
+		a, b := w.add(most), w.add(0)
+		for i := range 300 {
+			b.set(fmt.Sprintf("%04d", i), 1)
+		}
+		pass(3 * time.Second)
+		if a.Connections() != 300 || a.Unlisted() != 200 || len(a.Channels("", "", 1000)) != 100 {
+			t.Errorf("got %d connections, %d unlisted, %d channels", a.Connections(), a.Unlisted(), len(a.Channels("", "", 1000)))
+		}
+		for _, name := range b.Occupied()[:250] {
+			b.set(name, 0)
+		}
+		pass(3 * time.Second)
+		w.agree("with room")
+	})
+}
+
+// TestManyServers: with very many, beats are rarer, and nobody is forgotten for that; one who has been cut off gets
+// what others have, and not all of them at once.
+func TestManyServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const servers = 101
+		w := newTown(t)
+		defer w.stop()
+		for i := range servers {
+			s := w.add(0)
+			s.set("news", 1)
+			s.set(fmt.Sprint(i), 1)
+		}
+		pass(10 * time.Second)
+		w.agree("at the start")
+		if every := w.servers[0].every(); every != 2*time.Second {
+			t.Errorf("a beat every %v", every)
+		}
+		pass(10 * time.Second)
+		w.agree("later")
+	})
+}
+
+// TestStrangers: neither what is no message nor too many servers do harm.
+func TestStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t)
+		defer w.stop()
+		a, b := w.add(0), w.add(0)
+		b.set("news", 2)
+		pass(2 * time.Second)
+		for i := range 2 * mostOthers {
+			id := fmt.Sprintf("%0*d", idBytes, i)
+			a.hear(string(appendNumbers(appendHead(nil, beat, id), 1, 1000, 5)))
+		}
+		a.hear("x")
+		// None of its own.
+		a.hear(string(appendCount(appendNumbers(appendHead(nil, beat, b.id), 1<<32-1, 1000, 5), "news", 5)))
+		if a.Servers() != 1+mostOthers {
+			t.Errorf("got %d servers", a.Servers())
+		}
+		pass(10 * time.Second)
+		w.agree("without them")
+	})
+}
