@@ -226,8 +226,13 @@ func (s *shard) attend(p *post) {
 	if p.what&postPong != 0 && c.phase == phaseOpen {
 		s.pong(c, &p.mail.pongs)
 	}
-	if p.what&postClose != 0 && c.phase == phaseOpen {
-		s.close(c, p.mail.closing, p.why, p.mail.at)
+	if p.what&postClose != 0 {
+		switch c.phase {
+		case phaseOpen:
+			s.close(c, p.mail.closing, p.why, p.mail.at)
+		case phaseClosing:
+			s.heed(c)
+		}
 	}
 	if p.what&postEnd != 0 && c.phase != phaseNone {
 		s.finish(c, p.why)
@@ -254,7 +259,7 @@ func (s *shard) close(c *Conn, frame []byte, why Reason, at uint64) {
 }
 
 // startClose begins the close handshake, RFC 6455, section 7.1.2: the frame
-// goes out as soon as it can, then the writing side is shut down, and the
+// goes out as soon as it can, then the writing side is shut down (see Conn.mayGoOn), and the
 // connection is gone when the peer's stream has ended or after CloseTimeout.
 // frame is copied.
 func (s *shard) startClose(c *Conn, frame []byte, why Reason) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,6 +69,30 @@ func TestShutdown(t *testing.T) {
 	}
 	if err := srv.Serve(ln); !errors.Is(err, ErrServerClosed) {
 		t.Errorf("Serve after Shutdown: got %v, want %v", err, ErrServerClosed)
+	}
+}
+
+// TestShutdownHears: what a client sends until it has seen the close frame is published. The stream to it does not end
+// before it has answered: a proxy would take that for the end of the other direction.
+func TestShutdownHears(t *testing.T) {
+	srv, addr := newServer(t, Config{})
+	c := dial(t, addr)
+	done := make(chan error)
+	go func() { done <- srv.Shutdown(t.Context()) }()
+	c.expectClose(ws.StatusGoingAway)
+	_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if b, err := c.br.ReadByte(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("behind the close frame: got %#x, %v, want nothing for now", b, err)
+	}
+	c.sendText("on its way")
+	c.sendFrame(true, ws.OpClose, []byte{0x03, 0xe9})
+	c.expectEOF()
+	c.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := srv.Stats().Messages; got != 1 {
+		t.Errorf("got %d messages, want 1", got)
 	}
 }
 

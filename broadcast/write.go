@@ -65,6 +65,7 @@ type aside struct {
 	at      uint64 // Where closing goes out, and why it does, if the close handshake has not begun yet.
 	why     Reason
 	closed  bool   // closing is in sending.
+	heeded  bool   // The peer has sent its own close frame.
 	gapFrom string // Behind sending a gap is to be said, if it is not empty.
 	gapTo   uint64
 	kept    int // How much of sending counts in shard.kept.
@@ -148,7 +149,9 @@ func (s *shard) flushAside(c *Conn) bool {
 			a.kept = 0
 		}
 		if a.closed {
-			_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
+			if a.heeded || !c.mayGoOn() {
+				_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
+			}
 			s.dropAside(c)
 			return false // Nothing may follow a close frame.
 		}
@@ -167,6 +170,23 @@ func (s *shard) flushAside(c *Conn) bool {
 			s.dropAside(c)
 			return true
 		}
+	}
+}
+
+// mayGoOn says whether c, which is closing, may publish until its peer has seen the close frame. Then the writing
+// side is shut down behind the peer's own close frame only: a proxy that sees the end of one direction ends the
+// other, too, with what is in it.
+func (c *Conn) mayGoOn() bool {
+	return c.why == ReasonShutdown && c.feed().encoding.form.kind != formEvents
+}
+
+// heed notes that the peer of c, which is closing, has sent its own close frame.
+func (s *shard) heed(c *Conn) {
+	switch {
+	case c.out&outAside != 0:
+		s.asides[c].heeded = true
+	case c.mayGoOn():
+		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	}
 }
 

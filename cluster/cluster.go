@@ -153,6 +153,7 @@ type Cluster struct {
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
 	connected atomic.Bool // As the handlers know it: to ask the connection may take as long as a write to NATS.
+	silent    atomic.Bool // The stream did not answer when watch asked it last.
 	largest   int         // What the stream takes.
 	failed    chan error
 	warm      chan struct{} // Closed by warmed.
@@ -360,6 +361,9 @@ func (c *Cluster) Presence() *presence.Presence { return c.presence }
 func (c *Cluster) Ready() error {
 	if !c.connected.Load() {
 		return errNotReachable
+	}
+	if c.silent.Load() {
+		return errors.New("the stream does not answer: has NATS a majority?")
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ func (c *Cluster) watch() {
 			return
 		}
 		info, err := c.info(c.ctx)
+		c.silent.Store(err != nil)
 		if errors.Is(err, ErrReplaced) {
 			c.fail(err)
 			return

@@ -23,6 +23,8 @@
 //	jsfleet_test.go        the processes it runs in, node/fleet_*.mjs, and what they report
 //	jsserver_test.go       a crier that is started again, and a record of what was published
 //	jscutter_test.go       a TCP proxy that resets, freezes and refuses
+//	town_test.go           examples/cluster: three NATS, three criers, HAProxy and the chat
+//	rolling_test.go        its nodes are restarted, one after the other, under clients/js
 //	jspackage_test.go      size, types, and what package.json says
 //
 // With CLIENTS_TARGET=broadcaster the same suites run against node/broadcaster.js, the

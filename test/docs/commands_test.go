@@ -51,7 +51,7 @@ func wayOf(words []string) way {
 		return hasSyntax // What make dist has made.
 	case "measure", "run":
 		return hasFlags
-	case "apt-get", "cc", "cd", "cp", "docker", "echo", "make", "mkdir", "npm", "systemctl", "tar":
+	case "apt-get", "cc", "cd", "cp", "docker", "echo", "helm", "kill", "kubectl", "make", "mkdir", "npm", "systemctl", "tar":
 		return hasSyntax
 	}
 	return unknown
@@ -64,7 +64,7 @@ func wayOfGo(words []string) way {
 		return hasSyntax // test/cluster has servers of NATS.
 	case command == "run ./cmd/crier" && len(words) > 3 && !strings.HasPrefix(words[3], "-"):
 		return runs
-	case command == "run ./cmd/crier", command == "run ./examples/chat":
+	case command == "run ./cmd/crier", command == "run ./examples/chat", command == "run ./examples/cluster":
 		return serves
 	case strings.HasPrefix(command, "run ./bench/"):
 		return hasFlags

@@ -56,7 +56,7 @@ export function fleet(Crier, report, defaults = {}) {
         Date.now = () => now() + 200_000;
       }
     } catch (err) {
-      report({ client: name, type: 'error', reason: err.message });
+      report({ client: name, type: 'error', reason: err.message, data }); // What was not sent.
     }
   };
 }
