@@ -7,6 +7,7 @@ replace github.com/crier-ws/crier => ../..
 tool github.com/nats-io/nats-server/v2
 
 require (
+	github.com/crier-ws/crier v0.0.0-00010101000000-000000000000
 	github.com/gobwas/ws v1.5.0
 	github.com/nats-io/jwt/v2 v2.8.2
 	github.com/nats-io/nats.go v1.55.0

@@ -24,7 +24,7 @@ func buildTools(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/crier", "./examples/chat",
-		"./bench/compare", "./bench/measure", "./bench/million", "./bench/soak")
+		"./bench/compare", "./bench/measure", "./bench/million", "./bench/scale", "./bench/soak")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -1,0 +1,169 @@
+// Command scale says what crier nodes on NATS cost, and where the first limit is: docs/scale.md. Without flags it prints
+// the tables of that page; with -nodes what a site of your own uses; with -measure the constants of the machine that it
+// runs on, for -costs. Linux only.
+//
+//	go build -o /tmp/crier ./cmd/crier
+//	cd test/cluster && go build -o /tmp/nats-server github.com/nats-io/nats-server/v2
+//	go run ./bench/scale -measure -nats-server /tmp/nats-server -crier /tmp/crier >/tmp/costs.json
+//	go run ./bench/scale -costs /tmp/costs.json -nodes 50 -conns 20000 -rate 500 -size 300 -channels 1000
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/crier-ws/crier/bench/scale/measure"
+	"github.com/crier-ws/crier/bench/scale/model"
+)
+
+// options are the command line's flags.
+type options struct {
+	measure      bool
+	with         measure.Config
+	costs, write string
+	site         model.Site
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := command(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "scale:", err)
+		os.Exit(1)
+	}
+}
+
+func (o *options) define(f *flag.FlagSet) {
+	f.BoolVar(&o.measure, "measure", false, "measure the constants on this machine, which takes some minutes, and print them")
+	f.StringVar(&o.with.NATSServer, "nats-server", "nats-server", "-measure: the `program`")
+	f.StringVar(&o.with.Crier, "crier", "crier", "-measure: the `program`")
+	f.IntVar(&o.with.Rounds, "rounds", 5, "-measure: of each measurement; medians count")
+	f.StringVar(&o.costs, "costs", "", "the `file` of the constants (default those of docs/scale.md)")
+	f.StringVar(&o.write, "write", "", "write the tables into a `page`, between their markers")
+	f.IntVar(&o.site.Nodes, "nodes", 0, "say what a site with so many nodes uses")
+	f.Float64Var(&o.site.Conns, "conns", 10000, "connections of a node")
+	f.Float64Var(&o.site.Rate, "rate", 100, "messages a second, of the whole site")
+	f.Float64Var(&o.site.Size, "size", 1024, "bytes of a message")
+	f.Float64Var(&o.site.Channels, "channels", 1, "channels, of the whole site")
+	f.Float64Var(&o.site.Interest, "interest", 0, "share of the nodes that get a channel; 0 is those where connections to it come by chance")
+	f.Float64Var(&o.site.Follows, "follows", model.Follows, "a node that listens to more channels gets all; 0 is no bound")
+	f.IntVar(&o.site.Replicas, "replicas", 3, "servers of NATS, which all have the stream: 1 or 3")
+	f.Float64Var(&o.site.Joins, "joins", 0, "channels a second that somebody listens to at a node where nobody did, of the whole site")
+	f.DurationVar(&o.site.Presence, "presence", 0, "how often a node tells the others of its receivers; 0 is never")
+	f.Float64Var(&o.site.Changed, "changed", 10, "of how many channels then")
+	f.Float64Var(&o.site.Node.Cores, "cores", 8, "cores of each machine")
+	f.Float64Var(&o.site.Node.Link, "link", 10e9, "bits a second of each machine's network")
+}
+
+// command is the command, without its name.
+func command(ctx context.Context, args []string, out io.Writer) error {
+	var o options
+	f := flag.NewFlagSet("scale", flag.ContinueOnError)
+	o.define(f)
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if f.NArg() > 0 || o.with.Rounds < 1 {
+		return errors.New("there are flags only, and rounds are 1 or more")
+	}
+	costs := model.Measured()
+	if o.measure {
+		return o.take(ctx, costs, out)
+	}
+	if o.costs != "" {
+		text, err := os.ReadFile(o.costs)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(text, &costs); err != nil {
+			return fmt.Errorf("%s: %w", o.costs, err)
+		}
+	}
+	switch {
+	case o.write != "":
+		return writePage(o.write, costs.Tables())
+	case o.site.Nodes != 0:
+		o.site.NATS = o.site.Node
+		if err := o.site.Check(); err != nil {
+			return err
+		}
+		_, err := fmt.Fprint(out, costs.Report(o.site))
+		return err
+	}
+	return printTables(out, costs.Tables())
+}
+
+// take measures the constants. Those of docs/performance.md stay.
+func (o *options) take(ctx context.Context, was model.Costs, out io.Writer) error {
+	o.with.Log = os.Stderr
+	costs, err := measure.Run(ctx, o.with)
+	if err != nil {
+		return err
+	}
+	costs.Machine = "measured on " + time.Now().Format(time.DateOnly)
+	costs.Send, costs.Handshake, costs.ConnMemory, costs.KernelMemory = was.Send, was.Handshake, was.ConnMemory, was.KernelMemory
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(costs)
+}
+
+func printTables(out io.Writer, tables map[string]string) error {
+	var names []string
+	for name := range tables {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if _, err := fmt.Fprintf(out, "%s\n\n%s\n", name, tables[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var part = regexp.MustCompile(`(?s)<!-- scale: ([a-z]+) -->\n.*?<!-- /scale -->`)
+
+// fill puts the tables between their markers. A marker without a table is an error, and so is a table without a marker.
+func fill(page string, tables map[string]string) (string, error) {
+	var found []string
+	var err error
+	page = part.ReplaceAllStringFunc(page, func(s string) string {
+		name := part.FindStringSubmatch(s)[1]
+		if tables[name] == "" {
+			err = fmt.Errorf("there is no table %q", name)
+		}
+		found = append(found, name)
+		return "<!-- scale: " + name + " -->\n\n" + tables[name] + "\n<!-- /scale -->"
+	})
+	for name := range tables {
+		if !slices.Contains(found, name) {
+			err = fmt.Errorf("the page has no place for the table %q", name)
+		}
+	}
+	if strings.Count(page, "<!-- scale: ") != len(found) {
+		err = errors.New("a part of the page does not end")
+	}
+	return page, err
+}
+
+func writePage(file string, tables map[string]string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	page, err := fill(string(text), tables)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return os.WriteFile(file, []byte(page), 0o644)
+}
