@@ -188,6 +188,10 @@ type Config struct {
 	// several publishers side by side. Not together with Order.
 	Forward func(channel string, m Message)
 
+	// Follower, if set, says which channels the server gets what other servers publish of, by Order or Server.DeliverForwarded.
+	// A connection to another one waits until it does, for 2 s at the most, and is answered 503 then.
+	Follower Follower
+
 	// HoldTime is how long a connection may wait that publishes while Server.HoldPublishers holds it: then it
 	// is closed with 1013. Defaults to 30 s.
 	HoldTime time.Duration

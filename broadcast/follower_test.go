@@ -46,7 +46,7 @@ func (p *picky) give(channel string, gives bool) {
 // ids below those that the server has had of other channels.
 func TestFollower(t *testing.T) {
 	p := &picky{gives: make(map[string]bool)}
-	srv, addr := newServer(t, Config{Order: p, Epoch: "town", Channels: true})
+	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})
 	srv.BeginBehind(100)
 	srv.Delivered(100)
 	deliver := func(id uint64, channel, text string) {
@@ -110,7 +110,7 @@ func TestFollower(t *testing.T) {
 // TestBegin: a channel that was begun is there until it is let go of, and its floor with it.
 func TestBegin(t *testing.T) {
 	p := &picky{gives: map[string]bool{"quiet": true, "other": true}}
-	srv, addr := newServer(t, Config{Order: p, Epoch: "town", Channels: true})
+	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})
 	srv.Delivered(500)
 	srv.Begin("quiet", 7)
 	srv.BeginBehind(400) // That is of those that were not begun.
@@ -134,7 +134,7 @@ func TestBegin(t *testing.T) {
 // calls BeginBehind with a place that may be ahead of the reader: what the reader delivers then is ErrOrder, which put ignores.
 func TestFollowerFloorRaised(t *testing.T) {
 	p := &picky{gives: map[string]bool{"kept": true}}
-	srv, addr := newServer(t, Config{Order: p, Epoch: "town", Channels: true})
+	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})
 	srv.BeginBehind(100)
 	srv.Delivered(100)
 	c := dialIDs(t, addr, "/kept") // Narrow has kept it: joined, not pinned.
@@ -149,7 +149,7 @@ func TestFollowerFloorRaised(t *testing.T) {
 func TestFollowerAuthorizeOften(t *testing.T) {
 	var asked atomic.Int32
 	p := &picky{gives: map[string]bool{}}
-	_, addr := newServer(t, Config{Order: p, Epoch: "town", Channels: true, Authorize: func(*http.Request, string) (Grant, error) {
+	_, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true, Authorize: func(*http.Request, string) (Grant, error) {
 		asked.Add(1)
 		return Grant{}, nil
 	}})

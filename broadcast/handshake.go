@@ -181,7 +181,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	if srv.cfg.Order != nil {
+	if srv.cfg.Order != nil || srv.cfg.Follower != nil {
 		ch := srv.enter(name)
 		defer srv.leave(ch)
 		if refusal := c.ahead(name, from); refusal != nil {

@@ -37,10 +37,9 @@ func OnceOf(ctx context.Context) (key [32]byte, ok bool) {
 	return key, ok
 }
 
-// Follower is an Order of which a server gets only those channels that it asks for.
+// Follower gives a server only those channels of others that it asks for: see Config.Follower. Its methods may be called from
+// any goroutine.
 type Follower interface {
-	Order
-
 	// Follow says whether the server gets what is published in a channel, from now on and as long as somebody is
 	// connected to it. If not, it does so from some time on, and Server.Followed is called: connections wait for that.
 	// It must not block.
@@ -234,7 +233,8 @@ func (srv *Server) LetGo(channel string) {
 	srv.leave(ch)
 }
 
-// Forget drops a channel and its messages, unless somebody is connected to it or about to be: it says whether it did.
+// Forget drops a channel and its messages, unless somebody is connected to it or about to be: it says whether it did. Who comes
+// back to it is told of a gap.
 func (srv *Server) Forget(channel string) bool {
 	chs := &srv.channels
 	chs.mu.Lock()
@@ -254,14 +254,16 @@ func (srv *Server) Forget(channel string) bool {
 	if ch != srv.root {
 		delete(chs.of, channel)
 	}
-	srv.numbers.Store(max(srv.numbers.Load(), ch.plain.log.Frames()))
+	srv.numbers.Store(max(srv.numbers.Load(), ch.plain.log.Frames()+1)) // A number that no message has.
 	chs.mu.Unlock()
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	for e := &ch.plain; e != nil; e = e.next {
 		e.log.Clear()
 	}
-	ch.tidyIDs()
+	if ch.ids != nil {
+		ch.tidyIDs()
+	}
 	return true
 }
 
@@ -345,16 +347,13 @@ var errBehind = &Refusal{503, "this server does not have yet what the channel ha
 // errAhead, or errBehind when it has waited enough. The channel must be entered: what is followed then stays so.
 func (c *Conn) ahead(channel string, p position) *Refusal {
 	srv := c.shard().srv
-	if srv.cfg.Order == nil {
-		return nil
-	}
-	follower, ok := srv.cfg.Order.(Follower)
+	follower := srv.cfg.Follower
 	epoch, id, _ := splitID(p.since)
-	ahead := epoch == srv.cfg.Epoch && id > srv.delivered.Load()
-	if (!ok || follower.Follow(channel)) && !ahead {
+	ahead := srv.cfg.Order != nil && epoch == srv.cfg.Epoch && id > srv.delivered.Load()
+	if (follower == nil || follower.Follow(channel)) && !ahead {
 		return nil
 	}
-	if ok && ahead {
+	if follower != nil && ahead {
 		follower.Ahead(id)
 	}
 	in := c.inbound()

@@ -60,7 +60,8 @@ type Config struct {
 	HistoryAge   time.Duration
 
 	// Channels says that there may be many: only those are read that somebody is connected to, or was within Linger,
-	// which defaults to a minute. If there are more than 256 of these, all are read from then on.
+	// which defaults to a minute. If there are more than 256 of these, all are, until they are few again; in the fast mode,
+	// more than 4096, and for good.
 	Channels bool
 	Linger   time.Duration
 

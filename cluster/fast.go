@@ -33,6 +33,7 @@ type Fast struct {
 
 	out     outbox
 	in      inbound
+	subs    subscriptions
 	running sync.WaitGroup
 
 	connected atomic.Bool // As the handlers know it, see Cluster.
@@ -62,7 +63,8 @@ func OpenFast(cfg Config) (*Fast, error) {
 	cfg = cfg.withDefaults()
 	f := &Fast{cfg: cfg, prefix: cfg.Stream + ".fast.", origin: nuid.Next(), failed: make(chan error, 1)}
 	f.out.init(f)
-	f.in.f = f
+	f.in.init(f)
+	f.subs.init(f)
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	nc, err := cfg.connect(f.options()...)
 	if err != nil {
@@ -106,7 +108,8 @@ func (f *Fast) MaxMessageBytes() int { return int(f.nc.MaxPayload()) - headerByt
 // Start begins to deliver to srv, which was made with Forward, what other servers forward, and to forward. It returns when NATS
 // knows of it, or with ctx's error, or with NATS' if this server may not publish or subscribe.
 func (f *Fast) Start(ctx context.Context, srv *broadcast.Server) error {
-	if err := f.in.subscribe(srv); err != nil {
+	f.in.srv = srv
+	if err := f.subs.begin(); err != nil {
 		return fmt.Errorf("cluster: subscribing to %s*: %w", f.prefix, err)
 	}
 	if err := f.out.probe(); err != nil {
@@ -120,7 +123,9 @@ func (f *Fast) Start(ctx context.Context, srv *broadcast.Server) error {
 	if err := f.nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) {
 		return fmt.Errorf("cluster: %w", err)
 	}
+	f.running.Go(f.in.collect)
 	f.running.Go(f.in.run)
+	f.running.Go(f.subs.run)
 	f.running.Go(f.out.run)
 	f.running.Go(f.watch)
 	return f.presence.Start(srv) // Without permission for that, it goes on.

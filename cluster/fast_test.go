@@ -20,6 +20,8 @@ import (
 func newFast(cfg Config) *Fast {
 	f := &Fast{cfg: cfg.withDefaults()}
 	f.out.init(f)
+	f.in.init(f)
+	f.subs.init(f)
 	return f
 }
 

@@ -3,13 +3,14 @@ package cluster
 import (
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/nats-io/nats.go"
 )
 
-// What may wait here of other servers' messages while this one is behind; NATS' client drops more.
+// What may wait here of other servers' messages while this one is behind; more is dropped.
 const (
 	pendingMessages     = 16 << 10
 	pendingBytes        = 16 << 20
@@ -19,40 +20,70 @@ const (
 // inbound is what comes of other servers: one goroutine delivers it, and waits while the server is behind.
 type inbound struct {
 	f   *Fast
-	srv *broadcast.Server                 // Set by subscribe.
-	sub atomic.Pointer[nats.Subscription] // Written by subscribe, read by drops.
+	srv *broadcast.Server // Set by Start.
+
+	// From all subscriptions, so that there is one order. collect empties it at once.
+	arrived chan *nats.Msg
+
+	mu      sync.Mutex
+	waiting []*nats.Msg   // Guarded by mu.
+	bytes   int           // Guarded by mu: of waiting.
+	wake    chan struct{} // Capacity 1.
 
 	heard origins // Owned by run.
 
 	// Atomic.
-	received, late, refused atomic.Uint64
-	log                     seldom
+	received, full, late, refused atomic.Uint64
+	log                           seldom
 }
 
-// subscribe has NATS send what other servers forward. Here it is all channels; one subscription for each of the channels that
-// somebody here listens to would be made and ended here.
-func (in *inbound) subscribe(srv *broadcast.Server) error {
-	in.srv = srv
-	sub, err := in.f.nc.SubscribeSync(in.f.prefix + "*")
-	if err != nil {
-		return err
+func (in *inbound) init(f *Fast) {
+	in.f, in.arrived, in.wake = f, make(chan *nats.Msg, 1024), make(chan struct{}, 1)
+}
+
+// collect takes what arrives, and drops what is too much, until the end.
+func (in *inbound) collect() {
+	for {
+		select {
+		case msg := <-in.arrived:
+			in.mu.Lock()
+			if len(in.waiting) < pendingMessages && in.bytes+len(msg.Data) <= pendingBytes {
+				in.waiting = append(in.waiting, msg)
+				in.bytes += len(msg.Data)
+			} else {
+				in.full.Add(1)
+			}
+			in.mu.Unlock()
+			select {
+			case in.wake <- struct{}{}:
+			default:
+			}
+		case <-in.f.ctx.Done():
+			return
+		}
 	}
-	in.sub.Store(sub)
-	return sub.SetPendingLimits(pendingMessages, pendingBytes)
 }
 
 // run delivers what comes, until the end.
 func (in *inbound) run() {
-	sub := in.sub.Load()
 	for {
-		msg, err := sub.NextMsgWithContext(in.f.ctx)
-		if errors.Is(err, nats.ErrSlowConsumer) { // Once, each time that it begins to drop.
+		in.mu.Lock()
+		var msg *nats.Msg
+		if len(in.waiting) > 0 {
+			msg, in.waiting[0] = in.waiting[0], nil
+			in.waiting = in.waiting[1:]
+			in.bytes -= len(msg.Data)
+		}
+		in.mu.Unlock()
+		if msg != nil {
+			if err := in.take(msg); err != nil {
+				return
+			}
 			continue
 		}
-		if err != nil { // The end, or ErrClosed.
-			return
-		}
-		if err := in.take(msg); errors.Is(err, broadcast.ErrServerClosed) {
+		select {
+		case <-in.wake:
+		case <-in.f.ctx.Done():
 			return
 		}
 	}
@@ -67,7 +98,7 @@ func (in *inbound) take(msg *nats.Msg) error {
 		case !ok:
 			in.refuse(msg, errors.New("its header "+fromHeader+" is none"))
 			return nil
-		case origin == in.f.origin || number == 0:
+		case origin == in.f.origin || number == 0 || number == in.heard.last(origin): // Two subscriptions had it.
 			return nil
 		case !in.heard.next(origin, number):
 			in.late.Add(1)
@@ -82,6 +113,9 @@ func (in *inbound) take(msg *nats.Msg) error {
 	if !ok {
 		in.refuse(msg, errors.New("its subject is no channel's"))
 		return nil
+	}
+	if !in.f.subs.has(channel) {
+		return nil // It was left meanwhile.
 	}
 	switch err := in.srv.DeliverForwarded(in.f.ctx, channel, m); {
 	case err == nil:
@@ -103,13 +137,7 @@ func (in *inbound) refuse(msg *nats.Msg, err error) {
 }
 
 func (in *inbound) drops() map[string]uint64 {
-	full := 0
-	if sub := in.sub.Load(); sub != nil {
-		if n, err := sub.Dropped(); err == nil { // Not when it is closed.
-			full = n
-		}
-	}
-	return map[string]uint64{"full": uint64(full), "late": in.late.Load(), "refused": in.refused.Load()}
+	return map[string]uint64{"full": in.full.Load() + in.f.subs.dropped(), "late": in.late.Load(), "refused": in.refused.Load()}
 }
 
 // origins knows the number of the newest message of each server that was heard of lately: at most twice maxOrigins, however
@@ -118,16 +146,20 @@ type origins struct{ now, was map[string]uint64 }
 
 const maxOrigins = 1024
 
+// last is the number of the newest message of an origin, or 0.
+func (o *origins) last(origin string) uint64 {
+	if n, known := o.now[origin]; known {
+		return n
+	}
+	return o.was[origin]
+}
+
 // next says whether a number is above all that were heard of an origin.
 func (o *origins) next(origin string, number uint64) bool {
-	last, known := o.now[origin]
-	if !known {
-		last = o.was[origin]
-	}
-	if number <= last {
+	if number <= o.last(origin) {
 		return false
 	}
-	if !known {
+	if _, known := o.now[origin]; !known {
 		if o.now == nil || len(o.now) >= maxOrigins {
 			o.now, o.was = make(map[string]uint64), o.now
 		}

@@ -29,7 +29,7 @@ type clusterFlags struct {
 	ClusterCert        string      `placeholder:"FILE" help:"Certificate of crier for NATS."`
 	ClusterKey         string      `placeholder:"FILE" help:"Key of that certificate."`
 	ClusterTimeout     flags.Span  `default:"5s" placeholder:"DURATION" help:"How long NATS may take to answer (default: 5s)."`
-	ClusterLinger      *flags.Span `placeholder:"DURATION" help:"With --channels: how long a channel is still read from the stream when nobody is connected to it any more (default: 1m)."`
+	ClusterLinger      *flags.Span `placeholder:"DURATION" help:"With --channels: how long what others publish in a channel is still taken when nobody is connected to it any more (default: 1m)."`
 	ClusterHold        *flags.Span `placeholder:"DURATION" help:"How long who publishes waits while NATS takes nothing: then it is closed with 1013 (default: 30s)."`
 }
 
@@ -54,7 +54,6 @@ func (f *clusterFlags) validate(check func(ok bool, flag string, value any, want
 		check(f.ClusterReplicas == 0, "cluster-replicas", int(f.ClusterReplicas), want)
 		check(f.ClusterMaxBytes == 0, "cluster-max-bytes", int(f.ClusterMaxBytes), want)
 		check(f.ClusterMaxAge == 0, "cluster-max-age", time.Duration(f.ClusterMaxAge), want)
-		check(f.ClusterLinger == nil, "cluster-linger", time.Duration(deref(f.ClusterLinger)), want)
 		check(f.ClusterHold == nil, "cluster-hold", time.Duration(deref(f.ClusterHold)), "--cluster-mode ordered, as nobody waits in fast")
 	}
 }
@@ -98,11 +97,12 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member,
 }
 
 func (f *clusterFlags) joinFast(cfg *broadcast.Config, with cluster.Config) (member, error) {
+	with.Channels, with.Linger = cfg.Channels, time.Duration(deref(f.ClusterLinger)) // 0 is a minute.
 	c, err := cluster.OpenFast(with)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Forward = c.Forward
+	cfg.Forward, cfg.Follower = c.Forward, c
 	return c, nil
 }
 
@@ -124,6 +124,7 @@ func (f *clusterFlags) joinOrdered(cfg *broadcast.Config, with cluster.Config) (
 		return nil, err
 	}
 	cfg.Order, cfg.Epoch, cfg.HoldTime = c, c.Epoch(), time.Duration(deref(f.ClusterHold)) // 0 is 30 s.
+	cfg.Follower = c
 	return c, nil
 }
 

@@ -101,7 +101,7 @@ func TestFastUnknown(t *testing.T) {
 
 // TestFastFlags: what makes no sense in the fast mode is not taken.
 func TestFastFlags(t *testing.T) {
-	for _, flag := range []string{"--cluster-replicas=3", "--cluster-max-bytes=1GiB", "--cluster-max-age=1h", "--cluster-linger=1m", "--cluster-hold=30s"} {
+	for _, flag := range []string{"--cluster-replicas=3", "--cluster-max-bytes=1GiB", "--cluster-max-age=1h", "--cluster-hold=30s"} {
 		out, err := exec.Command(crierBin, "--listen", "127.0.0.1:0", "--cluster", "nats://"+freeAddr(t), "--cluster-mode", "fast", flag).CombinedOutput()
 		name, _, _ := strings.Cut(flag, "=")
 		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 2 || !strings.Contains(string(out), name+" is ") || !strings.Contains(string(out), "--cluster-mode ordered") {

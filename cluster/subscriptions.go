@@ -1,0 +1,218 @@
+package cluster
+
+import (
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// maxSubscribed is how many channels a Fast subscribes to one by one; if there are more, it has all, as long as it runs.
+const maxSubscribed = 4096
+
+// patience is how long the first connection to a channel waits for NATS: without that it is served all the same, and hears
+// other servers when they can be heard.
+const patience = 500 * time.Millisecond
+
+// subscriptions is which channels a Fast gets: those that somebody is connected to, or was lately.
+type subscriptions struct {
+	f    *Fast
+	wake chan struct{} // Capacity 1: something is wanted.
+
+	mu   sync.Mutex
+	of   map[string]*subscribed // Guarded by mu. With all, it is empty.
+	all  *nats.Subscription     // Guarded by mu: to all channels; nil if there is none.
+	lost uint64                 // Guarded by mu: what NATS' client has dropped of subscriptions that have ended.
+}
+
+// subscribed is a channel that the server gets, or will get soon.
+type subscribed struct {
+	sub   *nats.Subscription // nil before it is made.
+	asked time.Time          // When that was wanted first.
+	ready bool               // NATS knows of it.
+	idle  time.Time          // Since when nobody is connected to it; zero if somebody is.
+}
+
+func (s *subscriptions) init(f *Fast) {
+	s.f, s.wake, s.of = f, make(chan struct{}, 1), make(map[string]*subscribed)
+}
+
+// begin subscribes to what is wanted from the start: without Config.Channels, to all.
+func (s *subscriptions) begin() (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.f.cfg.Channels {
+		s.all, err = s.f.nc.ChanSubscribe(s.f.prefix+"*", s.f.in.arrived)
+	}
+	return err
+}
+
+// Follow is broadcast.Follower's.
+func (f *Fast) Follow(channel string) bool {
+	s := &f.subs
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := s.of[channel]
+	if s.all != nil || one != nil && one.ready {
+		return true
+	}
+	if one == nil && len(s.of) <= maxSubscribed { // Else all are wanted anyway.
+		one = &subscribed{asked: time.Now()}
+		s.of[channel] = one
+	}
+	s.look()
+	return one == nil || time.Since(one.asked) >= patience || !f.connected.Load()
+}
+
+// look has run look at what is wanted. It does not block.
+func (s *subscriptions) look() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Ahead is broadcast.Follower's: there are no ids of other servers.
+func (f *Fast) Ahead(uint64) {}
+
+// has says whether the server gets a channel.
+func (s *subscriptions) has(channel string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all != nil || s.of[channel] != nil
+}
+
+// run subscribes to what is wanted, and ends what is not any more.
+func (s *subscriptions) run() {
+	ticker := time.NewTicker(max(s.f.cfg.Linger/4, 100*time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.wake:
+			if err := s.subscribe(); err != nil && s.f.ctx.Err() == nil {
+				s.f.cfg.Logger.Warn("subscribing is tried again", "err", err)
+				time.Sleep(patience)
+				s.look()
+			}
+		case <-ticker.C:
+			for _, sub := range s.leave() {
+				_ = sub.Unsubscribe() // If there is no connection, it is not made again by the next one.
+			}
+		case <-s.f.ctx.Done():
+			return
+		}
+	}
+}
+
+// subscribe subscribes to what is wanted, and waits until NATS knows.
+func (s *subscriptions) subscribe() error {
+	wanted, all := s.wanted()
+	var err error
+	var sub *nats.Subscription
+	if all {
+		if sub, err = s.f.nc.ChanSubscribe(s.f.prefix+"*", s.f.in.arrived); err != nil {
+			return err
+		}
+	}
+	for _, channel := range wanted {
+		one, err := s.f.nc.ChanSubscribe(subjectIn(s.f.prefix, channel), s.f.in.arrived)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.of[channel].sub = one
+		s.mu.Unlock()
+	}
+	if err := s.f.nc.FlushTimeout(s.f.cfg.Timeout); err != nil {
+		if sub != nil {
+			_ = sub.Unsubscribe()
+		}
+		return err
+	}
+	for _, old := range s.joined(sub) {
+		_ = old.Unsubscribe()
+	}
+	s.f.in.srv.Followed()
+	return nil
+}
+
+// wanted is which channels have no subscription yet, or that all are to have one.
+func (s *subscriptions) wanted() (channels []string, all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all != nil || len(s.of) > maxSubscribed {
+		return nil, s.all == nil
+	}
+	for channel, one := range s.of {
+		if one.sub == nil {
+			channels = append(channels, channel)
+		}
+	}
+	return channels, false
+}
+
+// joined says that NATS knows of all subscriptions. With one to all channels, it returns those that are not needed any more.
+func (s *subscriptions) joined(all *nats.Subscription) (old []*nats.Subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, one := range s.of {
+		one.ready = one.sub != nil
+		if all != nil && one.ready {
+			old = s.end(old, one)
+		}
+	}
+	if all != nil {
+		s.all = all
+		clear(s.of)
+	}
+	return old
+}
+
+// leave is the subscriptions to channels that nobody was connected to for Config.Linger. Who connects at this moment is seen by
+// Server.Forget, or asks Follow afterwards.
+func (s *subscriptions) leave() (old []*nats.Subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for channel, one := range s.of {
+		info, _ := s.f.in.srv.Channel(channel)
+		switch {
+		case info.Connections > 0 || !one.ready:
+			one.idle = time.Time{}
+		case one.idle.IsZero():
+			one.idle = now
+		case now.Sub(one.idle) >= s.f.cfg.Linger && s.f.in.srv.Forget(channel):
+			delete(s.of, channel)
+			old = s.end(old, one)
+		}
+	}
+	return old
+}
+
+// end adds a subscription to those that are to end. The mutex must be held.
+func (s *subscriptions) end(old []*nats.Subscription, one *subscribed) []*nats.Subscription {
+	if n, err := one.sub.Dropped(); err == nil {
+		s.lost += uint64(n)
+	}
+	return append(old, one.sub)
+}
+
+// dropped is what NATS' client has dropped.
+func (s *subscriptions) dropped() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.lost
+	for _, one := range s.of {
+		if one.sub != nil {
+			if lost, err := one.sub.Dropped(); err == nil {
+				n += uint64(lost)
+			}
+		}
+	}
+	if s.all != nil {
+		if lost, err := s.all.Dropped(); err == nil {
+			n += uint64(lost)
+		}
+	}
+	return n
+}

@@ -1,0 +1,102 @@
+package cluster
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// TestFastInterest: a node gets only channels that somebody on it listens to, and for a while afterwards; who comes back after
+// that is told of a gap.
+func TestFastInterest(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream)
+	one, two := startFast(t, servers.urls(), "--cluster-linger", "200ms"), startFast(t, servers.urls())
+	const received = "crier_cluster_received_total"
+	say := func(channel, text string) {
+		t.Helper()
+		if _, err := two.publish(channel, "", text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := listen(t, "news", one)
+	present(t, l)
+	for i := range 10 {
+		say("sport", fmt.Sprint("goal ", i))
+		say("news", fmt.Sprint("word ", i))
+	}
+	awaitText(t, "word 9", l)
+	if got := one.metric(t, received); got != 10 {
+		t.Errorf("it has got %v messages of the other one, want 10", got)
+	}
+	l.end()
+	eventually(t, "the channel to be left", func() error {
+		before := one.metric(t, received)
+		say("news", "who hears?")
+		time.Sleep(50 * time.Millisecond)
+		if one.metric(t, received) != before {
+			return errNotYet
+		}
+		return nil
+	})
+	back := listen(t, "news?since="+l.last, one)
+	defer back.end()
+	present(t, back)
+	say("news", "the end")
+	awaitText(t, "the end", back)
+	if _, gaps := back.have(); len(gaps) != 1 {
+		t.Errorf("got the gaps %q, want one", gaps)
+	}
+}
+
+// TestFastMany: with more channels than a node subscribes to one by one it gets all, each message once.
+func TestFastMany(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream)
+	one, two := startFast(t, servers.urls()), startFast(t, servers.urls())
+	l := listen(t, "news", one)
+	defer l.end()
+	present(t, l)
+	stop := make(chan struct{})
+	go say(two, "news", "w", stop)
+	var conns []net.Conn
+	for i := range 4200 {
+		conn, _, _, err := ws.Dial(t.Context(), fmt.Sprintf("ws://%s/room/%d", one.addr, i))
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		conns = append(conns, conn)
+	}
+	close(stop)
+	if _, err := two.publish("news", "", "the end"); err != nil {
+		t.Fatal(err)
+	}
+	awaitText(t, "the end", l)
+	got := texts(l)
+	for i, text := range got[:len(got)-1] {
+		if text != fmt.Sprint("w-", i) {
+			t.Fatalf("message %d is %q", i, text)
+		}
+	}
+	if len(got) < 10 {
+		t.Errorf("only %d messages: the test shows little", len(got))
+	}
+	far := listen(t, "room/17", two)
+	defer far.end()
+	present(t, far)
+	late := listen(t, "elsewhere", one) // All are read now.
+	defer late.end()
+	present(t, late)
+	if _, err := two.publish("elsewhere", "", "hello"); err != nil {
+		t.Fatal(err)
+	}
+	awaitText(t, "hello", late)
+	if log := one.log(); strings.Contains(log, "dropped") {
+		t.Errorf("something was dropped:\n%s", tail(log))
+	}
+	for _, conn := range conns {
+		conn.Close()
+	}
+}
