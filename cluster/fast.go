@@ -161,7 +161,7 @@ func (f *Fast) Close(ctx context.Context) {
 func (f *Fast) Stats() FastStats {
 	return FastStats{
 		Forwarded: f.out.forwarded.Load(), Received: f.in.received.Load(),
-		DroppedOut: f.out.drops(), DroppedIn: f.in.drops(),
+		DroppedOut: f.out.drops(), DroppedIn: f.in.drops(f.subs.dropped()),
 	}
 }
 

@@ -136,8 +136,9 @@ func (in *inbound) refuse(msg *nats.Msg, err error) {
 	}
 }
 
-func (in *inbound) drops() map[string]uint64 {
-	return map[string]uint64{"full": in.full.Load() + in.f.subs.dropped(), "late": in.late.Load(), "refused": in.refused.Load()}
+// drops is what was dropped, by why, with what NATS' client has dropped before.
+func (in *inbound) drops(before uint64) map[string]uint64 {
+	return map[string]uint64{"full": in.full.Load() + before, "late": in.late.Load(), "refused": in.refused.Load()}
 }
 
 // origins knows the number of the newest message of each server that was heard of lately: at most twice maxOrigins, however

@@ -2,6 +2,7 @@ package docs
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -157,14 +158,21 @@ func (s *session) serve(t *testing.T, words []string) {
 	s.t.Cleanup(func() { p.end(s.t) })
 	for _, port := range ports {
 		s.servers[port] = p
-		p.await(t, func() bool {
-			conn, err := net.Dial("tcp", "127.0.0.1:"+s.port[port])
-			if err == nil {
-				conn.Close()
-			}
-			return err == nil
-		})
+		p.await(t, func() bool { return answers("127.0.0.1:" + s.port[port]) })
 	}
+}
+
+// answers says whether a server is there, and not only its socket: before, a signal would end it without a word.
+func answers(addr string) bool {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	_, err = conn.Read(make([]byte, 1))
+	return err == nil || err == io.EOF
 }
 
 // checkFlags wants a program of bench to have the flags that a command gives it.
