@@ -130,43 +130,9 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 // connection the shard's, or says with what it must be refused.
 func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	srv := c.shard().srv
-	h := &w.handshake
-	if refusal := h.req.parse(head); refusal != nil {
+	want, refusal := w.handshake.wish(c, head)
+	if refusal != nil || want.form == nil {
 		return refusal
-	}
-	preflight := srv.cfg.Authorize != nil && h.req.preflight()
-	if preflight { // It may ask what the request may that it is about.
-		h.req.method, h.req.upgrade, h.req.events = []byte(http.MethodGet), false, true
-	}
-	if refusal := h.req.check(srv.cfg.Path, srv.cfg.Channels); refusal != nil {
-		return refusal
-	}
-	name := ""
-	if srv.cfg.Channels {
-		var refusal *Refusal
-		if name, refusal = h.req.channel(srv.cfg.Path); refusal != nil {
-			return refusal
-		}
-	}
-	if refusal := srv.origins.check(&h.req); refusal != nil {
-		return refusal
-	}
-	if preflight {
-		c.linger(srv.answerPreflight(nil, &h.req))
-		return nil
-	}
-	if refusal := c.forwarded(h.req.forwarded); refusal != nil {
-		return refusal
-	}
-	answer, form, refusal := h.answer(srv)
-	if refusal != nil {
-		return refusal
-	}
-	var from position
-	if srv.cfg.Channels || form.kind != formPlain {
-		if from, refusal = h.req.position(); refusal != nil {
-			return refusal
-		}
 	}
 	if refusal := srv.admit(); refusal != nil {
 		return refusal
@@ -177,15 +143,16 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 			srv.open.Add(-1)
 		}
 	}()
-	grant, refusal := c.authorize(head, name)
+	grant, refusal := c.authorize(head, want.channel)
 	if refusal != nil {
 		return refusal
 	}
 	if srv.cfg.Order != nil || srv.cfg.Follower != nil {
-		ch := srv.enter(name)
+		ch := srv.enter(want.channel)
 		defer srv.leave(ch)
-		if refusal := c.ahead(name, from); refusal != nil {
-			c.inbound().grant = &grant
+		if refusal := c.ahead(want.channel, want.from); refusal != nil {
+			given := grant
+			c.inbound().grant = &given
 			return refusal
 		}
 	}
@@ -198,25 +165,76 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	}
 	opened = true
 	if srv.debug() {
-		path, _ := h.req.path() // Without the query, where tokens stand.
+		path, _ := w.handshake.req.path() // Without the query, where tokens stand.
 		srv.cfg.Logger.Debug("connected", "fd", c.fd, "remote", c.RemoteAddr(), "path", withoutToken(string(path)))
 	}
 	srv.total.upgraded.Add(1)
+	c.begin(&want, grant)
+	return nil
+}
+
+// wish is what a request wants.
+type wish struct {
+	channel string
+	form    *form // nil if it was a preflight, which is answered.
+	answer  []byte
+	from    position
+}
+
+// wish parses c's request, and checks all of it that takes nothing else.
+func (h *handshaker) wish(c *Conn, head []byte) (want wish, refusal *Refusal) {
+	srv := c.shard().srv
+	if refusal := h.req.parse(head); refusal != nil {
+		return want, refusal
+	}
+	preflight := srv.cfg.Authorize != nil && h.req.preflight()
+	if preflight { // It may ask what the request may that it is about.
+		h.req.method, h.req.upgrade, h.req.events = []byte(http.MethodGet), false, true
+	}
+	if refusal := h.req.check(srv.cfg.Path, srv.cfg.Channels); refusal != nil {
+		return want, refusal
+	}
+	if srv.cfg.Channels {
+		if want.channel, refusal = h.req.channel(srv.cfg.Path); refusal != nil {
+			return want, refusal
+		}
+	}
+	if refusal := srv.origins.check(&h.req); refusal != nil {
+		return want, refusal
+	}
+	if preflight {
+		c.linger(srv.answerPreflight(nil, &h.req))
+		return want, nil
+	}
+	if refusal := c.forwarded(h.req.forwarded); refusal != nil {
+		return want, refusal
+	}
+	if want.answer, want.form, refusal = h.answer(srv); refusal != nil {
+		return want, refusal
+	}
+	if srv.cfg.Channels || want.form.kind != formPlain {
+		want.from, refusal = h.req.position()
+	}
+	return want, refusal
+}
+
+// begin makes c, whose handshake is through, a receiver, and gives it to its shard.
+func (c *Conn) begin(want *wish, grant Grant) {
+	srv := c.shard().srv
 	c.readPhase = readFrames
-	if form.kind == formEvents {
+	if want.form.kind == formEvents {
 		c.readPhase = readDiscard
 		c.watchOver()
 	}
 	if !grant.Publish {
 		c.set(mute)
 	}
-	at, id, gap := srv.join(c, name, form, from)
+	at, id, gap := srv.join(c, want.channel, want.form, want.from)
 	m := newMail()
 	m.until = grant.Until
-	m.response = form.hello(append(m.response, answer...), srv.cfg.Greeting, id, gap)
+	m.response = want.form.hello(append(m.response, want.answer...), srv.cfg.Greeting, id, gap)
 	m.begins = at
 	c.shard().post(c, postOpened, 0, m)
-	return nil
 }
 
 // protocolIDs is the subprotocol of those who want the messages' ids.
