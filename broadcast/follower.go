@@ -44,13 +44,14 @@ func (srv *Server) Forget(channel string) bool {
 	chs := &srv.channels
 	chs.mu.Lock()
 	ch := chs.of[channel]
-	if ch == nil {
-		chs.mu.Unlock()
-		return true
-	}
-	if srv.inUse(ch) {
+	if ch != nil && srv.inUse(ch) {
 		chs.mu.Unlock()
 		return false
+	}
+	if ch == nil {
+		srv.numbers.Add(1) // One that no message has, so that none of before is up to date.
+		chs.mu.Unlock()
+		return true
 	}
 	if ch.pinned {
 		ch.pinned = false
@@ -59,12 +60,17 @@ func (srv *Server) Forget(channel string) bool {
 	if ch != srv.root {
 		delete(chs.of, channel)
 	}
-	srv.numbers.Store(max(srv.numbers.Load(), ch.plain.log.Frames()+1)) // A number that no message has.
+	frames := ch.plain.log.Frames()
+	srv.numbers.Store(max(srv.numbers.Load(), frames+1))
+	if ch.ids != nil {
+		chs.floor = max(chs.floor, ch.idAt(frames))
+	}
 	chs.mu.Unlock()
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	for e := &ch.plain; e != nil; e = e.next {
 		e.log.Clear()
+		e.log.Skip()
 	}
 	if ch.ids != nil {
 		ch.tidyIDs()

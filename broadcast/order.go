@@ -187,7 +187,7 @@ func (srv *Server) BeginBehind(id uint64) {
 	for _, ch := range chs.of {
 		if !ch.pinned {
 			ch.mu.Lock()
-			if ch.conns == 0 {
+			if ch.conns == 0 && ch.plain.log.Empty() {
 				ch.ids.floor = max(ch.ids.floor, id)
 			}
 			ch.mu.Unlock()

@@ -160,6 +160,8 @@ type Cluster struct {
 	warm      chan struct{} // Closed by warmed.
 	once      sync.Once
 
+	said seldom // What may be logged again and again.
+
 	// Written by the reader.
 	delivered   atomic.Uint64
 	deliveredAt atomic.Int64 // When that was published, in ns of Unix time.

@@ -226,6 +226,9 @@ func (c *Cluster) surely() bool {
 		return false
 	}
 	cfg, state, short := &c.seen.Config, &c.seen.State, time.Second
+	if c.delivered.Load() < state.LastSeq-state.Msgs/16 && cfg.MaxBytes > 0 {
+		short = 50 * time.Millisecond // What is between may be much less than its part of the messages.
+	}
 	if cfg.MaxAge > 0 {
 		short = min(short, cfg.MaxAge/8)
 	}
@@ -281,5 +284,8 @@ func (c *Cluster) put(id uint64, channel string, msg jetstream.Msg) error {
 }
 
 func (c *Cluster) leftOut(id uint64, msg jetstream.Msg, err error) {
+	if !c.said.due() {
+		return
+	}
 	c.cfg.Logger.Warn("a message of the stream is left out", "id", id, "subject", msg.Subject(), "err", err)
 }

@@ -72,7 +72,7 @@ func (c *Cluster) fillTo(b *batch, marker uint64) error {
 			return true, nil
 		}
 		channel, ok := c.channel(msg.Subject())
-		if !ok || b.subjects == nil && c.interest.joined(channel) {
+		if !ok || broadcast.CheckChannel(channel) != nil || b.subjects == nil && c.interest.joined(channel) {
 			return false, nil
 		}
 		if !c.interest.begun[channel] {

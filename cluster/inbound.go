@@ -47,9 +47,9 @@ func (in *inbound) collect() {
 		select {
 		case msg := <-in.arrived:
 			in.mu.Lock()
-			if len(in.waiting) < pendingMessages && in.bytes+len(msg.Data) <= pendingBytes {
+			if len(in.waiting) < pendingMessages && in.bytes+weight(msg) <= pendingBytes {
 				in.waiting = append(in.waiting, msg)
-				in.bytes += len(msg.Data)
+				in.bytes += weight(msg)
 			} else {
 				in.full.Add(1)
 			}
@@ -64,6 +64,18 @@ func (in *inbound) collect() {
 	}
 }
 
+// weight is what a message takes up beside pendingMessageBytes: headers are a map.
+func weight(msg *nats.Msg) int {
+	weight := len(msg.Data)
+	for name, values := range msg.Header {
+		weight += 4 * len(name)
+		for _, value := range values {
+			weight += 32 + len(value)
+		}
+	}
+	return weight
+}
+
 // run delivers what comes, until the end.
 func (in *inbound) run() {
 	for {
@@ -72,7 +84,7 @@ func (in *inbound) run() {
 		if len(in.waiting) > 0 {
 			msg, in.waiting[0] = in.waiting[0], nil
 			in.waiting = in.waiting[1:]
-			in.bytes -= len(msg.Data)
+			in.bytes -= weight(msg)
 		}
 		in.mu.Unlock()
 		if msg != nil {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type interest struct {
 	few   time.Time            // Guarded by mu: with all, since when there are few; zero if there are not.
 	batch *batch               // Guarded by mu: what waits for a marker.
 	leave bool                 // Guarded by mu: some are to be left.
+	stale bool                 // Guarded by mu: channels are there that are not read any more.
 	ahead bool                 // Guarded by mu: somebody waits for what is delivered to be known.
 }
 
@@ -134,8 +136,12 @@ func (in *interest) run() {
 		case <-c.ctx.Done():
 			return
 		}
-		if in.takeAhead() {
+		ahead, stale := in.take()
+		if ahead {
 			c.nudge()
+		}
+		if stale {
+			in.sweep()
 		}
 		for b := in.wanted(); b != nil && c.ctx.Err() == nil; b = in.wanted() {
 			err := c.fill(b)
@@ -144,20 +150,24 @@ func (in *interest) run() {
 				in.tries = 0
 				continue
 			}
-			in.tries++
-			if c.ctx.Err() == nil {
-				c.cfg.Logger.Warn("channels wait for their history, which is read again", "err", err, "channels", len(b.channels))
-				c.pause()
+			if err == nil || errors.Is(err, errTrimmed) {
+				in.tries++
 			}
+			if c.ctx.Err() == nil && c.said.due() {
+				c.cfg.Logger.Warn("channels wait for their history, which is read again", "err", err, "channels", len(b.channels))
+			}
+			c.pause()
 		}
 	}
 }
 
-func (in *interest) takeAhead() (ahead bool) {
+// take takes what is to be done.
+func (in *interest) take() (ahead, stale bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	ahead, in.ahead = in.ahead, false
-	return ahead
+	stale, in.stale = in.stale, false
+	return ahead, stale
 }
 
 // wanted is what was asked for and has not joined, or nil.
@@ -326,10 +336,12 @@ func (in *interest) narrow() {
 	for _, channel := range names {
 		in.of[channel] = &followed{joined: true}
 	}
-	in.c.running.Go(in.sweep)
+	in.stale = true
+	in.look()
 }
 
-// sweep forgets channels that are not read any more. Who connects to one before it is forgotten gets it anew.
+// sweep forgets channels that are not read any more. Who connects to one before it is forgotten gets it anew. Called by run:
+// nothing is being filled.
 func (in *interest) sweep() {
 	for _, channel := range in.c.srv.ChannelNames() {
 		in.mu.Lock()

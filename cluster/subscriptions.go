@@ -18,6 +18,7 @@ const patience = 500 * time.Millisecond
 type subscriptions struct {
 	f    *Fast
 	wake chan struct{} // Capacity 1: something is wanted.
+	log  seldom
 
 	mu   sync.Mutex
 	of   map[string]*subscribed // Guarded by mu. With all, it is empty.
@@ -90,7 +91,9 @@ func (s *subscriptions) run() {
 		select {
 		case <-s.wake:
 			if err := s.subscribe(); err != nil && s.f.ctx.Err() == nil {
-				s.f.cfg.Logger.Warn("subscribing is tried again", "err", err)
+				if s.log.due() {
+					s.f.cfg.Logger.Warn("subscribing is tried again", "err", err)
+				}
 				time.Sleep(patience)
 				s.look()
 			}
