@@ -29,7 +29,7 @@ func (c *Cluster) watch() {
 			return
 		}
 		info, err := c.info(c.ctx)
-		c.silent.Store(err != nil)
+		c.silent.Store(err != nil || !majority(info.Cluster))
 		if errors.Is(err, ErrReplaced) {
 			c.fail(err)
 			return
@@ -38,6 +38,21 @@ func (c *Cluster) watch() {
 			c.nudge()
 		}
 	}
+}
+
+// majority says whether the leader of the stream has heard of most who have it within ten seconds, which is how long NATS
+// itself takes to see that it has not. It answers all the same. of is nil of a server that is alone.
+func majority(of *jetstream.ClusterInfo) bool {
+	if of == nil || len(of.Replicas) == 0 {
+		return true
+	}
+	there := 1
+	for _, replica := range of.Replicas {
+		if !replica.Offline && replica.Active < 10*time.Second {
+			there++
+		}
+	}
+	return there > (len(of.Replicas)+1)/2
 }
 
 // far says whether what comes next here is far from being dropped: not in the older half of what the stream keeps.
