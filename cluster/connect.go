@@ -61,6 +61,19 @@ func says(log *slog.Logger) nats.ErrHandler {
 	}
 }
 
+// bell wakes a goroutine. Rung while that is awake, it has one more round.
+type bell chan struct{}
+
+func newBell() bell { return make(bell, 1) }
+
+// ring does not block.
+func (b bell) ring() {
+	select {
+	case b <- struct{}{}:
+	default:
+	}
+}
+
 // seldom allows one thing a second. It may be used by any number of goroutines.
 type seldom struct{ last atomic.Int64 } // In nanoseconds since 1970.
 

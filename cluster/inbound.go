@@ -26,9 +26,9 @@ type inbound struct {
 	arrived chan *nats.Msg
 
 	mu      sync.Mutex
-	waiting []*nats.Msg   // Guarded by mu.
-	bytes   int           // Guarded by mu: of waiting.
-	wake    chan struct{} // Capacity 1.
+	waiting []*nats.Msg // Guarded by mu.
+	bytes   int         // Guarded by mu: of waiting.
+	wake    bell
 
 	heard origins // Owned by run.
 
@@ -38,7 +38,7 @@ type inbound struct {
 }
 
 func (in *inbound) init(f *Fast) {
-	in.f, in.arrived, in.wake = f, make(chan *nats.Msg, 1024), make(chan struct{}, 1)
+	in.f, in.arrived, in.wake = f, make(chan *nats.Msg, 1024), newBell()
 }
 
 // collect takes what arrives, and drops what is too much, until the end.
@@ -54,10 +54,7 @@ func (in *inbound) collect() {
 				in.full.Add(1)
 			}
 			in.mu.Unlock()
-			select {
-			case in.wake <- struct{}{}:
-			default:
-			}
+			in.wake.ring()
 		case <-in.f.ctx.Done():
 			return
 		}

@@ -20,8 +20,8 @@ const markerToken = "=="
 // the marker then, so nothing is lost and nothing comes twice.
 type interest struct {
 	c     *Cluster
-	wake  chan struct{} // Capacity 1: something is wanted.
-	taken chan bool     // Capacity 1: the batch is, or it is to be filled again.
+	wake  bell      // Something is wanted.
+	taken chan bool // Capacity 1: the batch is, or it is to be filled again.
 
 	begun map[string]bool // Owned by run, or by the reader while run waits for it: what has been begun and not joined.
 	tries int             // Owned by run: how often that failed because the stream had dropped what was read.
@@ -52,7 +52,7 @@ type batch struct {
 }
 
 func (in *interest) init(c *Cluster) {
-	in.c, in.wake, in.taken = c, make(chan struct{}, 1), make(chan bool, 1)
+	in.c, in.wake, in.taken = c, newBell(), make(chan bool, 1)
 	in.of, in.begun = make(map[string]*followed), make(map[string]bool)
 }
 
@@ -96,10 +96,7 @@ func (c *Cluster) Following() int {
 
 // look has run look at what is wanted. It does not block.
 func (in *interest) look() {
-	select {
-	case in.wake <- struct{}{}:
-	default:
-	}
+	in.wake.ring()
 }
 
 // filters is what the reader reads: the subjects of what has joined, and markers; or nil for all.

@@ -23,7 +23,7 @@ const fromHeader = "Crier-From"
 // else waits for a socket.
 type outbox struct {
 	f    *Fast
-	wake chan struct{} // Capacity 1.
+	wake bell
 
 	mu      sync.Mutex
 	waiting []parcel // Guarded by mu.
@@ -50,7 +50,7 @@ type parcel struct {
 const parcelBytes = 128
 
 func (o *outbox) init(f *Fast) {
-	o.f, o.wake = f, make(chan struct{}, 1)
+	o.f, o.wake = f, newBell()
 	o.msg.Header = nats.Header{}
 }
 
@@ -65,10 +65,7 @@ func (f *Fast) Forward(channel string, m broadcast.Message) {
 	o.mu.Lock()
 	o.waiting = append(o.waiting, p)
 	o.mu.Unlock()
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
+	o.wake.ring()
 }
 
 // reserve says whether there is room for a message, and takes it up.

@@ -22,7 +22,7 @@ type publisher struct {
 	c      *Cluster
 	prefix string // Of the ids of this process' messages, and in its marker.
 
-	wake chan struct{} // Capacity 1.
+	wake bell
 
 	mu       sync.Mutex
 	waiting  []*entry // Guarded by mu: not sent yet.
@@ -58,7 +58,7 @@ type result struct {
 }
 
 func (p *publisher) init(c *Cluster) {
-	p.c, p.prefix, p.wake = c, nuid.Next()+"-", make(chan struct{}, 1)
+	p.c, p.prefix, p.wake = c, nuid.Next()+"-", newBell()
 }
 
 // Submit is broadcast.Order's.
@@ -131,10 +131,7 @@ func (p *publisher) add(r *result, messages ...broadcast.Addressed) error {
 
 // look has run look at what there is to do. It does not block.
 func (p *publisher) look() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
+	p.wake.ring()
 }
 
 // hold stops the server's reading of publishers while there is too much, or NATS is not there. The mutex must be

@@ -17,7 +17,7 @@ const patience = 500 * time.Millisecond
 // subscriptions is which channels a Fast gets: those that somebody is connected to, or was lately.
 type subscriptions struct {
 	f    *Fast
-	wake chan struct{} // Capacity 1: something is wanted.
+	wake bell // Something is wanted.
 	log  seldom
 
 	mu   sync.Mutex
@@ -35,7 +35,7 @@ type subscribed struct {
 }
 
 func (s *subscriptions) init(f *Fast) {
-	s.f, s.wake, s.of = f, make(chan struct{}, 1), make(map[string]*subscribed)
+	s.f, s.wake, s.of = f, newBell(), make(map[string]*subscribed)
 }
 
 // begin subscribes to what is wanted from the start: without Config.Channels, to all.
@@ -67,10 +67,7 @@ func (f *Fast) Follow(channel string) bool {
 
 // look has run look at what is wanted. It does not block.
 func (s *subscriptions) look() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.wake.ring()
 }
 
 // Ahead is broadcast.Follower's: there are no ids of other servers.
