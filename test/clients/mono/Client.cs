@@ -11,6 +11,7 @@ using System.Collections.Generic;
 using System.Diagnostics;
 using System.Linq;
 using System.Net.WebSockets;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Threading;
 using System.Threading.Tasks;
@@ -249,16 +250,22 @@ static class Client {
         }
     }
 
-    static int Main(string[] args) {
+    // Mono sometimes hangs when it shuts down beside busy programs: Main ends without that.
+    [DllImport("libc")]
+    static extern void _exit(int status);
+
+    static void Main(string[] args) {
+        var status = 0;
         try {
             var run = args[0] == "await"
                 ? AwaitClose(args[1], int.Parse(args[2]))
                 : new Suite(args[1], args[2] == "kept").Run();
             run.GetAwaiter().GetResult();
-            return 0;
         } catch (Exception err) {
             Console.Error.WriteLine("FAIL " + err);
-            return 1;
+            status = 1;
         }
+        Console.Out.Flush();
+        _exit(status);
     }
 }
