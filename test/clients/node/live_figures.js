@@ -36,8 +36,9 @@ function record(parts, graphs) {
   JSON.parse = (...args) => {
     const value = parse(...args);
     if (value?.open_by_kind) {
-      window.snapshots.push(value);
-      setTimeout(() => setTimeout(show)); // The page shows it in a turn of its own, which comes before.
+      const n = window.snapshots.push(value);
+      // The page shows it in a turn of its own, which comes before; unless the next one has come, it has shown no other.
+      setTimeout(() => setTimeout(() => { if (n === window.snapshots.length) show(); }));
     }
     return value;
   };
