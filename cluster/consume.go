@@ -166,7 +166,7 @@ func (c *Cluster) read(ctx context.Context, subjects []string, from uint64, byte
 	}
 	// The answer to that may have come before the other servers of NATS know where the consumer is. To ask for messages then is
 	// answered with 503, of which nats.go makes nothing until heartbeats are missing; this takes the same way first.
-	if _, err := consumer.Info(ctx); err != nil {
+	if err := c.there(ctx, consumer); err != nil {
 		return err
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxBytes(max(bytes, 2*int(c.nc.MaxPayload()))), jetstream.PullHeartbeat(heartbeat))
@@ -189,6 +189,14 @@ func (c *Cluster) read(ctx context.Context, subjects []string, from uint64, byte
 			return err
 		}
 	}
+}
+
+// there waits until NATS knows a consumer. To Info, unlike to others, nats.go gives no time of its own.
+func (c *Cluster) there(ctx context.Context, consumer jetstream.Consumer) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	_, err := consumer.Info(ctx)
+	return err
 }
 
 // discard has NATS drop a consumer now, rather than when it has been inactive for a minute. It does not wait for that.

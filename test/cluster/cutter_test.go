@@ -15,6 +15,7 @@ type cutter struct {
 	mu    sync.Mutex
 	cond  *sync.Cond
 	stall bool              // Guarded by mu.
+	edit  func([]byte)      // Guarded by mu: changes what goes through, in its place; or nil.
 	conns map[net.Conn]bool // Guarded by mu.
 	held  map[net.Conn]bool // Guarded by mu: of those conns, and of such as were among them.
 }
@@ -64,6 +65,9 @@ func (c *cutter) copy(to, from net.Conn) {
 		for c.stall || c.held[from] {
 			c.cond.Wait()
 		}
+		if c.edit != nil {
+			c.edit(buf[:n])
+		}
 		c.mu.Unlock()
 		if n > 0 {
 			_, _ = to.Write(buf[:n])
@@ -86,6 +90,13 @@ func (c *cutter) set(stall bool) {
 	defer c.mu.Unlock()
 	c.stall = stall
 	c.cond.Broadcast()
+}
+
+// change sets edit.
+func (c *cutter) change(edit func([]byte)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.edit = edit
 }
 
 // hold makes the connections there are stall, until they are cut or let go: others come through. What was read of one that ends

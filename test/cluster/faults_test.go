@@ -64,6 +64,14 @@ func TestFaults(t *testing.T) {
 		eventually(t, n.name+" to be ready", n.ready)
 	}
 	for name, r := range rooms {
+		for i, n := range nodes { // What it has taken and is not in the stream yet is before that.
+			tries := 0
+			eventually(t, "all that "+n.name+" has taken to be in the stream", func() error {
+				tries++
+				_, err := n.publish(name, "", fmt.Sprintf("flush %d-%d", i, tries))
+				return err
+			})
+		}
 		eventually(t, "the last message", func() error {
 			_, err := nodes[0].publish(name, "", "the last one")
 			return err

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"fmt"
 	"syscall"
 	"testing"
@@ -93,5 +94,39 @@ func TestInterestFastQuiet(t *testing.T) {
 	awaitText(t, "the end", back)
 	if got, gaps := back.have(); len(gaps) != 1 {
 		t.Errorf("came back behind %s: got %q and the gaps %q, want one", l.last, got, gaps)
+	}
+}
+
+// TestInterestNoAnswer: when NATS does not answer to what is asked of a consumer, that is asked again.
+func TestInterestNoAnswer(t *testing.T) {
+	servers := startNATS(t, 1)
+	c := newCutter(t, servers.addrs[0])
+	n := startPlain(t, []string{"nats://" + c.ln.Addr().String()})
+	ear := direct(t, servers) // It gets every other question, and says nothing.
+	asked, err := ear.SubscribeSync("$JS.API.CONSUMER.XNFO.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ear.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	questions := 0
+	c.change(func(b []byte) {
+		if i := bytes.Index(b, []byte("$JS.API.CONSUMER.INFO")); i >= 0 {
+			if questions++; questions%2 == 1 {
+				b[i+len("$JS.API.CONSUMER.")] = 'X'
+			}
+		}
+	})
+	l := listen(t, "news", n)
+	present(t, l)
+	eventually(t, "a message to be published", func() error {
+		_, err := n.publish("news", "", "the only one")
+		return err
+	})
+	same(t, "the only one", l)
+	l.end()
+	if lost, _, _ := asked.Pending(); lost < 2 {
+		t.Errorf("only %d questions got lost: the test shows little", lost)
 	}
 }
