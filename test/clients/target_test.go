@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -109,18 +110,21 @@ func (tgt *target) waitListening(t *testing.T, addr string) {
 	}
 }
 
-// freeAddr returns a loopback address where nobody listens. Its port lies below those
+// lastPort counts on from anywhere.
+var lastPort atomic.Uint32
+
+func init() { lastPort.Store(rand.Uint32N(1 << 20)) }
+
+// freeAddr returns a loopback address where nobody listens, another one each time. Its port lies below those
 // that Linux hands to clients by default, so that no client takes it meanwhile.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+lastPort.Add(1)%12000))
+		if err == nil {
+			l.Close()
+			return l.Addr().String()
 		}
-		l.Close()
-		return addr
 	}
 	t.Fatal("no free port in 100 tries")
 	return ""

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -195,15 +197,24 @@ func (c *natsCluster) leader(t *testing.T, stream string) (leader *process) {
 
 func tail(s string) string { return s[max(0, len(s)-6000):] }
 
-// freeAddr is an address of loopback that nobody listens on.
+// lastPort counts on from anywhere.
+var lastPort atomic.Uint32
+
+func init() { lastPort.Store(rand.Uint32N(1 << 20)) }
+
+// freeAddr is an address of loopback that nobody listens on, another one each time. No outgoing connection gets its port
+// while a server that has it is down: those have ports from 32768 on.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+lastPort.Add(1)%12000))
+		if err == nil {
+			ln.Close()
+			return ln.Addr().String()
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no free port in 100 tries")
+	return ""
 }
 
 func awaitListening(t testing.TB, addr string) {
