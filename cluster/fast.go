@@ -79,7 +79,12 @@ func OpenFast(cfg Config) (*Fast, error) {
 
 func (f *Fast) options() []nats.Option {
 	log := f.cfg.Logger
+	say := says(log)
 	return []nats.Option{
+		nats.ErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
+			say(nc, sub, err)
+			f.subs.hear(err)
+		}),
 		nats.NoEcho(),
 		nats.ReconnectOnFlusherError(), // A server that stands still: another may not.
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -120,7 +125,7 @@ func (f *Fast) Start(ctx context.Context, srv *broadcast.Server) error {
 	if err := f.nc.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("cluster: %w", err)
 	}
-	if err := f.nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) {
+	if err := f.nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
 		return fmt.Errorf("cluster: %w", err)
 	}
 	f.running.Go(f.in.collect)
@@ -141,6 +146,9 @@ func (f *Fast) Failed() <-chan error { return f.failed }
 func (f *Fast) Ready() error {
 	if !f.connected.Load() {
 		return errNotReachable
+	}
+	if f.subs.deaf.Load() {
+		return errors.New("NATS refuses what this server subscribes to: may it do so?")
 	}
 	return nil
 }

@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"errors"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,13 +17,23 @@ const maxSubscribed = 4096
 // other servers when they can be heard.
 const patience = 500 * time.Millisecond
 
+// When NATS has refused a subscription: how long a new one must not be refused to be taken for one that is not, and when
+// it is tried again.
+const (
+	refusedWithin = time.Second
+	refusedAgain  = 5 * time.Second
+)
+
 // subscriptions is which channels a Fast gets: those that somebody is connected to, or was lately.
 type subscriptions struct {
-	f    *Fast
-	wake bell // Something is wanted.
-	log  seldom
+	f       *Fast
+	wake    bell        // Something is wanted.
+	refused bell        // NATS has not taken a subscription, or has ended it.
+	deaf    atomic.Bool // It was, and not all is well again.
+	log     seldom
 
 	mu   sync.Mutex
+	one  bool                   // Guarded by mu: all channels are wanted with one subscription, as NATS has refused some.
 	of   map[string]*subscribed // Guarded by mu. With all, it is empty.
 	all  *nats.Subscription     // Guarded by mu: to all channels; nil if there is none.
 	lost uint64                 // Guarded by mu: what NATS' client has dropped of subscriptions that have ended.
@@ -35,17 +48,41 @@ type subscribed struct {
 }
 
 func (s *subscriptions) init(f *Fast) {
-	s.f, s.wake, s.of = f, newBell(), make(map[string]*subscribed)
+	s.f, s.wake, s.refused, s.of = f, newBell(), newBell(), make(map[string]*subscribed)
 }
 
-// begin subscribes to what is wanted from the start: without Config.Channels, to all.
+// begin subscribes to what is wanted from the start: without Config.Channels, to all. With them it only finds out whether it
+// may be.
 func (s *subscriptions) begin() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.f.cfg.Channels {
 		s.all, err = s.f.nc.ChanSubscribe(s.f.prefix+"*", s.f.in.arrived)
+		return err
+	}
+	probe, err := s.f.nc.Subscribe(s.f.prefix+"*", func(*nats.Msg) {})
+	if err == nil {
+		err = probe.Unsubscribe()
 	}
 	return err
+}
+
+// hear is told what NATS says beside its answers. It does not block.
+func (s *subscriptions) hear(err error) {
+	if s.refuses(err) {
+		s.refused.ring()
+	}
+}
+
+// refuses says whether NATS does not take a subscription to channels, or has ended it: there are too many, or it may not be, as was
+// decided just now, perhaps.
+func (s *subscriptions) refuses(err error) bool {
+	if errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
+		return true
+	}
+	_, rest, ok := strings.Cut(err.Error(), `Subscription to "`+s.f.prefix)
+	token, _, _ := strings.Cut(rest, `"`)
+	return ok && errors.Is(err, nats.ErrPermissionViolation) && !strings.Contains(token, ".") // Else it is presence's.
 }
 
 // Follow is broadcast.Follower's.
@@ -77,7 +114,7 @@ func (f *Fast) Ahead(uint64) {}
 func (s *subscriptions) has(channel string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.all != nil || s.of[channel] != nil
+	return s.all != nil || s.one || s.of[channel] != nil
 }
 
 // run subscribes to what is wanted, and ends what is not any more.
@@ -94,6 +131,8 @@ func (s *subscriptions) run() {
 				time.Sleep(patience)
 				s.look()
 			}
+		case <-s.refused:
+			s.again()
 		case <-ticker.C:
 			for _, sub := range s.leave() {
 				_ = sub.Unsubscribe() // If there is no connection, it is not made again by the next one.
@@ -102,6 +141,54 @@ func (s *subscriptions) run() {
 			return
 		}
 	}
+}
+
+// again has all channels with one subscription, in the place of those that there are, as NATS has refused some of them:
+// until that is not refused.
+func (s *subscriptions) again() {
+	s.deaf.Store(true)
+	for s.f.ctx.Err() == nil {
+		for _, old := range s.none() {
+			_ = old.Unsubscribe()
+		}
+		err := s.subscribe()
+		s.pause(refusedWithin)
+		select {
+		case <-s.refused:
+		default:
+			if err == nil {
+				s.deaf.Store(false)
+				return
+			}
+		}
+		s.pause(refusedAgain)
+	}
+}
+
+// pause waits for so long, or until the end.
+func (s *subscriptions) pause(wait time.Duration) {
+	select {
+	case <-time.After(wait):
+	case <-s.f.ctx.Done():
+	}
+}
+
+// none is the subscriptions that there are, which are to end: one to all channels is wanted in their place.
+func (s *subscriptions) none() (old []*nats.Subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.one = true
+	for _, one := range s.of {
+		if one.sub != nil {
+			old = s.end(old, one.sub)
+		}
+		one.sub, one.ready = nil, false
+	}
+	if s.all != nil {
+		old = s.end(old, s.all)
+		s.all = nil
+	}
+	return old
 }
 
 // subscribe subscribes to what is wanted, and waits until NATS knows.
@@ -140,7 +227,7 @@ func (s *subscriptions) subscribe() error {
 func (s *subscriptions) wanted() (channels []string, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all != nil || len(s.of) > maxSubscribed {
+	if s.all != nil || s.one || len(s.of) > maxSubscribed {
 		return nil, s.all == nil
 	}
 	for channel, one := range s.of {
@@ -158,7 +245,7 @@ func (s *subscriptions) joined(all *nats.Subscription) (old []*nats.Subscription
 	for _, one := range s.of {
 		one.ready = one.sub != nil
 		if all != nil && one.ready {
-			old = s.end(old, one)
+			old = s.end(old, one.sub)
 		}
 	}
 	if all != nil {
@@ -183,18 +270,18 @@ func (s *subscriptions) leave() (old []*nats.Subscription) {
 			one.idle = now
 		case now.Sub(one.idle) >= s.f.cfg.Linger && s.f.in.srv.Forget(channel):
 			delete(s.of, channel)
-			old = s.end(old, one)
+			old = s.end(old, one.sub)
 		}
 	}
 	return old
 }
 
 // end adds a subscription to those that are to end. The mutex must be held.
-func (s *subscriptions) end(old []*nats.Subscription, one *subscribed) []*nats.Subscription {
-	if n, err := one.sub.Dropped(); err == nil {
+func (s *subscriptions) end(old []*nats.Subscription, sub *nats.Subscription) []*nats.Subscription {
+	if n, err := sub.Dropped(); err == nil {
 		s.lost += uint64(n)
 	}
-	return append(old, one.sub)
+	return append(old, sub)
 }
 
 // dropped is what NATS' client has dropped.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -121,7 +122,9 @@ func works(t *testing.T, n *node) {
 func refused(t *testing.T, why, url string, args ...string) {
 	t.Helper()
 	args = append([]string{"--listen", "127.0.0.1:0", "--cluster-timeout", "500ms", "--cluster", url}, args...)
-	out, err := exec.Command(crierBin, args...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, crierBin, args...).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), why) || !strings.Contains(string(out), "hint: ") {
 		t.Errorf("%q: got %v, %s, want it to say %q and a hint", args, err, out, why)
 	}

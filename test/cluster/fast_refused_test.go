@@ -1,0 +1,124 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// reload has a server of NATS take another configuration: the same with something else in the place of a part.
+func (c *natsCluster) reload(t *testing.T, part, other string) {
+	t.Helper()
+	p := c.servers[0]
+	file := p.args[2]
+	config, err := os.ReadFile(file)
+	if err != nil || !strings.Contains(string(config), part) {
+		t.Fatal(err, string(config))
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(string(config), part, other, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const done = "Reloaded server configuration"
+	before := strings.Count(p.log(), done)
+	p.signal(syscall.SIGHUP)
+	eventually(t, "NATS to have taken it", func() error {
+		if strings.Count(p.log(), done) == before {
+			return errNotYet
+		}
+		return nil
+	})
+}
+
+// awaitDeaf waits until a node says that NATS refuses what it subscribes to.
+func awaitDeaf(t *testing.T, n *node) {
+	t.Helper()
+	eventually(t, "it not to be ready", func() error {
+		if err := n.ready(); err == nil || !strings.Contains(err.Error(), "NATS refuses") {
+			return fmt.Errorf("got %v", err)
+		}
+		return nil
+	})
+}
+
+// TestFastMayNotSubscribe: a node that may not get what others publish says so at the start, with channels, too.
+func TestFastMayNotSubscribe(t *testing.T) {
+	servers := startNATS(t, 1, noJetStream, user("crier", `permissions { publish: [ "CRIER.fast.*", "CRIER.fast.presence.*" ], subscribe: [ "CRIER.fast.presence.*" ] }`))
+	for _, more := range [][]string{nil, {"--channels"}} {
+		refused(t, `Permissions Violation for Subscription to "CRIER.fast.*"`, servers.as("crier")[0], append(more, "--cluster-mode", "fast")...)
+	}
+}
+
+// TestFastRevoked: a node that may not subscribe any more is not ready, and one that may again hears the others again.
+func TestFastRevoked(t *testing.T) {
+	all := permissions(t, "fast")
+	less := all[:strings.Index(all, "subscribe:")] + `subscribe: [ "CRIER.fast.presence.*" ] }`
+	servers := startNATS(t, 1, noJetStream, user("crier", all))
+	one, two := startFast(t, servers.as("crier")), startFast(t, servers.as("crier"))
+	l := listen(t, "news", one)
+	defer l.end()
+	present(t, l)
+	if _, err := two.publish("news", "", "first"); err != nil {
+		t.Fatal(err)
+	}
+	awaitText(t, "first", l)
+	servers.reload(t, all, less)
+	awaitDeaf(t, one)
+	servers.reload(t, less, all)
+	eventually(t, "it to be ready", one.ready)
+	for _, text := range []string{"second", "third"} {
+		if _, err := two.publish("news", "", text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitText(t, "third", l)
+	if got := fmt.Sprint(texts(l)); got != "[first second third]" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestFastSubscriptions: a NATS that takes only some subscriptions from each client has a node take all channels with one, before
+// and after NATS was restarted.
+func TestFastSubscriptions(t *testing.T) {
+	const rooms = 20
+	servers := startNATS(t, 1, noJetStream, fmt.Sprint("max_subscriptions: ", rooms/2))
+	one, two := startFast(t, servers.urls()), startFast(t, servers.urls())
+	var all []*listener
+	for i := range rooms {
+		l := listen(t, fmt.Sprint("room/", i), one)
+		defer l.end()
+		present(t, l)
+		all = append(all, l)
+	}
+	hear := func(text string) {
+		t.Helper()
+		eventually(t, "it to have all it wants", func() error {
+			if err := one.ready(); err != nil {
+				return err
+			}
+			return two.ready()
+		})
+		for i := range all {
+			eventually(t, fmt.Sprint("room ", i, " to hear it"), func() error { // Until NATS has refused something, it may not be heard.
+				if _, err := two.publish(fmt.Sprint("room/", i), "", text); err != nil {
+					return err
+				}
+				if !strings.Contains(fmt.Sprint(texts(all[i])), text) {
+					return errNotYet
+				}
+				return nil
+			})
+		}
+	}
+	hear("first")
+	servers.servers[0].signal(syscall.SIGKILL)
+	eventually(t, "NATS to be missed", func() error {
+		if one.ready() == nil || two.ready() == nil {
+			return errNotYet
+		}
+		return nil
+	})
+	servers.servers[0].start()
+	hear("second")
+}
