@@ -15,6 +15,7 @@ import (
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/servertest"
+	"github.com/nats-io/nats.go"
 )
 
 func newFast(cfg Config) *Fast {
@@ -131,6 +132,63 @@ func TestOrigins(t *testing.T) {
 	}
 	if n := len(o.now) + len(o.was); n > 2*maxOrigins {
 		t.Errorf("%d are kept, want %d at the most", n, 2*maxOrigins)
+	}
+}
+
+// TestFastLeft: of a channel that was left, and is wanted again, nothing is delivered that came by the old subscription, and one that is being
+// delivered to is not left.
+func TestFastLeft(t *testing.T) {
+	f := newFast(Config{Channels: true, Linger: time.Nanosecond})
+	f.ctx = t.Context()
+	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true, Forward: f.Forward, Follower: f})
+	f.in.srv = srv
+	older, newer := new(nats.Subscription), new(nats.Subscription)
+	one := &subscribed{sub: newer, ready: true}
+	f.subs.of["news"] = one
+	for i, sub := range []*nats.Subscription{older, newer, older} {
+		msg := &nats.Msg{Subject: f.prefix + "news", Data: []byte{'a' + byte(i)}, Sub: sub}
+		if err := f.in.take(msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := srv.Stats().Messages; n != 1 {
+		t.Errorf("%d messages were delivered, want 1", n)
+	}
+	if !f.subs.takes("news", newer) {
+		t.Fatal("it does not take what is new")
+	}
+	for range 2 { // The first time it sees that nobody is connected.
+		f.subs.leave()
+	}
+	if f.subs.of["news"] != one {
+		t.Error("it was left")
+	}
+	f.subs.taken()
+	if f.subs.leave(); f.subs.of["news"] != nil {
+		t.Error("it was not left")
+	}
+}
+
+// TestFastMore: while a subscription to all channels takes the place of those to single ones, a message counts by whichever it comes first.
+func TestFastMore(t *testing.T) {
+	f := newFast(Config{Channels: true})
+	f.ctx = t.Context()
+	f.in.srv, _ = servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
+	for i := range maxSubscribed + 1 {
+		f.subs.of[fmt.Sprint(i)] = &subscribed{sub: new(nats.Subscription), ready: true}
+	}
+	if _, all := f.subs.wanted(); !all {
+		t.Fatal("it does not want all")
+	}
+	all, single := new(nats.Subscription), f.subs.of["7"].sub
+	for i, sub := range []*nats.Subscription{all, single, single, all} {
+		msg := &nats.Msg{Subject: f.prefix + "7", Header: nats.Header{fromHeader: []string{fmt.Sprint("other-", 1+i/2)}}, Sub: sub}
+		if err := f.in.take(msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := f.in.srv.Stats().Messages; n != 2 {
+		t.Errorf("%d messages were delivered, want 2", n)
 	}
 }
 

@@ -123,9 +123,10 @@ func (in *inbound) take(msg *nats.Msg) error {
 		in.refuse(msg, errors.New("its subject is no channel's"))
 		return nil
 	}
-	if !in.f.subs.has(channel) {
+	if !in.f.subs.takes(channel, msg.Sub) {
 		return nil // It was left meanwhile.
 	}
+	defer in.f.subs.taken()
 	switch err := in.srv.DeliverForwarded(in.f.ctx, channel, m); {
 	case err == nil:
 		in.received.Add(1)

@@ -32,8 +32,10 @@ type subscriptions struct {
 	deaf    atomic.Bool // It was, and not all is well again.
 	log     seldom
 
+	busy atomic.Pointer[subscribed] // Written by takes, with mu, and taken: the channel that is being delivered to; read by leave.
+
 	mu   sync.Mutex
-	one  bool                   // Guarded by mu: all channels are wanted with one subscription, as NATS has refused some.
+	one  bool                   // Guarded by mu: all channels are wanted with one subscription, as there are too many, or NATS has refused some.
 	of   map[string]*subscribed // Guarded by mu. With all, it is empty.
 	all  *nats.Subscription     // Guarded by mu: to all channels; nil if there is none.
 	lost uint64                 // Guarded by mu: what NATS' client has dropped of subscriptions that have ended.
@@ -110,12 +112,25 @@ func (s *subscriptions) look() {
 // Ahead is broadcast.Follower's: there are no ids of other servers.
 func (f *Fast) Ahead(uint64) {}
 
-// has says whether the server gets a channel.
-func (s *subscriptions) has(channel string) bool {
+// takes says whether a message of a channel, which came by a subscription, is to be delivered: if so, the channel is not left before
+// taken is called. One that was left, and is wanted again, has lost what came between two subscriptions: of the older one
+// nothing may come behind that, without a gap. Called by inbound.run.
+func (s *subscriptions) takes(channel string, by *nats.Subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.all != nil || s.one || s.of[channel] != nil
+	if s.all != nil || s.one {
+		return true
+	}
+	one := s.of[channel]
+	if one == nil || one.sub != by {
+		return false
+	}
+	s.busy.Store(one)
+	return true
 }
+
+// taken ends what takes began.
+func (s *subscriptions) taken() { s.busy.Store(nil) }
 
 // run subscribes to what is wanted, and ends what is not any more.
 func (s *subscriptions) run() {
@@ -227,7 +242,8 @@ func (s *subscriptions) subscribe() error {
 func (s *subscriptions) wanted() (channels []string, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all != nil || s.one || len(s.of) > maxSubscribed {
+	s.one = s.one || len(s.of) > maxSubscribed
+	if s.all != nil || s.one {
 		return nil, s.all == nil
 	}
 	for channel, one := range s.of {
@@ -268,7 +284,7 @@ func (s *subscriptions) leave() (old []*nats.Subscription) {
 			one.idle = time.Time{}
 		case one.idle.IsZero():
 			one.idle = now
-		case now.Sub(one.idle) >= s.f.cfg.Linger && s.f.in.srv.Forget(channel):
+		case now.Sub(one.idle) >= s.f.cfg.Linger && s.busy.Load() != one && s.f.in.srv.Forget(channel):
 			delete(s.of, channel)
 			old = s.end(old, one.sub)
 		}
