@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/cluster"
@@ -33,8 +34,9 @@ type clusterFlags struct {
 	ClusterHold        *flags.Span `placeholder:"DURATION" help:"How long who publishes waits while NATS takes nothing: then it is closed with 1013 (default: 30s)."`
 }
 
-// validate finds what is wrong with the flags.
-func (f *clusterFlags) validate(check func(ok bool, flag string, value any, want string)) {
+// validate finds what is wrong with the flags. channels is --channels.
+func (f *clusterFlags) validate(channels bool, check func(ok bool, flag string, value any, want string)) {
+	f.validateAlone(check)
 	for _, s := range f.Cluster {
 		u, err := url.Parse(s)
 		ok := err == nil && (u.Scheme == "nats" || u.Scheme == "tls") && u.Host != ""
@@ -44,9 +46,14 @@ func (f *clusterFlags) validate(check func(ok bool, flag string, value any, want
 		}
 		check(ok, "cluster", is, "a URL as nats://HOST:4222 or tls://HOST:4222")
 	}
-	check(f.ClusterStream != "" && !strings.ContainsAny(f.ClusterStream, " .*>/\\\t\r\n"), "cluster-stream", fmt.Sprintf("%q", f.ClusterStream), "a name without spaces, dots, slashes and wildcards")
+	bad := func(ch rune) bool {
+		return unicode.IsControl(ch) || unicode.IsSpace(ch) || strings.ContainsRune(`.*>/\`, ch)
+	}
+	check(f.ClusterStream != "" && len(f.ClusterStream) <= 255 && !strings.ContainsFunc(f.ClusterStream, bad), "cluster-stream", fmt.Sprintf("%q", f.ClusterStream), "a name of at most 255 bytes, without spaces, dots, slashes, wildcards and control characters")
 	check((f.ClusterCert == "") == (f.ClusterKey == ""), "cluster-cert", fmt.Sprintf("%q", f.ClusterCert), "--cluster-key as well, and neither alone")
 	check(f.ClusterTimeout > 0, "cluster-timeout", time.Duration(f.ClusterTimeout), "more than 0")
+	check(f.ClusterCredentials == "" || f.ClusterNKey == "", "cluster-nkey", fmt.Sprintf("%q", f.ClusterNKey), "no --cluster-credentials, which say who crier is, too")
+	check(f.ClusterLinger == nil || channels, "cluster-linger", "given", "--channels as well")
 	check(f.ClusterLinger == nil || *f.ClusterLinger > 0, "cluster-linger", time.Duration(deref(f.ClusterLinger)), "more than 0")
 	check(f.ClusterHold == nil || *f.ClusterHold > 0, "cluster-hold", time.Duration(deref(f.ClusterHold)), "more than 0")
 	if f.ClusterMode == "fast" {
@@ -55,6 +62,27 @@ func (f *clusterFlags) validate(check func(ok bool, flag string, value any, want
 		check(f.ClusterMaxBytes == 0, "cluster-max-bytes", int(f.ClusterMaxBytes), want)
 		check(f.ClusterMaxAge == 0, "cluster-max-age", time.Duration(f.ClusterMaxAge), want)
 		check(f.ClusterHold == nil, "cluster-hold", time.Duration(deref(f.ClusterHold)), "--cluster-mode ordered, as nobody waits in fast")
+	}
+}
+
+// validateAlone finds flags that are other than their default, and mean nothing without --cluster: a server that was to be one of
+// many would be alone.
+func (f *clusterFlags) validateAlone(check func(ok bool, flag string, value any, want string)) {
+	if len(f.Cluster) > 0 {
+		return
+	}
+	for _, flag := range []struct {
+		name  string
+		given bool
+	}{
+		{"cluster-mode", f.ClusterMode != "ordered"}, {"cluster-stream", f.ClusterStream != "CRIER"},
+		{"cluster-replicas", f.ClusterReplicas != 0}, {"cluster-max-bytes", f.ClusterMaxBytes != 0}, {"cluster-max-age", f.ClusterMaxAge != 0},
+		{"cluster-credentials", f.ClusterCredentials != ""}, {"cluster-nkey", f.ClusterNKey != ""},
+		{"cluster-ca", f.ClusterCA != ""}, {"cluster-cert", f.ClusterCert != ""}, {"cluster-key", f.ClusterKey != ""},
+		{"cluster-timeout", time.Duration(f.ClusterTimeout) != 5*time.Second},
+		{"cluster-linger", f.ClusterLinger != nil}, {"cluster-hold", f.ClusterHold != nil},
+	} {
+		check(!flag.given, flag.name, "given", "--cluster as well")
 	}
 }
 

@@ -25,6 +25,12 @@ func TestCommandLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := free.Addr().String()
+	free.Close()
 	tests := []struct {
 		name string
 		args string
@@ -77,6 +83,19 @@ func TestCommandLine(t *testing.T) {
 		{"token too short", "--listen 127.0.0.1:0 --admin 127.0.0.1:0 --admin-token-file /dev/null", "", 1, []string{"--admin-token-file /dev/null", "at least 16"}},
 		{"admin's port in use", "--listen 127.0.0.1:0 --admin " + taken.Addr().String(), "", 1, []string{"--admin " + taken.Addr().String(), "in use"}},
 		{"admin and little memory", "--listen 127.0.0.1:0 --admin 127.0.0.1:0 --memory 20MiB", "", 1, []string{"--memory is 20971520", "--admin alone"}},
+		{"cluster of no URL", "--cluster 127.0.0.1:4222", "", 2, []string{"--cluster ", "nats://HOST:4222"}},
+		{"cluster with a secret", "--cluster nats://u:secr%zzet@127.0.0.1:4222", "", 2, []string{"--cluster is not a URL,"}},
+		{"cluster without NATS", "--listen 127.0.0.1:0 --cluster nats://" + gone + " --cluster-timeout 100ms", "", 1, []string{"--cluster: ", "no servers available", "is NATS up"}},
+		{"cluster of which nothing is said", "", "CRIER_CLUSTER_REPLICAS=3", 2, []string{"--cluster-replicas is given, want --cluster as well"}},
+		{"mode of no cluster", "--cluster-mode fast", "", 2, []string{"--cluster-mode is given, want --cluster as well"}},
+		{"credentials for no cluster", "--cluster= --cluster-credentials x", "", 2, []string{"--cluster-credentials is given, want --cluster as well"}},
+		{"mode", "--cluster-mode quick", "", 2, []string{"--cluster-mode", `"quick"`}},
+		{"stream of the other mode", "--cluster nats://a --cluster-mode fast --cluster-replicas 3", "", 2, []string{"--cluster-replicas is 3", "--cluster-mode ordered"}},
+		{"stream with a control character", "--cluster nats://a --cluster-stream a\x01b", "", 2, []string{"--cluster-stream", `"a\x01b"`, "control"}},
+		{"stream with a long name", "--cluster nats://a --cluster-mode fast --cluster-stream " + strings.Repeat("a", 256), "", 2, []string{"--cluster-stream", "255"}},
+		{"linger without channels", "--cluster nats://a --cluster-linger 1s", "", 2, []string{"--cluster-linger is given, want --channels as well"}},
+		{"two proofs", "--cluster nats://a --cluster-nkey x --cluster-credentials y", "", 2, []string{`--cluster-nkey is "x"`, "no --cluster-credentials"}},
+		{"key without a certificate", "--cluster nats://a --cluster-key x", "", 2, []string{"--cluster-cert", "--cluster-key as well"}},
 		{"port in use", "--listen " + taken.Addr().String(), "", 1, []string{"--listen " + taken.Addr().String(), "in use"}},
 		{"no address", "serve --listen nowhere", "", 1, []string{"--listen nowhere", "HOST:PORT"}},
 	}

@@ -324,7 +324,7 @@ func (cmd *serveCmd) Validate() error {
 	check(cmd.RetainAge == 0 || time.Duration(cmd.RetainAge) >= time.Second, "retain-age", time.Duration(cmd.RetainAge), "at least 1s")
 	cmd.authFlags.validate(check)
 	cmd.adminFlags.validate(check)
-	cmd.clusterFlags.validate(check)
+	cmd.clusterFlags.validate(cmd.Channels, check)
 	check(cmd.HandshakeTimeout > 0, "handshake-timeout", time.Duration(cmd.HandshakeTimeout), "more than 0")
 	check(cmd.BurstBytes == 0 || cmd.BurstBytes >= cmd.MaxMessage, "burst-bytes", int(cmd.BurstBytes), "at least --max-message")
 	check(cmd.Rate >= 0 && cmd.Rate <= 1<<30, "rate", cmd.Rate, "0 to 2^30")
