@@ -89,7 +89,7 @@ func (p *Presence) beat(every time.Duration) {
 		s.seq++
 		b := appendHead(s.buf[:0], beat, p.id)
 		b = appendNumbers(b, uint64(s.seq), uint64(every.Milliseconds()), uint64(max(0, p.src.Joined())))
-		for len(s.changed) > 0 && len(b) < partBytes {
+		for most := p.most(); len(s.changed) > 0 && len(b) < most; {
 			b = appendCount(b, s.changed[0], p.src.Count(s.changed[0]))
 			s.changed = s.changed[1:]
 			p.change()
@@ -99,6 +99,15 @@ func (p *Presence) beat(every time.Duration) {
 			return
 		}
 	}
+}
+
+// most is from how many bytes on nothing is added to a message: that has to be one that NATS takes, with another count and what is before
+// them.
+func (p *Presence) most() int {
+	if p.nc == nil {
+		return partBytes
+	}
+	return max(1, min(partBytes, int(p.nc.MaxPayload())-512))
 }
 
 // change sees to it that changed has names, if something has changed. If that is too much, a number is left out, so that others
@@ -149,7 +158,7 @@ func (p *Presence) step() bool {
 // part is the next part of a snapshot.
 func (p *Presence) part(s *sending) (b []byte, last bool) {
 	body := p.speaker.buf[:0]
-	for len(s.names) > 0 && len(body) < partBytes {
+	for most := p.most(); len(s.names) > 0 && len(body) < most; {
 		if n := p.src.Count(s.names[0]); n > 0 {
 			body = appendCount(body, s.names[0], n)
 		}

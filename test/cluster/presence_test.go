@@ -197,6 +197,20 @@ func TestPresenceMany(t *testing.T) {
 	awaitPresence(t, "many channels", 3, all, late)
 }
 
+// TestPresenceSmall: nodes know of each other's channels, too, if NATS takes small messages only.
+func TestPresenceSmall(t *testing.T) {
+	nats := startNATS(t, 1, noJetStream, "max_payload: 4096")
+	a, b := startFast(t, nats.urls()), startFast(t, nats.urls())
+	all := make(map[string]int)
+	for i := range 300 {
+		name := fmt.Sprintf("a/room/with/a/name/that/takes/its/time/%08d", i)
+		all[name] = 1
+		gather(t, a, name, 1)
+	}
+	awaitPresence(t, "small messages", 2, all, a, b)
+	awaitPresence(t, "small messages", 3, all, startFast(t, nats.urls()))
+}
+
 // TestPresenceStrangers: what others say below the subject does no harm, and is logged.
 func TestPresenceStrangers(t *testing.T) {
 	nats := startNATS(t, 1)
