@@ -28,6 +28,9 @@ func (c *Cluster) watch() {
 		case <-c.ctx.Done():
 			return
 		}
+		if c.deaf.Swap(false) { // It may be permitted again: nats.go subscribes anew only when it comes back.
+			_ = c.nc.ForceReconnect()
+		}
 		info, err := c.info(c.ctx)
 		c.silent.Store(err != nil || !majority(info.Cluster))
 		if errors.Is(err, ErrReplaced) {

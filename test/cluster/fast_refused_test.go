@@ -78,6 +78,45 @@ func TestFastRevoked(t *testing.T) {
 	}
 }
 
+// TestRevoked: in the ordered mode, a node that got no answers for a while, as it might not, goes on when it may, and nothing is missing.
+func TestRevoked(t *testing.T) {
+	all := permissions(t, "ordered")
+	less := all[:strings.Index(all, "subscribe:")] + `subscribe: [ "CRIER.presence.*" ] }`
+	servers := startNATS(t, 1, user("crier", all))
+	one, two := startPlain(t, servers.as("crier")), startPlain(t, servers.as("crier"))
+	l, other := listen(t, "news", one), listen(t, "news", two)
+	defer l.end()
+	defer other.end()
+	present(t, l, other)
+	if _, err := two.publish("news", "", "first"); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "first", l, other)
+	servers.reload(t, all, less)
+	for _, n := range []*node{one, two} {
+		eventually(t, "it not to be ready", func() error {
+			if n.ready() == nil {
+				return errNotYet
+			}
+			return nil
+		})
+	}
+	s := &speaker{n: two}
+	if err := s.say("news", "second"); err != nil {
+		t.Fatal(err)
+	}
+	servers.reload(t, less, all)
+	eventually(t, "one to be ready", one.ready)
+	eventually(t, "two to be ready", two.ready)
+	if _, err := two.publish("news", "", "third"); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "third", l, other)
+	if got := fmt.Sprint(texts(l)); got != "[first second third]" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestFastSubscriptions: a NATS that takes only some subscriptions from each client has a node take all channels with one, before
 // and after NATS was restarted.
 func TestFastSubscriptions(t *testing.T) {
