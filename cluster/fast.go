@@ -107,8 +107,10 @@ func (f *Fast) options() []nats.Option {
 	}
 }
 
-// MaxMessageBytes is how large a message may be that NATS takes.
-func (f *Fast) MaxMessageBytes() int { return int(f.nc.MaxPayload()) - headerBytes }
+// MaxMessageBytes is how large a message may be that NATS takes, and that has room where it waits, here and at other servers.
+func (f *Fast) MaxMessageBytes() int {
+	return min(int(f.nc.MaxPayload()), f.cfg.QueueBytes, pendingBytes) - headerBytes
+}
 
 // Start begins to deliver to srv, which was made with Forward, what other servers forward, and to forward. It returns when NATS
 // knows of it, or with ctx's error, or with NATS' if this server may not publish or subscribe.

@@ -101,9 +101,9 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member,
 	if len(f.Cluster) == 0 {
 		return nil, nil
 	}
-	as, needs := f.joinOrdered, "with JetStream (nats-server -js), "
+	as, needs, larger := f.joinOrdered, "with JetStream (nats-server -js), ", "raise max_payload of NATS"
 	if f.ClusterMode == "fast" {
-		as, needs = f.joinFast, ""
+		as, needs, larger = f.joinFast, "", larger+", but --cluster-mode fast takes 16 MiB at the most"
 	}
 	table := 0
 	if cfg.MemoryBytes == 0 { // Else it is in f.memory.
@@ -118,7 +118,7 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member,
 		return nil, hinted(fmt.Errorf("--cluster: %w", err), "is NATS up, %sand may crier use it? See docs/operations.md", needs)
 	}
 	if most := m.MaxMessageBytes(); cfg.MaxMessageBytes > most {
-		logger.Warn("NATS takes smaller messages than --max-message says", "max_message", most, "hint", "raise max_payload of NATS")
+		logger.Warn("NATS takes smaller messages than --max-message says", "max_message", most, "hint", larger)
 		cfg.MaxMessageBytes = most
 	}
 	return m, nil

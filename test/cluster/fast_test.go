@@ -130,25 +130,28 @@ func TestFast(t *testing.T) {
 	}
 }
 
-// TestFastLarge: the largest message that a node takes gets to the other one, and it is said that NATS takes no larger one.
+// TestFastLarge: the largest message that a node takes gets to the other one, and it is said that there is no larger one: as NATS takes
+// none, or the mode.
 func TestFastLarge(t *testing.T) {
-	servers := startNATS(t, 1, noJetStream, "max_payload: 100000")
-	near, far := startFast(t, servers.urls()), startFast(t, servers.urls())
-	away := listen(t, "news", far)
-	defer away.end()
-	present(t, away)
-	const most = 100000 - 256
-	if !strings.Contains(near.log(), fmt.Sprint("max_message=", most)) {
-		t.Errorf("the log does not say what NATS takes: %s", near.log())
+	for _, tt := range []struct{ takes, most int }{{100000, 100000 - 256}, {40000000, 16<<20 - 256}} {
+		servers := startNATS(t, 1, noJetStream, fmt.Sprint("max_payload: ", tt.takes))
+		args := []string{"--max-message", "32MiB", "--cluster-timeout", "10s"}
+		near, far := startFast(t, servers.urls(), args...), startFast(t, servers.urls(), args...)
+		away := listen(t, "news", far)
+		defer away.end()
+		present(t, away)
+		if !strings.Contains(near.log(), fmt.Sprint("max_message=", tt.most)) {
+			t.Errorf("the log does not say what is taken: %s", near.log())
+		}
+		if _, err := near.publish("news", "", strings.Repeat("x", tt.most+1)); err == nil || !strings.HasPrefix(err.Error(), "413: ") {
+			t.Errorf("a larger one: got %v, want 413", err)
+		}
+		text := strings.Repeat("x", tt.most)
+		if _, err := near.publish("news", "", text); err != nil {
+			t.Fatal(err)
+		}
+		awaitText(t, text, away)
 	}
-	if _, err := near.publish("news", "", strings.Repeat("x", most+1)); err == nil || !strings.HasPrefix(err.Error(), "413: ") {
-		t.Errorf("a larger one: got %v, want 413", err)
-	}
-	text := strings.Repeat("x", most)
-	if _, err := near.publish("news", "", text); err != nil {
-		t.Fatal(err)
-	}
-	awaitText(t, text, away)
 }
 
 // TestModes: what is published in one mode is not heard in the other, and neither is in the way of the other's subjects.
