@@ -169,6 +169,33 @@ func TestFastLeft(t *testing.T) {
 	}
 }
 
+// TestFastOutageRooms: channels that were wanted for a while, without NATS, are left as others are: else a server that runs on for long
+// would think that it has so many that it takes all.
+func TestFastOutageRooms(t *testing.T) {
+	f := newFast(Config{Channels: true, Linger: time.Nanosecond})
+	f.in.srv, _ = servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
+	for i := range 2 * maxSubscribed {
+		channel := fmt.Sprint(i)
+		f.Follow(channel)
+		if one := f.subs.of[channel]; one != nil {
+			one.asked = time.Now().Add(-2 * waited)
+		}
+		for range 2 {
+			f.subs.leave()
+		}
+	}
+	if _, all := f.subs.wanted(); all || len(f.subs.of) > 0 {
+		t.Errorf("%d channels are wanted, of which nobody is in any; all: %t", len(f.subs.of), all)
+	}
+	f.Follow("news")
+	for range 2 {
+		f.subs.leave()
+	}
+	if len(f.subs.of) != 1 {
+		t.Error("one was left that somebody may wait for")
+	}
+}
+
 // TestFastMore: while a subscription to all channels takes the place of those to single ones, a message counts by whichever it comes first.
 func TestFastMore(t *testing.T) {
 	f := newFast(Config{Channels: true})

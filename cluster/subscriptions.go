@@ -17,6 +17,9 @@ const maxSubscribed = 4096
 // other servers when they can be heard.
 const patience = 500 * time.Millisecond
 
+// waited is longer than anybody waits for a channel.
+const waited = 5 * time.Second
+
 // When NATS has refused a subscription: how long a new one must not be refused to be taken for one that is not, and when
 // it is tried again.
 const (
@@ -280,13 +283,15 @@ func (s *subscriptions) leave() (old []*nats.Subscription) {
 	for channel, one := range s.of {
 		info, _ := s.f.in.srv.Channel(channel)
 		switch {
-		case info.Connections > 0 || !one.ready:
+		case info.Connections > 0 || !one.ready && now.Sub(one.asked) < waited:
 			one.idle = time.Time{}
 		case one.idle.IsZero():
 			one.idle = now
 		case now.Sub(one.idle) >= s.f.cfg.Linger && s.busy.Load() != one && s.f.in.srv.Forget(channel):
 			delete(s.of, channel)
-			old = s.end(old, one.sub)
+			if one.sub != nil {
+				old = s.end(old, one.sub)
+			}
 		}
 	}
 	return old
