@@ -123,7 +123,7 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// Errors of a Cluster, and the last one of a Fast.
+// Errors of a Cluster; the last one is a Fast's, too.
 var (
 	// ErrStream: the stream is there and is not as Config wants it. It is not altered.
 	ErrStream = errors.New("cluster: the stream is not as it should be")
@@ -219,6 +219,11 @@ func (c *Cluster) options() []nats.Option {
 			c.connected.Store(true)
 			log.Info("NATS is back", "server", nc.ConnectedAddr())
 			c.out.look()
+		}),
+		nats.ClosedHandler(func(nc *nats.Conn) {
+			if c.ctx.Err() == nil {
+				c.fail(fmt.Errorf("%w: %v", ErrClosed, nc.LastError()))
+			}
 		}),
 	}
 }
@@ -343,7 +348,7 @@ func (c *Cluster) Start(ctx context.Context, srv *broadcast.Server) error {
 // warmed says that srv has the history.
 func (c *Cluster) warmed() { c.once.Do(func() { close(c.warm) }) }
 
-// Failed gets an error when this server cannot go on, ErrBehind or ErrReplaced: it is to be ended and started again,
+// Failed gets an error when this server cannot go on, ErrBehind, ErrReplaced or ErrClosed: it is to be ended and started again,
 // so that clients come back and are told what is missing.
 func (c *Cluster) Failed() <-chan error { return c.failed }
 

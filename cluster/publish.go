@@ -311,7 +311,8 @@ func (p *publisher) settle() error {
 }
 
 func (p *publisher) resend() error {
-	for _, e := range p.sent {
+	for i := 0; i < len(p.sent); i++ {
+		e := p.sent[i]
 		if e.future != nil {
 			select {
 			case ack := <-e.future.Ok(): // It had its place all the time.
@@ -322,7 +323,11 @@ func (p *publisher) resend() error {
 		if _, ok := e.future.(known); ok {
 			continue
 		}
-		if err := p.publish(e); err != nil {
+		switch err := p.publish(e); {
+		case err != nil && never(err): // What NATS takes may have become less.
+			p.refused(i, err)
+			i--
+		case err != nil:
 			return err
 		}
 	}

@@ -8,11 +8,10 @@ import (
 	"testing"
 )
 
-// reload has a server of NATS take another configuration: the same with something else in the place of a part.
-func (c *natsCluster) reload(t *testing.T, part, other string) {
+// rewrite changes the configuration of a server of NATS: the same with something else in the place of a part.
+func (c *natsCluster) rewrite(t *testing.T, part, other string) {
 	t.Helper()
-	p := c.servers[0]
-	file := p.args[2]
+	file := c.servers[0].args[2]
 	config, err := os.ReadFile(file)
 	if err != nil || !strings.Contains(string(config), part) {
 		t.Fatal(err, string(config))
@@ -20,7 +19,14 @@ func (c *natsCluster) reload(t *testing.T, part, other string) {
 	if err := os.WriteFile(file, []byte(strings.Replace(string(config), part, other, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// reload has the server take that while it runs.
+func (c *natsCluster) reload(t *testing.T, part, other string) {
+	t.Helper()
+	c.rewrite(t, part, other)
 	const done = "Reloaded server configuration"
+	p := c.servers[0]
 	before := strings.Count(p.log(), done)
 	p.signal(syscall.SIGHUP)
 	eventually(t, "NATS to have taken it", func() error {
