@@ -118,7 +118,9 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member,
 		return nil, hinted(fmt.Errorf("--cluster: %w", err), "is NATS up, %sand may crier use it? See docs/operations.md", needs)
 	}
 	if most := m.MaxMessageBytes(); cfg.MaxMessageBytes > most {
-		logger.Warn("NATS takes smaller messages than --max-message says", "max_message", most, "hint", larger)
+		if cfg.MaxMessageBytes-most >= 1<<10 { // With the defaults of both it is the headers.
+			logger.Warn("NATS takes smaller messages than --max-message says", "max_message", most, "hint", larger)
+		}
 		cfg.MaxMessageBytes = most
 	}
 	return m, nil
