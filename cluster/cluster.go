@@ -221,6 +221,7 @@ func (c *Cluster) options() []nats.Option {
 			c.out.look()
 		}),
 		nats.ClosedHandler(func(nc *nats.Conn) {
+			c.connected.Store(false)
 			if c.ctx.Err() == nil {
 				c.fail(fmt.Errorf("%w: %v", ErrClosed, nc.LastError()))
 			}

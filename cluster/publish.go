@@ -310,8 +310,9 @@ func (p *publisher) settle() error {
 	}
 }
 
+// resend sends all again that have no place. What NATS takes no more, as it takes less than it did, is lost.
 func (p *publisher) resend() error {
-	for i := 0; i < len(p.sent); i++ {
+	for i := 0; i < len(p.sent); {
 		e := p.sent[i]
 		if e.future != nil {
 			select {
@@ -321,13 +322,15 @@ func (p *publisher) resend() error {
 			}
 		}
 		if _, ok := e.future.(known); ok {
+			i++
 			continue
 		}
 		switch err := p.publish(e); {
-		case err != nil && never(err): // What NATS takes may have become less.
+		case err == nil:
+			i++
+		case never(err):
 			p.refused(i, err)
-			i--
-		case err != nil:
+		default:
 			return err
 		}
 	}
