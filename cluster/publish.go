@@ -275,10 +275,13 @@ func (p *publisher) again(err error) bool {
 	}
 }
 
-// never says whether an error is of a message that the stream will not take ever, and not of the moment.
+// never says whether an error is of a message that the stream will not take ever, as it is too large, and not of the moment.
+// That an account is full is of the moment.
 func never(err error) bool {
+	const messageExceedsMaximum, headerExceedsMaximum = 10054, 10097
 	var api *jetstream.APIError
-	return errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.Code == 400
+	return errors.Is(err, nats.ErrMaxPayload) ||
+		errors.As(err, &api) && (api.ErrorCode == messageExceedsMaximum || api.ErrorCode == headerExceedsMaximum)
 }
 
 // refused takes out the one at a place that was sent: the stream does not take it.

@@ -2,10 +2,15 @@ package cluster
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // rewrite changes the configuration of a server of NATS.
@@ -72,5 +77,84 @@ func TestSmaller(t *testing.T) {
 	}
 	if lost := strings.Count(n.log(), "a message is lost"); lost != 1 {
 		t.Errorf("the log says of %d that they are lost, want 1", lost)
+	}
+}
+
+// TestAccountFull: the account may have no more in NATS. Who publishes waits, and when there is room again nothing is missing.
+func TestAccountFull(t *testing.T) {
+	servers := startNATS(t, 1, "accounts { A { jetstream { max_file: 3MB }, users: [ { user: a, password: a } ] } }", "no_auth_user: a")
+	node := startNode(t, servers.urls(), "--cluster-replicas", "1")
+	l := listen(t, "news", node)
+	defer l.end()
+	present(t, l)
+	s := &speaker{n: node}
+	for i := range 100 {
+		if err := s.say("news", fmt.Sprint(i, " ", strings.Repeat("x", 50<<10))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the account to be full", func() error {
+		if !strings.Contains(node.log(), "resource limits exceeded") {
+			return errNotYet
+		}
+		return nil
+	})
+	stream, err := servers.jetStream(t).Stream(t.Context(), "CRIER")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all of them", func() error {
+		if lost := strings.Count(node.log(), "a message is lost"); lost > 0 {
+			t.Fatalf("%d messages are lost", lost)
+		}
+		got, _ := l.have()
+		if len(got) == 100 {
+			return nil
+		}
+		if len(got) > 10 { // The listener's node has them: it may go on behind them.
+			_ = stream.Purge(t.Context(), jetstream.WithPurgeKeep(1))
+		}
+		return errNotYet
+	})
+	got, gaps := l.have()
+	for i, m := range got {
+		if !strings.Contains(m, fmt.Sprint(" ", i, " x")) {
+			t.Errorf("message %d is %.40s", i, m)
+		}
+	}
+	if len(gaps) != 0 {
+		t.Errorf("gaps: %q", gaps)
+	}
+}
+
+// TestStallWanted: while NATS takes nothing, somebody wants a channel that the node does not get: that does not hold up who wants one
+// that it gets.
+func TestStallWanted(t *testing.T) {
+	servers := startNATS(t, 1)
+	c := newCutter(t, servers.addrs[0])
+	n := startNode(t, []string{"nats://" + c.ln.Addr().String()}, "--cluster-replicas", "1", "--cluster-timeout", "30s")
+	l := listen(t, "news", n)
+	defer l.end()
+	present(t, l)
+	c.set(true)
+	for range 8 { // More than all sockets hold: the node stands still in a write.
+		s := &speaker{n: n}
+		for range 20 {
+			if s.say("news", strings.Repeat("x", 512<<10)) != nil {
+				break // It is not read any more.
+			}
+		}
+	}
+	for i := range 20 {
+		go func() { // It will not get in.
+			conn, _, _, err := ws.Dialer{Timeout: patience}.Dial(t.Context(), fmt.Sprintf("ws://%s/other%d", n.addr, i))
+			if err == nil {
+				conn.Close()
+			}
+		}()
+		if status := n.plain(t); status != 101 {
+			t.Fatalf("a handshake: got %d", status)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }
