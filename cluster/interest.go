@@ -169,6 +169,7 @@ func (in *interest) take() (ahead, stale bool) {
 
 // wanted is what was asked for and has not joined, or nil.
 func (in *interest) wanted() *batch {
+	most := int(in.c.nc.MaxPayload() / 4) // It may wait for a write to NATS, and who holds the mutex holds workers.
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.all {
@@ -190,7 +191,7 @@ func (in *interest) wanted() *batch {
 	switch {
 	case len(b.channels) == 0:
 		return nil
-	case bytes > int(in.c.nc.MaxPayload()/4):
+	case bytes > most:
 		return &batch{}
 	}
 	return b

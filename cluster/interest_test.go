@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // TestFollowBound: as long as nothing can be filled, as NATS is away, what clients ask for stays noted.
 func TestFollowBound(t *testing.T) {
-	c := &Cluster{cfg: Config{Channels: true}}
+	c := &Cluster{cfg: Config{Channels: true}, nc: new(nats.Conn)}
 	c.interest.init(c)
 	for i := range 200_000 {
 		c.Follow(fmt.Sprint("anything", i))
