@@ -120,7 +120,9 @@ func (c *Cluster) pause() {
 
 // consumeSome delivers until something is wrong, or at a marker what is read is to change.
 func (c *Cluster) consumeSome() (stopped uint64, err error) {
-	if err := c.whole(); err != nil {
+	if err := c.whole(); errors.Is(err, ErrBehind) && c.cold() {
+		c.beginAt(c.seen.State.FirstSeq)
+	} else if err != nil {
 		return 0, err
 	}
 	filters := c.interest.filters()
@@ -131,8 +133,10 @@ func (c *Cluster) consumeSome() (stopped uint64, err error) {
 		}
 		// What is between may be of other channels, or deleted, or this server was too late for it: slow, or cut off.
 		if id > delivered+1 && (about.Sequence.Consumer == 1 || !c.surely()) {
-			if err := c.whole(); err != nil {
+			if err := c.whole(); err != nil && (!c.cold() || !errors.Is(err, ErrBehind)) {
 				return false, err
+			} else if err != nil {
+				c.beginAt(id)
 			}
 		}
 		if channel, ok := c.channel(msg.Subject()); ok { // If not, it is a marker, or somebody else has put it there.
@@ -240,6 +244,27 @@ func (c *Cluster) whole() error {
 		return behind(next, info)
 	}
 	return nil
+}
+
+// cold says whether this server has not got yet what was there when it began: nobody is connected to it then.
+func (c *Cluster) cold() bool {
+	select {
+	case <-c.warm:
+		return false
+	default:
+		return true
+	}
+}
+
+// beginAt begins anew with a message, as the stream has dropped one that this server was to begin with, or some behind that. It
+// must be cold. Called by the reader.
+func (c *Cluster) beginAt(first uint64) {
+	for _, channel := range c.srv.ChannelNames() {
+		c.srv.Forget(channel)
+	}
+	c.srv.BeginBehind(first - 1)
+	c.srv.Delivered(first - 1)
+	c.delivered.Store(first - 1)
 }
 
 // fastest is more than what is put into a stream in a second, in bytes.

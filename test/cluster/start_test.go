@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// TestStartFull: of a stream that is smaller than the history, and full, something is dropped whenever something comes: a node
+// starts all the same, and who comes back to it is told of the gap.
+func TestStartFull(t *testing.T) {
+	servers := startNATS(t, 1)
+	stream, err := servers.jetStream(t).CreateStream(t.Context(), jetstream.StreamConfig{Name: "CRIER", Subjects: []string{"CRIER.*"}, MaxBytes: 5 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := direct(t, servers)
+	for range 40_000 {
+		_ = nc.Publish("CRIER.=", []byte(strings.Repeat("x", 100)))
+	}
+	_ = nc.Flush()
+	for range 5 {
+		steadily(t, nc, "CRIER.=", 100, time.Millisecond)
+	}
+	for range 5 {
+		n := &node{addr: freeAddr(t), admin: freeAddr(t)}
+		n.process = &process{t: t, name: "crier " + n.addr, args: []string{crierBin, "--listen", n.addr, "--admin", n.admin,
+			"--drain", "200ms", "--cluster", servers.urls()[0]}}
+		n.start()
+		t.Cleanup(func() { n.signal(syscall.SIGKILL) })
+		eventually(t, "it to be ready", func() error {
+			select {
+			case <-n.ended:
+				t.Fatal("it ended:", tail(n.log()))
+			default:
+			}
+			return n.ready()
+		})
+		l := listen(t, "?since="+strconv.FormatInt(stream.CachedInfo().Created.UnixNano(), 36)+"-1000", n)
+		eventually(t, "messages", func() error {
+			if got, _ := l.have(); len(got) < 10_000 {
+				return errNotYet
+			}
+			return nil
+		})
+		l.end()
+		n.signal(syscall.SIGKILL)
+		got, gaps := l.have()
+		if len(gaps) != 1 {
+			t.Errorf("gaps: got %q, want one", gaps)
+		}
+		before := 0
+		for i, m := range got {
+			id, _, _ := strings.Cut(m, " ")
+			_, digits, _ := strings.Cut(id, "-")
+			is, _ := strconv.Atoi(digits)
+			if i > 0 && is != before+1 && is != before+2 { // A marker may be between.
+				t.Fatalf("behind %d comes %d", before, is)
+			}
+			before = is
+		}
+	}
+}
