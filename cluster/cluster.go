@@ -155,7 +155,7 @@ type Cluster struct {
 	running   sync.WaitGroup
 	connected atomic.Bool // As the handlers know it: to ask the connection may take as long as a write to NATS.
 	silent    atomic.Bool // The stream did not answer when watch asked it last.
-	deaf      atomic.Bool // NATS has ended what answers come by, or refused it.
+	unheard   atomic.Bool // NATS has ended what answers come by, or refused it.
 	largest   int         // What the stream takes.
 	failed    chan error
 	warm      chan struct{} // Closed by warmed.
@@ -204,7 +204,7 @@ func (c *Cluster) options() []nats.Option {
 		nats.ErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
 			say(nc, sub, err)
 			if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `Subscription to "`+nats.InboxPrefix) {
-				c.deaf.Store(true)
+				c.unheard.Store(true)
 			}
 		}),
 		nats.ConnectHandler(func(*nats.Conn) { c.connected.Store(true) }),

@@ -16,21 +16,20 @@ const kindHeader = "Crier-Kind"
 // watch looks now and then whether the stream is the one that it was: the consumer would wait in another one for
 // what comes next. And it sees to it that who gets only a part of the stream does not take what was dropped for its own.
 func (c *Cluster) watch() {
-	every := c.cfg.Timeout
-	if c.maxAge > 0 {
-		every = min(every, max(c.maxAge/8, 100*time.Millisecond))
-	}
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
+	timer := time.NewTimer(c.lookAfter(nil, nil, 0))
+	defer timer.Stop()
+	var was *jetstream.StreamInfo
+	var at time.Time
 	for {
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-c.ctx.Done():
 			return
 		}
-		if c.deaf.Swap(false) { // It may be permitted again: nats.go subscribes anew only when it comes back.
+		if c.unheard.Swap(false) { // It may be permitted again: nats.go subscribes anew only when it comes back.
 			_ = c.nc.ForceReconnect()
 		}
+		now := time.Now()
 		info, err := c.info(c.ctx)
 		c.silent.Store(err != nil || !majority(info.Cluster))
 		if errors.Is(err, ErrReplaced) {
@@ -40,7 +39,28 @@ func (c *Cluster) watch() {
 		if err == nil && c.delivered.Load() < info.State.LastSeq && !c.far(info) && c.interest.filters() != nil {
 			c.nudge()
 		}
+		timer.Reset(c.lookAfter(was, info, now.Sub(at)))
+		if err == nil {
+			was, at = info, now
+		}
 	}
+}
+
+// lookAfter is when watch is to look again: if the stream drops messages, in an eighth of the time in which it drops as much as it
+// has, going by what it has dropped between the last two looks. They may be nil.
+func (c *Cluster) lookAfter(was, is *jetstream.StreamInfo, between time.Duration) time.Duration {
+	after := c.cfg.Timeout
+	if c.maxAge > 0 {
+		after = min(after, c.maxAge/8)
+	}
+	if c.cfg.Channels && (is == nil || is.Config.MaxBytes > 0 || is.Config.MaxMsgs > 0) {
+		after = min(after, time.Second)
+	}
+	if was != nil && is != nil && is.State.FirstSeq > was.State.FirstSeq {
+		has, dropped := is.State.LastSeq+1-is.State.FirstSeq, is.State.FirstSeq-was.State.FirstSeq
+		after = min(after, time.Duration(float64(between)*float64(has)/float64(dropped)/8))
+	}
+	return max(after, 100*time.Millisecond)
 }
 
 // majority says whether the leader of the stream has heard of most who have it within ten seconds, which is how long NATS

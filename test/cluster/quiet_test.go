@@ -1,0 +1,37 @@
+package cluster
+
+import (
+	"testing"
+	"time"
+)
+
+// TestQuietFullStream: a stream drops in three seconds as much as it has, all of it other channels' messages: a node on which somebody
+// listens to a quiet channel only is not left behind.
+func TestQuietFullStream(t *testing.T) {
+	servers := startNATS(t, 1)
+	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-max-bytes", "24MiB", "--cluster-timeout", "5s")
+	l := listen(t, "quiet", n)
+	defer l.end()
+	present(t, l)
+	steadily(t, direct(t, servers), "CRIER.busy", 80_000, 10*time.Millisecond)
+	stream, err := servers.jetStream(t).Stream(t.Context(), "CRIER")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stream to have dropped more than it has", func() error {
+		select {
+		case <-n.ended:
+			t.Fatal("it ended:", tail(n.log()))
+		default:
+		}
+		info, err := stream.Info(t.Context())
+		if err == nil && info.State.FirstSeq < 500 {
+			err = errNotYet
+		}
+		return err
+	})
+	if _, err := n.publish("quiet", "", "after"); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "after", l)
+}
