@@ -156,6 +156,7 @@ type Cluster struct {
 	connected atomic.Bool // As the handlers know it: to ask the connection may take as long as a write to NATS.
 	silent    atomic.Bool // The stream did not answer when watch asked it last.
 	unheard   atomic.Bool // NATS has ended what answers come by, or refused it.
+	deaf      atomic.Bool // For long, the reader has got nothing of what there is.
 	largest   int         // What the stream takes.
 	failed    chan error
 	warm      chan struct{} // Closed by warmed.
@@ -381,6 +382,9 @@ func (c *Cluster) Ready() error {
 	}
 	if c.silent.Load() {
 		return errors.New("the stream does not answer: has NATS a majority?")
+	}
+	if c.deaf.Load() {
+		return errors.New("what is in the stream does not come: may crier have a consumer?")
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ func (c *Cluster) watch() {
 	defer timer.Stop()
 	var was *jetstream.StreamInfo
 	var at time.Time
+	progress := progress{delivered: c.delivered.Load(), at: time.Now()}
 	for {
 		select {
 		case <-timer.C:
@@ -41,8 +42,28 @@ func (c *Cluster) watch() {
 		}
 		timer.Reset(c.lookAfter(was, info, now.Sub(at)))
 		if err == nil {
+			c.listens(&progress, info.State.LastSeq)
 			was, at = info, now
 		}
+	}
+}
+
+// progress is how far the reader was when it was seen to get on last, or to have all there is.
+type progress struct {
+	delivered uint64
+	at        time.Time
+}
+
+// listens notes whether the reader gets what is in the stream, up to last. A server that gets only a part of it has a marker of its own
+// put there to see that, when there has been none of that for some time.
+func (c *Cluster) listens(p *progress, last uint64) {
+	if is := c.delivered.Load(); is != p.delivered || is >= last {
+		*p = progress{is, time.Now()}
+	}
+	still := time.Since(p.at)
+	c.deaf.Store(still > 3*c.cfg.Timeout)
+	if still > c.cfg.Timeout && c.interest.filters() != nil {
+		c.nudge()
 	}
 }
 

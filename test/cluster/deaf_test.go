@@ -1,0 +1,57 @@
+package cluster
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestDeaf: a node that may have no consumer any more, and can publish all the same, is not ready, and whole again when it may.
+func TestDeaf(t *testing.T) {
+	servers := startNATS(t, 1, `accounts { A { jetstream: enabled, users: [
+		{ user: crier, password: x, permissions { publish: { deny: [ "nothing" ] } } }, { user: admin, password: x } ] } }`, "no_auth_user: admin")
+	n := startNode(t, []string{"nats://crier:x@" + servers.addrs[0]}, "--cluster-replicas", "1", "--cluster-timeout", "500ms")
+	l := listen(t, "news", n)
+	defer l.end()
+	present(t, l)
+	reload := func(from, to string) {
+		t.Helper()
+		rewrite(t, servers.servers[0], from, to)
+		before := strings.Count(servers.servers[0].log(), "Reloaded server configuration")
+		servers.servers[0].signal(syscall.SIGHUP)
+		eventually(t, "NATS to have read it", func() error {
+			if strings.Count(servers.servers[0].log(), "Reloaded server configuration") == before {
+				return errNotYet
+			}
+			return nil
+		})
+	}
+	reload(`"nothing"`, `"$JS.API.CONSUMER.CREATE.>"`)
+	stream, err := servers.jetStream(t).Stream(t.Context(), "CRIER")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range stream.ConsumerNames(t.Context()).Name() {
+		if err := stream.DeleteConsumer(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := n.publish("news", "", "meanwhile"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it not to be ready", func() error {
+		if err := n.ready(); err == nil || !strings.Contains(err.Error(), "does not come") {
+			return fmt.Errorf("got %v", err)
+		}
+		return nil
+	})
+	reload(`"$JS.API.CONSUMER.CREATE.>"`, `"nothing"`)
+	eventually(t, "it to be ready", n.ready)
+	if _, err := n.publish("news", "", "after"); err != nil {
+		t.Fatal(err)
+	}
+	if got := same(t, "after", l); len(got) != 2 {
+		t.Errorf("got %q", got)
+	}
+}
