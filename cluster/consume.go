@@ -120,6 +120,8 @@ func (c *Cluster) fail(err error) {
 const (
 	pullBytes = 8 << 20
 	fillBytes = 2 << 20
+
+	pullMessages = 8192 // No more than these in any case.
 )
 
 // heartbeat is how often NATS says that a consumer is there if it has nothing for it. Without two of them it is made anew.
@@ -217,7 +219,8 @@ func (c *Cluster) read(ctx context.Context, subjects []string, from uint64, byte
 	if err := c.there(ctx, consumer); err != nil {
 		return err
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxBytes(max(bytes, 2*int(c.nc.MaxPayload()))), jetstream.PullHeartbeat(heartbeat))
+	// With a bound in bytes alone, nats.go makes room for a million messages, 8 MiB, each time.
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, max(bytes, 2*int(c.nc.MaxPayload()))), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return err
 	}
