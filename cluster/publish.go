@@ -38,9 +38,12 @@ type publisher struct {
 	said time.Time     // When it was logged last that it is.
 }
 
-// entry is a message on its way.
+// entry is a message on its way. There may be very many of a batch that wait: what NATS wants is made when it is sent.
 type entry struct {
-	msg    *nats.Msg
+	channel string
+	m       broadcast.Message
+	number  uint64 // In its id for the stream, unless result has one.
+
 	future jetstream.PubAckFuture
 	result *result // nil if nobody waits for it.
 	index  int     // In result.
@@ -110,19 +113,10 @@ func (p *publisher) add(r *result, messages ...broadcast.Addressed) error {
 		return fmt.Errorf("%w: the stream is behind: nothing was published", broadcast.ErrUnavailable)
 	}
 	for i, m := range messages {
-		msg := nats.NewMsg(p.c.subject(m.Channel))
-		msg.Data = slices.Clone(m.Payload)
 		p.number++
-		id := p.prefix + strconv.FormatUint(p.number, 36)
-		if r != nil && r.once != "" {
-			id = r.once + strconv.Itoa(i)
-		}
-		msg.Header.Set(jetstream.MsgIDHeader, id)
-		if m.Kind == broadcast.Binary {
-			msg.Header.Set(kindHeader, "binary")
-		}
-		p.waiting = append(p.waiting, &entry{msg: msg, result: r, index: i})
-		p.bytes += len(msg.Data)
+		m.Payload = slices.Clone(m.Payload)
+		p.waiting = append(p.waiting, &entry{channel: m.Channel, m: m.Message, number: p.number, result: r, index: i})
+		p.bytes += len(m.Payload)
 	}
 	p.hold()
 	p.look()
@@ -157,7 +151,7 @@ func (p *publisher) cancel(r *result) bool {
 	}
 	p.waiting = slices.DeleteFunc(p.waiting, func(e *entry) bool {
 		if e.result == r {
-			p.bytes -= len(e.msg.Data)
+			p.bytes -= len(e.m.Payload)
 		}
 		return e.result == r
 	})
@@ -231,8 +225,17 @@ func (p *publisher) next() *entry {
 }
 
 func (p *publisher) publish(e *entry) (err error) {
-	e.msg.Reply = ""
-	e.future, err = p.c.js.PublishMsgAsync(e.msg, jetstream.WithRetryAttempts(0))
+	msg := nats.NewMsg(p.c.subject(e.channel))
+	msg.Data = e.m.Payload
+	id := p.prefix + strconv.FormatUint(e.number, 36)
+	if r := e.result; r != nil && r.once != "" {
+		id = r.once + strconv.Itoa(e.index)
+	}
+	msg.Header.Set(jetstream.MsgIDHeader, id)
+	if e.m.Kind == broadcast.Binary {
+		msg.Header.Set(kindHeader, "binary")
+	}
+	e.future, err = p.c.js.PublishMsgAsync(msg, jetstream.WithRetryAttempts(0))
 	return err
 }
 
@@ -288,7 +291,7 @@ func never(err error) bool {
 func (p *publisher) refused(i int, err error) {
 	e := p.sent[i]
 	p.sent = slices.Delete(p.sent, i, i+1)
-	p.c.cfg.Logger.Error("a message is lost: the stream does not take it", "err", err, "subject", e.msg.Subject, "bytes", len(e.msg.Data))
+	p.c.cfg.Logger.Error("a message is lost: the stream does not take it", "err", err, "subject", p.c.subject(e.channel), "bytes", len(e.m.Payload))
 	p.done(e)
 	if r := e.result; r != nil && r.err == nil {
 		r.err = fmt.Errorf("cluster: the stream does not take it: %w", err)
@@ -300,7 +303,7 @@ func (p *publisher) refused(i int, err error) {
 func (p *publisher) done(e *entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.bytes -= len(e.msg.Data)
+	p.bytes -= len(e.m.Payload)
 }
 
 // settle waits until nothing is on its way any more.
