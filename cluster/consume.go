@@ -52,18 +52,32 @@ func (c *Cluster) watch() {
 type progress struct {
 	delivered uint64
 	at        time.Time
+	asked     time.Time // When the first marker was put into the stream to see whether it gets on.
 }
 
+// markEvery is how often a server that gets what it should puts a marker there to see that. Those of others make it look as if
+// there were something for it.
+const markEvery = time.Minute
+
 // listens notes whether the reader gets what is in the stream, up to last. A server that gets only a part of it has a marker of its own
-// put there to see that, when there has been none of that for some time.
+// put there to see that.
 func (c *Cluster) listens(p *progress, last uint64) {
+	now, timeout := time.Now(), c.cfg.Timeout
 	if is := c.delivered.Load(); is != p.delivered || is >= last {
-		*p = progress{is, time.Now()}
+		p.delivered, p.at = is, now
 	}
-	still := time.Since(p.at)
-	c.deaf.Store(still > 3*c.cfg.Timeout)
-	if still > c.cfg.Timeout && c.interest.filters() != nil {
-		c.nudge()
+	still := now.Sub(p.at)
+	if c.interest.filters() == nil {
+		c.deaf.Store(still > 3*timeout)
+		return
+	}
+	waits := p.asked.After(p.at)
+	c.deaf.Store(waits && now.Sub(p.asked) > 2*timeout)
+	if still > timeout && (waits || now.Sub(p.asked) > markEvery) {
+		if !waits {
+			p.asked = now
+		}
+		c.nudge() // Again if it was lost.
 	}
 }
 

@@ -3,7 +3,6 @@ package cluster
 import (
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -15,19 +14,7 @@ func TestDeaf(t *testing.T) {
 	l := listen(t, "news", n)
 	defer l.end()
 	present(t, l)
-	reload := func(from, to string) {
-		t.Helper()
-		rewrite(t, servers.servers[0], from, to)
-		before := strings.Count(servers.servers[0].log(), "Reloaded server configuration")
-		servers.servers[0].signal(syscall.SIGHUP)
-		eventually(t, "NATS to have read it", func() error {
-			if strings.Count(servers.servers[0].log(), "Reloaded server configuration") == before {
-				return errNotYet
-			}
-			return nil
-		})
-	}
-	reload(`"nothing"`, `"$JS.API.CONSUMER.CREATE.>"`)
+	servers.reload(t, `"nothing"`, `"$JS.API.CONSUMER.CREATE.>"`)
 	stream, err := servers.jetStream(t).Stream(t.Context(), "CRIER")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +33,7 @@ func TestDeaf(t *testing.T) {
 		}
 		return nil
 	})
-	reload(`"$JS.API.CONSUMER.CREATE.>"`, `"nothing"`)
+	servers.reload(t, `"$JS.API.CONSUMER.CREATE.>"`, `"nothing"`)
 	eventually(t, "it to be ready", n.ready)
 	if _, err := n.publish("news", "", "after"); err != nil {
 		t.Fatal(err)

@@ -1,9 +1,8 @@
 package cluster
 
 import (
-	"bytes"
 	"fmt"
-	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,19 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// rewrite changes the configuration of a server of NATS.
-func rewrite(t *testing.T, p *process, from, to string) {
-	t.Helper()
-	file := p.args[len(p.args)-1]
-	config, err := os.ReadFile(file)
-	if err == nil {
-		err = os.WriteFile(file, bytes.ReplaceAll(config, []byte(from), []byte(to)), 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestClosed: NATS takes smaller messages all of a sudden, and closes the connection on a larger one, after which its client does not
 // come back: the node ends and says so, and is whole when it is started again.
 func TestClosed(t *testing.T) {
@@ -34,14 +20,7 @@ func TestClosed(t *testing.T) {
 	l := listen(t, "news", n)
 	defer l.end()
 	present(t, l)
-	rewrite(t, servers.servers[0], "1048576", "524288")
-	servers.servers[0].signal(syscall.SIGHUP)
-	eventually(t, "NATS to have read it", func() error {
-		if !strings.Contains(servers.servers[0].log(), "Reloaded server configuration") {
-			return errNotYet
-		}
-		return nil
-	})
+	servers.reload(t, "1048576", "524288")
 	_ = (&speaker{n: n}).say("news", strings.Repeat("x", 700<<10)) // Too large now.
 	ends(t, n, "NATS has closed the connection for good")
 	if _, err := n.publish("news", "", "after"); err != nil {
@@ -66,7 +45,7 @@ func TestSmaller(t *testing.T) {
 		}
 	}
 	servers.servers[0].signal(syscall.SIGTERM)
-	rewrite(t, servers.servers[0], "1048576", "524288")
+	servers.rewrite(t, "1048576", "524288")
 	servers.servers[0].start()
 	awaitListening(t, servers.addrs[0])
 	c.set(false)
@@ -111,8 +90,13 @@ func TestAccountFull(t *testing.T) {
 		if len(got) == 100 {
 			return nil
 		}
-		if len(got) > 10 { // The listener's node has them: it may go on behind them.
-			_ = stream.Purge(t.Context(), jetstream.WithPurgeKeep(1))
+		if len(got) > 0 { // What the listener has, the node has.
+			id, _, _ := strings.Cut(got[len(got)-1], " ")
+			last, err := strconv.ParseUint(id[strings.LastIndexByte(id, '-')+1:], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = stream.Purge(t.Context(), jetstream.WithPurgeSequence(last))
 		}
 		return errNotYet
 	})

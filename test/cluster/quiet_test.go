@@ -35,3 +35,33 @@ func TestQuietFullStream(t *testing.T) {
 	}
 	same(t, "after", l)
 }
+
+// TestQuietNodes: nodes of quiet channels put no markers into the stream for each other's.
+func TestQuietNodes(t *testing.T) {
+	servers := startNATS(t, 1)
+	for _, channel := range []string{"one", "two"} {
+		n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-timeout", "200ms")
+		l := listen(t, channel, n)
+		defer l.end()
+		present(t, l)
+	}
+	stream, err := servers.jetStream(t).Stream(t.Context(), "CRIER")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := stream.CachedInfo().State.LastSeq
+	if err := direct(t, servers).Publish("CRIER.other", nil); err != nil {
+		t.Fatal(err)
+	}
+	var now uint64
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		info, err := stream.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		now = info.State.LastSeq
+	}
+	if n := now - before; n < 2 || n > 6 {
+		t.Errorf("there are %d messages more: want one, and a few markers", n)
+	}
+}
