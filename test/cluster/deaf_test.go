@@ -8,6 +8,7 @@ import (
 
 // TestDeaf: a node that may have no consumer any more, and can publish all the same, is not ready, and whole again when it may.
 func TestDeaf(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 1, `accounts { A { jetstream: enabled, users: [
 		{ user: crier, password: x, permissions { publish: { deny: [ "nothing" ] } } }, { user: admin, password: x } ] } }`, "no_auth_user: admin")
 	n := startNode(t, []string{"nats://crier:x@" + servers.addrs[0]}, "--cluster-replicas", "1", "--cluster-timeout", "500ms")

@@ -14,6 +14,7 @@ import (
 // TestFastOutage: without NATS those of one node still hear each other, at once, and publishers get their answers; when it is back the others hear
 // them again, in order and nothing twice.
 func TestFastOutage(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 1, noJetStream)
 	near, far := startFast(t, servers.urls()), startFast(t, servers.urls())
 	l, away := listen(t, "news", near), listen(t, "news", far)

@@ -58,6 +58,7 @@ func TestFastMayNotSubscribe(t *testing.T) {
 
 // TestFastRevoked: a node that may not subscribe any more is not ready, and one that may again hears the others again.
 func TestFastRevoked(t *testing.T) {
+	t.Parallel()
 	all := permissions(t, "fast")
 	less := all[:strings.Index(all, "subscribe:")] + `subscribe: [ "CRIER.fast.presence.*" ] }`
 	servers := startNATS(t, 1, noJetStream, user("crier", all))
@@ -86,6 +87,7 @@ func TestFastRevoked(t *testing.T) {
 
 // TestRevoked: in the ordered mode, a node that got no answers for a while, as it might not, goes on when it may, and nothing is missing.
 func TestRevoked(t *testing.T) {
+	t.Parallel()
 	all := permissions(t, "ordered")
 	less := all[:strings.Index(all, "subscribe:")] + `subscribe: [ "CRIER.presence.*" ] }`
 	servers := startNATS(t, 1, user("crier", all))
@@ -126,6 +128,7 @@ func TestRevoked(t *testing.T) {
 // TestFastSubscriptions: a NATS that takes only some subscriptions from each client has a node take all channels with one, before
 // and after NATS was restarted.
 func TestFastSubscriptions(t *testing.T) {
+	t.Parallel()
 	const rooms = 20
 	servers := startNATS(t, 1, noJetStream, fmt.Sprint("max_subscriptions: ", rooms/2))
 	one, two := startFast(t, servers.urls()), startFast(t, servers.urls())

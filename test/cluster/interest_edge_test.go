@@ -178,6 +178,7 @@ func TestInterestQuiet(t *testing.T) {
 
 // TestInterestRetainAge: what is older than --retain-age is not served, whoever connects when.
 func TestInterestRetainAge(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 1)
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--retain-age", "1s", "--cluster-linger", "1s")
 	l := listen(t, "calm", n)

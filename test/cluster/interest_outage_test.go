@@ -35,6 +35,7 @@ func history(t *testing.T, n *node, channel string) (frames []string) {
 
 // TestInterestTries: an outage of NATS costs a channel that was wanted meanwhile its history.
 func TestInterestTries(t *testing.T) {
+	t.Parallel()
 	nats := startNATS(t, 1)
 	args := []string{"--cluster-replicas", "1", "--cluster-timeout", "500ms"}
 	one, control := startNode(t, nats.urls(), args...), startNode(t, nats.urls(), args...)
@@ -99,6 +100,7 @@ func TestInterestFastQuiet(t *testing.T) {
 
 // TestInterestNoAnswer: when NATS does not answer to what is asked of a consumer, that is asked again.
 func TestInterestNoAnswer(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 1)
 	c := newCutter(t, servers.addrs[0])
 	n := startPlain(t, []string{"nats://" + c.ln.Addr().String()})

@@ -93,6 +93,7 @@ func TestInterest(t *testing.T) {
 // TestInterestChanges: who goes from node to node gets all of its channel, once and in order, although nodes get a channel
 // only while somebody is there; also when there are so many channels that they get all.
 func TestInterestChanges(t *testing.T) {
+	t.Parallel()
 	const channels = 12
 	servers := startNATS(t, 3)
 	var nodes []*node

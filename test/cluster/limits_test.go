@@ -15,6 +15,7 @@ import (
 // TestClosed: NATS takes smaller messages all of a sudden, and closes the connection on a larger one, after which its client does not
 // come back: the node ends and says so, and is whole when it is started again.
 func TestClosed(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 1, "max_payload: 1048576")
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1")
 	l := listen(t, "news", n)
@@ -114,6 +115,7 @@ func TestAccountFull(t *testing.T) {
 // TestStallWanted: while NATS takes nothing, somebody wants a channel that the node does not get: that does not hold up who wants one
 // that it gets.
 func TestStallWanted(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 1)
 	c := newCutter(t, servers.addrs[0])
 	n := startNode(t, []string{"nats://" + c.ln.Addr().String()}, "--cluster-replicas", "1", "--cluster-timeout", "30s")

@@ -7,6 +7,7 @@ import (
 
 // TestOnce: a request that is repeated with its Idempotency-Key at another node publishes nothing, and gets the same answer.
 func TestOnce(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 3)
 	var nodes []*node
 	var listeners []*listener

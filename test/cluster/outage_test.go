@@ -81,6 +81,7 @@ func TestOutage(t *testing.T) {
 // TestStall: a NATS that takes nothing, while much is published, holds up neither who listens nor who comes, and SIGTERM
 // ends the node, without a stream, too.
 func TestStall(t *testing.T) {
+	t.Parallel()
 	nats := startNATS(t, 1)
 	c := newCutter(t, nats.addrs[0])
 	n := startNode(t, []string{"nats://" + c.ln.Addr().String()}, "--cluster-replicas", "1", "--cluster-timeout", "1s")

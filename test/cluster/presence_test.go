@@ -110,6 +110,7 @@ func awaitPresence(t *testing.T, what string, servers int, want map[string]int, 
 
 // TestPresence: each node knows how many connections channels have at all of them, whatever becomes of the others.
 func TestPresence(t *testing.T) {
+	t.Parallel()
 	nats := startNATS(t, 1)
 	c := newCutter(t, nats.addrs[0])
 	start := func(urls ...string) *node {

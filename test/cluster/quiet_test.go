@@ -38,6 +38,7 @@ func TestQuietFullStream(t *testing.T) {
 
 // TestQuietNodes: nodes of quiet channels put no markers into the stream for each other's.
 func TestQuietNodes(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 1)
 	for _, channel := range []string{"one", "two"} {
 		n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-timeout", "200ms")

@@ -291,17 +291,23 @@ func (r *readers) add(ctx context.Context, url string, subjects []string) error 
 }
 
 // consume begins to read as package cluster does.
-func consume(ctx context.Context, c *client, subjects []string) (jetstream.Consumer, jetstream.MessagesContext, error) {
-	consumer, err := c.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: subjects, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: 1, InactiveThreshold: time.Minute,
+func consume(ctx context.Context, c *client, subjects []string) (consumer jetstream.Consumer, messages jetstream.MessagesContext, err error) {
+	err = eventually(ctx, func() (err error) { // A cluster that has just begun may not answer at once.
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		consumer, err = c.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+			FilterSubjects: subjects, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: 1, InactiveThreshold: time.Minute,
+		})
+		if err != nil {
+			return err
+		}
+		_, err = consumer.Info(ctx) // Then all servers know it.
+		return err
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := consumer.Info(ctx); err != nil { // Then all servers know it.
-		return nil, nil, err
-	}
-	messages, err := consumer.Messages(jetstream.PullMaxBytes(8<<20), jetstream.PullHeartbeat(time.Second))
+	messages, err = consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(8192, 8<<20), jetstream.PullHeartbeat(time.Second))
 	return consumer, messages, err
 }
 
