@@ -150,7 +150,47 @@ func startNATS(t testing.TB, n int, more ...string) *natsCluster {
 	for _, addr := range c.addrs {
 		awaitListening(t, addr)
 	}
+	if n > 1 && slices.Contains(more, noJetStream) {
+		c.awaitRoutes(t)
+	}
 	return c
+}
+
+// awaitRoutes waits until each server hands messages to each other one. Two that have found each other at the same moment
+// may take a second for it, and without a stream what is published before that gets lost.
+func (c *natsCluster) awaitRoutes(t testing.TB) {
+	t.Helper()
+	heard := make(map[string]bool)
+	var conns []*nats.Conn
+	var subs []*nats.Subscription
+	for _, url := range c.urls() {
+		nc, err := nats.Connect(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		sub, err := nc.SubscribeSync("routes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns, subs = append(conns, nc), append(subs, sub)
+	}
+	eventually(t, "routes between all servers", func() error {
+		for i, nc := range conns {
+			if err := nc.Publish("routes", []byte(fmt.Sprint(i))); err != nil {
+				return err
+			}
+		}
+		for i, sub := range subs {
+			for msg, err := sub.NextMsg(50 * time.Millisecond); err == nil; msg, err = sub.NextMsg(50 * time.Millisecond) {
+				heard[fmt.Sprint(i, " hears ", string(msg.Data))] = true
+			}
+		}
+		if len(heard) < len(conns)*len(conns) {
+			return fmt.Errorf("%v: %w", heard, errNotYet)
+		}
+		return nil
+	})
 }
 
 func (c *natsCluster) urls() (urls []string) {
