@@ -31,8 +31,8 @@ type inbound struct {
 
 	proxied bool // A PROXY header is to come before the request head.
 
-	aheadUntil uint32 // The server's clock when a head has waited enough, see Conn.ahead; 0 if it did not wait.
-	grant      *Grant // Of a head that waits: Authorize has been asked.
+	aheadSince time.Duration // When a head began to wait, after the server was started, see Conn.ahead; 0 if it did not wait.
+	grant      *Grant        // Of a head that waits: Authorize has been asked.
 }
 
 // keptBytes is the capacity up to which buffers go back into the pool.

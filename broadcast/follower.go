@@ -7,9 +7,6 @@ type Follower interface {
 	// connected to it. If not, it does so from some time on, and Server.Followed is called: connections wait for that.
 	// It must not block.
 	Follow(channel string) bool
-
-	// Ahead says that somebody waits for Server.Delivered to be called with an id. It must not block.
-	Ahead(id uint64)
 }
 
 // Begin begins a channel of a Follower: nothing is known of it up to an id, and what is behind is given to

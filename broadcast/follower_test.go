@@ -28,8 +28,6 @@ func (p *picky) Follow(channel string) bool {
 	return p.gives[channel]
 }
 
-func (p *picky) Ahead(uint64) {}
-
 func (p *picky) has(channel string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

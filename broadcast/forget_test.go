@@ -11,7 +11,6 @@ import (
 type yes struct{}
 
 func (yes) Follow(string) bool { return true }
-func (yes) Ahead(uint64)       {}
 
 // at reads the hello of a connection of crier.v1 and returns its id.
 func (c *client) helloID(t *testing.T) string {

@@ -72,7 +72,7 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 	w.handshake.req = request{}
 	from := 0
 	if c.in != nil {
-		if c.in.aheadUntil == 0 { // Else it was there before.
+		if c.in.aheadSince == 0 { // Else it was there before.
 			from = max(0, len(c.in.rest)-1)
 		}
 		c.in.rest = append(c.in.rest, b...)

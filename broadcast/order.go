@@ -21,6 +21,10 @@ type Order interface {
 	// as is known. With OnceOf(ctx), they are those that were published before with the same, at any server, if that
 	// was not long ago.
 	Publish(ctx context.Context, messages []Addressed) (ids []uint64, err error)
+
+	// Ahead says that a connection comes with an id above what Server.Delivered has said, and waits for that or for
+	// Server.Current; it is said again as long as it waits. It must not block.
+	Ahead()
 }
 
 type onceKey struct{}
@@ -177,6 +181,10 @@ func (srv *Server) Deliver(ctx context.Context, id uint64, channel string, m Mes
 // server gets: connections that come from another server may be up to there. It must not go back.
 func (srv *Server) Delivered(id uint64) { srv.delivered.Store(id) }
 
+// Current says that what had its place at a time has been delivered. Who came before that with an id above Delivered's has it from
+// an order that was lost: it is told of a gap, and gets all that there is. The times must not go back.
+func (srv *Server) Current(at time.Time) { srv.currentAt.Store(int64(at.Sub(srv.started))) }
+
 // BeginBehind says that messages up to an id will not be given to Deliver, but for channels of Begin. It is called before the
 // first one is given to it, and before Serve, or for a Follower's channels that nobody is connected to.
 func (srv *Server) BeginBehind(id uint64) {
@@ -233,21 +241,26 @@ func (c *Conn) ahead(channel string, p position) *Refusal {
 	srv := c.shard().srv
 	follower := srv.cfg.Follower
 	epoch, id, _ := splitID(p.since)
-	ahead := srv.cfg.Order != nil && epoch == srv.cfg.Epoch && id > srv.delivered.Load()
+	ahead := srv.cfg.Order != nil && epoch == srv.cfg.Epoch && id > srv.delivered.Load() && !c.outlived()
 	if (follower == nil || follower.Follow(channel)) && !ahead {
 		return nil
 	}
-	if follower != nil && ahead {
-		follower.Ahead(id)
+	in, now := c.inbound(), time.Since(srv.started)
+	if in.aheadSince == 0 {
+		in.aheadSince = max(1, now)
 	}
-	in := c.inbound()
-	if in.aheadUntil == 0 {
-		in.aheadUntil = max(1, srv.clock()+milliseconds(aheadTime))
+	if ahead {
+		srv.cfg.Order.Ahead()
 	}
-	if before(srv.clock(), in.aheadUntil) {
+	if now-in.aheadSince < aheadTime {
 		return errAhead
 	}
 	return errBehind
+}
+
+// outlived says whether c has waited, and all was delivered that there was when it came.
+func (c *Conn) outlived() bool {
+	return c.in != nil && c.in.aheadSince != 0 && time.Duration(c.shard().srv.currentAt.Load()) > c.in.aheadSince
 }
 
 // early is connections that wait, see Conn.ahead. Their reading side stays owned.

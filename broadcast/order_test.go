@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ type line struct {
 	mu       sync.Mutex
 	messages []Addressed
 	servers  []*Server
+	asked    atomic.Int32 // How often Ahead was called.
 }
 
 func (l *line) Submit(channel string, m Message) {
@@ -34,6 +36,8 @@ func (l *line) Publish(_ context.Context, messages []Addressed) (ids []uint64, e
 	}
 	return ids, nil
 }
+
+func (l *line) Ahead() { l.asked.Add(1) }
 
 func (l *line) len() uint64 {
 	l.mu.Lock()
@@ -148,6 +152,30 @@ func TestOrderResume(t *testing.T) {
 		case op == ws.OpPong && string(p) == "early", op == ws.OpText && string(p) == "id: town-99\n99":
 		default:
 			t.Errorf("got %v %q", op, p)
+		}
+	}
+}
+
+// TestOrderLost: who comes with an id that nobody has, of an order that was restored from a backup, is told of a gap as soon as
+// it is known that nobody has it.
+func TestOrderLost(t *testing.T) {
+	l := &line{}
+	srv, addr := l.add(t, Config{})
+	_, _ = l.Publish(t.Context(), []Addressed{{"news", Message{Text, []byte("kept")}}})
+	l.deliver(t, srv, 0, 1)
+	srv.Current(time.Now()) // Before they came: it says nothing.
+	for _, tt := range []struct{ path, first string }{{"/news", "id: town-1\nkept"}, {"/quiet", ""}} {
+		was := l.asked.Load()
+		c := connect(t, addr)
+		head := strings.Replace(handshakeHead, "GET / ", "GET "+tt.path+"?since=town-7 ", 1)
+		c.send([]byte(strings.Replace(head, "\r\n\r\n", "\r\nSec-WebSocket-Protocol: crier.v1\r\n\r\n", 1)))
+		eventually(t, "it to wait", func() bool { return l.asked.Load() > was })
+		srv.Current(time.Now())
+		c.expectUpgrade()
+		c.expectText("at: town-0\n")
+		c.expectText("gap: town-7 town-0\n")
+		if tt.first != "" {
+			c.expectText(tt.first)
 		}
 	}
 }

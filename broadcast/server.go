@@ -66,6 +66,7 @@ type Server struct {
 	gated      atomic.Bool   // See HoldPublishers.
 	gatedSince atomic.Int64  // Since when, after started; or 0.
 	delivered  atomic.Uint64 // See Delivered.
+	currentAt  atomic.Int64  // See Current: after started, or 0.
 	total      counters
 	tlsLog     rarely
 	shedLog    rarely

@@ -131,6 +131,8 @@ var (
 	ErrBehind = errors.New("cluster: the stream does not have any more what comes next here")
 	// ErrReplaced: the stream is another one than it was.
 	ErrReplaced = errors.New("cluster: the stream was deleted and made anew")
+	// ErrWentBack: the stream has lost messages that this server has got, and gives their places to others.
+	ErrWentBack = errors.New("cluster: the stream has gone back")
 	// ErrClosed: NATS has ended the connection in a way after which there is no coming back.
 	ErrClosed = errors.New("cluster: NATS has closed the connection for good")
 )
@@ -161,6 +163,11 @@ type Cluster struct {
 	failed    chan error
 	warm      chan struct{} // Closed by warmed.
 	once      sync.Once
+	began     time.Time // Immutable.
+
+	ahead bell                  // Somebody wants to know how far the reader is.
+	doubt bell                  // watch is to look.
+	back  atomic.Pointer[error] // ErrWentBack, once that is sure.
 
 	said seldom // What may be logged again and again.
 
@@ -179,7 +186,7 @@ type Cluster struct {
 // most for Config.Timeout. The errors are those of NATS, and ErrStream.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg = cfg.withDefaults()
-	c := &Cluster{cfg: cfg, failed: make(chan error, 1), warm: make(chan struct{})}
+	c := &Cluster{cfg: cfg, began: time.Now(), failed: make(chan error, 1), warm: make(chan struct{}), ahead: newBell(), doubt: newBell()}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.out.init(c)
 	c.interest.init(c)
@@ -350,7 +357,7 @@ func (c *Cluster) Start(ctx context.Context, srv *broadcast.Server) error {
 // warmed says that srv has the history.
 func (c *Cluster) warmed() { c.once.Do(func() { close(c.warm) }) }
 
-// Failed gets an error when this server cannot go on, ErrBehind, ErrReplaced or ErrClosed: it is to be ended and started again,
+// Failed gets an error when this server cannot go on, ErrBehind, ErrReplaced, ErrWentBack or ErrClosed: it is to be ended and started again,
 // so that clients come back and are told what is missing.
 func (c *Cluster) Failed() <-chan error { return c.failed }
 

@@ -21,19 +21,36 @@ func (c *Cluster) watch() {
 	var was *jetstream.StreamInfo
 	var at time.Time
 	progress := progress{delivered: c.delivered.Load(), at: time.Now()}
+	ahead, listen := c.ahead, (<-chan time.Time)(nil)
 	for {
 		select {
 		case <-timer.C:
+		case <-c.doubt:
+		case <-ahead: // One marker is for all who ask in the meantime.
+			c.nudge()
+			ahead, listen = nil, time.After(100*time.Millisecond)
+			continue
+		case <-listen:
+			ahead = c.ahead
+			continue
 		case <-c.ctx.Done():
 			return
 		}
 		if c.unheard.Swap(false) { // It may be permitted again: nats.go subscribes anew only when it comes back.
 			_ = c.nc.ForceReconnect()
 		}
-		now := time.Now()
+		now, delivered := time.Now(), c.delivered.Load()
 		info, err := c.info(c.ctx)
 		c.silent.Store(err != nil || !majority(info.Cluster))
-		if errors.Is(err, ErrReplaced) {
+		if err == nil && info.State.LastSeq < delivered { // Or who leads the stream is behind.
+			if place, err := c.mark(c.ctx); err == nil {
+				c.placed(place, delivered)
+			}
+		}
+		if back := c.back.Load(); err == nil && back != nil {
+			err = *back
+		}
+		if errors.Is(err, ErrReplaced) || errors.Is(err, ErrWentBack) {
 			c.fail(err)
 			return
 		}
@@ -122,6 +139,16 @@ func (c *Cluster) far(info *jetstream.StreamInfo) bool {
 	return cfg.MaxBytes <= 0 && cfg.MaxMsgs <= 0 && next >= state.FirstSeq || next >= state.FirstSeq+(state.LastSeq+1-state.FirstSeq)/2
 }
 
+// placed is told what place the stream gave to something that was sent when the reader was at another one.
+func (c *Cluster) placed(place, delivered uint64) {
+	if place > delivered {
+		return
+	}
+	err := fmt.Errorf("%w: a message became its %d., and this server has got %d", ErrWentBack, place, delivered)
+	c.back.CompareAndSwap(nil, &err)
+	c.doubt.ring()
+}
+
 // fail says that this server cannot go on.
 func (c *Cluster) fail(err error) {
 	select {
@@ -183,6 +210,7 @@ func (c *Cluster) consumeSome() (stopped uint64, err error) {
 		return 0, err
 	}
 	filters := c.interest.filters()
+	current := time.Duration(0)
 	err = c.read(c.ctx, filters, c.delivered.Load()+1, pullBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
 		id, delivered := about.Sequence.Stream, c.delivered.Load()
 		if id <= delivered {
@@ -210,8 +238,14 @@ func (c *Cluster) consumeSome() (stopped uint64, err error) {
 		if id >= c.ready {
 			c.warmed()
 		}
-		if msg.Subject() == c.marker() && c.interest.due(id) {
-			stopped = id
+		if msg.Subject() == c.marker() {
+			if at, err := time.ParseDuration(string(msg.Data())); err == nil && at > current {
+				current = at
+				c.srv.Current(c.began.Add(at))
+			}
+			if c.interest.due(id) {
+				stopped = id
+			}
 		}
 		return stopped != 0, nil
 	})
@@ -359,11 +393,14 @@ func behind(next uint64, info *jetstream.StreamInfo) error {
 // got all before that: a consumer of a replica that lags does not know that there is more.
 func (c *Cluster) marker() string { return c.cfg.Stream + "." + markerToken + c.out.prefix }
 
+// now is what a marker says: when it was sent, after began.
+func (c *Cluster) now() []byte { return []byte(time.Since(c.began).String()) }
+
 // mark puts a marker into the stream, and returns its place.
 func (c *Cluster) mark(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	ack, err := c.js.Publish(ctx, c.marker(), nil)
+	ack, err := c.js.Publish(ctx, c.marker(), c.now())
 	if err != nil {
 		return 0, fmt.Errorf("a marker: %w", err)
 	}
@@ -372,7 +409,7 @@ func (c *Cluster) mark(ctx context.Context) (uint64, error) {
 
 // nudge has a marker be put into the stream. It may get lost.
 func (c *Cluster) nudge() {
-	if err := c.nc.Publish(c.marker(), nil); err != nil {
+	if err := c.nc.Publish(c.marker(), c.now()); err != nil {
 		c.cfg.Logger.Debug("no marker", "err", err)
 	}
 }

@@ -33,7 +33,6 @@ type interest struct {
 	batch *batch               // Guarded by mu: what waits for a marker.
 	leave bool                 // Guarded by mu: some are to be left.
 	stale bool                 // Guarded by mu: channels are there that are not read any more.
-	ahead bool                 // Guarded by mu: somebody waits for what is delivered to be known.
 }
 
 // followed is a channel that the server gets, or will get soon.
@@ -73,15 +72,6 @@ func (c *Cluster) Follow(channel string) bool {
 	}
 	in.look()
 	return false
-}
-
-// Ahead is broadcast.Follower's. A marker says how far it is.
-func (c *Cluster) Ahead(uint64) {
-	in := &c.interest
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.ahead = true
-	in.look()
 }
 
 // Following is how many channels this server gets of the stream; a negative number stands for all.
@@ -133,11 +123,7 @@ func (in *interest) run() {
 		case <-c.ctx.Done():
 			return
 		}
-		ahead, stale := in.take()
-		if ahead {
-			c.nudge()
-		}
-		if stale {
+		if in.takeStale() {
 			in.sweep()
 		}
 		for b := in.wanted(); b != nil && c.ctx.Err() == nil; b = in.wanted() {
@@ -158,13 +144,12 @@ func (in *interest) run() {
 	}
 }
 
-// take takes what is to be done.
-func (in *interest) take() (ahead, stale bool) {
+// takeStale says whether channels are to be swept.
+func (in *interest) takeStale() (stale bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	ahead, in.ahead = in.ahead, false
 	stale, in.stale = in.stale, false
-	return ahead, stale
+	return stale
 }
 
 // wanted is what was asked for and has not joined, or nil.

@@ -45,6 +45,7 @@ type entry struct {
 	number  uint64 // In its id for the stream, unless result has one.
 
 	future jetstream.PubAckFuture
+	behind uint64  // Where the reader was when it was sent.
 	result *result // nil if nobody waits for it.
 	index  int     // In result.
 }
@@ -68,6 +69,9 @@ func (p *publisher) init(c *Cluster) {
 func (c *Cluster) Submit(channel string, m broadcast.Message) {
 	_ = c.out.add(nil, broadcast.Addressed{Channel: channel, Message: m}) // At the end there is nobody to be told.
 }
+
+// Ahead is broadcast.Order's. A marker says how far the reader is.
+func (c *Cluster) Ahead() { c.ahead.ring() }
 
 // Publish is broadcast.Order's. An error is or wraps broadcast.ErrUnavailable.
 func (c *Cluster) Publish(ctx context.Context, messages []broadcast.Addressed) ([]uint64, error) {
@@ -235,6 +239,7 @@ func (p *publisher) publish(e *entry) (err error) {
 	if e.m.Kind == broadcast.Binary {
 		msg.Header.Set(kindHeader, "binary")
 	}
+	e.behind = p.c.delivered.Load()
 	e.future, err = p.c.js.PublishMsgAsync(msg, jetstream.WithRetryAttempts(0))
 	return err
 }
@@ -242,6 +247,9 @@ func (p *publisher) publish(e *entry) (err error) {
 // acknowledged takes the first one out that was sent: it has its place.
 func (p *publisher) acknowledged(ack *jetstream.PubAck) {
 	e := p.sent[0]
+	if !ack.Duplicate {
+		p.c.placed(ack.Sequence, e.behind)
+	}
 	p.wait = 0
 	p.sent[0] = nil
 	p.sent = p.sent[1:]

@@ -112,9 +112,6 @@ func (s *subscriptions) look() {
 	s.wake.ring()
 }
 
-// Ahead is broadcast.Follower's: there are no ids of other servers.
-func (f *Fast) Ahead(uint64) {}
-
 // takes says whether a message of a channel, which came by a subscription, is to be delivered: if so, the channel is not left before
 // taken is called. One that was left, and is wanted again, has lost what came between two subscriptions: of the older one
 // nothing may come behind that, without a gap. Called by inbound.run.

@@ -1,0 +1,66 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestWentBack: when the stream has lost what was delivered, and gives its places to others, nodes see that, where something is
+// published and where nothing is, and end; and clients who have more than there is are told of a gap.
+func TestWentBack(t *testing.T) {
+	t.Parallel()
+	servers := startNATS(t, 1)
+	store := filepath.Join(filepath.Dir(servers.servers[0].args[2]), "jetstream")
+	backup := filepath.Join(t.TempDir(), "jetstream")
+	var nodes []*node
+	var listeners []*listener
+	for range 2 {
+		n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-timeout", "500ms")
+		l := listen(t, "news", n)
+		defer l.end()
+		nodes, listeners = append(nodes, n), append(listeners, l)
+	}
+	present(t, listeners...)
+	publish := func(text string) {
+		t.Helper()
+		eventually(t, text+" to be published", func() error {
+			_, err := nodes[0].publish("news", text, text)
+			return err
+		})
+	}
+	restart := func(meanwhile func() error) {
+		t.Helper()
+		servers.servers[0].signal(syscall.SIGTERM)
+		if err := meanwhile(); err != nil {
+			t.Fatal(err)
+		}
+		servers.servers[0].start()
+		awaitListening(t, servers.addrs[0])
+	}
+	publish("kept")
+	same(t, "kept", listeners...)
+	restart(func() error { return os.CopyFS(backup, os.DirFS(store)) })
+	for i := range 20 {
+		publish(fmt.Sprint("lost ", i))
+	}
+	same(t, "lost 19", listeners...)
+	restart(func() error {
+		if err := os.RemoveAll(store); err != nil {
+			return err
+		}
+		return os.CopyFS(store, os.DirFS(backup))
+	})
+	publish("after")
+	for i, n := range nodes {
+		ends(t, n, "the stream has gone back")
+		awaitGap(t, listeners[i], "after", 1)
+		got, _ := listeners[i].have()
+		if len(got) != 1+20+2 || !strings.HasSuffix(got[21], " kept") {
+			t.Errorf("got %q, want all once, and behind the gap what there is", got)
+		}
+	}
+}
