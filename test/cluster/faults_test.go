@@ -12,16 +12,17 @@ import (
 )
 
 var (
-	faults = flag.Int("faults", 8, "how many things go wrong in TestFaults")
-	seed   = flag.Uint64("seed", 1, "of TestFaults")
-	pace   = flag.Int("pace", 2, "how many seconds are between two faults at the most, about")
+	faults  = flag.Int("faults", 8, "how many things go wrong in TestFaults")
+	seed    = flag.Uint64("seed", 1, "of TestFaults")
+	pace    = flag.Int("pace", 2, "how many seconds are between two faults at the most, about")
+	longest = flag.Int("longest", 3, "how many seconds a fault lasts at the most, about; NATS has another leader after some 4 to 9")
 )
 
-// TestFaults: whatever goes wrong between three servers of NATS and three nodes, every client on every node gets the same,
+// TestFaults: whatever goes wrong with, and between, three servers of NATS and three nodes, every client on every node gets the same,
 // nothing twice, and nothing is missing that was acknowledged. In one of the two channels, clients go from node to node, so
 // that nodes get it only for a while.
 func TestFaults(t *testing.T) {
-	nats := startNATS(t, 3)
+	nats := startNATS(t, 3, splittable)
 	var nodes []*node
 	var cutters []*cutter
 	for range 3 {
@@ -64,19 +65,7 @@ func TestFaults(t *testing.T) {
 		eventually(t, n.name+" to be ready", n.ready)
 	}
 	for name, r := range rooms {
-		for i, n := range nodes { // What it has taken and is not in the stream yet is before that.
-			tries := 0
-			eventually(t, "all that "+n.name+" has taken to be in the stream", func() error {
-				tries++
-				_, err := n.publish(name, "", fmt.Sprintf("flush %d-%d", i, tries))
-				return err
-			})
-		}
-		eventually(t, "the last message", func() error {
-			_, err := nodes[0].publish(name, "", "the last one")
-			return err
-		})
-		r.check(t, name)
+		r.end(t, name, nodes)
 	}
 }
 
@@ -123,6 +112,24 @@ func say(n *node, channel, prefix string, stop <-chan struct{}) {
 	}
 }
 
+// end publishes the last message, behind all that nodes have taken, and looks at what all have got.
+func (r *room) end(t *testing.T, channel string, nodes []*node) {
+	t.Helper()
+	for i, n := range nodes { // What it has taken and is not in the stream yet is before that.
+		tries := 0
+		eventually(t, "all that "+n.name+" has taken to be in the stream", func() error {
+			tries++
+			_, err := n.publish(channel, "", fmt.Sprintf("flush %d-%d", i, tries))
+			return err
+		})
+	}
+	eventually(t, "the last message", func() error {
+		_, err := nodes[0].publish(channel, "", "the last one")
+		return err
+	})
+	r.check(t, channel)
+}
+
 // check waits for the last message, and looks at what all have got.
 func (r *room) check(t *testing.T, name string) {
 	for _, l := range r.listeners {
@@ -149,8 +156,8 @@ func (r *room) check(t *testing.T, name string) {
 
 // fault makes something go wrong, and right again, and says what.
 func fault(t *testing.T, r *rand.Rand, nats *natsCluster, nodes []*node, cutters []*cutter) (kind, what string) {
-	for_ := time.Duration(200+r.IntN(3000)) * time.Millisecond
-	kinds := []string{"nats killed", "leader killed", "nats stands still", "leader stands still", "crier killed", "crier stopped", "cut", "one is deaf", "all are deaf"}
+	for_ := time.Duration(200+r.IntN(1000**longest)) * time.Millisecond
+	kinds := []string{"nats killed", "leader killed", "nats stands still", "leader stands still", "nats cut off", "leader cut off", "crier killed", "crier stopped", "cut", "one is deaf", "all are deaf"}
 	kind = kinds[r.IntN(len(kinds))]
 	server := nats.servers[r.IntN(len(nats.servers))]
 	node := r.IntN(len(nodes))
@@ -172,6 +179,12 @@ func fault(t *testing.T, r *rand.Rand, nats *natsCluster, nodes []*node, cutters
 		time.Sleep(for_)
 		server.signal(syscall.SIGCONT)
 		return kind, fmt.Sprint(server.name, ", for ", for_)
+	case "nats cut off", "leader cut off":
+		reset := r.IntN(2) == 0
+		nats.isolate(server, true, false)
+		time.Sleep(for_)
+		nats.isolate(server, false, reset)
+		return kind, fmt.Sprint(server.name, ", for ", for_, ", connections reset: ", reset)
 	case "crier killed", "crier stopped":
 		nodes[node].signal(map[string]syscall.Signal{"crier killed": syscall.SIGKILL, "crier stopped": syscall.SIGTERM}[kind])
 		nodes[node].restart()

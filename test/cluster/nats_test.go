@@ -103,26 +103,31 @@ func (p *process) signal(sig syscall.Signal) {
 	}
 }
 
-// noJetStream has NATS be without it.
-const noJetStream = "# no JetStream"
+// Lines of configuration that stand for something else: noJetStream has NATS be without it, and splittable has its servers
+// reach each other through cutters.
+const (
+	noJetStream = "# no JetStream"
+	splittable  = "# through cutters"
+)
 
-// natsCluster is three servers of NATS, with JetStream.
+// natsCluster is servers of NATS that are one, with JetStream.
 type natsCluster struct {
 	t       testing.TB
 	servers []*process
 	addrs   []string
+	links   [][]*cutter // links[i] is how the others reach servers[i], and how it reaches them; nil if they are not splittable.
 }
 
-// startNATS starts n of them, with more lines of configuration; one of them may be noJetStream.
+// startNATS starts n of them, with more lines of configuration.
 func startNATS(t testing.TB, n int, more ...string) *natsCluster {
 	t.Helper()
 	c := &natsCluster{t: t}
-	var routes, ports []string
+	var ports []string
 	for range n {
 		c.addrs = append(c.addrs, freeAddr(t))
 		ports = append(ports, freeAddr(t))
-		routes = append(routes, "nats-route://"+ports[len(ports)-1])
 	}
+	routes := c.routes(ports, slices.Contains(more, splittable))
 	for i := range n {
 		dir := t.TempDir()
 		config := fmt.Sprintf("server_name: n%d\nlisten: %s\n%s\n", i, c.addrs[i], strings.Join(more, "\n"))
@@ -131,7 +136,7 @@ func startNATS(t testing.TB, n int, more ...string) *natsCluster {
 		}
 		if n > 1 {
 			// Clients are not told of other servers: they may reach them through a cutter only.
-			config += fmt.Sprintf("cluster { name: town, no_advertise: true, listen: %s, routes: [%s] }\n", ports[i], strings.Join(routes, ", "))
+			config += fmt.Sprintf("cluster { name: town, no_advertise: true, listen: %s, %s }\n", ports[i], routes[i])
 		}
 		file := filepath.Join(dir, "nats.conf")
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
@@ -154,6 +159,40 @@ func startNATS(t testing.TB, n int, more ...string) *natsCluster {
 		c.awaitRoutes(t)
 	}
 	return c
+}
+
+// routes is what each server is told of the others, who listen at addrs.
+func (c *natsCluster) routes(addrs []string, split bool) []string {
+	lines := make([]string, len(addrs))
+	if split {
+		c.links = make([][]*cutter, len(addrs))
+	}
+	for i := range addrs {
+		var urls []string
+		for k, addr := range addrs {
+			if k != i && split {
+				link := newCutter(c.t, addr)
+				c.links[i], c.links[k] = append(c.links[i], link), append(c.links[k], link)
+				addr = link.ln.Addr().String()
+			}
+			urls = append(urls, "nats-route://"+addr)
+		}
+		lines[i] = fmt.Sprintf("routes: [%s]", strings.Join(urls, ", "))
+		if split { // What they tell each other of where they are leads nowhere.
+			lines[i] += ", advertise: " + freeAddr(c.t)
+		}
+	}
+	return lines
+}
+
+// isolate cuts a server off from the others, or ends that; clients reach it all the time. With reset, what was on its way is lost.
+func (c *natsCluster) isolate(server *process, off, reset bool) {
+	for _, link := range c.links[slices.Index(c.servers, server)] {
+		if reset {
+			link.cut()
+		}
+		link.set(off)
+	}
 }
 
 // awaitRoutes waits until each server hands messages to each other one. Two that have found each other at the same moment

@@ -1,0 +1,60 @@
+package cluster
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestSplit: a server of NATS, the leader of the stream first and then another one, is cut off from the others, with the node that
+// reaches NATS by it alone. The others go on. What the cut off one has taken from publishers is not lost, and at the end all have the same.
+func TestSplit(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t, 3, splittable)
+	var nodes []*node
+	r := &room{}
+	for _, url := range nats.urls() {
+		n := startNode(t, []string{url}, "--cluster-hold", "60s")
+		nodes = append(nodes, n)
+		r.listen(listen(t, "news", n))
+	}
+	present(t, r.listeners...)
+	stop := make(chan struct{})
+	var publishing sync.WaitGroup
+	for i, n := range nodes {
+		publishing.Go(func() { r.publish(n, "news", fmt.Sprint("h", i), stop) })
+		publishing.Go(func() { say(n, "news", fmt.Sprint("w", i), stop) })
+	}
+	off := nats.leader(t, "CRIER")
+	for _, reset := range []bool{false, true} {
+		nats.isolate(off, true, false)
+		for i, n := range nodes {
+			if nats.servers[i] == off {
+				eventually(t, n.name+" not to be ready", func() error {
+					if n.ready() == nil {
+						return errNotYet
+					}
+					return nil
+				})
+				continue
+			}
+			eventually(t, n.name+" to go on", func() error {
+				_, err := n.publish("news", "", fmt.Sprintf("%v: %s goes on %d", reset, n.name, time.Now().UnixNano()))
+				return err
+			})
+		}
+		nats.isolate(off, false, reset)
+		for _, n := range nodes {
+			eventually(t, n.name+" to be ready", n.ready)
+		}
+		for _, server := range nats.servers {
+			if server != nats.leader(t, "CRIER") {
+				off = server
+			}
+		}
+	}
+	close(stop)
+	publishing.Wait()
+	r.end(t, "news", nodes)
+}
