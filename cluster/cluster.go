@@ -10,6 +10,7 @@
 //   - publish.go: into the stream
 //   - consume.go: out of the stream
 //   - interest.go: of which channels
+//   - stats.go: how all that goes
 //   - history.go: what they had before
 //   - fast.go, outbox.go, inbound.go: without a stream
 //   - subject.go: channels as subjects
@@ -173,7 +174,11 @@ type Cluster struct {
 
 	// Written by the reader.
 	delivered   atomic.Uint64
-	deliveredAt atomic.Int64 // When that was published, in ns of Unix time.
+	deliveredAt atomic.Int64  // When that was published, in ns of Unix time.
+	pending     atomic.Uint64 // What NATS had behind that for this server, when it sent that.
+	rereads     atomic.Uint64
+
+	lacks atomic.Uint64 // Written by the reader, and by who fills.
 
 	// Owned by the reader: the stream when whole was asked.
 	seen   *jetstream.StreamInfo

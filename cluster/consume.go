@@ -188,6 +188,7 @@ func (c *Cluster) consume() {
 			return
 		}
 		if err != nil && c.ctx.Err() == nil {
+			c.rereads.Add(1)
 			c.cfg.Logger.Warn("reading the stream begins anew", "err", err, "behind", c.delivered.Load())
 			c.pause()
 		}
@@ -235,6 +236,7 @@ func (c *Cluster) consumeSome() (stopped uint64, err error) {
 		c.srv.Delivered(id)
 		c.delivered.Store(id)
 		c.deliveredAt.Store(about.Timestamp.UnixNano())
+		c.pending.Store(about.NumPending)
 		if id >= c.ready {
 			c.warmed()
 		}
@@ -430,6 +432,7 @@ func (c *Cluster) put(id uint64, channel string, msg jetstream.Msg) error {
 }
 
 func (c *Cluster) leftOut(id uint64, msg jetstream.Msg, err error) {
+	c.lacks.Add(1)
 	if !c.said.due() {
 		return
 	}

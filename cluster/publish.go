@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
@@ -29,8 +30,13 @@ type publisher struct {
 	inFlight int      // Guarded by mu: the length of sent.
 	bytes    int      // Guarded by mu: of waiting and sent.
 	number   uint64   // Guarded by mu.
+	first    *entry   // Guarded by mu: the first of sent, or nil.
 	held     bool     // Guarded by mu: publishers are.
 	ended    bool     // Guarded by mu: nothing more is taken.
+
+	// Atomic: written by run.
+	published, resent, lost atomic.Uint64
+	took                    atomic.Int64 // In ns, published all together.
 
 	// Owned by run.
 	sent []*entry      // Sent and not acknowledged, in their order.
@@ -43,6 +49,7 @@ type entry struct {
 	channel string
 	m       broadcast.Message
 	number  uint64 // In its id for the stream, unless result has one.
+	at      time.Time
 
 	future jetstream.PubAckFuture
 	behind uint64  // Where the reader was when it was sent.
@@ -116,10 +123,11 @@ func (p *publisher) add(r *result, messages ...broadcast.Addressed) error {
 	if r != nil && p.bytes > p.c.cfg.InFlightBytes {
 		return fmt.Errorf("%w: the stream is behind: nothing was published", broadcast.ErrUnavailable)
 	}
+	now := time.Now()
 	for i, m := range messages {
 		p.number++
 		m.Payload = slices.Clone(m.Payload)
-		p.waiting = append(p.waiting, &entry{channel: m.Channel, m: m.Message, number: p.number, result: r, index: i})
+		p.waiting = append(p.waiting, &entry{channel: m.Channel, m: m.Message, number: p.number, at: now, result: r, index: i})
 		p.bytes += len(m.Payload)
 	}
 	p.hold()
@@ -187,7 +195,9 @@ func (p *publisher) run() {
 			return
 		}
 		p.mu.Lock()
-		p.inFlight = len(p.sent)
+		if p.inFlight, p.first = len(p.sent), nil; p.inFlight > 0 {
+			p.first = p.sent[0]
+		}
 		p.hold()
 		p.mu.Unlock()
 	}
@@ -221,7 +231,9 @@ func (p *publisher) next() *entry {
 	e := p.waiting[0]
 	p.waiting[0] = nil
 	p.waiting = p.waiting[1:]
-	p.inFlight++
+	if p.inFlight++; p.first == nil {
+		p.first = e
+	}
 	if e.result != nil {
 		e.result.begun = true
 	}
@@ -253,6 +265,8 @@ func (p *publisher) acknowledged(ack *jetstream.PubAck) {
 	p.wait = 0
 	p.sent[0] = nil
 	p.sent = p.sent[1:]
+	p.published.Add(1)
+	p.took.Add(int64(time.Since(e.at)))
 	p.done(e)
 	if r := e.result; r != nil {
 		r.ids[e.index] = ack.Sequence
@@ -299,6 +313,7 @@ func never(err error) bool {
 func (p *publisher) refused(i int, err error) {
 	e := p.sent[i]
 	p.sent = slices.Delete(p.sent, i, i+1)
+	p.lost.Add(1)
 	p.c.cfg.Logger.Error("a message is lost: the stream does not take it", "err", err, "subject", p.c.subject(e.channel), "bytes", len(e.m.Payload))
 	p.done(e)
 	if r := e.result; r != nil && r.err == nil {
@@ -341,6 +356,7 @@ func (p *publisher) resend() error {
 		}
 		switch err := p.publish(e); {
 		case err == nil:
+			p.resent.Add(1)
 			i++
 		case never(err):
 			p.refused(i, err)

@@ -19,7 +19,11 @@ type Config struct {
 	Version string
 	// MemoryBytes is what the process may take up, or 0: then that is not told.
 	MemoryBytes int64
-	// Between, if set, says what goes between this server and the others of its cluster. It must not block.
+	// Ready, if set, says what keeps this server from being a full part of its cluster, or nil. It must not block.
+	Ready func() error
+	// Stream, if set, says how it gets on with the cluster's stream, and Between what goes between this server and the others
+	// where there is no stream. They must not block.
+	Stream  func() Stream
 	Between func() Between
 	// Cluster, if set, knows all servers of the cluster.
 	Cluster Cluster
@@ -110,6 +114,7 @@ var (
 	memory      = desc("memory_contract_bytes", "What the process may take up (--memory).")
 	connections = desc("connections", "Open connections, by what they asked for.", "kind")
 	maxConns    = desc("connections_max", "Most open connections.")
+	ready       = desc("cluster_ready", "1 if the server is a full part of its cluster: if not, /readyz says why.")
 	nodes       = desc("cluster_nodes", "Servers in the cluster that are heard of, with this one.")
 	clusterAll  = desc("cluster_connections", "Open connections at all of them.")
 	unlisted    = desc("cluster_connections_unlisted", "Those of them of which is not known here in which channels they are: it was not said yet, or there is no room.")
@@ -164,6 +169,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge(connections, float64(n), kind)
 	}
 	gauge(maxConns, float64(st.MaxConns))
+	if c.cfg.Ready != nil {
+		gauge(ready, number(c.cfg.Ready() == nil))
+	}
 	if cluster := c.cfg.Cluster; cluster != nil {
 		gauge(nodes, float64(cluster.Servers()))
 		gauge(clusterAll, float64(cluster.Connections()))
@@ -209,6 +217,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(holds, st.Holds)
 	counter(rateHolds, st.RateHolds)
 	counter(pings, st.Pings)
+	if c.cfg.Stream != nil {
+		c.cfg.Stream().collect(out, gauge, counter)
+	}
 	if c.cfg.Between != nil {
 		c.cfg.Between().collect(counter)
 	}

@@ -161,6 +161,32 @@ func lint(t *testing.T, text string) {
 	}
 }
 
+// TestStream: how a server gets on with the stream is told, each figure under its name.
+func TestStream(t *testing.T) {
+	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})
+	var unready error
+	cfg := Config{Ready: func() error { return unready }, Stream: func() Stream {
+		return Stream{
+			Published: 4, PublishTime: 500 * time.Millisecond, Resent: 2, Lost: 3, Waiting: 5, Bytes: 6, Oldest: 1500 * time.Millisecond,
+			Delivered: 8, Pending: 9, LeftOut: 10, Rereads: 11, Channels: -1,
+		}
+	}}
+	_, text := scrapeWith(t, srv, cfg, "")
+	for _, want := range []string{
+		"ready 1", "publish_seconds_sum 0.5", "publish_seconds_count 4", "resent_total 2", "lost_total 3", "waiting_messages 5", "waiting_bytes 6",
+		"waiting_oldest_seconds 1.5", "position 8", "pending_messages 9", "left_out_total 10", "rereads_total 11", "channels -1",
+	} {
+		if !strings.Contains(text, "\ncrier_cluster_"+want+"\n") {
+			t.Errorf("there is no %s in %s", want, text)
+		}
+	}
+	lint(t, text)
+	unready = io.EOF
+	if _, text := scrapeWith(t, srv, cfg, ""); !strings.Contains(text, "\ncrier_cluster_ready 0\n") {
+		t.Errorf("it is not ready: got %s", text)
+	}
+}
+
 // TestBetween: what goes between servers is told, by why.
 func TestBetween(t *testing.T) {
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})

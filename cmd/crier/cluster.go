@@ -176,13 +176,15 @@ func failed(c member) <-chan error {
 	return c.Failed()
 }
 
-// between is for metrics, or nil if c is no member, or one of the ordered mode, in which nothing is dropped.
-func between(c member) func() metrics.Between {
-	fast, ok := c.(*cluster.Fast)
-	if !ok {
-		return nil
+// tells has metrics tell of a member's part in the cluster.
+func tells(cfg *metrics.Config, c member) {
+	cfg.Ready, cfg.Cluster = c.Ready, c.Presence()
+	switch c := c.(type) {
+	case *cluster.Cluster:
+		cfg.Stream = func() metrics.Stream { return metrics.Stream(c.Stats()) }
+	case *cluster.Fast:
+		cfg.Between = func() metrics.Between { return metrics.Between(c.Stats()) }
 	}
-	return func() metrics.Between { return metrics.Between(fast.Stats()) }
 }
 
 // memory is what being in a cluster may take up.

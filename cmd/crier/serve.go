@@ -146,12 +146,13 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	if err != nil {
 		return errors.Join(err, lns.close())
 	}
-	metricsCfg := metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory), Between: between(node)}
+	metricsCfg := metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory)}
 	if node != nil {
 		if err := cmd.warmUp(node, srv); err != nil {
 			return errors.Join(err, lns.close())
 		}
-		adminCfg.Ready, adminCfg.Cluster, metricsCfg.Cluster = node.Ready, node.Presence(), node.Presence()
+		adminCfg.Ready, adminCfg.Cluster = node.Ready, node.Presence()
+		tells(&metricsCfg, node)
 	}
 	adminCfg.Profiles = pprofMux()
 	adminCfg.Metrics = metrics.Handler(srv, metricsCfg)

@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -94,8 +96,9 @@ func (p *prometheus) awaitAlert(t *testing.T, name string) {
 	p.await(t, name, fmt.Sprintf(`ALERTS{alertname=%q, alertstate="firing"}`, name))
 }
 
-// dashboardQueries are all queries of the dashboard, by their panels.
-func dashboardQueries(t *testing.T) map[string]string {
+// dashboardQueries are the queries of the dashboard, by their panels: those that ask for what only servers of a cluster have, or
+// the others.
+func dashboardQueries(t *testing.T, cluster bool) map[string]string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(deploy, "grafana", "crier.json"))
 	if err != nil {
@@ -124,6 +127,10 @@ func dashboardQueries(t *testing.T) map[string]string {
 		t.Fatalf("got %d queries", len(queries))
 	}
 	for name, query := range queries {
+		if strings.Contains(query, "crier_cluster_") != cluster {
+			delete(queries, name)
+			continue
+		}
 		queries[name] = strings.NewReplacer("$__rate_interval", "10s", "$job", ".*", "$instance", ".*").Replace(query)
 	}
 	return queries
@@ -146,7 +153,7 @@ func TestPrometheus(t *testing.T) {
 		return startProcess(t, "", crierBin, append([]string{"load", "--duration=3m", "--rate=20", s.url("")}, args...)...)
 	}
 	running := load(well, "--conns=50", "--churn=5", "--senders=5")
-	for name, query := range dashboardQueries(t) {
+	for name, query := range dashboardQueries(t, false) {
 		if !strings.HasPrefix(name, "annotation") {
 			p.await(t, name, query)
 		} else if err := poll(fleetTimeout, func() error { _, err := p.query(query); return err }); err != nil {
@@ -165,6 +172,55 @@ func TestPrometheus(t *testing.T) {
 	full.signal(t, syscall.SIGSTOP) // It hangs.
 	p.awaitAlert(t, "CrierDown")
 	full.signal(t, syscall.SIGCONT)
+}
+
+// TestClusterAlerts: Prometheus gets all that the dashboard shows of a cluster, no alert fires while that is well, they do while
+// NATS has no majority, and not any more when it has.
+func TestClusterAlerts(t *testing.T) {
+	t.Parallel()
+	needTools(t, "prometheus")
+	w := startTown(t, nil)
+	w.await(t)
+	var targets []string
+	for _, url := range w.admins() {
+		targets = append(targets, strings.TrimPrefix(url, "http://"))
+	}
+	p := startPrometheus(t, targets...)
+	stop := make(chan struct{})
+	var publishing sync.WaitGroup
+	publishing.Go(func() { // Ends with stop.
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(every):
+				w.publish("news", fmt.Sprint(i), "news")
+			}
+		}
+	})
+	defer func() {
+		close(stop)
+		publishing.Wait()
+	}()
+	for name, query := range dashboardQueries(t, true) {
+		p.await(t, name, query)
+	}
+	p.await(t, "a second with all servers", "count(crier_cluster_nodes == 3) == 3")
+	const firing = `ALERTS{alertname=~"CrierCluster.*", alertstate="firing"}`
+	p.await(t, "no alert while all is well", "absent("+firing+")")
+	signal := func(sig syscall.Signal) {
+		for _, name := range []string{"nats1", "nats2"} {
+			pids := w.pids()[name]
+			if err := syscall.Kill(pids[len(pids)-1], sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	signal(syscall.SIGSTOP)
+	p.awaitAlert(t, "CrierClusterNotReady")
+	p.awaitAlert(t, "CrierClusterPublishersWait")
+	signal(syscall.SIGCONT)
+	p.await(t, "that all is well again", "absent("+firing+")")
 }
 
 // TestStalledAlert: a shard that stands still is noticed, one of several, and that it goes on.

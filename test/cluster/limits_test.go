@@ -58,6 +58,9 @@ func TestSmaller(t *testing.T) {
 	if lost := strings.Count(n.log(), "a message is lost"); lost != 1 {
 		t.Errorf("the log says of %d that they are lost, want 1", lost)
 	}
+	if lost := n.metric(t, "crier_cluster_lost_total"); lost != 1 {
+		t.Errorf("metrics say of %v that they are lost, want 1", lost)
+	}
 }
 
 // TestAccountFull: the account may have no more in NATS. Who publishes waits, and when there is room again nothing is missing.

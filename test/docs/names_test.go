@@ -25,9 +25,14 @@ var metric = regexp.MustCompile(`\b(?:crier|process|go)_[a-z_]*[a-z]\b`)
 func ofCluster(t *testing.T) string {
 	t.Helper()
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})
-	between := func() metrics.Between { return metrics.Between(new(cluster.Fast).Stats()) }
+	cfg := metrics.Config{
+		Ready:   func() error { return nil },
+		Stream:  func() metrics.Stream { return metrics.Stream(new(cluster.Cluster).Stats()) },
+		Between: func() metrics.Between { return metrics.Between(new(cluster.Fast).Stats()) },
+		Cluster: town{},
+	}
 	w := httptest.NewRecorder()
-	metrics.Handler(srv, metrics.Config{Between: between, Cluster: town{}}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics?channels=1", nil))
+	metrics.Handler(srv, cfg).ServeHTTP(w, httptest.NewRequest("GET", "/metrics?channels=1", nil))
 	return w.Body.String()
 }
 

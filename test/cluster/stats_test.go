@@ -1,0 +1,73 @@
+package cluster
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+)
+
+// TestStats: what metrics say of a node at the stream, while all is well, while NATS stands still, and afterwards.
+func TestStats(t *testing.T) {
+	t.Parallel()
+	servers := startNATS(t, 1)
+	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-timeout", "500ms")
+	l := listen(t, "news", n)
+	defer l.end()
+	present(t, l)
+	await := func(name, want string, ok func(float64) bool) {
+		t.Helper()
+		eventually(t, name+" to be "+want, func() error {
+			if v := n.metric(t, "crier_cluster_"+name); !ok(v) {
+				return fmt.Errorf("it is %v", v)
+			}
+			return nil
+		})
+	}
+	is := func(name string, want float64) {
+		t.Helper()
+		await(name, fmt.Sprint(want), func(v float64) bool { return v == want })
+	}
+	s := &speaker{n: n}
+	say := func(texts ...string) {
+		t.Helper()
+		for _, text := range texts {
+			if err := s.say("news", text); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	above0 := func(v float64) bool { return v > 0 }
+	say("one", "two")
+	is("publish_seconds_count", 2)
+	await("publish_seconds_sum", "above 0", above0)
+	for name, want := range map[string]float64{
+		"ready": 1, "waiting_messages": 0, "waiting_bytes": 0, "waiting_oldest_seconds": 0, "pending_messages": 0,
+		"resent_total": 0, "lost_total": 0, "left_out_total": 0, "rereads_total": 0, "channels": 1,
+	} {
+		is(name, want)
+	}
+	at := n.metric(t, "crier_cluster_position")
+
+	nats := servers.servers[0]
+	nats.signal(syscall.SIGSTOP)
+	say("three")
+	is("waiting_messages", 1)
+	is("waiting_bytes", 5)
+	await("waiting_oldest_seconds", "above 1", func(v float64) bool { return v > 1 })
+	is("ready", 0)
+	await("resent_total", "above 0", above0)
+	nats.signal(syscall.SIGCONT)
+	is("publish_seconds_count", 3)
+	is("ready", 1)
+	is("waiting_messages", 0)
+	is("waiting_oldest_seconds", 0)
+	await("publish_seconds_sum", "above 1", func(v float64) bool { return v > 1 })
+
+	if err := direct(t, servers).Publish("CRIER.news", []byte{0xff}); err != nil { // No text.
+		t.Fatal(err)
+	}
+	is("left_out_total", 1)
+	await("position", "further on", func(v float64) bool { return v >= at+2 })
+	say("four")
+	same(t, "four", l)
+}
