@@ -253,6 +253,7 @@ func (c *Cluster) open(ctx context.Context) error {
 		stream, err = c.js.CreateStream(ctx, jetstream.StreamConfig{
 			Name: c.cfg.Stream, Subjects: []string{c.cfg.Stream + ".*"}, Storage: jetstream.FileStorage,
 			Replicas: c.cfg.Replicas, MaxBytes: c.cfg.MaxBytes, MaxAge: c.cfg.MaxAge, Duplicates: c.duplicates(),
+			AllowAtomicPublish: true, // NATS before 2.12 does not know it, and lets it be.
 		})
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // Another crier was faster.
 			stream, err = c.js.Stream(ctx, c.cfg.Stream)
@@ -268,6 +269,12 @@ func (c *Cluster) open(ctx context.Context) error {
 	c.largest = int(c.nc.MaxPayload())
 	if most := int(info.Config.MaxMsgSize); most > 0 {
 		c.largest = min(c.largest, most)
+	}
+	if several := info.Config.Replicas > 1; several && !info.Config.AllowAtomicPublish {
+		c.cfg.Logger.Info("the stream takes no batches: messages of one publisher may change their order when it gets another leader",
+			"hint", "with NATS 2.12 or later: nats stream edit "+c.cfg.Stream+" --allow-batch, and start crier again")
+	} else {
+		c.out.atomic = several
 	}
 	c.created = info.Created
 	c.epoch = strconv.FormatInt(info.Created.UnixNano(), 36)

@@ -19,9 +19,13 @@ import (
 
 // publisher puts messages into the stream, in the order in which they came: many on their way at a time, and
 // when one is not taken, all that are behind it again. Each has an id, by which the stream knows those that it has.
+//
+// A stream of several servers may lose some and take what is behind them, when it gets another leader. So there only so many are on
+// their way as it takes together or not at all (an atomic batch), if it does that.
 type publisher struct {
 	c      *Cluster
 	prefix string // Of the ids of this process' messages, and in its marker.
+	atomic bool   // The stream takes batches. Immutable after Open.
 
 	wake bell
 
@@ -51,10 +55,19 @@ type entry struct {
 	number  uint64 // In its id for the stream, unless result has one.
 	at      time.Time
 
-	future jetstream.PubAckFuture
-	behind uint64  // Where the reader was when it was sent.
-	result *result // nil if nobody waits for it.
-	index  int     // In result.
+	future jetstream.PubAckFuture // That of its batch; nil behind the first of that.
+	batch  int                    // How many are in its batch.
+	behind uint64                 // Where the reader was when it was sent.
+	result *result                // nil if nobody waits for it.
+	index  int                    // In result.
+}
+
+// key is what the message's id for the stream begins with, if its publisher has chosen that.
+func (e *entry) key() string {
+	if e.result == nil {
+		return ""
+	}
+	return e.result.once
 }
 
 // result is what becomes of messages that somebody waits for.
@@ -185,7 +198,7 @@ func (p *publisher) run() {
 		case ack := <-ok:
 			p.acknowledged(ack)
 		case err := <-failed:
-			if never(err) {
+			if never(err) && p.sent[0].batch == 1 {
 				p.refused(0, err)
 			} else if !p.again(err) {
 				return
@@ -203,16 +216,29 @@ func (p *publisher) run() {
 	}
 }
 
+// maxBatch is how many messages are in a batch at the most, and batchBytes how much, unless it is one message. NATS takes 1000.
+const (
+	maxBatch   = 256
+	batchBytes = 1 << 20
+)
+
 // send sends what waits, as much as may be in flight. It says no if the end has come.
 func (p *publisher) send() bool {
 	for len(p.sent) < p.c.cfg.InFlight && p.c.connected.Load() {
-		e := p.next()
-		if e == nil {
+		most := 1
+		if p.atomic {
+			if len(p.sent) > 0 {
+				return true
+			}
+			most = maxBatch
+		}
+		batch := p.next(most)
+		if len(batch) == 0 {
 			return true
 		}
-		p.sent = append(p.sent, e)
-		switch err := p.publish(e); {
-		case err != nil && never(err):
+		p.sent = append(p.sent, batch...)
+		switch err := p.publish(batch); {
+		case err != nil && never(err) && len(batch) == 1:
 			p.refused(len(p.sent)-1, err)
 		case err != nil:
 			return p.again(err)
@@ -221,64 +247,101 @@ func (p *publisher) send() bool {
 	return true
 }
 
-// next takes the first one that waits.
-func (p *publisher) next() *entry {
+// next takes the first ones that wait, at most so many. Those with a key are by themselves: the stream refuses a batch with a
+// message that it has.
+func (p *publisher) next(most int) []*entry {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.waiting) == 0 {
-		return nil
+	n, bytes := 0, 0
+	for n < min(most, len(p.waiting)) {
+		e := p.waiting[n]
+		if bytes += len(e.m.Payload); n > 0 && (bytes > batchBytes || e.key() != p.waiting[0].key()) {
+			break
+		}
+		if e.result != nil {
+			e.result.begun = true
+		}
+		n++
 	}
-	e := p.waiting[0]
-	p.waiting[0] = nil
-	p.waiting = p.waiting[1:]
-	if p.inFlight++; p.first == nil {
-		p.first = e
+	batch := slices.Clone(p.waiting[:n])
+	clear(p.waiting[:n])
+	p.waiting = p.waiting[n:]
+	if p.inFlight += n; n > 0 && p.first == nil {
+		p.first = batch[0]
 	}
-	if e.result != nil {
-		e.result.begun = true
-	}
-	return e
+	return batch
 }
 
-func (p *publisher) publish(e *entry) (err error) {
+// publish sends messages to the stream, more than one as a batch: the first one has the future of all. NATS' header Nats-Batch-Id is
+// that of ADR-50.
+func (p *publisher) publish(batch []*entry) (err error) {
+	id := nuid.Next()
+	for i, e := range batch {
+		e.behind, e.batch, e.future = p.c.delivered.Load(), len(batch), nil
+		msg := p.message(e)
+		if len(batch) > 1 {
+			msg.Header.Set("Nats-Batch-Id", id)
+			msg.Header.Set("Nats-Batch-Sequence", strconv.Itoa(i+1))
+		}
+		if i < len(batch)-1 {
+			if err := p.c.nc.PublishMsg(msg); err != nil {
+				return err
+			}
+			continue
+		}
+		if len(batch) > 1 {
+			msg.Header.Set("Nats-Batch-Commit", "1")
+		}
+		batch[0].future, err = p.c.js.PublishMsgAsync(msg, jetstream.WithRetryAttempts(0))
+	}
+	return err
+}
+
+// message is what NATS gets of an entry.
+func (p *publisher) message(e *entry) *nats.Msg {
 	msg := nats.NewMsg(p.c.subject(e.channel))
 	msg.Data = e.m.Payload
 	id := p.prefix + strconv.FormatUint(e.number, 36)
-	if r := e.result; r != nil && r.once != "" {
-		id = r.once + strconv.Itoa(e.index)
+	if key := e.key(); key != "" {
+		id = key + strconv.Itoa(e.index)
 	}
 	msg.Header.Set(jetstream.MsgIDHeader, id)
 	if e.m.Kind == broadcast.Binary {
 		msg.Header.Set(kindHeader, "binary")
 	}
-	e.behind = p.c.delivered.Load()
-	e.future, err = p.c.js.PublishMsgAsync(msg, jetstream.WithRetryAttempts(0))
-	return err
+	return msg
 }
 
-// acknowledged takes the first one out that was sent: it has its place.
+// acknowledged takes out the first one that was sent, with all of its batch: they have their places, one behind the other, and
+// the last one that of the acknowledgement.
 func (p *publisher) acknowledged(ack *jetstream.PubAck) {
-	e := p.sent[0]
-	if !ack.Duplicate {
-		p.c.placed(ack.Sequence, e.behind)
-	}
-	p.wait = 0
-	p.sent[0] = nil
-	p.sent = p.sent[1:]
-	p.published.Add(1)
-	p.took.Add(int64(time.Since(e.at)))
-	p.done(e)
-	if r := e.result; r != nil {
-		r.ids[e.index] = ack.Sequence
-		if r.left--; r.left == 0 && r.err == nil {
-			close(r.done)
+	n := p.sent[0].batch
+	for i, e := range p.sent[:n] {
+		place := ack.Sequence - uint64(n-1-i)
+		if !ack.Duplicate {
+			p.c.placed(place, e.behind)
+		}
+		p.published.Add(1)
+		p.took.Add(int64(time.Since(e.at)))
+		p.done(e)
+		if r := e.result; r != nil {
+			r.ids[e.index] = place
+			if r.left--; r.left == 0 && r.err == nil {
+				close(r.done)
+			}
 		}
 	}
+	p.wait = 0
+	clear(p.sent[:n])
+	p.sent = p.sent[n:]
 }
 
 // again sends all again that were sent and not acknowledged: the stream knows those that it has by their ids. If NATS
 // is gone, that is when it is back. It says no if the end has come.
 func (p *publisher) again(err error) bool {
+	if fails(err, batchContainsDuplicate) && p.resend() == nil { // One by one it says where they are.
+		return true
+	}
 	if now := time.Now(); now.Sub(p.said) >= time.Second {
 		p.said = now
 		p.c.cfg.Logger.Warn("the stream did not take a message: it is sent again, with those behind it", "err", err, "messages", len(p.sent))
@@ -303,10 +366,20 @@ func (p *publisher) again(err error) bool {
 // never says whether an error is of a message that the stream will not take ever, as it is too large, and not of the moment.
 // That an account is full is of the moment.
 func never(err error) bool {
-	const messageExceedsMaximum, headerExceedsMaximum = 10054, 10097
+	return errors.Is(err, nats.ErrMaxPayload) || fails(err, messageExceedsMaximum, headerExceedsMaximum)
+}
+
+// Codes of JetStream's errors.
+const (
+	messageExceedsMaximum  jetstream.ErrorCode = 10054
+	headerExceedsMaximum   jetstream.ErrorCode = 10097
+	batchContainsDuplicate jetstream.ErrorCode = 10201
+)
+
+// fails says whether an error is one of JetStream's with one of these codes.
+func fails(err error, codes ...jetstream.ErrorCode) bool {
 	var api *jetstream.APIError
-	return errors.Is(err, nats.ErrMaxPayload) ||
-		errors.As(err, &api) && (api.ErrorCode == messageExceedsMaximum || api.ErrorCode == headerExceedsMaximum)
+	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode)
 }
 
 // refused takes out the one at a place that was sent: the stream does not take it.
@@ -339,27 +412,26 @@ func (p *publisher) settle() error {
 	}
 }
 
-// resend sends all again that have no place. What NATS takes no more, as it takes less than it did, is lost.
+// resend sends all again that have no place, one after the other, so that they keep their order whatever happens now. What NATS
+// takes no more, as it takes less than it did, is lost.
 func (p *publisher) resend() error {
-	for i := 0; i < len(p.sent); {
-		e := p.sent[i]
+	for len(p.sent) > 0 {
+		e := p.sent[0]
 		if e.future != nil {
 			select {
 			case ack := <-e.future.Ok(): // It had its place all the time.
-				e.future = known{ack}
+				p.acknowledged(ack)
+				continue
 			default:
 			}
 		}
-		if _, ok := e.future.(known); ok {
-			i++
-			continue
-		}
-		switch err := p.publish(e); {
+		p.resent.Add(1)
+		ack, err := p.publishOne(e)
+		switch {
 		case err == nil:
-			p.resent.Add(1)
-			i++
+			p.acknowledged(ack)
 		case never(err):
-			p.refused(i, err)
+			p.refused(0, err)
 		default:
 			return err
 		}
@@ -367,16 +439,20 @@ func (p *publisher) resend() error {
 	return nil
 }
 
-// known is the future of what was acknowledged.
-type known struct{ ack *jetstream.PubAck }
-
-func (k known) Ok() <-chan *jetstream.PubAck {
-	c := make(chan *jetstream.PubAck, 1)
-	c <- k.ack
-	return c
+// publishOne sends a message, and waits for the answer.
+func (p *publisher) publishOne(e *entry) (*jetstream.PubAck, error) {
+	if err := p.publish([]*entry{e}); err != nil {
+		return nil, err
+	}
+	select {
+	case ack := <-e.future.Ok():
+		return ack, nil
+	case err := <-e.future.Err():
+		return nil, err
+	case <-p.c.ctx.Done():
+		return nil, p.c.ctx.Err()
+	}
 }
-func (k known) Err() <-chan error { return nil }
-func (k known) Msg() *nats.Msg    { return nil }
 
 // drain takes nothing more, and waits until all is in the stream, or ctx is done.
 func (p *publisher) drain(ctx context.Context) {

@@ -19,7 +19,7 @@ var (
 )
 
 // TestFaults: whatever goes wrong with, and between, three servers of NATS and three nodes, every client on every node gets the same,
-// nothing twice, and nothing is missing that was acknowledged. In one of the two channels, clients go from node to node, so
+// nothing twice, what one publisher publishes in its order, and nothing is missing that was acknowledged. In one of the two channels, clients go from node to node, so
 // that nodes get it only for a while.
 func TestFaults(t *testing.T) {
 	nats := startNATS(t, 3, splittable)
@@ -87,7 +87,7 @@ func (r *room) publish(n *node, channel, prefix string, stop <-chan struct{}) {
 			return
 		case <-time.After(10 * time.Millisecond):
 		}
-		text := fmt.Sprintf("%s-%d", prefix, k)
+		text := fmt.Sprintf("%s %d", prefix, k)
 		if id, err := n.publish(channel, "", text); err == nil {
 			r.mu.Lock()
 			if r.acknowledged == nil {
@@ -108,7 +108,7 @@ func say(n *node, channel, prefix string, stop <-chan struct{}) {
 			return
 		case <-time.After(10 * time.Millisecond):
 		}
-		_ = s.say(channel, fmt.Sprintf("%s-%d", prefix, k))
+		_ = s.say(channel, fmt.Sprintf("%s.%d %d", prefix, s.dialed, k)) // The order is that of a connection.
 	}
 }
 
@@ -136,6 +136,7 @@ func (r *room) check(t *testing.T, name string) {
 		defer l.end()
 	}
 	got := same(t, "the last one", r.listeners...)
+	inOrder(t, name, texts(r.listeners[0]))
 	ids := make(map[string]string)
 	for _, m := range got {
 		id, text, _ := strings.Cut(m, " ")

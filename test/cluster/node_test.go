@@ -233,8 +233,9 @@ func (l *listener) end() {
 
 // speaker publishes over a WebSocket, one message after the other; it does not know which of them get lost with a connection.
 type speaker struct {
-	n    *node
-	conn net.Conn
+	n      *node
+	conn   net.Conn
+	dialed int // How many connections there were before this one, or before the next one.
 }
 
 func (s *speaker) say(channel, text string) error {
@@ -251,6 +252,7 @@ func (s *speaker) say(channel, text string) error {
 	if err != nil {
 		s.conn.Close()
 		s.conn = nil
+		s.dialed++
 	}
 	return err
 }

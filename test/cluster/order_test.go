@@ -1,0 +1,235 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// all waits until a listener has so many messages, and returns them.
+func (l *listener) all(n int) []string {
+	l.t.Helper()
+	eventually(l.t, fmt.Sprint(n, " messages"), func() error {
+		if got, _ := l.have(); len(got) < n {
+			return fmt.Errorf("there are %d", len(got))
+		}
+		return nil
+	})
+	got, _ := l.have()
+	return got
+}
+
+// TestLeaders: the stream gets another leader again and again, while two publishers have as much on its way as they may. Nothing is lost,
+// nothing comes twice, and what one of them publishes keeps its order.
+func TestLeaders(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t, 3)
+	var nodes []*node
+	var listeners []*listener
+	for range 2 {
+		n := startNode(t, nats.urls())
+		nodes, listeners = append(nodes, n), append(listeners, listen(t, "news", n))
+	}
+	present(t, listeners...)
+	stop := make(chan struct{})
+	var publishing sync.WaitGroup
+	said := make([]int, len(nodes))
+	for i, n := range nodes {
+		publishing.Go(func() {
+			for s := (&speaker{n: n}); ; said[i]++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := s.say("news", fmt.Sprintf("w%d %d", i, said[i])); err != nil {
+					t.Error(err)
+					return
+				}
+				if said[i]%10 == 0 {
+					time.Sleep(2 * time.Millisecond)
+				}
+			}
+		})
+	}
+	nc := direct(t, nats)
+	for range 6 {
+		before, _ := listeners[0].have()
+		if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.CRIER", nil, 5*time.Second); err != nil {
+			t.Log(err)
+		}
+		listeners[0].all(len(before) + 1000)
+	}
+	close(stop)
+	publishing.Wait()
+	for _, n := range nodes {
+		eventually(t, "nothing to wait in "+n.name, func() error {
+			if waits := n.metric(t, "crier_cluster_waiting_messages"); waits > 0 {
+				return fmt.Errorf("there are %v", waits)
+			}
+			return nil
+		})
+	}
+	if _, err := nodes[0].publish("news", "", "the last one"); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range listeners {
+		defer l.end()
+	}
+	got := same(t, "the last one", listeners...)
+	if want := said[0] + said[1] + 1; len(got) != want {
+		t.Errorf("got %d messages, want %d", len(got), want)
+	}
+	inOrder(t, "who listens", texts(listeners[0]))
+}
+
+// TestBatchAgain: the connection is lost with the answer to a batch that the stream has. Nothing comes twice, and HTTP publishers get
+// the ids that their messages have.
+func TestBatchAgain(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t, 3)
+	link := newCutter(t, nats.addrs[0])
+	n := startNode(t, []string{"nats://" + link.ln.Addr().String()}, "--cluster-timeout", "5s")
+	l := listen(t, "news", n)
+	defer l.end()
+	present(t, l)
+	commits := make(chan struct{}, 1)
+	link.change(func(b []byte) {
+		if bytes.Contains(b, []byte("Nats-Batch-Commit")) && !link.stall {
+			link.stall = true // What was read goes on, and nothing behind it, nor back.
+			commits <- struct{}{}
+		}
+	})
+	answers := make(chan []string, 1)
+	go func() {
+		ids, err := n.publishBatch("", "news", "b", 100)
+		if err != nil {
+			t.Error(err)
+		}
+		answers <- ids
+	}()
+	<-commits
+	stream, err := nats.jetStream(t).Stream(t.Context(), "CRIER")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stream to have them", func() error {
+		info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter("CRIER.news"))
+		if err == nil && info.State.Subjects["CRIER.news"] < 100 {
+			err = fmt.Errorf("it has %d", info.State.Subjects["CRIER.news"])
+		}
+		return err
+	})
+	link.change(nil)
+	link.set(false)
+	link.cut()
+	got := l.all(100)
+	ids := <-answers
+	if len(got) != 100 || len(ids) != 100 {
+		t.Fatalf("got %d messages, and %d ids; want 100 of each", len(got), len(ids))
+	}
+	for i, m := range got {
+		if want := fmt.Sprintf("%s b %d", ids[i], i); m != want {
+			t.Errorf("got %q, want %q", m, want)
+		}
+	}
+	if n.metric(t, "crier_cluster_resent_total") == 0 {
+		t.Error("nothing was sent again: the test shows nothing")
+	}
+}
+
+// TestBatchOnce: a batch that is repeated at another node publishes nothing, and gets the ids that it got.
+func TestBatchOnce(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t, 3)
+	one, two := startNode(t, nats.urls()), startNode(t, nats.urls())
+	l := listen(t, "news", two)
+	defer l.end()
+	present(t, l)
+	first, err := one.publishBatch("a key", "news", "b", 300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := two.publishBatch("a key", "news", "b", 300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first) != 300 || !slices.Equal(first, again) {
+		t.Errorf("got %d ids, and then %d, which are not the same", len(first), len(again))
+	}
+	if _, err := two.publish("news", "", "the last one"); err != nil {
+		t.Fatal(err)
+	}
+	got := same(t, "the last one", l)
+	if len(got) != 301 {
+		t.Errorf("got %d messages, want 301", len(got))
+	}
+	inOrder(t, "who listens", texts(l))
+}
+
+// TestNoBatches: a stream of three servers that takes no batches is adopted as it is.
+func TestNoBatches(t *testing.T) {
+	t.Parallel()
+	nats := startNATS(t, 3)
+	js := nats.jetStream(t)
+	eventually(t, "a stream", func() error {
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "CRIER", Subjects: []string{"CRIER.*"}, Replicas: 3})
+		return err
+	})
+	n := startNode(t, nats.urls())
+	l := listen(t, "news", n)
+	defer l.end()
+	present(t, l)
+	if _, err := n.publishBatch("", "news", "b", 300); err != nil {
+		t.Fatal(err)
+	}
+	l.all(300)
+	inOrder(t, "who listens", texts(l))
+	if !strings.Contains(n.log(), "--allow-batch") {
+		t.Error("the log does not say what is missing")
+	}
+	if stream, err := js.Stream(t.Context(), "CRIER"); err != nil || stream.CachedInfo().Config.AllowAtomicPublish {
+		t.Errorf("got %v, %v: it was altered", stream, err)
+	}
+}
+
+// publishBatch publishes texts "PREFIX NUMBER" over HTTP, and returns their ids.
+func (n *node) publishBatch(key, channel, prefix string, count int) (ids []string, err error) {
+	var body bytes.Buffer
+	for i := range count {
+		fmt.Fprintf(&body, "{\"channel\":%q,\"data\":\"%s %d\"}\n", channel, prefix, i)
+	}
+	r, err := http.NewRequest("POST", "http://"+n.admin+"/v1/publish", &body)
+	if err != nil {
+		return nil, err
+	}
+	if key != "" {
+		r.Header.Set("Idempotency-Key", key)
+	}
+	resp, err := (&http.Client{Timeout: patience}).Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%d: %s: %v", resp.StatusCode, answer, err)
+	}
+	for line := range bytes.Lines(answer) {
+		var p struct{ ID string }
+		if err := json.Unmarshal(line, &p); err != nil {
+			return nil, err
+		}
+		ids = append(ids, p.ID)
+	}
+	return ids, nil
+}
