@@ -7,8 +7,9 @@
 //
 //   - connect.go: connecting
 //   - cluster.go: the stream
-//   - publish.go: into the stream
+//   - publish.go, send.go: into the stream
 //   - consume.go: out of the stream
+//   - watch.go: whether all is well with it
 //   - interest.go: of which channels
 //   - stats.go: how all that goes
 //   - history.go: what they had before
@@ -130,6 +131,8 @@ var (
 	ErrStream = errors.New("cluster: the stream is not as it should be")
 	// ErrBehind: the stream has dropped messages that this server has not had.
 	ErrBehind = errors.New("cluster: the stream does not have any more what comes next here")
+	// ErrDeleted: the stream is not there any more.
+	ErrDeleted = errors.New("cluster: the stream was deleted")
 	// ErrReplaced: the stream is another one than it was.
 	ErrReplaced = errors.New("cluster: the stream was deleted and made anew")
 	// ErrWentBack: the stream has lost messages that this server has got, and gives their places to others.
@@ -147,8 +150,10 @@ type Cluster struct {
 	created time.Time // The stream.
 	epoch   string
 	maxAge  time.Duration // Of what is in the stream; 0 if that does not matter.
-	begin   uint64        // Where in the stream this server begins.
-	ready   uint64        // Set by Start: a marker, which it is to have got before it is ready.
+
+	remembers time.Duration // How long the stream knows the ids of messages.
+	begin     uint64        // Where in the stream this server begins.
+	ready     uint64        // Set by Start: a marker, which it is to have got before it is ready.
 
 	srv       *broadcast.Server // Set by Start.
 	out       publisher
@@ -170,7 +175,10 @@ type Cluster struct {
 	doubt bell                  // watch is to look.
 	back  atomic.Pointer[error] // ErrWentBack, once that is sure.
 
-	said seldom // What may be logged again and again.
+	said, saidReading seldom // What may be logged again and again.
+
+	reading atomic.Pointer[context.CancelCauseFunc] // Has the reader begin anew.
+	upTo    atomic.Uint64                           // What the reader is to have read before this server is ready, or unknown.
 
 	// Written by the reader.
 	delivered   atomic.Uint64
@@ -219,10 +227,15 @@ func (c *Cluster) options() []nats.Option {
 			if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `Subscription to "`+nats.InboxPrefix) {
 				c.unheard.Store(true)
 			}
+			if _, after, ok := strings.Cut(err.Error(), `Publish to "`); ok && errors.Is(err, nats.ErrPermissionViolation) {
+				subject, _, _ := strings.Cut(after, `"`)
+				c.out.deny(subject)
+			}
 		}),
 		nats.ConnectHandler(func(*nats.Conn) { c.connected.Store(true) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			c.connected.Store(false)
+			c.upTo.Store(unknown)
 			if c.ctx.Err() == nil {
 				log.Warn("NATS is gone: publishers wait", "err", err)
 			}
@@ -232,6 +245,7 @@ func (c *Cluster) options() []nats.Option {
 			c.connected.Store(true)
 			log.Info("NATS is back", "server", nc.ConnectedAddr())
 			c.out.look()
+			c.doubt.ring()
 		}),
 		nats.ClosedHandler(func(nc *nats.Conn) {
 			c.connected.Store(false)
@@ -278,7 +292,7 @@ func (c *Cluster) open(ctx context.Context) error {
 	}
 	c.created = info.Created
 	c.epoch = strconv.FormatInt(info.Created.UnixNano(), 36)
-	c.maxAge = info.Config.MaxAge
+	c.maxAge, c.remembers = info.Config.MaxAge, info.Config.Duplicates
 	if c.begin = info.State.LastSeq + 1; !c.cfg.Channels {
 		c.begin, err = c.historyFrom(ctx, nil, info)
 	}
@@ -369,7 +383,7 @@ func (c *Cluster) Start(ctx context.Context, srv *broadcast.Server) error {
 // warmed says that srv has the history.
 func (c *Cluster) warmed() { c.once.Do(func() { close(c.warm) }) }
 
-// Failed gets an error when this server cannot go on, ErrBehind, ErrReplaced, ErrWentBack or ErrClosed: it is to be ended and started again,
+// Failed gets an error when this server cannot go on, ErrBehind, ErrDeleted, ErrReplaced, ErrWentBack or ErrClosed: it is to be ended and started again,
 // so that clients come back and are told what is missing.
 func (c *Cluster) Failed() <-chan error { return c.failed }
 
@@ -386,7 +400,7 @@ func (c *Cluster) Close(ctx context.Context) {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(c.cfg.Timeout): // It waits for an answer of NATS, which it will not get now.
+	case <-time.After(min(c.cfg.Timeout, time.Second)): // It waits for an answer of NATS, which it will not get now.
 	}
 	c.nc.Close()
 }
@@ -404,6 +418,9 @@ func (c *Cluster) Ready() error {
 	}
 	if c.deaf.Load() {
 		return errors.New("what is in the stream does not come: may crier have a consumer?")
+	}
+	if c.delivered.Load() < c.upTo.Load() {
+		return errors.New("NATS is back, and what came meanwhile is not here yet")
 	}
 	return nil
 }

@@ -13,150 +13,6 @@ import (
 // kindHeader is there, with the value binary, on messages that are not text.
 const kindHeader = "Crier-Kind"
 
-// watch looks now and then whether the stream is the one that it was: the consumer would wait in another one for
-// what comes next. And it sees to it that who gets only a part of the stream does not take what was dropped for its own.
-func (c *Cluster) watch() {
-	timer := time.NewTimer(c.lookAfter(nil, nil, 0))
-	defer timer.Stop()
-	var was *jetstream.StreamInfo
-	var at time.Time
-	progress := progress{delivered: c.delivered.Load(), at: time.Now()}
-	ahead, listen := c.ahead, (<-chan time.Time)(nil)
-	for {
-		select {
-		case <-timer.C:
-		case <-c.doubt:
-		case <-ahead: // One marker is for all who ask in the meantime.
-			c.nudge()
-			ahead, listen = nil, time.After(100*time.Millisecond)
-			continue
-		case <-listen:
-			ahead = c.ahead
-			continue
-		case <-c.ctx.Done():
-			return
-		}
-		if c.unheard.Swap(false) { // It may be permitted again: nats.go subscribes anew only when it comes back.
-			_ = c.nc.ForceReconnect()
-		}
-		now, delivered := time.Now(), c.delivered.Load()
-		info, err := c.info(c.ctx)
-		c.silent.Store(err != nil || !majority(info.Cluster))
-		if err == nil && info.State.LastSeq < delivered { // Or who leads the stream is behind.
-			if place, err := c.mark(c.ctx); err == nil {
-				c.placed(place, delivered)
-			}
-		}
-		if back := c.back.Load(); err == nil && back != nil {
-			err = *back
-		}
-		if errors.Is(err, ErrReplaced) || errors.Is(err, ErrWentBack) {
-			c.fail(err)
-			return
-		}
-		if err == nil && c.delivered.Load() < info.State.LastSeq && !c.far(info) && c.interest.filters() != nil {
-			c.nudge()
-		}
-		timer.Reset(c.lookAfter(was, info, now.Sub(at)))
-		if err == nil {
-			c.listens(&progress, info.State.LastSeq)
-			was, at = info, now
-		}
-	}
-}
-
-// progress is how far the reader was when it was seen to get on last, or to have all there is.
-type progress struct {
-	delivered uint64
-	at        time.Time
-	asked     time.Time // When the first marker was put into the stream to see whether it gets on.
-}
-
-// markEvery is how often a server that gets what it should puts a marker there to see that. Those of others make it look as if
-// there were something for it.
-const markEvery = time.Minute
-
-// listens notes whether the reader gets what is in the stream, up to last. A server that gets only a part of it has a marker of its own
-// put there to see that.
-func (c *Cluster) listens(p *progress, last uint64) {
-	now, timeout := time.Now(), c.cfg.Timeout
-	if is := c.delivered.Load(); is != p.delivered || is >= last {
-		p.delivered, p.at = is, now
-	}
-	still := now.Sub(p.at)
-	if c.interest.filters() == nil {
-		c.deaf.Store(still > 3*timeout)
-		return
-	}
-	waits := p.asked.After(p.at)
-	c.deaf.Store(waits && now.Sub(p.asked) > 2*timeout)
-	if still > timeout && (waits || now.Sub(p.asked) > markEvery) {
-		if !waits {
-			p.asked = now
-		}
-		c.nudge() // Again if it was lost.
-	}
-}
-
-// lookAfter is when watch is to look again: if the stream drops messages, in an eighth of the time in which it drops as much as it
-// has, going by what it has dropped between the last two looks. They may be nil.
-func (c *Cluster) lookAfter(was, is *jetstream.StreamInfo, between time.Duration) time.Duration {
-	after := c.cfg.Timeout
-	if c.maxAge > 0 {
-		after = min(after, c.maxAge/8)
-	}
-	if c.cfg.Channels && (is == nil || is.Config.MaxBytes > 0 || is.Config.MaxMsgs > 0) {
-		after = min(after, time.Second)
-	}
-	if was != nil && is != nil && is.State.FirstSeq > was.State.FirstSeq {
-		has, dropped := is.State.LastSeq+1-is.State.FirstSeq, is.State.FirstSeq-was.State.FirstSeq
-		after = min(after, time.Duration(float64(between)*float64(has)/float64(dropped)/8))
-	}
-	return max(after, 100*time.Millisecond)
-}
-
-// majority says whether the leader of the stream has heard of most who have it within ten seconds, which is how long NATS
-// itself takes to see that it has not. It answers all the same. of is nil of a server that is alone.
-func majority(of *jetstream.ClusterInfo) bool {
-	if of == nil || len(of.Replicas) == 0 {
-		return true
-	}
-	there := 1
-	for _, replica := range of.Replicas {
-		if !replica.Offline && replica.Active < 10*time.Second {
-			there++
-		}
-	}
-	return there > (len(of.Replicas)+1)/2
-}
-
-// far says whether what comes next here is far from being dropped: not in the older half of what the stream keeps.
-func (c *Cluster) far(info *jetstream.StreamInfo) bool {
-	next, cfg, state := c.delivered.Load()+1, &info.Config, &info.State
-	if cfg.MaxAge > 0 && time.Since(time.Unix(0, c.deliveredAt.Load())) > cfg.MaxAge/2 {
-		return false
-	}
-	return cfg.MaxBytes <= 0 && cfg.MaxMsgs <= 0 && next >= state.FirstSeq || next >= state.FirstSeq+(state.LastSeq+1-state.FirstSeq)/2
-}
-
-// placed is told what place the stream gave to something that was sent when the reader was at another one.
-func (c *Cluster) placed(place, delivered uint64) {
-	if place > delivered {
-		return
-	}
-	err := fmt.Errorf("%w: a message became its %d., and this server has got %d", ErrWentBack, place, delivered)
-	c.back.CompareAndSwap(nil, &err)
-	c.doubt.ring()
-}
-
-// fail says that this server cannot go on.
-func (c *Cluster) fail(err error) {
-	select {
-	case c.failed <- err:
-	default: // It was said.
-	}
-}
-
 // pullBytes is how much of the stream may wait here to be delivered, and fillBytes how much of the history.
 const (
 	pullBytes = 8 << 20
@@ -172,6 +28,10 @@ const heartbeat = time.Second
 func (c *Cluster) consume() {
 	stopped := uint64(0) // At a marker, to change what is read; or 0.
 	for c.ctx.Err() == nil {
+		if !c.connected.Load() {
+			c.pause()
+			continue
+		}
 		var err error
 		c.interest.shed()
 		if stopped != 0 {
@@ -189,7 +49,9 @@ func (c *Cluster) consume() {
 		}
 		if err != nil && c.ctx.Err() == nil {
 			c.rereads.Add(1)
-			c.cfg.Logger.Warn("reading the stream begins anew", "err", err, "behind", c.delivered.Load())
+			if err != errBack && c.saidReading.due() {
+				c.cfg.Logger.Warn("reading the stream begins anew", "err", err, "behind", c.delivered.Load())
+			}
 			c.pause()
 		}
 	}
@@ -212,7 +74,10 @@ func (c *Cluster) consumeSome() (stopped uint64, err error) {
 	}
 	filters := c.interest.filters()
 	current := time.Duration(0)
-	err = c.read(c.ctx, filters, c.delivered.Load()+1, pullBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
+	ctx, cancel := context.WithCancelCause(c.ctx)
+	defer cancel(nil)
+	c.reading.Store(&cancel)
+	err = c.read(ctx, filters, c.delivered.Load()+1, pullBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
 		id, delivered := about.Sequence.Stream, c.delivered.Load()
 		if id <= delivered {
 			return false, nil
@@ -255,8 +120,13 @@ func (c *Cluster) consumeSome() (stopped uint64, err error) {
 }
 
 // read reads subjects of the stream, or with nil all of it, from a place on, until each says that it is done, or something is wrong.
-// The ordered consumer sees by itself to being cut off, and to what got lost on the way.
-func (c *Cluster) read(ctx context.Context, subjects []string, from uint64, bytes int, each func(*jetstream.MsgMetadata, jetstream.Msg) (done bool, err error)) error {
+// The ordered consumer sees by itself to being cut off, and to what got lost on the way. When ctx is done, the error is its cause.
+func (c *Cluster) read(ctx context.Context, subjects []string, from uint64, bytes int, each func(*jetstream.MsgMetadata, jetstream.Msg) (done bool, err error)) (err error) {
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+	}()
 	consumer, err := c.js.OrderedConsumer(ctx, c.cfg.Stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: subjects, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
 		MaxResetAttempts: 3, InactiveThreshold: time.Minute,

@@ -167,6 +167,9 @@ func (f *Fast) Close(ctx context.Context) {
 	f.nc.Close()
 }
 
+// Settle is Cluster's: what is published here was delivered here at once.
+func (f *Fast) Settle(context.Context) {}
+
 // Stats is what it has done.
 func (f *Fast) Stats() FastStats {
 	return FastStats{

@@ -66,11 +66,15 @@ func (c *Cluster) fillTo(b *batch, marker uint64) error {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, fillTimeout)
 	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	stuck := time.AfterFunc(3*c.cfg.Timeout, func() { stop(errStuck) }) // There is something at any rate: the marker.
+	defer stuck.Stop()
 	err := c.read(ctx, b.subjects, b.upTo+1, fillBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
 		id := about.Sequence.Stream
 		if id >= marker {
 			return true, nil
 		}
+		stuck.Reset(3 * c.cfg.Timeout)
 		channel, ok := c.channel(msg.Subject())
 		if !ok || broadcast.CheckChannel(channel) != nil || b.subjects == nil && c.interest.joined(channel) {
 			return false, nil

@@ -127,6 +127,10 @@ func (in *interest) run() {
 			in.sweep()
 		}
 		for b := in.wanted(); b != nil && c.ctx.Err() == nil; b = in.wanted() {
+			if !c.connected.Load() {
+				c.pause()
+				continue
+			}
 			err := c.fill(b)
 			if err == nil && in.offer(b) {
 				clear(in.begun)

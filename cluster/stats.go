@@ -32,14 +32,11 @@ func (c *Cluster) Stats() Stats {
 		Delivered: c.delivered.Load(), Pending: c.pending.Load(), LeftOut: c.lacks.Load(), Rereads: c.rereads.Load(),
 		Channels: c.Following(),
 	}
+	if oldest := p.oldest(); !oldest.IsZero() {
+		st.Oldest = time.Since(oldest)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st.Waiting, st.Bytes = len(p.waiting)+p.inFlight, p.bytes
-	switch {
-	case p.first != nil:
-		st.Oldest = time.Since(p.first.at)
-	case len(p.waiting) > 0:
-		st.Oldest = time.Since(p.waiting[0].at)
-	}
 	return st
 }

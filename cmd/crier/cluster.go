@@ -93,6 +93,7 @@ type member interface {
 	Ready() error
 	Failed() <-chan error
 	Presence() *presence.Presence
+	Settle(ctx context.Context)
 	Close(ctx context.Context)
 }
 
@@ -166,6 +167,16 @@ func leave(c member) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	c.Close(ctx)
+}
+
+// settle waits for a moment for what is published, to be delivered before connections are closed. c may be nil.
+func settle(c member) {
+	if c == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	c.Settle(ctx)
 }
 
 // failed is c's Failed, or nil if c is.

@@ -163,7 +163,7 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	defer signal.Stop(signals)
 	logger.Info("serving", append([]any{"version", version(), "addr", lns.addr(), "path", cmd.Path,
 		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, append(back.attrs(), profiles.attrs()...)...)...)
-	return serve(srv, lns, signals, failed(node), cmd.grace(cfg), logger)
+	return serve(srv, lns, signals, node, cmd.grace(cfg), logger)
 }
 
 // server makes the server, with the memory that --admin and --cluster leave.
@@ -208,18 +208,18 @@ var flagNames = strings.NewReplacer("broadcast: Config.Origins", "serve: --origi
 	"broadcast: Config.RetainTotalBytes", "serve: --retain-total", "RetainBytes", "--retain")
 
 // serve serves until a signal comes, or the cluster cannot go on, and drains. A second signal exits at once.
-func serve(srv *broadcast.Server, lns sockets, signals <-chan os.Signal, lost <-chan error, grace time.Duration, logger *slog.Logger) error {
-	failed := make(chan error, len(lns.public))
+func serve(srv *broadcast.Server, lns sockets, signals <-chan os.Signal, node member, grace time.Duration, logger *slog.Logger) error {
+	ended := make(chan error, len(lns.public))
 	for _, ln := range lns.public {
-		go func() { failed <- srv.Serve(ln) }() // Ends with Shutdown below.
+		go func() { ended <- srv.Serve(ln) }() // Ends with Shutdown below.
 	}
 	mgr := startManager(srv, lns.addr(), logger)
 	defer mgr.close()
 
 	var serveErr error
 	select {
-	case serveErr = <-failed:
-	case err := <-lost:
+	case serveErr = <-ended:
+	case err := <-failed(node):
 		serveErr = hinted(err, "start it again: a service manager does")
 		logger.Error("draining: this server cannot go on in the cluster", "err", err)
 	case sig := <-signals:
@@ -230,6 +230,7 @@ func serve(srv *broadcast.Server, lns sockets, signals <-chan os.Signal, lost <-
 			logger.Error("second signal: exiting at once", "signal", sig.String(), "open", srv.Stats().Open)
 			os.Exit(1)
 		}()
+		settle(node)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()

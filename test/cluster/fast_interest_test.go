@@ -76,7 +76,7 @@ func TestFastMany(t *testing.T) {
 	awaitText(t, "the end", l)
 	got := texts(l)
 	for i, text := range got[:len(got)-1] {
-		if text != fmt.Sprint("w-", i) {
+		if text != fmt.Sprint("w.0 ", i) {
 			t.Fatalf("message %d is %q", i, text)
 		}
 	}

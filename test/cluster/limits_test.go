@@ -147,3 +147,37 @@ func TestStallWanted(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 }
+
+// TestDenied: NATS lets a node publish nothing to a channel: what is published there is refused, or lost, and holds up nothing else.
+func TestDenied(t *testing.T) {
+	t.Parallel()
+	for _, count := range []int{1, 3} {
+		servers := startNATS(t, count, user("crier", `permissions { publish: { deny: [ "CRIER.secret" ] } }`))
+		n := startNode(t, servers.as("crier"), "--cluster-replicas", strconv.Itoa(count))
+		l := listen(t, "news", n)
+		defer l.end()
+		present(t, l)
+		if _, err := n.publish("secret", "", "x"); err == nil || !strings.Contains(err.Error(), "lets this server publish nothing") {
+			t.Errorf("published where it may not: got %v", err)
+		}
+		secret, news := &speaker{n: n}, &speaker{n: n}
+		for i := range 100 {
+			if err := secret.say("secret", "x"); err != nil {
+				t.Fatal(err)
+			}
+			if err := news.say("news", fmt.Sprint("w ", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := l.all(100); len(got) != 100 {
+			t.Errorf("got %d messages", len(got))
+		}
+		inOrder(t, "who listens", texts(l))
+		eventually(t, "what was denied to be counted", func() error {
+			if lost := n.metric(t, "crier_cluster_lost_total"); lost != 101 {
+				return fmt.Errorf("it is %v", lost)
+			}
+			return nil
+		})
+	}
+}

@@ -51,13 +51,17 @@ func TestBatchMemory(t *testing.T) {
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1")
 	before := peak(t, n.process)
 	const line = `{"channel":"a","data":""}` + "\n"
-	for range 2 {
+	for tries, done := 0, 0; done < 2; tries++ {
 		resp, err := http.Post("http://"+n.admin+"/v1/publish", "application/x-ndjson", strings.NewReader(strings.Repeat(line, 4<<20/len(line))))
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
+		if err == nil && resp.StatusCode == http.StatusServiceUnavailable && tries < 5 {
+			continue // NATS has not taken that many in 5 s, on a busy machine.
+		}
+		done++
 		if got := bytes.Count(ids, []byte("\n")); err != nil || resp.StatusCode != 200 || got != 4<<20/len(line) {
 			t.Fatalf("got %d, %v, and %d lines", resp.StatusCode, err, got)
 		}

@@ -209,6 +209,18 @@ func present(t *testing.T, listeners ...*listener) {
 	}
 }
 
+// dial is a connection to a channel, of a client without ids.
+func (n *node) dial(t *testing.T, channel string) (net.Conn, io.ReadWriter) {
+	t.Helper()
+	conn, br, _, err := ws.Dial(t.Context(), "ws://"+n.addr+"/"+channel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	return conn, reader(br, conn)
+}
+
 // reader is a connection of ws.Dial, of which br, or nil, has read ahead.
 func reader(br *bufio.Reader, conn net.Conn) io.ReadWriter {
 	if br == nil {

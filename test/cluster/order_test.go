@@ -233,3 +233,36 @@ func (n *node) publishBatch(key, channel, prefix string, count int) (ids []strin
 	}
 	return ids, nil
 }
+
+// TestForgotten: a request is not answered in time, and is repeated with its key at another node. When the first one comes through, the
+// stream does not know the key any more: it is published once all the same.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	servers := startNATS(t, 1)
+	_, err := servers.jetStream(t).CreateStream(t.Context(), jetstream.StreamConfig{Name: "CRIER", Subjects: []string{"CRIER.*"}, Duplicates: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := newCutter(t, servers.addrs[0])
+	near, far := startNode(t, servers.urls(), "--cluster-replicas", "1"), startNode(t, []string{"nats://" + link.ln.Addr().String()}, "--cluster-replicas", "1", "--cluster-timeout", "1s")
+	l := listen(t, "news", near)
+	defer l.end()
+	present(t, l)
+	link.set(true)
+	if _, err := far.publish("news", "a key", "paid"); err == nil || !strings.Contains(err.Error(), "it may be published or not") {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := near.publish("news", "a key", "paid"); err != nil {
+		t.Fatal(err)
+	}
+	link.cut()
+	time.Sleep(6 * time.Second) // Until the stream has forgotten it.
+	link.set(false)
+	eventually(t, "the last one", func() error {
+		_, err := far.publish("news", "last", "last")
+		return err
+	})
+	if got := same(t, "last", l); len(got) != 2 {
+		t.Errorf("got %q, want one that is paid", got)
+	}
+}
