@@ -51,8 +51,8 @@ func wayOf(words []string) way {
 		return hasSyntax // What make dist has made.
 	case "measure", "run":
 		return hasFlags
-	case "apt-get", "cc", "cd", "cp", "docker", "echo", "helm", "kill", "kubectl", "make", "mkdir", "npm", "systemctl", "tar", "taskset":
-		return hasSyntax
+	case "apt-get", "cc", "cd", "cp", "docker", "echo", "helm", "kill", "kubectl", "make", "mkdir", "npm", "sed", "systemctl", "tar", "taskset":
+		return hasSyntax // test/kubernetes runs sed.
 	}
 	return unknown
 }
@@ -81,6 +81,7 @@ var kinds = map[string]func(t *testing.T, text string){
 	"js":         parseJS,
 	"json":       parseJSON,
 	"ini":        parseUnit,
+	"yaml":       parsePrometheus,
 	"transcript": func(*testing.T, string) {},
 	"nats":       func(*testing.T, string) {},
 }
@@ -200,6 +201,19 @@ func parseUnit(t *testing.T, text string) {
 		if o.Section != "Socket" && o.Section != "Service" {
 			t.Errorf("crier has no section %s", o.Section)
 		}
+	}
+}
+
+// parsePrometheus has Prometheus' own tool read a configuration. That it fits the manifest, test/kubernetes shows.
+func parsePrometheus(t *testing.T, text string) {
+	t.Helper()
+	tool.Need(t, "promtool")
+	file := filepath.Join(t.TempDir(), "prometheus.yml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("promtool", "check", "config", "--syntax-only", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,6 +68,33 @@ func TestFlags(t *testing.T) {
 	}
 }
 
+// commented begins a line of the manifest that is there to be made use of: what is only said has one space behind the #.
+var commented = regexp.MustCompile(`(?m)^( +)#(- |  +)`)
+
+// TestCommented: with what is commented out, and TLS, the manifest is right, and crier takes it.
+func TestCommented(t *testing.T) {
+	_, bin := container(t)
+	whole := commented.ReplaceAll(text(t), []byte("$1$2"))
+	whole = bytes.ReplaceAll(whole, []byte("=nats://"), []byte("=tls://"))
+	if err := check(whole); err != nil {
+		t.Fatal(err)
+	}
+	m, _ := read(whole)
+	c := &m.deployment.Spec.Template.Spec.Containers[0]
+	if !strings.HasPrefix(flag(c, "cluster"), "tls://") {
+		t.Errorf("NATS is at %s", flag(c, "cluster"))
+	}
+	for _, name := range []string{"cluster-credentials", "cluster-ca"} {
+		file := filepath.Base(flag(c, name))
+		if !bytes.Contains(whole, []byte("--from-file="+file)) {
+			t.Errorf("--%s: no command makes a secret with %s", name, file)
+		}
+	}
+	if out, err := exec.Command(bin, append([]string{"config"}, c.Args...)...).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // TestProbes: a crier with these flags, but for NATS, answers the probes as they are asked, without a token, and what back ends
 // ask only with it.
 func TestProbes(t *testing.T) {
@@ -106,8 +134,10 @@ func TestProbes(t *testing.T) {
 			t.Errorf("%s: got %d", p.HTTPGet.Path, got)
 		}
 	}
-	if got := ask(admin, "/v1/channels"); got != http.StatusUnauthorized {
-		t.Errorf("without a token: got %d, want 401", got)
+	for _, path := range []string{"/v1/channels", "/metrics"} {
+		if got := ask(admin, path); got != http.StatusUnauthorized {
+			t.Errorf("%s without a token: got %d, want 401", path, got)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -30,13 +31,14 @@ var manifestFile = filepath.Join("..", "..", "deploy", "kubernetes", "crier.yaml
 type manifest struct {
 	deployment *appsv1.Deployment
 	budget     *policyv1.PodDisruptionBudget
+	policy     *networkingv1.NetworkPolicy
 	services   map[string]*corev1.Service
 }
 
 // read reads a manifest strictly: what Kubernetes has no field for, or is there twice, is an error.
 func read(text []byte) (m manifest, err error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, policyv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return m, err
 		}
@@ -60,14 +62,16 @@ func read(text []byte) (m manifest, err error) {
 			m.deployment = o
 		case *policyv1.PodDisruptionBudget:
 			m.budget = o
+		case *networkingv1.NetworkPolicy:
+			m.policy = o
 		case *corev1.Service:
 			m.services[o.Name] = o
 		default:
 			return m, fmt.Errorf("the test does not know a %T", o)
 		}
 	}
-	if m.deployment == nil || m.budget == nil || len(m.services) != 2 {
-		return m, errors.New("want a Deployment, a PodDisruptionBudget and two Services")
+	if m.deployment == nil || m.budget == nil || m.policy == nil || len(m.services) != 3 {
+		return m, errors.New("want a Deployment, a PodDisruptionBudget, a NetworkPolicy and three Services")
 	}
 	return m, nil
 }
@@ -93,6 +97,8 @@ func check(text []byte) error {
 	m.checkNames(&f)
 	m.checkSelectors(&f)
 	m.checkPorts(&f, &pod.Spec.Containers[0])
+	m.checkMetrics(&f)
+	m.checkPolicy(&f, &pod.Spec.Containers[0])
 	m.checkProbes(&f, &pod.Spec.Containers[0])
 	m.checkRollout(&f)
 	m.checkGrace(&f)
@@ -102,7 +108,7 @@ func check(text []byte) error {
 }
 
 func (m *manifest) checkNames(f *faults) {
-	objects := []metav1.Object{m.deployment, m.budget}
+	objects := []metav1.Object{m.deployment, m.budget, m.policy}
 	for _, s := range m.services {
 		objects = append(objects, s)
 	}
@@ -124,6 +130,7 @@ func (m *manifest) checkSelectors(f *faults) {
 	}
 	selects("the deployment", m.deployment.Spec.Selector)
 	selects("the budget", m.budget.Spec.Selector)
+	selects("the policy", &m.policy.Spec.PodSelector)
 	spread := m.deployment.Spec.Template.Spec.TopologySpreadConstraints
 	f.want(len(spread) > 0 && spread[0].TopologyKey == corev1.LabelHostname, "the pods are not spread over machines")
 	for _, c := range spread {
@@ -136,16 +143,6 @@ func (m *manifest) checkSelectors(f *faults) {
 	}
 }
 
-// portOf is the number that a port of a container's probe or a service's target has.
-func portOf(c *corev1.Container, port intstr.IntOrString) int32 {
-	for _, p := range c.Ports {
-		if port.Type == intstr.String && p.Name == port.StrVal || port.Type == intstr.Int && p.ContainerPort == port.IntVal {
-			return p.ContainerPort
-		}
-	}
-	return 0
-}
-
 // flag is the value of a flag, as --name=value.
 func flag(c *corev1.Container, name string) string {
 	for _, arg := range c.Args {
@@ -154,24 +151,6 @@ func flag(c *corev1.Container, name string) string {
 		}
 	}
 	return ""
-}
-
-// checkPorts wants ports to be those that crier listens on.
-func (m *manifest) checkPorts(f *faults, c *corev1.Container) {
-	for _, p := range c.Ports {
-		f.want(len(validation.IsValidPortName(p.Name)) == 0 && len(validation.IsValidPortNum(int(p.ContainerPort))) == 0, "%v is no port", p)
-	}
-	for name, flagName := range map[string]string{"clients": "listen", "admin": "admin"} {
-		want := flag(c, flagName)
-		got := portOf(c, intstr.FromString(name))
-		f.want(want == fmt.Sprint(":", got), "port %s is %d, and --%s %s: pods are reached from elsewhere", name, got, flagName, want)
-	}
-	for name, target := range map[string]string{"crier": "clients", "crier-admin": "admin"} {
-		s := m.services[name]
-		f.want(s != nil && len(s.Spec.Ports) == 1 && s.Spec.Ports[0].TargetPort.StrVal == target && portOf(c, s.Spec.Ports[0].TargetPort) != 0,
-			"service %s is not for the port %s alone", name, target)
-		f.want(s == nil || s.Spec.Type == "" || name == "crier", "service %s must stay in the cluster", name)
-	}
 }
 
 // checkProbes wants probes to ask the admin port what is for them.
@@ -201,6 +180,7 @@ func (m *manifest) checkRollout(f *faults) {
 		"want a new one to be there before an old one goes")
 	b := &m.budget.Spec
 	f.want(b.MinAvailable == nil && b.MaxUnavailable != nil && b.MaxUnavailable.IntValue() == 1, "want a budget of one node, whatever replicas are")
+	f.want(b.UnhealthyPodEvictionPolicy != nil && *b.UnhealthyPodEvictionPolicy == policyv1.AlwaysAllow, "without NATS the budget lets no machine be emptied")
 }
 
 // Seconds that crier takes beside --drain: see docs/operations.md. What NATS takes comes on top.
@@ -254,27 +234,43 @@ func checkConfinement(f *faults, pod *corev1.PodSpec) {
 // checkSecrets wants files that flags name to be mounted, read-only and for the user that it is.
 func checkSecrets(f *faults, pod *corev1.PodSpec) {
 	c := &pod.Containers[0]
-	file := flag(c, "admin-token-file")
-	mounted := ""
-	for _, mount := range c.VolumeMounts {
+	f.want(flag(c, "admin-token-file") != "", "there is no --admin-token-file")
+	for _, name := range []string{"admin-token-file", "cluster-credentials", "cluster-ca"} {
+		file := flag(c, name)
+		if file == "" {
+			continue
+		}
+		secret := secretWith(pod, file)
+		if secret == nil {
+			f.want(false, "--%s is %q, and that is no secret's", name, file)
+			continue
+		}
+		mode := int32(0o644)
+		if secret.DefaultMode != nil {
+			mode = *secret.DefaultMode
+		}
+		group := pod.SecurityContext != nil && pod.SecurityContext.FSGroup != nil && mode&0o040 != 0
+		f.want(mode&0o004 != 0 || group, "%s: crier cannot read it with mode %o", secret.SecretName, mode)
+	}
+}
+
+// secretWith is the secret that a file of the container comes from, or nil.
+func secretWith(pod *corev1.PodSpec, file string) *corev1.SecretVolumeSource {
+	for _, mount := range pod.Containers[0].VolumeMounts {
 		for _, v := range pod.Volumes {
 			if v.Name != mount.Name || v.Secret == nil || !mount.ReadOnly {
 				continue
 			}
-			mode := int32(0o644)
-			if v.Secret.DefaultMode != nil {
-				mode = *v.Secret.DefaultMode
-			}
-			group := pod.SecurityContext != nil && pod.SecurityContext.FSGroup != nil && mode&0o040 != 0
-			f.want(mode&0o004 != 0 || group, "%s: crier cannot read it with mode %o", v.Name, mode)
+			has := len(v.Secret.Items) == 0 && filepath.Dir(file) == mount.MountPath // By its key.
 			for _, item := range v.Secret.Items {
-				if filepath.Join(mount.MountPath, item.Path) == file {
-					mounted = file
-				}
+				has = has || filepath.Join(mount.MountPath, item.Path) == file
+			}
+			if has {
+				return v.Secret
 			}
 		}
 	}
-	f.want(file != "" && mounted == file, "--admin-token-file is %q, and that is no secret's", file)
+	return nil
 }
 
 // TestManifest: the manifest is right.
@@ -302,7 +298,8 @@ func TestFaults(t *testing.T) {
 		"another version":           {"policy/v1", "policy/v1beta1", "no kind"},
 		"no budget":                 {"kind: PodDisruptionBudget", "kind: Eviction", "unknown field"},
 		"another label":             {"      labels:\n        app.kubernetes.io/name: crier", "      labels:\n        app.kubernetes.io/name: cryer", "does not select"},
-		"a budget for others":       {"maxUnavailable: 1\n  selector:\n    matchLabels:\n      app.kubernetes.io/name: crier", "maxUnavailable: 1\n  selector:\n    matchLabels:\n      app: crier", "the budget does not"},
+		"a budget for others":       {"AlwaysAllow\n  selector:\n    matchLabels:\n      app.kubernetes.io/name: crier", "AlwaysAllow\n  selector:\n    matchLabels:\n      app: crier", "the budget does not"},
+		"a budget that blocks":      {"AlwaysAllow", "IfHealthyBudget", "no machine be emptied"},
 		"a budget of none":          {"maxUnavailable: 1", "maxUnavailable: 0", "budget of one"},
 		"another strategy":          {"type: RollingUpdate", "type: Rolling", "before an old one"},
 		"another spread":            {"whenUnsatisfiable: ScheduleAnyway", "whenUnsatisfiable: Never", "is else"},
@@ -323,6 +320,19 @@ func TestFaults(t *testing.T) {
 		"a token elsewhere":         {"path: admin-token", "path: token", "no secret's"},
 		"a token for root":          {"fsGroup: 65532", "fsGroupChangePolicy: Always", "cannot read"},
 		"a public back end":         {"targetPort: admin", "targetPort: admin\n  type: LoadBalancer", "must stay"},
+		"metrics of any one":        {"clusterIP: None", "type: ClusterIP", "each pod"},
+		"metrics of the ready":      {"publishNotReadyAddresses: true", "publishNotReadyAddresses: false", "each pod"},
+		"metrics of another job":    {"crier # A ServiceMonitor", "cryer # A ServiceMonitor", "no label for the job"},
+		"metrics of others":         {"publishNotReadyAddresses: true\n  selector:\n    app.kubernetes.io/name: crier", "publishNotReadyAddresses: true\n  selector:\n    app: crier", "crier-metrics does not select"},
+		"metrics of another port":   {"name: admin\n      port: 18001\n      targetPort: admin\n---\n# Clients", "name: admin\n      port: 18000\n      targetPort: clients\n---\n# Clients", "crier-metrics is not for"},
+		"a policy for others":       {"podSelector:\n    matchLabels:\n      app.kubernetes.io/name: crier", "podSelector:\n    matchLabels:\n      app: crier", "the policy does not"},
+		"a policy for NATS, too":    {"policyTypes: [Ingress]", "policyTypes: [Ingress, Egress]", "who comes"},
+		"a policy of another port":  {"- port: 18001", "- port: 18002", "admin only"},
+		"a policy of one namespace": {"- namespaceSelector: {}\n          podSelector", "- podSelector", "admin only"},
+		"a policy that lets in all": {"            matchLabels:\n              crier-admin: \"true\"\n", "            matchLabels: {}\n", "admin only"},
+		"a policy of two peers":     {"namespaceSelector: {}\n          podSelector", "namespaceSelector: {}\n        - podSelector", "admin only"},
+		"a policy without clients":  {"    - ports:\n        - port: 18000\n", "", "want two rules"},
+		"a policy for some clients": {"    - ports:\n        - port: 18000", "    - from:\n        - podSelector: {}\n      ports:\n        - port: 18000", "from anywhere"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			whole := string(text(t))
