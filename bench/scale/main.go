@@ -3,7 +3,7 @@
 // runs on, for -costs. Linux only.
 //
 //	go build -o /tmp/crier ./cmd/crier
-//	cd test/cluster && go build -o /tmp/nats-server github.com/nats-io/nats-server/v2
+//	go build -C test/cluster -o /tmp/nats-server github.com/nats-io/nats-server/v2
 //	go run ./bench/scale -measure -nats-server /tmp/nats-server -crier /tmp/crier >/tmp/costs.json
 //	go run ./bench/scale -costs /tmp/costs.json -nodes 50 -conns 20000 -rate 500 -size 300 -channels 1000
 package main

@@ -59,15 +59,17 @@ func crierArgs(words []string) (args []string, ok bool) {
 }
 
 // commandLines are those in a script that start crier, and those for a program that starts it:
-// crier='crier --listen ...'.
+// alone='/tmp/crier --listen ...'.
 func commandLines(script string) (lines [][]string) {
 	for _, c := range doccode.Commands(script) {
 		if args, ok := crierArgs(c.Words); ok {
 			lines = append(lines, args)
 		}
 		for _, word := range c.Words {
-			if command, ok := strings.CutPrefix(word, "crier=crier "); ok {
-				lines = append(lines, strings.Fields(strings.ReplaceAll(command, "{port}", "18000")))
+			if _, command, ok := strings.Cut(word, "="); ok {
+				if words := strings.Fields(strings.ReplaceAll(command, "{port}", "18000")); len(words) > 1 && filepath.Base(words[0]) == "crier" {
+					lines = append(lines, words[1:])
+				}
 			}
 		}
 	}

@@ -19,17 +19,21 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+func command(line int, words ...string) Command { return Command{Line: line, Words: words} }
+
 func TestCommands(t *testing.T) {
 	for _, tt := range []struct {
 		name, script string
 		want         []Command
 	}{
-		{"words and quotes", `a  "b c" d'e f'g ''`, []Command{{0, []string{"a", "b c", "de fg", ""}}}},
-		{"comments", "# no\na b#c # no\n", []Command{{1, []string{"a", "b#c"}}}},
-		{"lists", "a && (b|c); d &", []Command{{0, []string{"a"}}, {0, []string{"b"}}, {0, []string{"c"}}, {0, []string{"d"}}}},
-		{"redirections", "a >b <c d 2>&1", []Command{{0, []string{"a", "d", "2"}}, {0, []string{"1"}}}},
-		{"assignments", "A=1 B='c d' e F=2\nG=3", []Command{{0, []string{"e", "F=2"}}}},
-		{"a line that goes on", "a \\\n  b\nc", []Command{{0, []string{"a", "b"}}, {2, []string{"c"}}}},
+		{"words and quotes", `a  "b c" d'e f'g ''`, []Command{command(0, "a", "b c", "de fg", "")}},
+		{"comments", "# no\na b#c # no\n", []Command{command(1, "a", "b#c")}},
+		{"lists", "a && (b|c); d &", []Command{
+			command(0, "a"), {Words: []string{"b"}, Apart: true}, {Words: []string{"c"}, Apart: true}, {Words: []string{"d"}, Background: true}}},
+		{"in the background", "a b & c=$! && d 2>&1", []Command{{Words: []string{"a", "b"}, Background: true}, command(0, "d", "2"), command(0, "1")}},
+		{"redirections", "a >b <c d 2>&1", []Command{command(0, "a", "d", "2"), command(0, "1")}},
+		{"assignments", "A=1 B='c d' e F=2\nG=3", []Command{command(0, "e", "F=2")}},
+		{"a line that goes on", "a \\\n  b\nc", []Command{command(0, "a", "b"), command(2, "c")}},
 	} {
 		if got := Commands(tt.script); !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)

@@ -4,8 +4,10 @@ import "strings"
 
 // Command is a simple command of a shell: a program and its arguments.
 type Command struct {
-	Line  int // Of the script, from 0: where its line begins.
-	Words []string
+	Line       int // Of the script, from 0: where its line begins.
+	Words      []string
+	Apart      bool // In parentheses: of the shell itself it alters nothing.
+	Background bool // An & is behind it.
 }
 
 // Commands are those of a script, as far as scripts in documents go: words, quotes, comments,
@@ -28,6 +30,7 @@ type shell struct {
 	word     strings.Builder
 	inWord   bool // It may be empty: ''.
 	redirect bool // The next word is a file's name.
+	depth    int  // Of parentheses.
 }
 
 // lex reads a line.
@@ -47,8 +50,13 @@ func (s *shell) lex(line string) {
 		case c == '#' && !s.inWord:
 			s.endCommand()
 			return
-		case strings.IndexByte("&|;()", c) >= 0:
+		case c == '&' && !strings.HasPrefix(line[i+1:], "&") && !strings.HasSuffix(line[:i], "&") && !strings.HasSuffix(line[:i], ">"):
+			s.background()
+		case strings.IndexByte("&|;", c) >= 0:
 			s.endCommand()
+		case c == '(' || c == ')':
+			s.endCommand()
+			s.depth += map[byte]int{'(': 1, ')': -1}[c]
 		case c == '<' || c == '>':
 			s.endWord()
 			s.redirect = true
@@ -80,7 +88,15 @@ func (s *shell) endCommand() {
 	s.endWord()
 	s.redirect = false
 	if len(s.words) > 0 {
-		s.commands = append(s.commands, Command{Line: s.line, Words: s.words})
+		s.commands = append(s.commands, Command{Line: s.line, Words: s.words, Apart: s.depth > 0})
 	}
 	s.words = nil
+}
+
+// background ends a command that is not waited for.
+func (s *shell) background() {
+	n := len(s.commands)
+	if s.endCommand(); len(s.commands) > n {
+		s.commands[n].Background = true
+	}
 }

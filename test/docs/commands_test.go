@@ -132,8 +132,16 @@ func (s *session) script(t *testing.T, text string) int {
 	parseShell(t, text)
 	commands := doccode.Commands(text)
 	lines := strings.Split(text, "\n")
-	for _, c := range commands {
-		checkPaths(t, c.Words)
+	s.variables += strings.Join(assignment.FindAllString(text, -1), "\n") + "\n"
+	dir := ""
+	for i, c := range commands {
+		checkPaths(t, dir, c.Words)
+		if c.Words[0] == "cd" && !c.Apart && ours.MatchString(c.Words[1]) {
+			dir = c.Words[1]
+		}
+		if goesOn(c.Words) && !c.Background && i+1 < len(commands) && !strings.Contains(lines[commands[i+1].Line], "in another terminal") {
+			t.Errorf("%s: what is below it does not run before it ends", lines[c.Line])
+		}
 		switch wayOf(c.Words) {
 		case runs:
 			s.run(t, c.Words)
@@ -145,12 +153,50 @@ func (s *session) script(t *testing.T, text string) int {
 			s.install(t, c.Words)
 		case hasFlags:
 			s.checkFlags(t, c.Words)
+			if filepath.Base(c.Words[0]) == "measure" {
+				s.checkServers(t, strings.Join(lines[c.Line:], "\n"))
+			}
 		case hasSyntax:
 		default:
 			t.Errorf("%s: say how it is checked", lines[c.Line])
 		}
 	}
 	return len(commands)
+}
+
+// goesOn says whether a command does not end by itself.
+func goesOn(words []string) bool {
+	if words[0] == "taskset" && len(words) > 3 {
+		words = words[3:]
+	}
+	return wayOf(words) == serves || filepath.Base(words[0]) == "nats-server"
+}
+
+// assignment is a line that only gives a variable its value.
+var assignment = regexp.MustCompile(`(?m)^[A-Z]+=.*$`)
+
+// contender is a server that measure takes: NAME=COMMAND.
+var contender = regexp.MustCompile(`^[a-z]+=[^= ]+( |$)`)
+
+// checkServers wants measure to be given servers, when bash has put variables of the document in. The command is the first
+// one of a script.
+func (s *session) checkServers(t *testing.T, script string) {
+	t.Helper()
+	command := regexp.MustCompile(`^(?:.*\\\n)*.*`).FindString(script)
+	out, err := exec.Command("bash", "-c", s.variables+"printf '%s\\n' "+command).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	first := slices.IndexFunc(words, func(word string) bool { return strings.Contains(word, "=") })
+	if first < 0 {
+		t.Fatalf("%s: there is no server", command)
+	}
+	for _, word := range words[first:] {
+		if !contender.MatchString(word) {
+			t.Errorf("%s: %q is no NAME=COMMAND", command, word)
+		}
+	}
 }
 
 // parseShell has bash parse a script.
@@ -167,12 +213,12 @@ func parseShell(t *testing.T, text string) {
 // ours begins a path in the repository.
 var ours = regexp.MustCompile(`^(?:\./)?(?:bench|clients|cmd|deploy|docs|examples|test)/`)
 
-// checkPaths wants what a command names to be there: files of the repository, and targets of make.
-func checkPaths(t *testing.T, words []string) {
+// checkPaths wants what a command names to be there: files of the repository, as seen from dir in it, and targets of make.
+func checkPaths(t *testing.T, dir string, words []string) {
 	t.Helper()
 	for _, path := range strings.Fields(strings.Join(words, " ")) {
-		if found, _ := filepath.Glob(filepath.Join(root, path)); ours.MatchString(path) && len(found) == 0 {
-			t.Errorf("%s is not there", path)
+		if found, _ := filepath.Glob(filepath.Join(root, dir, path)); ours.MatchString(path) && len(found) == 0 {
+			t.Errorf("%s is not there", filepath.Join(dir, path))
 		}
 	}
 	if words[0] == "make" {

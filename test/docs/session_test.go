@@ -40,6 +40,8 @@ type session struct {
 	dir     string
 	port    map[string]string  // In the place of the ports of the documents.
 	servers map[string]*server // By the ports of the documents.
+
+	variables string // Assignments in the document so far, a line each.
 }
 
 func newSession(t *testing.T, tools string) *session {
