@@ -39,8 +39,18 @@ func main() {
 	defer stop()
 	if err := command(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "scale:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
+}
+
+// usageError says what is wrong with the command line.
+type usageError struct{ error }
+
+func exitCode(err error) int {
+	if errors.As(err, new(usageError)) {
+		return 2
+	}
+	return 1
 }
 
 func (o *options) define(f *flag.FlagSet) {
@@ -50,7 +60,12 @@ func (o *options) define(f *flag.FlagSet) {
 	f.IntVar(&o.with.Rounds, "rounds", 5, "-measure: of each measurement; medians count")
 	f.StringVar(&o.costs, "costs", "", "the `file` of the constants (default those of docs/scale.md)")
 	f.StringVar(&o.write, "write", "", "write the tables into a `page`, between their markers")
-	f.IntVar(&o.site.Nodes, "nodes", 0, "say what a site with so many nodes uses")
+	f.IntVar(&o.site.Nodes, "nodes", 0, "say what a site with so many nodes uses, 1 or more")
+	o.defineSite(f)
+}
+
+// defineSite defines what there is to say of a site, beside -nodes.
+func (o *options) defineSite(f *flag.FlagSet) {
 	f.Float64Var(&o.site.Conns, "conns", 10000, "connections of a node")
 	f.Float64Var(&o.site.Rate, "rate", 100, "messages a second, of the whole site")
 	f.Float64Var(&o.site.Size, "size", 1024, "bytes of a message")
@@ -70,11 +85,13 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("scale", flag.ContinueOnError)
 	o.define(f)
-	if err := f.Parse(args); err != nil {
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return err
+	} else if err != nil {
+		return usageError{err}
 	}
-	if f.NArg() > 0 || o.with.Rounds < 1 {
-		return errors.New("there are flags only, and rounds are 1 or more")
+	if err := o.check(f); err != nil {
+		return usageError{err}
 	}
 	costs := model.Measured()
 	if o.measure {
@@ -93,14 +110,35 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	case o.write != "":
 		return writePage(o.write, costs.Tables())
 	case o.site.Nodes != 0:
-		o.site.NATS = o.site.Node
-		if err := o.site.Check(); err != nil {
-			return err
-		}
 		_, err := fmt.Fprint(out, costs.Report(o.site))
 		return err
 	}
 	return printTables(out, costs.Tables())
+}
+
+// check says what is wrong with flags that were parsed. What would be ignored is wrong, too.
+func (o *options) check(f *flag.FlagSet) error {
+	if f.NArg() > 0 || o.with.Rounds < 1 {
+		return errors.New("there are flags only, and rounds are 1 or more")
+	}
+	var given []string
+	ofSite := flag.NewFlagSet("", flag.ContinueOnError)
+	new(options).defineSite(ofSite)
+	f.Visit(func(set *flag.Flag) {
+		if set.Name == "nodes" || ofSite.Lookup(set.Name) != nil {
+			given = append(given, "-"+set.Name)
+		}
+	})
+	switch {
+	case len(given) == 0:
+		return nil
+	case o.measure || o.write != "":
+		return fmt.Errorf("%s: for a site, and -measure and -write are not", strings.Join(given, ", "))
+	case o.site.Nodes == 0:
+		return fmt.Errorf("%s: for a site, of which -nodes must say how many nodes it has, 1 or more", strings.Join(given, ", "))
+	}
+	o.site.NATS = o.site.Node
+	return o.site.Check()
 }
 
 // take measures the constants. Those of docs/performance.md stay.

@@ -62,9 +62,27 @@ func TestSite(t *testing.T) {
 		t.Errorf("got no limit:\n%s", &out)
 	}
 	for _, args := range [][]string{{"-nodes", "-1"}, {"-nodes", "3", "-replicas", "2"}, {"-nodes", "3", "-size", "NaN"}, {"-nodes", "3", "-interest", "2"},
-		{"x"}, {"-costs", filepath.Join(t.TempDir(), "none")}} {
-		if err := command(t.Context(), args, &out); err == nil {
-			t.Errorf("%q: got no error", args)
+		{"x"}, {"-rounds", "0"}, {"-no-such-flag"}, {"-measure", "-nodes", "3"}, {"-write", page, "-rate", "1"}} {
+		if err := command(t.Context(), args, &out); exitCode(err) != 2 {
+			t.Errorf("%q: got %v, want an error with exit code 2", args, err)
+		}
+	}
+	if err := command(t.Context(), []string{"-costs", filepath.Join(t.TempDir(), "none")}, &out); err == nil || exitCode(err) != 1 {
+		t.Errorf("costs that are not there: got %v, want an error with exit code 1", err)
+	}
+}
+
+// TestNoSite: what is said of a site without how many nodes it has is not ignored.
+func TestNoSite(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{
+		{"-conns 20000 -rate 500", "-conns, -rate: for a site, of which -nodes must say how many nodes it has"},
+		{"-nodes 0 -conns 20000", "-conns, -nodes: for a site"},
+		{"-nodes 0", "-nodes: for a site"},
+	} {
+		var out bytes.Buffer
+		err := command(t.Context(), strings.Fields(tt.args), &out)
+		if err == nil || exitCode(err) != 2 || !strings.HasPrefix(err.Error(), tt.want) || out.Len() > 0 {
+			t.Errorf("%s: got %v, exit code %d, %q; want an error %q, exit code 2, and nothing", tt.args, err, exitCode(err), &out, tt.want)
 		}
 	}
 }
