@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -287,6 +288,19 @@ func TestHoldTime(t *testing.T) {
 	srv.HoldPublishers(false)
 	if st := srv.Stats(); st.Open > 4 || srv.cfg.Order.(*line).len() != 0 {
 		t.Errorf("got %+v", st)
+	}
+}
+
+// TestProtocolSays: docs/protocol.md has what clients are told to come back for.
+func TestProtocolSays(t *testing.T) {
+	text, err := os.ReadFile("../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, said := range []string{errUnordered.Error(), errCrowded.Error(), errBehind.Reason} {
+		if !strings.Contains(string(text), "`"+said+"`") {
+			t.Errorf("there is nothing of `%s`", said)
+		}
 	}
 }
 
