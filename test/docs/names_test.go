@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,6 +77,25 @@ func TestMetricNames(t *testing.T) {
 	}
 	if found < 80 {
 		t.Errorf("found %d names only", found)
+	}
+}
+
+// reasonRow is one of the table of reasons.
+var reasonRow = regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|")
+
+// TestReasons: docs/operations.md says what each reason of a disconnect means, in their order.
+func TestReasons(t *testing.T) {
+	_, rest, _ := strings.Cut(documents(t)["docs/operations.md"], "\n## Why connections end\n")
+	section, _, _ := strings.Cut(rest, "\n## ")
+	var got, want []string
+	for _, m := range reasonRow.FindAllStringSubmatch(section, -1) {
+		got = append(got, m[1])
+	}
+	for _, reason := range broadcast.Reasons() {
+		want = append(want, reason.String())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got the reasons\n%q, want\n%q", got, want)
 	}
 }
 
