@@ -119,7 +119,8 @@ func planNATS(dir, bin string, free *places) (all []*program, urls []string, err
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			return nil, nil, err
 		}
-		all = append(all, &program{name: name, args: []string{bin, "-c", file}, ready: "http://" + own[2] + "/healthz", about: urls[i]})
+		log := filepath.Join(dir, name+".log")
+		all = append(all, &program{name: name, args: []string{bin, "-c", file}, ready: "http://" + own[2] + "/healthz", file: log, about: urls[i] + ", its log is " + log})
 	}
 	return all, urls, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ type program struct {
 	args  []string
 	ready string // The URL that answers 200 when it is.
 	waits bool   // It may end at the start until others are ready.
+	file  string // For all that it says: then only what matters is said. "" to say all.
 	log   *journal
 
 	quit   chan struct{} // Closed by stop.
@@ -72,6 +74,7 @@ func (p *program) run() {
 		case stopping:
 			return
 		case !up && (wrong || !p.waits):
+			p.tell()
 			p.failed <- fmt.Errorf("%s did not start: it ended, %v: see what it said", p.name, err)
 			return
 		}
@@ -88,6 +91,14 @@ func (p *program) run() {
 func (p *program) once() error {
 	cmd := exec.Command(p.args[0], p.args[1:]...)
 	out := &lines{name: p.name, log: p.log}
+	if p.file != "" {
+		file, err := os.OpenFile(p.file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		out.all, out.matters = file, p.matters
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = time.Second
 	// Of a group of its own: Ctrl-C is for us. And it is never left behind.
@@ -121,9 +132,26 @@ func (p *program) await(ctx context.Context) error {
 		case err := <-p.failed:
 			return err
 		case <-ctx.Done():
+			if ctx.Err() == context.DeadlineExceeded {
+				p.tell()
+			}
 			return fmt.Errorf("%s is not ready: %w", p.name, err)
 		case <-time.After(200 * time.Millisecond):
 		}
+	}
+}
+
+// matters says whether a line is to be said: a warning or an error, but of a start or an end, where servers of NATS miss each other.
+func (p *program) matters(line string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.up && !p.stopping && !strings.Contains(line, " [INF] ")
+}
+
+// tell says all that it has said, if that was kept.
+func (p *program) tell() {
+	if text, err := os.ReadFile(p.file); err == nil {
+		p.log.say(p.name, strings.TrimSuffix(string(text), "\n"))
 	}
 }
 
@@ -209,9 +237,11 @@ func (j *journal) say(name, text string) {
 
 // lines is an io.Writer that says whole lines. Of a program's one goroutine.
 type lines struct {
-	name string
-	log  *journal
-	rest []byte
+	name    string
+	log     *journal
+	all     io.Writer              // Gets all, if set.
+	matters func(line string) bool // If set, which lines are said.
+	rest    []byte
 }
 
 // longest is how much of a line is waited for.
@@ -219,14 +249,29 @@ const longest = 16 << 10
 
 // Write is io.Writer's; b is copied.
 func (l *lines) Write(b []byte) (int, error) {
+	if l.all != nil {
+		_, _ = l.all.Write(b) // With a full disk there is less to read.
+	}
 	l.rest = append(l.rest, b...)
 	end := bytes.LastIndexByte(l.rest, '\n')
 	if end < 0 && len(l.rest) >= longest {
 		end = len(l.rest)
 	}
 	if end >= 0 {
-		l.log.say(l.name, string(l.rest[:end]))
+		l.say(string(l.rest[:end]))
 		l.rest = append(l.rest[:0], l.rest[min(end+1, len(l.rest)):]...)
 	}
 	return len(b), nil
+}
+
+func (l *lines) say(text string) {
+	if l.matters == nil {
+		l.log.say(l.name, text)
+		return
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if l.matters(line) {
+			l.log.say(l.name, line)
+		}
+	}
 }

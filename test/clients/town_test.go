@@ -167,6 +167,9 @@ func TestTown(t *testing.T) {
 	if status, body := w.publish("chat/lobby", "a key", "hello"); status != http.StatusOK {
 		t.Errorf("publishing: got %d, %s", status, body)
 	}
+	if n := strings.Count(w.out.String(), "\n"); n > 60 || strings.Contains(w.out.String(), "[INF]") {
+		t.Errorf("%d lines, or what NATS says, stand before the summary:\n%s", n, w.out)
+	}
 	if n := len(w.pids()); n != 8 {
 		t.Errorf("it has started %v", w.pids())
 	}
@@ -188,11 +191,17 @@ func TestTownFails(t *testing.T) {
 	if err := os.Symlink(gopher, filepath.Join(only, "go")); err != nil {
 		t.Fatal(err)
 	}
+	broken := t.TempDir() // A PATH with a nats-server that does not start.
+	script := "#!/bin/sh\necho '[1] 2026/01/01 00:00:00.000000 [INF] this is why'\nexit 1\n"
+	if err := os.WriteFile(filepath.Join(broken, "nats-server"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		env, flags []string
 		want       string
 	}{
 		"no haproxy": {env: []string{"PATH=" + only}, want: "hint: apt-get install haproxy"},
+		"no nats":    {env: []string{"PATH=" + broken + ":" + os.Getenv("PATH")}, want: "[INF] this is why"},
 		"wrong flag": {flags: []string{"--no-such-flag"}, want: "did not start"},
 	} {
 		t.Run(name, func(t *testing.T) {
