@@ -6,7 +6,7 @@ import "time"
 type Stats struct {
 	// Published is how many messages of this server have their place in the stream, and PublishTime how long that took, all
 	// together: each from when it was taken. Resent is how often one was sent again, as the stream had not answered, and Lost
-	// how many it does not take, as they are larger than it takes.
+	// how many NATS does not take, as they are larger than it takes, or to a subject that is denied.
 	Published, Resent, Lost uint64
 	PublishTime             time.Duration
 

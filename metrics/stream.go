@@ -22,7 +22,7 @@ type Stream struct {
 var (
 	publishTime = desc("cluster_publish_seconds", "How long messages that were published here took until they had their place in the stream.")
 	resent      = desc("cluster_resent_total", "Times that a message was sent again because the stream had not answered.")
-	lost        = desc("cluster_lost_total", "Messages published here that the stream does not take, as they are larger than it takes.")
+	lost        = desc("cluster_lost_total", "Messages published here that NATS does not take: larger than it takes, or to a subject that is denied.")
 	waiting     = desc("cluster_waiting_messages", "Messages published here that have no place in the stream yet.")
 	waitingSize = desc("cluster_waiting_bytes", "Bytes of their payloads.")
 	oldest      = desc("cluster_waiting_oldest_seconds", "How long the first of them has waited.")

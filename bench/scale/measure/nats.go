@@ -233,7 +233,7 @@ func (s *natsServers) makeStream(ctx context.Context, c *client) (leader string,
 	err = eventually(ctx, func() error {
 		made, err := c.js.CreateStream(ctx, jetstream.StreamConfig{
 			Name: stream, Subjects: []string{stream + ".*"}, Storage: jetstream.FileStorage, Replicas: len(s.urls),
-			MaxBytes: 256 << 20, Duplicates: 2 * time.Minute,
+			MaxBytes: 256 << 20, Duplicates: 2 * time.Minute, AllowAtomicPublish: true, // As crier makes it.
 		})
 		if err != nil {
 			return err
