@@ -410,17 +410,24 @@ func (c *Cluster) Presence() *presence.Presence { return c.presence }
 
 // Ready says what keeps this server from being a full part of the cluster, or nil.
 func (c *Cluster) Ready() error {
-	if !c.connected.Load() {
+	switch err := c.away(); {
+	case err != nil:
+		return err
+	case c.deaf.Load():
+		return errDeaf
+	case c.delivered.Load() < c.upTo.Load():
+		return errNotYet
+	}
+	return nil
+}
+
+// away says why nothing can be published, or nil.
+func (c *Cluster) away() error {
+	switch {
+	case !c.connected.Load():
 		return errNotReachable
-	}
-	if c.silent.Load() {
-		return errors.New("the stream does not answer: has NATS a majority?")
-	}
-	if c.deaf.Load() {
-		return errors.New("what is in the stream does not come: may crier have a consumer?")
-	}
-	if c.delivered.Load() < c.upTo.Load() {
-		return errors.New("NATS is back, and what came meanwhile is not here yet")
+	case c.silent.Load():
+		return errSilent
 	}
 	return nil
 }

@@ -150,12 +150,10 @@ func (f *Fast) Ready() error {
 		return errNotReachable
 	}
 	if f.subs.deaf.Load() {
-		return errors.New("NATS refuses what this server subscribes to: may it do so?")
+		return errRefused
 	}
 	return nil
 }
-
-var errNotReachable = errors.New("NATS is not reachable")
 
 // Close ends what Start began: what is to be forwarded is, unless ctx is done before. The server may be closed
 // already.

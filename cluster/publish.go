@@ -98,7 +98,7 @@ func (c *Cluster) Publish(ctx context.Context, messages []broadcast.Addressed) (
 		return nil, nil
 	}
 	r := &result{ids: make([]uint64, len(messages)), left: len(messages), done: make(chan struct{})}
-	if err := c.Ready(); err != nil && !c.connected.Load() {
+	if err := c.away(); err != nil {
 		return nil, fmt.Errorf("%w: %w: nothing was published", broadcast.ErrUnavailable, err)
 	}
 	if key, ok := broadcast.OnceOf(ctx); ok {

@@ -167,6 +167,15 @@ func (w *watcher) listens(last uint64) {
 	}
 }
 
+// Why a server is not ready, of a Cluster and of a Fast. docs/operations.md says what to do.
+var (
+	errNotReachable = errors.New("NATS is not reachable")
+	errSilent       = errors.New("the stream does not answer: has NATS a majority?")
+	errDeaf         = errors.New("what is in the stream does not come: may crier have a consumer?")
+	errNotYet       = errors.New("NATS is back, and what came meanwhile is not here yet")
+	errRefused      = errors.New("NATS refuses what this server subscribes to: may it do so?")
+)
+
 // Why the reader begins anew.
 var (
 	errBack  = errors.New("NATS is back")
