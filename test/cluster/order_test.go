@@ -117,7 +117,11 @@ func TestBatchAgain(t *testing.T) {
 		}
 		answers <- ids
 	}()
-	<-commits
+	select {
+	case <-commits:
+	case <-time.After(patience):
+		t.Fatal("no batch was sent")
+	}
 	stream, err := nats.jetStream(t).Stream(t.Context(), "CRIER")
 	if err != nil {
 		t.Fatal(err)

@@ -278,7 +278,11 @@ func TestLostTail(t *testing.T) {
 			if _, err := near.publish("", "", "needle"); err != nil {
 				t.Fatal(err)
 			}
-			<-lost
+			select {
+			case <-lost:
+			case <-time.After(patience):
+				t.Fatal("it was not seen")
+			}
 			link.change(nil)
 			same(t, "needle", l)
 		})
