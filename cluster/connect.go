@@ -1,11 +1,17 @@
 package cluster
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,11 +42,49 @@ func (cfg *Config) connect(more ...nats.Option) (*nats.Conn, error) {
 	if cfg.Cert != "" {
 		options = append(options, nats.ClientCert(cfg.Cert, cfg.Key))
 	}
-	nc, err := nats.Connect(strings.Join(cfg.Servers, ","), append(options, more...)...)
+	servers := strings.Join(cfg.Servers, ",")
+	nc, err := nats.Connect(servers, append(slices.Clip(options), more...)...)
 	if err != nil {
-		return nil, fmt.Errorf("cluster: connecting to NATS: %w", err)
+		return nil, fmt.Errorf("cluster: connecting to NATS: %w", refusals(strings.Split(servers, ","), options, err))
 	}
 	return nc, nil
+}
+
+// refusals is why each server cannot be connected to: err is that of one of them, or says only that there is none. A URL may have a
+// secret in it, and is not part of that.
+func refusals(servers []string, options []nats.Option, err error) error {
+	errs := make([]error, len(servers))
+	var asked sync.WaitGroup
+	for i, server := range servers {
+		asked.Go(func() {
+			addr, err := hostPort(server)
+			if err == nil {
+				var nc *nats.Conn
+				if nc, err = nats.Connect(server, append(slices.Clip(options), nats.IgnoreDiscoveredServers())...); err == nil {
+					nc.Close() // It is there now.
+					return
+				}
+			}
+			if errors.Is(err, nats.ErrNoServers) { // That is what nats.go makes of it.
+				err = syscall.ECONNREFUSED
+			}
+			errs[i] = fmt.Errorf("%s: %w", addr, err)
+		})
+	}
+	asked.Wait()
+	return cmp.Or(errors.Join(errs...), err)
+}
+
+// hostPort is where a server is.
+func hostPort(server string) (string, error) {
+	if !strings.Contains(server, "://") {
+		server = "nats://" + server
+	}
+	u, err := url.Parse(strings.TrimSpace(server))
+	if err != nil {
+		return "a server", errors.New("its URL is none")
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "4222")), nil
 }
 
 // says logs what NATS says beside its answers, such as that something is not permitted: the same once a minute.

@@ -85,7 +85,7 @@ func TestCommandLine(t *testing.T) {
 		{"admin and little memory", "--listen 127.0.0.1:0 --admin 127.0.0.1:0 --memory 20MiB", "", 1, []string{"--memory is 20971520", "--admin alone"}},
 		{"cluster of no URL", "--cluster 127.0.0.1:4222", "", 2, []string{"--cluster ", "nats://HOST:4222"}},
 		{"cluster with a secret", "--cluster nats://u:secr%zzet@127.0.0.1:4222", "", 2, []string{"--cluster is not a URL,"}},
-		{"cluster without NATS", "--listen 127.0.0.1:0 --cluster nats://" + gone + " --cluster-timeout 100ms", "", 1, []string{"--cluster: ", "no servers available", "is NATS up"}},
+		{"cluster without NATS", "--listen 127.0.0.1:0 --cluster nats://" + gone + " --cluster-timeout 100ms", "", 1, []string{"--cluster: ", gone + ": connection refused", "is NATS up"}},
 		{"cluster of which nothing is said", "", "CRIER_CLUSTER_REPLICAS=3", 2, []string{"--cluster-replicas is given, want --cluster as well"}},
 		{"mode of no cluster", "--cluster-mode fast", "", 2, []string{"--cluster-mode is given, want --cluster as well"}},
 		{"credentials for no cluster", "--cluster= --cluster-credentials x", "", 2, []string{"--cluster-credentials is given, want --cluster as well"}},
