@@ -6,6 +6,7 @@
 // # Files
 //
 //   - connect.go: connecting
+//   - starting.go: what keeps a server from it
 //   - cluster.go: the stream
 //   - publish.go, send.go: into the stream
 //   - consume.go: out of the stream
@@ -129,6 +130,10 @@ func (cfg Config) withDefaults() Config {
 var (
 	// ErrStream: the stream is there and is not as Config wants it. It is not altered.
 	ErrStream = errors.New("cluster: the stream is not as it should be")
+	// ErrUnalterable: it is an ErrStream, and NATS does not let it be altered to be as it should.
+	ErrUnalterable = fmt.Errorf("%w, and cannot be altered to be", ErrStream)
+	// ErrNoJetStream: JetStream is off, at this server of NATS or for this account there.
+	ErrNoJetStream = errors.New("cluster: JetStream is not on")
 	// ErrBehind: the stream has dropped messages that this server has not had.
 	ErrBehind = errors.New("cluster: the stream does not have any more what comes next here")
 	// ErrDeleted: the stream is not there any more.
@@ -171,6 +176,8 @@ type Cluster struct {
 	once      sync.Once
 	began     time.Time // Immutable.
 
+	waits atomic.Pointer[error] // What Start waits for; nil before it knows.
+
 	ahead bell                  // Somebody wants to know how far the reader is.
 	doubt bell                  // watch is to look.
 	back  atomic.Pointer[error] // ErrWentBack, once that is sure.
@@ -196,7 +203,8 @@ type Cluster struct {
 }
 
 // Open connects to NATS, and makes the stream unless it is there. It waits for that until ctx is done, each answer at
-// most for Config.Timeout. The errors are those of NATS, and ErrStream.
+// most for Config.Timeout. The errors are those of NATS, which has not permitted something, perhaps; ErrStream, ErrUnalterable and
+// ErrNoJetStream.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg = cfg.withDefaults()
 	c := &Cluster{cfg: cfg, began: time.Now(), failed: make(chan error, 1), warm: make(chan struct{}), ahead: newBell(), doubt: newBell()}
@@ -210,7 +218,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	c.nc = nc
 	c.connected.Store(true)
 	c.presence = presence.New(nc, presence.Config{Subject: cfg.Stream + ".presence", TableBytes: cfg.PresenceBytes, Logger: cfg.Logger})
-	if err := c.open(ctx); err != nil {
+	if err := c.starting(ctx, c.open); err != nil {
 		c.cancel()
 		nc.Close()
 		return nil, err
@@ -274,7 +282,7 @@ func (c *Cluster) open(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("cluster: stream %s: %w", c.cfg.Stream, err)
+		return c.noStream(err)
 	}
 	info := stream.CachedInfo()
 	if err := c.check(&info.Config); err != nil {
@@ -330,7 +338,11 @@ func (c *Cluster) check(is *jetstream.StreamConfig) error {
 	if len(wrong) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: %s: %s; change it (nats stream edit %s), or what is wanted", ErrStream, cfg.Stream, strings.Join(wrong, ", "), cfg.Stream)
+	as := ErrStream
+	if is.Storage != jetstream.FileStorage || is.Retention != jetstream.LimitsPolicy || is.Sealed {
+		as = ErrUnalterable
+	}
+	return fmt.Errorf("%w: %s: %s", as, cfg.Stream, strings.Join(wrong, ", "))
 }
 
 // MaxMessageBytes is how large a message may be that the stream takes.
@@ -343,9 +355,14 @@ const headerBytes = 256
 func (c *Cluster) Epoch() string { return c.epoch }
 
 // Start begins to deliver to srv, which was made with the Cluster as its Order, and returns when srv has the history, or with
-// ctx's error: before, srv must not be served, as clients would get the history for what is new.
+// ctx's error, or with what NATS does not permit: before, srv must not be served, as clients would get the history for what is new.
 func (c *Cluster) Start(ctx context.Context, srv *broadcast.Server) error {
 	c.srv = srv
+	return c.starting(ctx, c.start)
+}
+
+func (c *Cluster) start(ctx context.Context) error {
+	srv := c.srv
 	srv.BeginBehind(c.begin - 1)
 	srv.Delivered(c.begin - 1)
 	c.delivered.Store(c.begin - 1)
@@ -362,8 +379,10 @@ func (c *Cluster) Start(ctx context.Context, srv *broadcast.Server) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("cluster: %w", err)
 		}
+		c.waitsFor(err)
 		c.pause()
 	}
+	c.waitsFor(fmt.Errorf("it was not read yet up to %d", c.ready))
 	c.running.Go(c.consume)
 	c.running.Go(c.watch)
 	c.running.Go(c.out.run)

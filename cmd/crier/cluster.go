@@ -102,7 +102,7 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member,
 	if len(f.Cluster) == 0 {
 		return nil, nil
 	}
-	as, needs, larger := f.joinOrdered, "with JetStream (nats-server -js), ", "raise max_payload of NATS"
+	as, needs, larger := f.joinOrdered, "with JetStream (nats-server -js) and a majority, ", "raise max_payload of NATS"
 	if f.ClusterMode == "fast" {
 		as, needs, larger = f.joinFast, "", larger+", but --cluster-mode fast takes 16 MiB at the most"
 	}
@@ -116,7 +116,7 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member,
 		Timeout: time.Duration(f.ClusterTimeout), PresenceBytes: table, Logger: logger,
 	})
 	if err != nil {
-		return nil, hinted(fmt.Errorf("--cluster: %w", err), "is NATS up, %sand may crier use it? See docs/operations.md", needs)
+		return nil, hinted(fmt.Errorf("--cluster: %w", err), "%s", f.hint(err, "is NATS up, "+needs+"and may crier use it? See docs/operations.md"))
 	}
 	if most := m.MaxMessageBytes(); cfg.MaxMessageBytes > most {
 		if cfg.MaxMessageBytes-most >= 1<<10 { // With the defaults of both it is the headers.
@@ -215,5 +215,9 @@ func (f *clusterFlags) warmUp(c member, srv *broadcast.Server) error {
 	if f.ClusterMode == "fast" {
 		hint = "is NATS well, and may crier use these subjects? See docs/operations.md"
 	}
-	return hinted(c.Start(ctx, srv), "%s", hint)
+	err := c.Start(ctx, srv)
+	if err == nil {
+		return nil
+	}
+	return hinted(err, "%s", f.hint(err, hint))
 }

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/crier-ws/crier/cluster"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// hint is what to do about what NATS, or the stream, is not as it should; or else otherwise.
+func (f *clusterFlags) hint(err error, otherwise string) string {
+	text := strings.ToLower(err.Error())
+	switch {
+	case errors.Is(err, nats.ErrPermissionViolation):
+		return "docs/operations.md has the permissions that crier needs of NATS"
+	case strings.Contains(text, "authorization"), strings.Contains(text, "authentication"):
+		return "who is crier to NATS? --cluster-credentials or --cluster-nkey says so, or user and password in the URL, nats://USER:PASSWORD@HOST:4222"
+	case errors.Is(err, cluster.ErrNoJetStream):
+		return "nats-server -js has it, and the account needs its share; --cluster-mode fast does without"
+	case errors.Is(err, cluster.ErrUnalterable):
+		return fmt.Sprintf("delete it with all that is in it (nats stream rm %s), or take another --cluster-stream", f.ClusterStream)
+	case errors.Is(err, cluster.ErrStream):
+		return fmt.Sprintf("change it (nats stream edit %s), or what is wanted: --cluster-replicas, --cluster-max-bytes, --cluster-max-age", f.ClusterStream)
+	case says(err, 10065):
+		return "another stream has some of these subjects (nats stream ls): take another --cluster-stream, which has others"
+	case says(err, 10002, 10005, 10023, 10028, 10047, 10074, 10113, 10122):
+		return fmt.Sprintf("--cluster-replicas takes %d servers of NATS with JetStream, each with room for --cluster-max-bytes (%s): nats server report jetstream shows what there is",
+			max(1, f.ClusterReplicas), f.ClusterMaxBytes.Text())
+	}
+	return otherwise
+}
+
+// says says whether an error is JetStream's with one of these codes, which are in nats-server's errors.json: subjects that overlap,
+// and no room, or no servers for the replicas.
+func says(err error, codes ...jetstream.ErrorCode) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode)
+}

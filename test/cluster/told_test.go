@@ -1,0 +1,197 @@
+package cluster
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"net"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// told runs a crier that is to end with 1, and returns what it says then: an error, and one hint.
+func told(t *testing.T, args ...string) (says, hint string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, crierBin, append([]string{"--listen", "127.0.0.1:0"}, args...)...)
+	out, _ := cmd.CombinedOutput()
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	for lines.Scan() {
+		says += after(lines.Text(), "crier: ")
+		hint += after(lines.Text(), "hint: ")
+	}
+	if code := cmd.ProcessState.ExitCode(); code != 1 || says == "" || hint == "" || strings.Count(string(out), "hint: ") != 1 || strings.Contains(string(out), "s3cret") {
+		t.Errorf("%q: got %d and %s", args, code, out)
+	}
+	return says, hint
+}
+
+// after is a line without what it begins with, or empty if it does not.
+func after(line, prefix string) string {
+	if rest, ok := strings.CutPrefix(line, prefix); ok {
+		return rest
+	}
+	return ""
+}
+
+// wantTold wants both to be said.
+func wantTold(t *testing.T, says, hint string, args ...string) {
+	t.Helper()
+	if is, what := told(t, args...); !strings.Contains(is, says) || !strings.Contains(what, hint) {
+		t.Errorf("%q: got %q and the hint %q, want %q and %q", args, is, what, says, hint)
+	}
+}
+
+// TestToldWhere: who cannot connect is told why of each server, and no secret.
+func TestToldWhere(t *testing.T) {
+	t.Parallel()
+	servers := startNATS(t, 1, noJetStream, user("crier", "permissions {}"))
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	go func() { // Ends with the listener.
+		for {
+			conn, err := other.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("SSH-2.0-OpenSSH\r\n"))
+			defer conn.Close()
+		}
+	}()
+	gone, strange, known := freeAddr(t), other.Addr().String(), servers.addrs[0]
+	for _, mode := range []string{"ordered", "fast"} {
+		says, _ := told(t, "--cluster-mode", mode, "--cluster", "nats://s3cret@"+gone+",nats://u:s3cret@"+strange)
+		for _, want := range []string{gone + ": connection refused", strange + ": nats: ", "INFO"} {
+			if !strings.Contains(says, want) {
+				t.Errorf("%s: got %q, want %q", mode, says, want)
+			}
+		}
+		for _, as := range []string{"", "crier:s3cret@"} {
+			wantTold(t, known+": nats: Authorization Violation", "--cluster-credentials", "--cluster-mode", mode, "--cluster", "nats://"+as+known)
+		}
+	}
+}
+
+// TestToldNoJetStream: a server of NATS has none, or an account does not.
+func TestToldNoJetStream(t *testing.T) {
+	t.Parallel()
+	none := startNATS(t, 1, noJetStream)
+	wantTold(t, "JetStream is not on", "nats-server -js", "--cluster", none.urls()[0])
+	account := startNATS(t, 1, "accounts { A { users: [ { user: a, password: a } ] } }", "no_auth_user: a")
+	wantTold(t, "JetStream is not on", "--cluster-mode fast", "--cluster", account.urls()[0])
+}
+
+// TestToldNoRoom: the stream has more replicas than there are servers, or is larger than they have room.
+func TestToldNoRoom(t *testing.T) {
+	t.Parallel()
+	alone, three := startNATS(t, 1).urls()[0], startNATS(t, 3)
+	wantTold(t, "replicas > 1", "takes 3 servers", "--cluster", alone, "--cluster-replicas", "3")
+	wantTold(t, "insufficient storage", "--cluster-max-bytes (100GiB)", "--cluster", alone, "--cluster-max-bytes", "100GiB")
+	three.leader(t, startMade(t, three))
+	wantTold(t, "no suitable peers", "takes 5 servers", "--cluster", three.urls()[0], "--cluster-replicas", "5")
+}
+
+// startMade makes a stream, when the servers have found each other, and returns its name.
+func startMade(t *testing.T, servers *natsCluster) string {
+	t.Helper()
+	js := servers.jetStream(t)
+	eventually(t, "a stream", func() error {
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Replicas: len(servers.servers)})
+		return err
+	})
+	return "OTHER"
+}
+
+// TestToldUnfit: a stream that cannot be altered is to be deleted; and another one may have its subjects.
+func TestToldUnfit(t *testing.T) {
+	t.Parallel()
+	servers := startNATS(t, 1)
+	js := servers.jetStream(t)
+	for _, s := range []jetstream.StreamConfig{
+		{Name: "MEMORY", Subjects: []string{"MEMORY.*"}, Storage: jetstream.MemoryStorage},
+		{Name: "WORK", Subjects: []string{"WORK.*"}, Retention: jetstream.WorkQueuePolicy},
+		{Name: "OTHER", Subjects: []string{"TAKEN.news"}},
+	} {
+		if _, err := js.CreateStream(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantTold(t, "cannot be altered to be: MEMORY: storage is Memory, wanted File", "nats stream rm MEMORY", "--cluster", servers.urls()[0], "--cluster-stream", "MEMORY")
+	wantTold(t, "WORK: retention is WorkQueue, wanted Limits", "another --cluster-stream", "--cluster", servers.urls()[0], "--cluster-stream", "WORK")
+	wantTold(t, "TAKEN.*", "another --cluster-stream", "--cluster", servers.urls()[0], "--cluster-stream", "TAKEN")
+}
+
+// TestToldNotPermitted: a server ends when NATS says that it may not do what it needs, and does not wait for the answer.
+func TestToldNotPermitted(t *testing.T) {
+	t.Parallel()
+	all := permissions(t, "ordered")
+	for part, other := range map[string]string{
+		`"$JS.API.STREAM.INFO.CRIER"`:         `Publish to "$JS.API.STREAM.INFO.CRIER"`,
+		`"$JS.API.STREAM.CREATE.CRIER"`:       `Publish to "$JS.API.STREAM.CREATE.CRIER"`,
+		`"$JS.API.CONSUMER.CREATE.CRIER.>"`:   `Publish to "$JS.API.CONSUMER.CREATE.CRIER.`,
+		`"$JS.API.CONSUMER.INFO.CRIER.*"`:     `Publish to "$JS.API.CONSUMER.INFO.CRIER.`,
+		`"$JS.API.CONSUMER.MSG.NEXT.CRIER.*"`: `Publish to "$JS.API.CONSUMER.MSG.NEXT.CRIER.`,
+		`[ "CRIER.*"`:                         `Publish to "CRIER.==`,
+		`subscribe: [ "_INBOX.>"`:             `Subscription to "_INBOX.`,
+	} {
+		if strings.Count(all, part) != 1 {
+			t.Fatalf("%s is not in %s", part, all)
+		}
+		replaced := strings.Replace(all, part, part[:strings.IndexByte(part, '"')]+`"nothing"`, 1)
+		servers := startNATS(t, 1, user("crier", replaced))
+		wantTold(t, "Permissions Violation for "+other, "docs/operations.md", "--cluster-timeout", "1m", "--cluster", servers.as("crier")[0])
+		servers.servers[0].signal(syscall.SIGKILL)
+	}
+}
+
+// TestNotPermittedMore: what a server can be without it is without.
+func TestNotPermittedMore(t *testing.T) {
+	t.Parallel()
+	may := strings.NewReplacer(`"CRIER.presence.*"`, `"nothing"`, `"$JS.API.CONSUMER.DELETE.CRIER.*"`, `"nothing"`).Replace(permissions(t, "ordered"))
+	servers := startNATS(t, 1, user("crier", may))
+	n := startNode(t, servers.as("crier"), "--cluster-replicas", "1", "--retain-age", "1h", "--cluster-linger", "100ms")
+	works(t, n)
+	n.signal(syscall.SIGTERM)
+	n.restart() // With a history, for which it has a consumer more.
+	works(t, n)
+	if log := n.log(); !strings.Contains(log, "CRIER.presence.") || strings.Count(log, "msg=serving") != 2 {
+		t.Errorf("want it to be started once again, and the log to say what it may not: %s", log)
+	}
+}
+
+// TestToldWaiting: a server that waits for a majority says so.
+func TestToldWaiting(t *testing.T) {
+	t.Parallel()
+	servers := startNATS(t, 3)
+	startNode(t, servers.urls()[:1]).signal(syscall.SIGTERM)
+	for _, s := range servers.servers[1:] {
+		s.signal(syscall.SIGSTOP)
+	}
+	n := &process{t: t, name: "crier", args: []string{crierBin, "--listen", "127.0.0.1:0", "--cluster", servers.urls()[0], "--cluster-timeout", "30s"}}
+	n.start()
+	t.Cleanup(func() { n.signal(syscall.SIGKILL) })
+	awaitLine(t, n, `msg="waiting for the stream" stream=CRIER err=`)
+	for _, s := range servers.servers[1:] {
+		s.signal(syscall.SIGCONT)
+	}
+	awaitLine(t, n, "msg=serving")
+}
+
+// awaitLine waits until the log of a program says something.
+func awaitLine(t *testing.T, p *process, says string) {
+	t.Helper()
+	eventually(t, p.name+" to say "+says, func() error {
+		if !strings.Contains(p.log(), says) {
+			return errNotYet
+		}
+		return nil
+	})
+}
