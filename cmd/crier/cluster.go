@@ -18,7 +18,7 @@ import (
 
 // clusterFlags make servers one.
 type clusterFlags struct {
-	Cluster            []string    `placeholder:"URL" help:"Be one with all servers that have the same stream of NATS JetStream, which they reach at these URLs, as nats://10.0.0.1:4222; repeat it or separate by commas for more (default: off)."`
+	Cluster            natsURLs    `placeholder:"URL" help:"Be one with all servers that have the same stream of NATS JetStream, which they reach at these URLs, as nats://10.0.0.1:4222; repeat it or separate by commas for more (default: off)."`
 	ClusterMode        string      `default:"ordered" enum:"ordered,fast" placeholder:"ordered|fast" help:"ordered: one order and the same ids on all servers, through the stream. fast: each server delivers what is published there at once, the others get it soon, or not, without JetStream (default: ordered)."`
 	ClusterStream      string      `default:"CRIER" placeholder:"NAME" help:"The stream; it is made unless it is there. With fast, what subjects begin with (default: CRIER)."`
 	ClusterReplicas    flags.Count `placeholder:"N" help:"How many servers of NATS have the stream; 0 is 1, or what it has if it is there (default: 0)."`
@@ -101,6 +101,9 @@ type member interface {
 func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member, error) {
 	if len(f.Cluster) == 0 {
 		return nil, nil
+	}
+	if err := f.files(); err != nil {
+		return nil, err
 	}
 	as, needs, larger := f.joinOrdered, "with JetStream (nats-server -js) and a majority, ", "raise max_payload of NATS"
 	if f.ClusterMode == "fast" {

@@ -84,6 +84,9 @@ func (f *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (an
 	if !ok {
 		return fmt.Sprint(value), nil
 	}
+	if len(list) == 0 {
+		return nil, nil // That is as if it were not given.
+	}
 	var texts []string
 	for _, v := range list {
 		texts = append(texts, fmt.Sprint(v))

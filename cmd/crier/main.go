@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -57,6 +58,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if err := ctx.Run(); err != nil {
 		complain(stderr, c.Load.explain(ctx, err))
+		if errors.As(err, new(wrongFlag)) {
+			return 2
+		}
 		return 1
 	}
 	return 0

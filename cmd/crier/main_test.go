@@ -30,6 +30,7 @@ func TestCommandLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone := free.Addr().String()
+	withNATS := "--listen 127.0.0.1:0 --cluster nats://" + gone + " "
 	free.Close()
 	tests := []struct {
 		name string
@@ -86,9 +87,18 @@ func TestCommandLine(t *testing.T) {
 		{"cluster of no URL", "--cluster 127.0.0.1:4222", "", 2, []string{"--cluster ", "nats://HOST:4222"}},
 		{"cluster with a secret", "--cluster nats://u:secr%zzet@127.0.0.1:4222", "", 2, []string{"--cluster is not a URL,"}},
 		{"cluster without NATS", "--listen 127.0.0.1:0 --cluster nats://" + gone + " --cluster-timeout 100ms", "", 1, []string{"--cluster: ", gone + ": connection refused", "is NATS up"}},
+		{"cluster of nobody", "--cluster=", "", 2, []string{"--cluster: it is empty, want URLs"}},
+		{"cluster in a variable that is not set", "", "CRIER_CLUSTER=", 2, []string{"--cluster: it is empty, want URLs", "(from CRIER_CLUSTER)"}},
+		{"no credentials", withNATS + "--cluster-credentials /nonexistent", "", 2, []string{"--cluster-credentials /nonexistent: no such file", "ls -l /"}},
+		{"credentials that are none", withNATS + "--cluster-credentials /etc/passwd", "", 2, []string{"--cluster-credentials /etc/passwd: ", "no nkey seed", "JWT and seed"}},
+		{"no seed", withNATS + "--cluster-nkey /nonexistent", "", 2, []string{"--cluster-nkey /nonexistent: no such file"}},
+		{"seed that is none", withNATS + "--cluster-nkey /etc/passwd", "", 2, []string{"--cluster-nkey /etc/passwd: ", "no nkey seed", "begins with SU"}},
+		{"authority that is none", withNATS + "--cluster-ca /etc/passwd", "", 2, []string{"--cluster-ca /etc/passwd: ", "in PEM"}},
+		{"certificate that is none", withNATS + "--cluster-cert /etc/passwd --cluster-key /etc/passwd", "", 2, []string{"--cluster-cert /etc/passwd: ", "in PEM"}},
+		{"no key", withNATS + "--cluster-cert /etc/passwd --cluster-key /nonexistent", "", 2, []string{"--cluster-key /nonexistent: no such file"}},
 		{"cluster of which nothing is said", "", "CRIER_CLUSTER_REPLICAS=3", 2, []string{"--cluster-replicas is given, want --cluster as well"}},
 		{"mode of no cluster", "--cluster-mode fast", "", 2, []string{"--cluster-mode is given, want --cluster as well"}},
-		{"credentials for no cluster", "--cluster= --cluster-credentials x", "", 2, []string{"--cluster-credentials is given, want --cluster as well"}},
+		{"credentials for no cluster", "--cluster-credentials x", "", 2, []string{"--cluster-credentials is given, want --cluster as well"}},
 		{"mode", "--cluster-mode quick", "", 2, []string{"--cluster-mode", `"quick"`}},
 		{"stream of the other mode", "--cluster nats://a --cluster-mode fast --cluster-replicas 3", "", 2, []string{"--cluster-replicas is 3", "--cluster-mode ordered"}},
 		{"stream with a control character", "--cluster nats://a --cluster-stream a\x01b", "", 2, []string{"--cluster-stream", `"a\x01b"`, "control"}},

@@ -3,13 +3,80 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
+	"github.com/alecthomas/kong"
 	"github.com/crier-ws/crier/cluster"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// natsURLs is what --cluster takes. With none, as a variable has that is not set, a server that was to be one of many would be alone.
+type natsURLs []string
+
+// Decode is kong's.
+func (u *natsURLs) Decode(ctx *kong.DecodeContext) error {
+	var value string
+	if err := ctx.Scan.PopValueInto("URL", &value); err != nil {
+		return err
+	}
+	if value == "" {
+		return errors.New("it is empty, want URLs as nats://HOST:4222, or not to be given")
+	}
+	*u = append(*u, kong.SplitEscaped(value, ',')...)
+	return nil
+}
+
+// wrongFlag is an error of what a flag says that is found when it is too late for kong.
+type wrongFlag struct{ error }
+
+// Unwrap returns the error.
+func (e wrongFlag) Unwrap() error { return e.error }
+
+// files finds what is wrong with files for NATS, which would say nothing of them.
+func (f *clusterFlags) files() error {
+	seed := func(file string) error { _, err := nats.NkeyOptionFromSeed(file); return err }
+	option := func(o nats.Option) error { return o(new(nats.Options)) }
+	for _, file := range []struct {
+		flag, name, want string
+		read             func(file string) error
+	}{
+		{"--cluster-credentials", f.ClusterCredentials, "a user's JWT and seed, as nsc generate creds writes them", credentials},
+		{"--cluster-nkey", f.ClusterNKey, "a user's seed, which begins with SU", seed},
+		{"--cluster-ca", f.ClusterCA, "certificates in PEM", func(file string) error { return option(nats.RootCAs(file)) }},
+		{"--cluster-cert", f.ClusterCert, "a certificate in PEM, and in --cluster-key its key", func(file string) error { return option(nats.ClientCert(file, f.ClusterKey)) }},
+	} {
+		if file.name == "" {
+			continue
+		}
+		if err := file.read(file.name); err != nil {
+			var at *fs.PathError
+			if errors.As(err, &at) && file.name == f.ClusterCert && at.Path == f.ClusterKey {
+				file.flag, file.name = "--cluster-key", f.ClusterKey
+			}
+			if err = fileError(file.flag, file.name, err); hintOf(err) == "" {
+				err = hinted(err, "want %s", file.want)
+			}
+			return wrongFlag{err}
+		}
+	}
+	return nil
+}
+
+// credentials reads what nats.go reads when it connects.
+func credentials(file string) error {
+	var o nats.Options
+	if err := nats.UserCredentials(file)(&o); err != nil {
+		return err
+	}
+	if _, err := o.UserJWT(); err != nil {
+		return err
+	}
+	_, err := o.SignatureCB(nil)
+	return err
+}
 
 // hint is what to do about what NATS, or the stream, is not as it should; or else otherwise.
 func (f *clusterFlags) hint(err error, otherwise string) string {
