@@ -87,6 +87,12 @@ func hostPort(server string) (string, error) {
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "4222")), nil
 }
 
+// NATS is the address of the server of NATS that it is connected to, or empty.
+func (c *Cluster) NATS() string { return c.nc.ConnectedAddr() }
+
+// NATS is the address of the server of NATS that it is connected to, or empty.
+func (f *Fast) NATS() string { return f.nc.ConnectedAddr() }
+
 // says logs what NATS says beside its answers, such as that something is not permitted: the same once a minute.
 func says(log *slog.Logger) nats.ErrHandler {
 	var mu sync.Mutex

@@ -95,6 +95,7 @@ type member interface {
 	Presence() *presence.Presence
 	Settle(ctx context.Context)
 	Close(ctx context.Context)
+	NATS() string
 }
 
 // join makes the server of a Config a part of the cluster, or returns nil if there is none.
@@ -160,6 +161,14 @@ func (f *clusterFlags) joinOrdered(cfg *broadcast.Config, with cluster.Config) (
 	cfg.Order, cfg.Epoch, cfg.HoldTime = c, c.Epoch(), time.Duration(deref(f.ClusterHold)) // 0 is 30 s.
 	cfg.Follower = c
 	return c, nil
+}
+
+// attrs is what the log says of a member when it begins to serve. c may be nil.
+func (f *clusterFlags) attrs(c member) []any {
+	if c == nil {
+		return nil
+	}
+	return []any{"cluster_mode", f.ClusterMode, "cluster_stream", f.ClusterStream, "nats", c.NATS()}
 }
 
 // leave ends what join began: what is on its way to NATS is waited for, for a while. c may be nil.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -162,7 +163,7 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 	logger.Info("serving", append([]any{"version", version(), "addr", lns.addr(), "path", cmd.Path,
-		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, append(back.attrs(), profiles.attrs()...)...)...)
+		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, slices.Concat(cmd.attrs(node), back.attrs(), profiles.attrs())...)...)
 	return serve(srv, lns, signals, node, cmd.grace(cfg), logger)
 }
 

@@ -23,6 +23,7 @@ func (c *natsCluster) as(user string) []string {
 func TestFastPermissions(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream, user("crier", permissions(t, "fast")))
 	one, two := startFast(t, servers.as("crier")), startFast(t, servers.as("crier"))
+	awaitLine(t, one.process, "cluster_mode=fast cluster_stream=CRIER nats="+servers.addrs[0])
 	l := listen(t, "news", two)
 	defer l.end()
 	present(t, l)

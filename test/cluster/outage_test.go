@@ -193,5 +193,6 @@ func TestStream(t *testing.T) {
 			}
 		}
 	}
-	startNode(t, nats.urls(), "--cluster-replicas", "1", "--cluster-max-age", "1h")
+	n := startNode(t, nats.urls(), "--cluster-replicas", "1", "--cluster-max-age", "1h")
+	awaitLine(t, n.process, "cluster_mode=ordered cluster_stream=CRIER nats="+nats.addrs[0])
 }
