@@ -26,7 +26,11 @@ func (p *publisher) run() {
 		}
 		select {
 		case ack := <-ok:
-			p.acknowledged(ack)
+			if ack.Sequence > 0 {
+				p.acknowledged(ack)
+			} else if !p.again(errNoPlace) {
+				return
+			}
 		case err := <-failed:
 			if never(err) && p.sent[0].batch == 1 {
 				p.refused(0, err)
@@ -201,6 +205,9 @@ func never(err error) bool {
 	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, errDenied) || errors.Is(err, errForgotten) || fails(err, messageExceedsMaximum, headerExceedsMaximum)
 }
 
+// errNoPlace: NATS 2.10 acknowledges a message twice that it is about to take, the second time without a place.
+var errNoPlace = errors.New("it has no place yet")
+
 var (
 	errDenied    = errors.New("NATS lets this server publish nothing to that subject")
 	errForgotten = errors.New("the stream does not know any more whether it has it, and its publisher knows that it may not")
@@ -273,8 +280,10 @@ func (p *publisher) resend() error {
 		if e.future != nil {
 			select {
 			case ack := <-e.future.Ok(): // It had its place all the time.
-				p.acknowledged(ack)
-				continue
+				if ack.Sequence > 0 {
+					p.acknowledged(ack)
+					continue
+				}
 			default:
 			}
 		}
@@ -303,6 +312,9 @@ func (p *publisher) publishOne(e *entry) (*jetstream.PubAck, error) {
 	for {
 		select {
 		case ack := <-e.future.Ok():
+			if ack.Sequence == 0 {
+				return nil, errNoPlace
+			}
 			return ack, nil
 		case err := <-e.future.Err():
 			return nil, err

@@ -109,6 +109,7 @@ var (
 var foreign = map[string][]string{
 	"README.md":            {"now"},                    // systemctl's.
 	"clients/js/README.md": {"experimental-websocket"}, // Node's.
+	"docs/operations.md":   {"allow-batch"},            // nats'.
 }
 
 // TestDocumentsCommandLines: crier takes each command line that documents, examples and deploy show.

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"os"
 
@@ -58,9 +57,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if err := ctx.Run(); err != nil {
 		complain(stderr, c.Load.explain(ctx, err))
-		if errors.As(err, new(wrongFlag)) {
-			return 2
-		}
 		return 1
 	}
 	return 0

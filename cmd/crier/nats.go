@@ -29,12 +29,6 @@ func (u *natsURLs) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
-// wrongFlag is an error of what a flag says that is found when it is too late for kong.
-type wrongFlag struct{ error }
-
-// Unwrap returns the error.
-func (e wrongFlag) Unwrap() error { return e.error }
-
 // files finds what is wrong with files for NATS, which would say nothing of them.
 func (f *clusterFlags) files() error {
 	seed := func(file string) error { _, err := nats.NkeyOptionFromSeed(file); return err }
@@ -59,7 +53,7 @@ func (f *clusterFlags) files() error {
 			if err = fileError(file.flag, file.name, err); hintOf(err) == "" {
 				err = hinted(err, "want %s", file.want)
 			}
-			return wrongFlag{err}
+			return err
 		}
 	}
 	return nil
