@@ -93,16 +93,61 @@ func (c *Cluster) NATS() string { return c.nc.ConnectedAddr() }
 // NATS is the address of the server of NATS that it is connected to, or empty.
 func (f *Fast) NATS() string { return f.nc.ConnectedAddr() }
 
-// says logs what NATS says beside its answers, such as that something is not permitted: the same once a minute.
+// options are what differs in a Cluster.
+func (c *Cluster) options() []nats.Option {
+	log := c.cfg.Logger
+	say := says(log)
+	return []nats.Option{
+		nats.ErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
+			say(nc, sub, err)
+			if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `Subscription to "`+nats.InboxPrefix) {
+				c.unheard.Store(true)
+			}
+			if _, after, ok := strings.Cut(err.Error(), `Publish to "`); ok && errors.Is(err, nats.ErrPermissionViolation) {
+				subject, _, _ := strings.Cut(after, `"`)
+				c.out.deny(subject)
+			}
+		}),
+		nats.ConnectHandler(func(*nats.Conn) { c.connected.Store(true) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.connected.Store(false)
+			c.upTo.Store(unknown)
+			if c.ctx.Err() == nil {
+				log.Warn("NATS is gone: publishers wait", "err", err)
+			}
+			c.out.look()
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			c.connected.Store(true)
+			log.Info("NATS is back", "server", nc.ConnectedAddr())
+			c.out.look()
+			c.doubt.ring()
+		}),
+		nats.ClosedHandler(func(nc *nats.Conn) {
+			c.connected.Store(false)
+			if c.ctx.Err() == nil {
+				c.fail(fmt.Errorf("%w: %v", ErrClosed, nc.LastError()))
+			}
+		}),
+	}
+}
+
+// says logs what NATS says beside its answers, such as that something is not permitted: the same once a minute, and in a minute not more
+// than 20 lines, as there is a name in it that clients may choose.
 func says(log *slog.Logger) nats.ErrHandler {
+	const most = 20
 	var mu sync.Mutex
-	var last string
-	var at time.Time
+	said := make(map[string]bool) // In this minute.
+	var begun time.Time
 	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		mu.Lock()
-		again := err.Error() == last && time.Since(at) < time.Minute
+		if time.Since(begun) >= time.Minute {
+			clear(said)
+			begun = time.Now()
+		}
+		again := said[err.Error()] || len(said) >= most
 		if !again {
-			last, at = err.Error(), time.Now()
+			said[err.Error()] = true
 		}
 		mu.Unlock()
 		if !again {

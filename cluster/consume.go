@@ -180,21 +180,6 @@ func (c *Cluster) discard(consumer jetstream.Consumer) {
 	})
 }
 
-// info asks for the state of the stream. The error is ErrReplaced if it is another one than it was.
-func (c *Cluster) info(ctx context.Context) (*jetstream.StreamInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	stream, err := c.js.Stream(ctx, c.cfg.Stream)
-	if err != nil {
-		return nil, err
-	}
-	info := stream.CachedInfo()
-	if !info.Created.Equal(c.created) { // Its newest message says nothing: who was the leader may not know it any more.
-		return nil, ErrReplaced
-	}
-	return info, nil
-}
-
 // whole looks whether the stream has what comes next here. What somebody has deleted in the middle of it is not missed.
 // Called by the reader.
 func (c *Cluster) whole() error {

@@ -44,6 +44,8 @@ type publisher struct {
 	sent []*entry      // Sent and not acknowledged, in their order.
 	wait time.Duration // Before what failed is sent again.
 	said time.Time     // When it was logged last that it is.
+
+	saidLost seldom
 }
 
 // entry is a message on its way. There may be very many of a batch that wait: what NATS wants is made when it is sent.

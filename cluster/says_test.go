@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ import (
 	"time"
 )
 
-// TestSays: what NATS says again and again is logged once a minute, and what is new at once.
+// TestSays: what NATS says again and again is logged once a minute, what is new at once, and not without end.
 func TestSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -19,8 +20,10 @@ func TestSays(t *testing.T) {
 			say(nil, nil, errors.New("not permitted"))
 			time.Sleep(time.Second)
 		}
-		say(nil, nil, errors.New("something else"))
-		if got := strings.Count(out.String(), "not permitted"); got != 2 || !strings.Contains(out.String(), "something else") {
+		for i := range 100 {
+			say(nil, nil, fmt.Errorf("something else, %d", i))
+		}
+		if got := strings.Count(out.String(), "not permitted"); got != 2 || strings.Count(out.String(), "something else") != 19 {
 			t.Errorf("got %d lines: %s", got, &out)
 		}
 	})

@@ -247,7 +247,9 @@ func (p *publisher) refused(i int, err error) {
 	e := p.sent[i]
 	p.sent = slices.Delete(p.sent, i, i+1)
 	p.lost.Add(1)
-	p.c.cfg.Logger.Error("a message is lost: the stream does not take it", "err", err, "subject", p.c.subject(e.channel), "bytes", len(e.m.Payload))
+	if p.saidLost.due() {
+		p.c.cfg.Logger.Error("a message is lost: the stream does not take it", "err", err, "subject", p.c.subject(e.channel), "bytes", len(e.m.Payload), "lost", p.lost.Load())
+	}
 	p.done(e)
 	if r := e.result; r != nil && r.err == nil {
 		r.err = fmt.Errorf("cluster: the stream does not take it: %w", err)

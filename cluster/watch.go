@@ -159,9 +159,9 @@ func (w *watcher) listens(last uint64) {
 		}
 		c.nudge() // Again, as it may get lost. The loss of a message on its way here is noticed when something comes behind it.
 	}
-	for_ := now.Sub(w.asked)
-	c.deaf.Store(waits && for_ > 2*timeout)
-	if waits && for_ > timeout && now.Sub(w.begun) > timeout {
+	waited := now.Sub(w.asked)
+	c.deaf.Store(waits && waited > 2*timeout)
+	if waits && waited > timeout && now.Sub(w.begun) > timeout {
 		w.begun = now
 		c.beginAnew(errStuck)
 	}
