@@ -146,9 +146,12 @@ func (n *node) plain(t *testing.T) int {
 func TestLarge(t *testing.T) {
 	nats := startNATS(t, 1)
 	n := startNode(t, nats.urls(), "--cluster-replicas", "1")
-	if !strings.Contains(n.log(), "max_message=1048320") {
-		t.Errorf("the log does not say what NATS takes: %s", n.log())
-	}
+	eventually(t, "the log to say what NATS takes", func() error { // It may be ready before.
+		if !strings.Contains(n.log(), "max_message=1048320") {
+			return errNotYet
+		}
+		return nil
+	})
 	conn, br, _, err := ws.Dial(t.Context(), "ws://"+n.addr+"/some/channel%20with%20*.>")
 	if err != nil {
 		t.Fatal(err)
