@@ -183,6 +183,7 @@ type Cluster struct {
 
 	reading atomic.Pointer[context.CancelCauseFunc] // Has the reader begin anew.
 	upTo    atomic.Uint64                           // What the reader is to have read before this server is ready, or unknown.
+	outages atomic.Uint64                           // How often the connection was lost.
 
 	// Written by the reader.
 	delivered   atomic.Uint64

@@ -111,6 +111,7 @@ func (c *Cluster) options() []nats.Option {
 		nats.ConnectHandler(func(*nats.Conn) { c.connected.Store(true) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			c.connected.Store(false)
+			c.outages.Add(1)
 			c.upTo.Store(unknown)
 			if c.ctx.Err() == nil {
 				log.Warn("NATS is gone: publishers wait", "err", err)

@@ -22,7 +22,6 @@ import (
 type publisher struct {
 	c      *Cluster
 	prefix string // Of the ids of this process' messages, and in its marker.
-	atomic bool   // The stream takes batches. Immutable after Open.
 
 	wake    bell
 	denials chan string // Subjects that NATS has not let this server publish to.
@@ -41,9 +40,10 @@ type publisher struct {
 	took                    atomic.Int64 // In ns, published all together.
 
 	// Owned by run.
-	sent []*entry      // Sent and not acknowledged, in their order.
-	wait time.Duration // Before what failed is sent again.
-	said time.Time     // When it was logged last that it is.
+	sent   []*entry      // Sent and not acknowledged, in their order.
+	atomic bool          // The stream takes batches. Set by Open.
+	wait   time.Duration // Before what failed is sent again.
+	said   time.Time     // When it was logged last that it is.
 
 	saidLost seldom
 }
@@ -55,7 +55,8 @@ type entry struct {
 	number  uint64 // In its id for the stream, unless result has one.
 	at      time.Time
 
-	future jetstream.PubAckFuture // That of its batch; nil behind the first of that.
+	future jetstream.PubAckFuture // That of its batch; nil behind the first of that, and when it has come to an end.
+	ack    *jetstream.PubAck      // That of its batch, which has come late.
 	batch  int                    // How many are in its batch.
 	behind uint64                 // Where the reader was when it was sent.
 	result *result                // nil if nobody waits for it.

@@ -19,6 +19,7 @@ func (p *publisher) run() {
 		if !p.send() {
 			return
 		}
+		p.tally()
 		var ok <-chan *jetstream.PubAck
 		var failed <-chan error
 		if len(p.sent) > 0 {
@@ -26,30 +27,36 @@ func (p *publisher) run() {
 		}
 		select {
 		case ack := <-ok:
-			if ack.Sequence > 0 {
+			if p.sent[0].future = nil; ack.Sequence > 0 {
 				p.acknowledged(ack)
 			} else if !p.again(errNoPlace) {
 				return
 			}
 		case err := <-failed:
-			if never(err) && p.sent[0].batch == 1 {
+			if p.sent[0].future = nil; never(err) && p.sent[0].batch == 1 {
 				p.refused(0, err)
 			} else if !p.again(err) {
 				return
 			}
 		case subject := <-p.denials:
-			p.denied(subject)
+			if !p.denied(subject) {
+				return
+			}
 		case <-p.wake:
 		case <-p.c.ctx.Done():
 			return
 		}
-		p.mu.Lock()
-		if p.inFlight, p.first = len(p.sent), nil; p.inFlight > 0 {
-			p.first = p.sent[0]
-		}
-		p.hold()
-		p.mu.Unlock()
 	}
+}
+
+// tally says how much is on its way.
+func (p *publisher) tally() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inFlight, p.first = len(p.sent), nil; p.inFlight > 0 {
+		p.first = p.sent[0]
+	}
+	p.hold()
 }
 
 // maxBatch is how many messages are in a batch at the most, and batchBytes how much, unless it is one message. NATS takes 1000.
@@ -72,12 +79,24 @@ func (p *publisher) send() bool {
 		if len(batch) == 0 {
 			return true
 		}
+		batch = slices.DeleteFunc(batch, func(e *entry) bool {
+			forgotten := p.forgotten(e)
+			if forgotten {
+				p.lose(e, errForgotten)
+			}
+			return forgotten
+		})
+		if len(batch) == 0 {
+			continue
+		}
 		p.sent = append(p.sent, batch...)
 		switch err := p.publish(batch); {
 		case err != nil && never(err) && len(batch) == 1:
 			p.refused(len(p.sent)-1, err)
 		case err != nil:
-			return p.again(err)
+			if !p.again(err) {
+				return false
+			}
 		}
 	}
 	return true
@@ -113,7 +132,7 @@ func (p *publisher) next(most int) []*entry {
 func (p *publisher) publish(batch []*entry) (err error) {
 	id := nuid.Next()
 	for i, e := range batch {
-		e.behind, e.batch, e.future = p.c.delivered.Load(), len(batch), nil
+		e.behind, e.batch, e.future, e.ack = p.c.delivered.Load(), len(batch), nil, nil
 		msg := p.message(e)
 		if len(batch) > 1 {
 			msg.Header.Set("Nats-Batch-Id", id)
@@ -178,11 +197,15 @@ func (p *publisher) again(err error) bool {
 	if fails(err, batchContainsDuplicate) && p.resend() == nil { // One by one it says where they are.
 		return true
 	}
-	if now := time.Now(); now.Sub(p.said) >= time.Second {
-		p.said = now
-		p.c.cfg.Logger.Warn("the stream did not take a message: it is sent again, with those behind it", "err", err, "messages", len(p.sent))
+	if fails(err, batchesDisabled, batchHeaderUnsupported, batchTooLarge) && p.atomic {
+		p.atomic = false
+		p.c.cfg.Logger.Warn("the stream takes no batches any more: messages of one publisher may change their order when it gets another leader", "err", err)
 	}
-	for {
+	for often := time.Second; ; often = 10 * time.Second {
+		if now := time.Now(); now.Sub(p.said) >= often {
+			p.said = now
+			p.c.cfg.Logger.Warn("the stream did not take a message: it is sent again, with those behind it", "err", err, "messages", len(p.sent))
+		}
 		p.wait = min(max(2*p.wait, 50*time.Millisecond), 2*time.Second)
 		select {
 		case <-time.After(p.wait):
@@ -193,7 +216,10 @@ func (p *publisher) again(err error) bool {
 			continue
 		}
 		// What is still on its way would come behind what is sent now.
-		if err := p.settle(); err == nil && p.resend() == nil {
+		if !p.settle() {
+			return false
+		}
+		if err = p.resend(); err == nil {
 			return true
 		}
 	}
@@ -214,13 +240,21 @@ var (
 )
 
 // denied takes out what was sent to a subject that NATS lets nobody here publish to: to that there is no other answer. A batch is
-// answered that it is not whole.
-func (p *publisher) denied(subject string) {
+// answered that it is not whole, unless it is without its last one. It says no if the end has come.
+func (p *publisher) denied(subject string) bool {
 	for i := len(p.sent) - 1; i >= 0; i-- {
-		if e := p.sent[i]; e.batch == 1 && p.c.subject(e.channel) == subject {
+		e := p.sent[i]
+		if p.c.subject(e.channel) != subject {
+			continue
+		}
+		if e.batch == 1 {
 			p.refused(i, errDenied)
+		} else if i == len(p.sent)-1 { // There is no other batch.
+			p.sent[0].future = nil
+			return p.again(errDenied)
 		}
 	}
+	return true
 }
 
 // forgotten says whether a message may be in the stream, which does not know its id any more, while its publisher has been told that
@@ -233,6 +267,9 @@ func (p *publisher) forgotten(e *entry) bool {
 const (
 	messageExceedsMaximum  jetstream.ErrorCode = 10054
 	headerExceedsMaximum   jetstream.ErrorCode = 10097
+	batchesDisabled        jetstream.ErrorCode = 10174
+	batchHeaderUnsupported jetstream.ErrorCode = 10177 // Of NATS 2.12.0, for messages with ids.
+	batchTooLarge          jetstream.ErrorCode = 10199
 	batchContainsDuplicate jetstream.ErrorCode = 10201
 )
 
@@ -246,6 +283,11 @@ func fails(err error, codes ...jetstream.ErrorCode) bool {
 func (p *publisher) refused(i int, err error) {
 	e := p.sent[i]
 	p.sent = slices.Delete(p.sent, i, i+1)
+	p.lose(e, err)
+}
+
+// lose says that a message is not published.
+func (p *publisher) lose(e *entry, err error) {
 	p.lost.Add(1)
 	if p.saidLost.due() {
 		p.c.cfg.Logger.Error("a message is lost: the stream does not take it", "err", err, "subject", p.c.subject(e.channel), "bytes", len(e.m.Payload), "lost", p.lost.Load())
@@ -264,14 +306,23 @@ func (p *publisher) done(e *entry) {
 	p.bytes -= len(e.m.Payload)
 }
 
-// settle waits until nothing is on its way any more.
-func (p *publisher) settle() error {
-	select {
-	case <-p.c.js.PublishAsyncComplete():
-		return nil
-	case <-p.c.ctx.Done():
-		return p.c.ctx.Err()
+// settle waits until nothing of what was sent is on its way any more, which is Config.Timeout at the most: each future says once
+// how it ended. It says no if the end has
+// come.
+func (p *publisher) settle() bool {
+	for _, e := range p.sent {
+		if e.future == nil {
+			continue
+		}
+		select {
+		case e.ack = <-e.future.Ok():
+		case <-e.future.Err():
+		case <-p.c.ctx.Done():
+			return false
+		}
+		e.future = nil
 	}
+	return true
 }
 
 // resend sends all again that have no place, one after the other, so that they keep their order whatever happens now. What NATS
@@ -279,15 +330,9 @@ func (p *publisher) settle() error {
 func (p *publisher) resend() error {
 	for len(p.sent) > 0 {
 		e := p.sent[0]
-		if e.future != nil {
-			select {
-			case ack := <-e.future.Ok(): // It had its place all the time.
-				if ack.Sequence > 0 {
-					p.acknowledged(ack)
-					continue
-				}
-			default:
-			}
+		if e.ack != nil && e.ack.Sequence > 0 { // It had its place all the time.
+			p.acknowledged(e.ack)
+			continue
 		}
 		p.resent.Add(1)
 		ack, err := p.publishOne(e)
@@ -311,6 +356,7 @@ func (p *publisher) publishOne(e *entry) (*jetstream.PubAck, error) {
 	if err := p.publish([]*entry{e}); err != nil {
 		return nil, err
 	}
+	defer func() { e.future = nil }()
 	for {
 		select {
 		case ack := <-e.future.Ok():

@@ -42,7 +42,7 @@ func (c *Cluster) open(ctx context.Context) error {
 	}
 	if several := info.Config.Replicas > 1; several && !info.Config.AllowAtomicPublish {
 		c.cfg.Logger.Info("the stream takes no batches: messages of one publisher may change their order when it gets another leader",
-			"hint", "with NATS 2.12 or later: nats stream edit "+c.cfg.Stream+" --allow-batch, and start crier again")
+			"hint", "with NATS 2.12.1 or later: nats stream edit "+c.cfg.Stream+" --allow-batch, and start crier again")
 	} else {
 		c.out.atomic = several
 	}

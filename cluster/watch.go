@@ -17,6 +17,7 @@ type watcher struct {
 	at  time.Time             // When that was asked for.
 
 	failing time.Time // Since when the stream does not answer, or has no majority; zero if it does.
+	missing time.Time // Since when NATS says that there is no such stream; zero if it does not.
 	moved   time.Time // When it was tried to reach the stream by another server of NATS.
 
 	delivered  uint64    // How far the reader was when it was seen to get on last, or to have all there is.
@@ -76,7 +77,7 @@ func (w *watcher) look() (after time.Duration, err error) {
 	switch {
 	case errors.Is(err, ErrReplaced):
 		return 0, err
-	case errors.Is(err, jetstream.ErrStreamNotFound) && c.silent.Load(): // And not for a moment, as NATS may say while it starts.
+	case w.gone(err, at):
 		return 0, ErrDeleted
 	case err == nil && back != nil:
 		return 0, *back
@@ -90,6 +91,19 @@ func (w *watcher) look() (after time.Duration, err error) {
 	w.listens(info.State.LastSeq)
 	w.was, w.at = info, at
 	return after, nil
+}
+
+// gone says whether an answer is that there is no such stream, and has been for twice Config.Timeout: for a moment NATS may say so
+// while it starts.
+func (w *watcher) gone(err error, at time.Time) bool {
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		w.missing = time.Time{}
+		return false
+	}
+	if w.missing.IsZero() {
+		w.missing = at
+	}
+	return at.Sub(w.missing) >= 2*w.c.cfg.Timeout
 }
 
 // answered notes whether the stream has answered, with a majority, at a time, and says whether it does. Only if it has not for twice
@@ -126,6 +140,7 @@ func (w *watcher) backAgain(last uint64) {
 	if c.upTo.Load() != unknown {
 		return
 	}
+	outages := c.outages.Load()
 	if c.interest.filters() != nil { // The last one may not be for this server.
 		place, err := c.mark(c.ctx)
 		if err != nil {
@@ -133,7 +148,9 @@ func (w *watcher) backAgain(last uint64) {
 		}
 		last = place
 	}
-	c.upTo.Store(last)
+	if c.upTo.Store(last); c.outages.Load() != outages { // It was lost again meanwhile.
+		c.upTo.Store(unknown)
+	}
 	w.progressed = time.Now()
 	c.beginAnew(errBack)
 }

@@ -8,16 +8,18 @@ import (
 	"testing"
 )
 
-// rewrite changes the configuration of a server of NATS: the same with something else in the place of a part.
+// rewrite changes the configuration of the servers of NATS: the same with something else in the place of a part.
 func (c *natsCluster) rewrite(t *testing.T, part, other string) {
 	t.Helper()
-	file := c.servers[0].args[2]
-	config, err := os.ReadFile(file)
-	if err != nil || !strings.Contains(string(config), part) {
-		t.Fatal(err, string(config))
-	}
-	if err := os.WriteFile(file, []byte(strings.Replace(string(config), part, other, 1)), 0o600); err != nil {
-		t.Fatal(err)
+	for _, s := range c.servers {
+		file := s.args[2]
+		config, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(config), part) {
+			t.Fatal(err, string(config))
+		}
+		if err := os.WriteFile(file, []byte(strings.Replace(string(config), part, other, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
