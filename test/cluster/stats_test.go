@@ -2,6 +2,9 @@ package cluster
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -50,6 +53,18 @@ func TestStats(t *testing.T) {
 
 	nats := servers.servers[0]
 	nats.signal(syscall.SIGSTOP)
+	eventually(t, "NATS to stand still", func() error { // A thread may go on for a moment, and answer.
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", nats.cmd.Process.Pid))
+		if err != nil || len(tasks) == 0 {
+			return fmt.Errorf("%d threads: %v", len(tasks), err)
+		}
+		for _, task := range tasks {
+			if stat, err := os.ReadFile(task); err != nil || !strings.Contains(string(stat), ") T ") {
+				return fmt.Errorf("%s: %s, %v", task, stat, err)
+			}
+		}
+		return nil
+	})
 	say("three")
 	is("waiting_messages", 1)
 	is("waiting_bytes", 5)
