@@ -12,25 +12,28 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// same waits until all listeners have a text, and says whether they have got the same, nothing twice.
+// same waits until all listeners have a text, and as many messages as each other, and says whether they have got the same, nothing
+// twice. What a connection has sent that was held may come behind the text.
 func same(t *testing.T, last string, listeners ...*listener) []string {
 	t.Helper()
+	all := make([][]string, len(listeners))
 	eventually(t, "all to have got "+last, func() error {
 		for i, l := range listeners {
-			if got, _ := l.have(); len(got) == 0 || !strings.HasSuffix(got[len(got)-1], " "+last) {
-				return fmt.Errorf("listener %d has %d messages: %w", i, len(got), errNotYet)
+			all[i], _ = l.have()
+			is := func(m string) bool { return strings.HasSuffix(m, " "+last) }
+			if !slices.ContainsFunc(all[i], is) || len(all[i]) != len(all[0]) {
+				return fmt.Errorf("listener %d has %d messages, another one %d: %w", i, len(all[i]), len(all[0]), errNotYet)
 			}
 		}
 		return nil
 	})
-	first, _ := listeners[0].have()
+	first := all[0]
 	for i, l := range listeners {
-		got, gaps := l.have()
-		if len(gaps) > 0 {
+		if _, gaps := l.have(); len(gaps) > 0 {
 			t.Errorf("listener %d: gaps %q", i, gaps)
 		}
-		if !slices.Equal(got, first) {
-			t.Errorf("listener %d has got %d messages, others %d, and they are not the same", i, len(got), len(first))
+		if !slices.Equal(all[i], first) {
+			t.Errorf("listener %d has got %d messages, others %d, and they are not the same", i, len(all[i]), len(first))
 		}
 	}
 	seen := make(map[string]bool)
