@@ -11,7 +11,9 @@
 //	queue.go      turns on workers: a bounded ants pool
 //	read.go       a turn: recv until the socket is empty
 //	request.go    the HTTP request head, strictly
-//	handshake.go  101 and greeting, or a refusal
+//	target.go     its path and query, and the channel that they name
+//	handshake.go  101 and greeting
+//	refuse.go     or an answer with an error
 //	grant.go      who may, and until when
 //	position.go   where in a channel's history a connection begins
 //	decode.go     frames, in place; what is unfinished is kept

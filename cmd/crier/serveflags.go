@@ -1,0 +1,138 @@
+package main
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/flags"
+	"github.com/crier-ws/crier/live"
+)
+
+// serveCmd is the flags of serving.
+type serveCmd struct {
+	Config kong.ConfigFlag `placeholder:"FILE" help:"TOML file with flags, as max-message = \"2MiB\"; see crier config --template."`
+
+	Listen string `default:":18000" placeholder:"HOST:PORT" help:"Address to listen on; without a host, all interfaces. Port 0 picks a free one."`
+	Path   string `placeholder:"/PATH" help:"Serve this path only; others get 404. Without it, any path is served."`
+
+	Channels bool `help:"The path names a channel, as /news/sport: who connects there gets what is published there (default: off; all get everything)."`
+
+	Greeting   string     `default:"${greeting}" placeholder:"TEXT" help:"Text that each connection gets first; empty for none (default: ${greeting})."`
+	MaxMessage flags.Size `default:"1MiB" placeholder:"SIZE" help:"Largest message; a larger one closes its sender with 1009 (default: 1MiB)."`
+
+	Compress    bool       `help:"Take clients' offers of permessage-deflate: each message is compressed once for all of them (default: off)."`
+	CompressMin flags.Size `default:"512B" placeholder:"SIZE" help:"Smallest message that is compressed (default: 512 bytes)."`
+
+	Retain      *flags.Size `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message where that is more)."`
+	RetainTotal flags.Size  `placeholder:"SIZE" help:"With --channels: what is kept of the messages of all of them; the oldest give way (default: 8 times --retain)."`
+	RetainAge   flags.Span  `placeholder:"DURATION" help:"How long messages are kept; 0 for as long as there is room (default: 0)."`
+	Slow        string      `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What becomes of a connection that fell further behind: close it with 1008, or skip to the newest message (default: close)."`
+
+	PingInterval     flags.Span  `default:"30s" placeholder:"DURATION" help:"How often each connection is pinged; 0 for never (default: 30s)."`
+	PingTimeout      *flags.Span `placeholder:"DURATION" help:"How long a ping may stay unanswered before the connection is dropped; 0 for ever (default: twice --ping-interval)."`
+	HandshakeTimeout flags.Span  `default:"10s" placeholder:"DURATION" help:"How long a handshake may take (default: 10s)."`
+	Drain            flags.Span  `default:"5s" placeholder:"DURATION" help:"Over how long connections are closed after SIGTERM or SIGINT (default: 5s)."`
+
+	Origin  []string `placeholder:"ORIGIN" help:"Let only pages of this origin connect, as https://example.com or https://*.example.com; repeat it or separate by commas for more. What is no browser's page is not affected (default: all)."`
+	Publish string   `default:"all" enum:"all,none" placeholder:"all|none" help:"Who may publish: all, or none, so that clients only receive and one that sends is closed with 1008 (default: all)."`
+
+	Rate       float64     `placeholder:"N" help:"Messages a second that each connection may publish; 0 for no bound (default: 0)."`
+	Burst      flags.Count `placeholder:"N" help:"Messages that it may publish at once after a rest (default: a second's worth)."`
+	RateBytes  flags.Size  `placeholder:"SIZE" help:"Bytes a second that each connection may publish; 0 for no bound (default: 0)."`
+	BurstBytes flags.Size  `placeholder:"SIZE" help:"Bytes that it may publish at once after a rest; at least --max-message (default: a second's worth)."`
+	OverRate   string      `default:"hold" enum:"hold,close" placeholder:"hold|close" help:"What becomes of a connection that publishes more: it is read more slowly, or closed with 1008 (default: hold)."`
+
+	MaxConnsPerIP  flags.Count    `name:"max-conns-per-ip" placeholder:"N" help:"Most connections from one IPv4 address or IPv6 /64 network; more get 429. 0 for no bound (default: 0)."`
+	TrustedProxies []netip.Prefix `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For, or PROXY header, says where a client is, as 10.0.0.0/8; repeat it or separate by commas for more (default: none)."`
+	ProxyProtocol  bool           `help:"Connections of --trusted-proxies start with a PROXY protocol header, version 1 or 2 (default: off)."`
+
+	Memory   flags.Size  `placeholder:"SIZE" help:"What the process may take up of memory of its own, as 4GiB: bounds connections, what is kept of messages, and handshakes; more get 503 or 1013. 0 for no bound (default: 0)."`
+	MaxConns flags.Count `placeholder:"N" help:"Most open connections; more get 503. 0 is as many as the fd limit allows (default: 0)."`
+
+	authFlags
+	adminFlags
+	clusterFlags
+
+	level slog.LevelVar // LogLevel, or what SIGHUP made of it.
+
+	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`
+
+	SlowPass flags.Span `default:"1s" placeholder:"DURATION" help:"Log what a pass did, which writes new messages to its connections, if it took longer; 0 for never (default: 1s)."`
+
+	Pprof loopback `placeholder:"HOST:PORT" help:"Serve profiles under /debug/pprof/ on this address, which must be a loopback address, as --admin does on its own; port 0 picks a free one (default: off)."`
+}
+
+// Help is shown by --help, between the one-line help and the flags.
+func (*serveCmd) Help() string { return description }
+
+// to answer, and some ticks of the server's clock.
+func (cmd *serveCmd) grace(cfg broadcast.Config) time.Duration {
+	return cfg.DrainTime + cfg.CloseTimeout + time.Second
+}
+
+func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config {
+	cfg := broadcast.Config{
+		Path:             cmd.Path,
+		Channels:         cmd.Channels,
+		RetainTotalBytes: int(cmd.RetainTotal),
+		RetainAge:        time.Duration(cmd.RetainAge),
+		Greeting:         cmd.Greeting,
+		MaxMessageBytes:  int(cmd.MaxMessage),
+		Compress:         cmd.Compress,
+		CompressMinBytes: max(1, int(cmd.CompressMin)), // 0 would be the default.
+		PingInterval:     time.Duration(cmd.PingInterval),
+		HandshakeTimeout: time.Duration(cmd.HandshakeTimeout),
+		CloseTimeout:     3 * time.Second,
+		DrainTime:        time.Duration(cmd.Drain),
+		MaxConns:         int(cmd.MaxConns),
+		MemoryBytes:      int64(cmd.Memory),
+		Origins:          cmd.Origin,
+		ReceiveOnly:      cmd.Publish == "none",
+		Rate:             cmd.Rate,
+		Burst:            int(cmd.Burst),
+		RateBytes:        float64(cmd.RateBytes),
+		BurstBytes:       int(cmd.BurstBytes),
+		MaxConnsPerIP:    int(cmd.MaxConnsPerIP),
+		TrustedProxies:   cmd.TrustedProxies,
+		ProxyProtocol:    cmd.ProxyProtocol,
+		SlowPass:         time.Duration(cmd.SlowPass),
+		Logger:           logger,
+	}
+	if cmd.Retain != nil {
+		cfg.RetainBytes = int(*cmd.Retain)
+	}
+	if cmd.Slow == "skip" {
+		cfg.Slow = broadcast.SlowSkip
+	}
+	if cmd.OverRate == "close" {
+		cfg.OverRate = broadcast.RateClose
+	}
+	if cmd.PingTimeout != nil {
+		cfg.PingTimeout = time.Duration(*cmd.PingTimeout)
+		if cfg.PingTimeout == 0 {
+			cfg.PingTimeout = -1
+		}
+	}
+	reserved := int64(reservedFDs)
+	if cmd.Admin != "" {
+		reserved += live.MaxFDs
+	}
+	allowed := int(max(1, int64(limit)-reserved))
+	if int64(limit) <= reserved {
+		logger.Warn("the fd limit leaves next to no connections", "fd_limit", limit, "needed_besides", reserved, "hint", "raise it with ulimit -n or LimitNOFILE")
+	}
+	switch {
+	case cfg.MaxConns == 0:
+		cfg.MaxConns = allowed
+	case cfg.MaxConns > allowed:
+		logger.Warn("the fd limit allows fewer connections than --max-conns", "max_conns", cfg.MaxConns,
+			"allowed", allowed, "fd_limit", limit, "hint", "raise it with ulimit -n or LimitNOFILE")
+	}
+	return cfg
+}
+
+// Validate finds what the broadcast package would refuse or take for a default,
