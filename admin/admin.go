@@ -125,6 +125,7 @@ func (h *Handler) routes() map[string]http.HandlerFunc {
 		"GET /readyz":                   h.ready,
 		"GET /v1/openapi.json":          h.openAPI,
 		"GET /v1/live":                  h.page.Stream,
+		"GET /v1/live/history":          h.page.History,
 		"POST /v1/publish":              traced(h.cfg.TracerProvider, h.publishBatch),
 		"POST /v1/publish/{channel...}": traced(h.cfg.TracerProvider, h.publish),
 		"GET /v1/channels":              h.channels,

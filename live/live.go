@@ -1,11 +1,15 @@
-// Package live is a page on which an operator sees a broadcast server at work, and what feeds it:
-// once a second a snapshot, in a channel of a small server of its own, as server-sent events.
-// Nothing is looked at as long as nobody has the page open.
+// Package live serves a page that shows a broadcast server at work, and the data of that page: once a second a
+// snapshot, sent as server-sent events through a small broadcast server of its own.
 //
-//	live.go       who looks; the snapshots are made as long as somebody does
-//	stream.go     GET /v1/live: the events, from the small server
-//	snapshot.go   what is in one; process_linux.go: what the kernel knows
-//	page.go       GET /: the page, of the files in page/ and clients/js
+// While nobody has the page open, a few counters are read once a second and kept for five minutes, so that a page
+// shows graphs as soon as it is opened. Everything else, such as finding the slowest connections, is done only
+// while somebody looks.
+//
+//	live.go       the viewers, and the goroutine that takes samples and publishes snapshots
+//	stream.go     GET /v1/live: the snapshots, through the small server
+//	history.go    GET /v1/live/history: the samples of the last minutes
+//	snapshot.go   the contents of a snapshot; process_linux.go: what the kernel knows
+//	page.go       GET /: the page, assembled from page/ and clients/js
 package live
 
 import (
@@ -21,26 +25,32 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// Config is what a Live is made with.
+// Config configures a Live.
 type Config struct {
-	// Version is the program's.
+	// Version is the version of the program.
 	Version string
 
-	// MemoryBytes is what the process may take up, or 0: then that is not told.
+	// Node is the name of this server, such as its host name. The page leaves an empty one out.
+	Node string
+
+	// MemoryBytes is the bound on the memory of the process, or 0 for none.
 	MemoryBytes int64
 
-	// Every is how often there is a snapshot. Defaults to 1 s.
+	// Cluster, if set, returns the state of this server's part in a cluster. It must not block.
+	Cluster func() Cluster
+
+	// Every is the time between two samples, and between two snapshots. Defaults to 1 s.
 	Every time.Duration
 }
 
-// What a Live takes up at the most.
+// Upper bounds on the resources of a Live.
 const (
 	MaxViewers  = 32                // streams at a time
 	MemoryBytes = 5 << 20           // of memory
 	MaxFDs      = 3*MaxViewers + 10 // of file descriptors, with the viewers' connections
 )
 
-// Live serves the page and its stream. It may be used by any number of goroutines.
+// Live serves the page and its data. All methods are safe for concurrent use.
 type Live struct {
 	// Immutable after construction.
 	srv       *broadcast.Server
@@ -51,33 +61,35 @@ type Live struct {
 	started   time.Time
 	ctx       context.Context // Done when Close has been called.
 	cancel    context.CancelFunc
+	wake      chan struct{} // Capacity 1: asks sample for a snapshot now.
 
 	sampling sync.WaitGroup
 
 	mu      sync.Mutex
 	inner   *broadcast.Server // Guarded by mu: what viewers are connected to; nil before the first.
 	viewers int               // Guarded by mu.
-	first   chan struct{}     // Guarded by mu: closed when there is a snapshot; nil while none are made.
+	first   chan struct{}     // Guarded by mu: closed when there is a snapshot; nil while there are no viewers.
 	closed  bool              // Guarded by mu.
+	history history           // Guarded by mu.
 }
 
-// New makes one for a server. Nothing runs before somebody looks; after that, Close must be called.
+// New returns a Live for a server and starts to take samples. Close must be called to end that.
 func New(srv *broadcast.Server, cfg Config) *Live {
 	if cfg.Every == 0 {
 		cfg.Every = time.Second
 	}
-	l := &Live{srv: srv, cfg: cfg, patience: defaultPatience, started: time.Now()}
+	l := &Live{srv: srv, cfg: cfg, patience: defaultPatience, started: time.Now(), wake: make(chan struct{}, 1)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.transport = &http.Transport{DialContext: l.dial, DisableKeepAlives: true, DisableCompression: true}
 	l.proxy = l.newProxy()
+	l.sampling.Go(l.sample) // Stopped and awaited by Close.
 	return l
 }
 
-// closeTimeout is how long viewers have to take their leave.
+// closeTimeout is how long Close waits for viewers to close their connections.
 const closeTimeout = time.Second
 
-// Close ends all streams, and what makes the snapshots, and waits for that. Streams are refused
-// from then on.
+// Close ends all streams and the sampling, and waits for both. Later streams are refused.
 func (l *Live) Close() {
 	l.mu.Lock()
 	l.closed = true
@@ -97,14 +109,14 @@ func (l *Live) Close() {
 // Errors of enter.
 var (
 	errClosed = errors.New("the server is shutting down")
-	errFull   = errors.New("too many look at this already")
+	errFull   = errors.New("too many viewers have this page open already")
 )
 
-// retain is how much of the newest snapshots is kept: minutes, for who comes back.
+// retain is how many bytes of the newest snapshots are kept, which is minutes, for viewers that reconnect.
 const retain = 512 << 10
 
-// enter makes the caller a viewer, until leave, and waits until there is a snapshot. If it says
-// no, there is nothing to leave.
+// enter makes the caller a viewer until leave, and waits for the first snapshot. After an error the caller is no
+// viewer.
 func (l *Live) enter(ctx context.Context) error {
 	first, err := l.count()
 	if err != nil {
@@ -122,7 +134,7 @@ func (l *Live) enter(ctx context.Context) error {
 	return err
 }
 
-// count counts a viewer in. first is closed when there is a snapshot.
+// count adds a viewer. first is closed when there is a snapshot.
 func (l *Live) count() (first <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -137,7 +149,7 @@ func (l *Live) count() (first <-chan struct{}, err error) {
 			Shards: 1, Workers: 1, ReceiveOnly: true, MaxConns: 2 * MaxViewers,
 			MaxMessageBytes: retain / 4, RetainBytes: retain, Slow: broadcast.SlowSkip,
 			PingInterval: 10 * time.Second, CloseTimeout: closeTimeout / 2,
-			Logger: slog.New(slog.DiscardHandler), // Who looks is no client.
+			Logger: slog.New(slog.DiscardHandler), // Viewers are not clients.
 		})
 		if err != nil {
 			return nil, err
@@ -146,50 +158,59 @@ func (l *Live) count() (first <-chan struct{}, err error) {
 	l.viewers++
 	if l.first == nil {
 		l.first = make(chan struct{})
-		inner, first := l.inner, l.first
-		l.sampling.Go(func() { l.sample(inner, first) }) // Ends behind the last viewer; stopped and awaited by Close.
+		select {
+		case l.wake <- struct{}{}:
+		default: // sample has been asked already.
+		}
 	}
 	return l.first, nil
 }
 
+// leave removes a viewer.
 func (l *Live) leave() {
 	l.mu.Lock()
-	l.viewers--
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	if l.viewers--; l.viewers == 0 {
+		l.first = nil
+	}
 }
 
-// sample makes snapshots as long as somebody looks.
-func (l *Live) sample(inner *broadcast.Server, first chan struct{}) {
+// sample takes a sample at each tick, and publishes a snapshot at each tick and when the first viewer comes.
+func (l *Live) sample() {
 	ticker := time.NewTicker(l.cfg.Every)
 	defer ticker.Stop()
-	s := sampler{srv: l.srv, cfg: l.cfg, started: l.started}
-	for n := 0; ; n++ {
-		b, err := json.Marshal(s.snapshot(time.Now()))
-		if err != nil {
-			panic(err) // It has no cycles, and no number that JSON has not.
-		}
-		// While it is behind, or shuts down, this one is left out.
-		_ = inner.Publish(l.ctx, broadcast.Message{Kind: broadcast.Text, Payload: b})
-		if n == 0 {
-			close(first)
-		}
+	s := newSampler(l.srv, l.cfg, l.started)
+	for {
 		select {
-		case <-ticker.C:
+		case now := <-ticker.C:
+			stats := l.srv.Stats()
+			l.publish(s, &stats, now)
+			l.record(s.tick(&stats, now))
+		case <-l.wake:
+			stats := l.srv.Stats()
+			l.publish(s, &stats, time.Now())
 		case <-l.ctx.Done():
 			return
 		}
-		if l.idle() {
-			return
-		}
 	}
 }
 
-// idle says whether nobody looks any more. Then the next who does starts the snapshots again.
-func (l *Live) idle() bool {
+// publish sends a snapshot to the viewers, if there are any.
+func (l *Live) publish(s *sampler, stats *broadcast.Stats, now time.Time) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.viewers == 0 {
-		l.first = nil
+	inner, first := l.inner, l.first
+	l.mu.Unlock()
+	if first == nil {
+		return
 	}
-	return l.viewers == 0
+	b, err := json.Marshal(s.snapshot(stats, now))
+	if err != nil {
+		panic(err) // A snapshot has no cycles, and no NaN or infinity.
+	}
+	// While the small server is behind or shuts down, this snapshot is lost.
+	_ = inner.Publish(l.ctx, broadcast.Message{Kind: broadcast.Text, Payload: b})
+	if s.announced != first {
+		s.announced = first
+		close(first)
+	}
 }

@@ -10,9 +10,8 @@ import (
 // TestPagePolicy: the policy allows the style and the script that are there and nothing else, and
 // the page needs nothing else.
 func TestPagePolicy(t *testing.T) {
-	l := New(nil, Config{})
 	w := httptest.NewRecorder()
-	l.Page(w, nil)
+	(&Live{}).Page(w, nil)
 	body, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")
 	for tag, directive := range map[string]string{`style`: "style-src ", `script type="module"`: "script-src "} {
 		name, _, _ := strings.Cut(tag, " ")

@@ -6,20 +6,23 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// How much of what there may be much of is in a snapshot.
+// Bounds on the lists in a snapshot.
 const (
 	mostSlowest  = 10
 	mostChannels = 20
-	// channelsEvery is how often the largest channels are looked for: all are visited.
+	// channelsEvery is how often the largest channels are looked for, which visits all of them.
 	channelsEvery = 5 * time.Second
 )
 
-// snapshot is the state of the server at one moment, and its totals. The page makes rates of them.
+// snapshot is the state of the server at one moment, and its totals, from which the page derives rates.
 type snapshot struct {
-	Time     int64  `json:"time"`    // in ms: Started and what has passed since, even if the clock is set
-	Started  int64  `json:"started"` // in ms, Unix: of the Live
+	Time     int64  `json:"time"`    // milliseconds: Started plus what has passed since, even if the clock is set
+	Started  int64  `json:"started"` // milliseconds since 1970, of New
 	Version  string `json:"version"`
+	Node     string `json:"node"`
 	Draining bool   `json:"draining"`
+
+	Cluster *Cluster `json:"cluster"` // null outside a cluster
 
 	Open       int            `json:"open"`
 	OpenByKind map[string]int `json:"open_by_kind"`
@@ -40,7 +43,7 @@ type snapshot struct {
 	Skips       uint64            `json:"skips"`
 	Disconnects map[string]uint64 `json:"disconnects"`
 
-	// Of the messages since the snapshot before, in seconds; null if there were none.
+	// Of the messages since the last tick, in seconds; null if there were none.
 	P50 *float64 `json:"p50"`
 	P99 *float64 `json:"p99"`
 
@@ -50,10 +53,23 @@ type snapshot struct {
 	Channels int       `json:"channels"`
 	Largest  []channel `json:"largest"`
 
-	FDs      int64 `json:"fds"` // -1 if that takes too long to say
+	FDs      int64 `json:"fds"` // -1 if counting them takes too long
 	MaxFDs   int64 `json:"max_fds"`
 	Resident int64 `json:"resident"` // bytes
-	Memory   int64 `json:"memory"`   // the contract, or 0
+	Memory   int64 `json:"memory"`   // the bound in bytes, or 0
+}
+
+// Cluster is the state of a server's part in a cluster.
+type Cluster struct {
+	Mode        string `json:"mode"`        // "ordered" or "fast"
+	Name        string `json:"name"`        // the stream of the ordered mode, the prefix of subjects in the fast one
+	NATS        string `json:"nats"`        // address of the server of NATS; empty while there is no connection
+	Problem     string `json:"problem"`     // why this server is not ready; empty if it is
+	Servers     int    `json:"servers"`     // known servers, this one included
+	Connections int    `json:"connections"` // open connections at all of them
+	Waiting     int    `json:"waiting"`     // ordered: messages published here that have no place in the stream yet
+	Pending     uint64 `json:"pending"`     // ordered: messages of the stream that have not arrived here
+	Dropped     uint64 `json:"dropped"`     // messages lost between this server and the others
 }
 
 type conn struct {
@@ -69,27 +85,48 @@ type channel struct {
 	Rate        float64 `json:"rate"`
 }
 
-// sampler makes snapshots, one after the other.
+// sampler makes samples and snapshots of a server. It is owned by Live.sample.
 type sampler struct {
 	srv     *broadcast.Server
 	cfg     Config
 	started time.Time // Of the Live.
 
-	latency *broadcast.Histogram // As it was in the snapshot before.
-	largest []channel
-	looked  time.Time // When largest was looked for.
+	latency   broadcast.Histogram // At the last tick.
+	largest   []channel
+	looked    time.Time     // When largest was looked for.
+	announced chan struct{} // The last Live.first that was closed.
 }
 
-func (s *sampler) snapshot(now time.Time) *snapshot {
-	st := s.srv.Stats()
-	snap := figures(&st)
-	snap.Time, snap.Started = s.started.UnixMilli()+now.Sub(s.started).Milliseconds(), s.started.UnixMilli()
-	snap.Version, snap.Draining, snap.Memory = s.cfg.Version, s.srv.Draining(), s.cfg.MemoryBytes
-	if s.latency != nil {
-		since := st.Latency.Sub(*s.latency)
-		snap.P50, snap.P99 = quantile(since, 0.5), quantile(since, 0.99)
+func newSampler(srv *broadcast.Server, cfg Config, started time.Time) *sampler {
+	return &sampler{srv: srv, cfg: cfg, started: started, latency: srv.Stats().Latency}
+}
+
+// time is now in the milliseconds of a snapshot.
+func (s *sampler) time(now time.Time) int64 {
+	return s.started.UnixMilli() + now.Sub(s.started).Milliseconds()
+}
+
+// tick returns a sample for the history. The latencies of the next sample and of the next snapshots begin here.
+func (s *sampler) tick(st *broadcast.Stats, now time.Time) sample {
+	p99 := quantile(st.Latency.Sub(s.latency), 0.99)
+	s.latency = st.Latency
+	return sample{
+		Time: s.time(now), Open: st.Open, Messages: st.Messages, Deliveries: st.Deliveries,
+		P99: p99, SlowestBytes: st.SlowestBytes, Disconnects: st.Disconnects,
 	}
-	s.latency = &st.Latency
+}
+
+func (s *sampler) snapshot(st *broadcast.Stats, now time.Time) *snapshot {
+	snap := figures(st)
+	snap.Time, snap.Started = s.time(now), s.started.UnixMilli()
+	snap.Version, snap.Node, snap.Memory = s.cfg.Version, s.cfg.Node, s.cfg.MemoryBytes
+	snap.Draining = s.srv.Draining()
+	if s.cfg.Cluster != nil {
+		cluster := s.cfg.Cluster()
+		snap.Cluster = &cluster
+	}
+	since := st.Latency.Sub(s.latency)
+	snap.P50, snap.P99 = quantile(since, 0.5), quantile(since, 0.99)
 	for _, c := range s.srv.Slowest(mostSlowest) {
 		remote := ""
 		if c.Remote.IsValid() {
@@ -109,7 +146,7 @@ func (s *sampler) snapshot(now time.Time) *snapshot {
 	return snap
 }
 
-// figures are those of Stats in a snapshot.
+// figures returns a snapshot with the figures of Stats.
 func figures(st *broadcast.Stats) *snapshot {
 	return &snapshot{
 		Open: st.Open, OpenByKind: st.OpenByKind, MaxConns: st.MaxConns, Handshakes: st.Handshakes, Held: st.Held,
@@ -120,7 +157,7 @@ func figures(st *broadcast.Stats) *snapshot {
 	}
 }
 
-// quantile is in seconds, or nil if nothing was counted.
+// quantile returns a quantile in seconds, or nil if nothing was counted.
 func quantile(h broadcast.Histogram, q float64) *float64 {
 	d := h.Quantile(q)
 	if d == 0 {

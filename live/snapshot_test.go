@@ -33,7 +33,7 @@ func TestFigures(t *testing.T) {
 	st.OpenByKind, st.Disconnects = map[string]int{"websocket": 1}, map[string]uint64{"lapped": 2}
 	got := reflect.ValueOf(figures(&st)).Elem()
 	// The snapshot's own: what Stats has not.
-	own := map[string]bool{"Time": true, "Started": true, "Version": true, "Draining": true, "P50": true, "P99": true, "Slowest": true,
+	own := map[string]bool{"Time": true, "Started": true, "Version": true, "Node": true, "Cluster": true, "Draining": true, "P50": true, "P99": true, "Slowest": true,
 		"Largest": true, "FDs": true, "MaxFDs": true, "Resident": true, "Memory": true}
 	for i := range got.NumField() {
 		name := got.Type().Field(i).Name
@@ -49,6 +49,12 @@ func TestFigures(t *testing.T) {
 			t.Errorf("%s is called %q", name, tag)
 		}
 	}
+}
+
+// now returns a snapshot of the present.
+func now(s *sampler) *snapshot {
+	stats := s.srv.Stats()
+	return s.snapshot(&stats, time.Now())
 }
 
 // scrape is /metrics.
@@ -106,7 +112,7 @@ func TestAgreesWithMetrics(t *testing.T) {
 		send(i)
 	}
 	eventually(t, "those who wait", func() bool { return srv.Stats().Queued == 3 })
-	s := sampler{srv: srv, cfg: Config{Version: "v1", MemoryBytes: 1 << 30}, started: time.Now()}
+	s := newSampler(srv, Config{Version: "v1", MemoryBytes: 1 << 30}, time.Now())
 	check := func(wants ...string) {
 		t.Helper()
 		var wrong []string
@@ -116,7 +122,7 @@ func TestAgreesWithMetrics(t *testing.T) {
 			}
 		}()
 		eventually(t, "the snapshot and /metrics to agree", func() bool {
-			snap, text := s.snapshot(time.Now()), scrape(srv)
+			snap, text := now(s), scrape(srv)
 			wrong = nil
 			for name, v := range named(snap) {
 				if line := fmt.Sprintf("crier_%s %d", name, v); !strings.Contains(text, "\n"+line+"\n") {
@@ -158,14 +164,14 @@ func TestAgreesWithMetrics(t *testing.T) {
 // TestProcess: what the kernel says of the process is what /metrics says.
 func TestProcess(t *testing.T) {
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})
-	s := sampler{srv: srv, started: time.Now()}
+	s := newSampler(srv, Config{}, time.Now())
 	for name, of := range map[string]func(*snapshot) int64{
 		"open_fds":              func(s *snapshot) int64 { return s.FDs },
 		"max_fds":               func(s *snapshot) int64 { return s.MaxFDs },
 		"resident_memory_bytes": func(s *snapshot) int64 { return s.Resident },
 	} {
 		eventually(t, name, func() bool { // Memory grows meanwhile, now and then.
-			v := strconv.FormatFloat(float64(of(s.snapshot(time.Now()))), 'g', -1, 64)
+			v := strconv.FormatFloat(float64(of(now(s))), 'g', -1, 64)
 			return strings.Contains(scrape(srv), "\nprocess_"+name+" "+v+"\n")
 		})
 	}
@@ -181,8 +187,8 @@ func TestChannels(t *testing.T) {
 		}
 	}
 	eventually(t, "the rates", func() bool {
-		s := sampler{srv: srv, started: time.Now()}
-		got := s.snapshot(time.Now()).Largest
+		s := newSampler(srv, Config{}, time.Now())
+		got := now(s).Largest
 		for i, info := range srv.Channels("", "", mostChannels) {
 			if got[i] != (channel{info.Name, 0, info.Rate}) {
 				return false

@@ -81,6 +81,15 @@ func (f *adminFlags) listen() (net.Listener, error) {
 	return ln, nil
 }
 
+// nodeName is the name of this host, or empty if the kernel does not know it.
+func nodeName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
 // bodyTimeout is how long a request may take to come.
 const bodyTimeout = 30 * time.Second
 

@@ -13,6 +13,7 @@ import (
 	"github.com/crier-ws/crier/cluster"
 	"github.com/crier-ws/crier/cluster/presence"
 	"github.com/crier-ws/crier/internal/flags"
+	"github.com/crier-ws/crier/live"
 	"github.com/crier-ws/crier/metrics"
 )
 
@@ -208,6 +209,28 @@ func tells(cfg *metrics.Config, c member) {
 	case *cluster.Fast:
 		cfg.Between = func() metrics.Between { return metrics.Between(c.Stats()) }
 	}
+}
+
+// clusterState is what the live page shows of a member of the cluster called name. It does not block.
+func clusterState(c member, name string) live.Cluster {
+	state := live.Cluster{Name: name, NATS: c.NATS(), Servers: c.Presence().Servers(), Connections: c.Presence().Connections()}
+	if err := c.Ready(); err != nil {
+		state.Problem = oneLine(err)
+	}
+	switch c := c.(type) {
+	case *cluster.Cluster:
+		stats := c.Stats()
+		state.Mode, state.Waiting, state.Pending, state.Dropped = "ordered", stats.Waiting, stats.Pending, stats.Lost+stats.LeftOut
+	case *cluster.Fast:
+		stats := c.Stats()
+		state.Mode = "fast"
+		for _, byReason := range []map[string]uint64{stats.DroppedOut, stats.DroppedIn} {
+			for _, n := range byReason {
+				state.Dropped += n
+			}
+		}
+	}
+	return state
 }
 
 // memory is what being in a cluster may take up.

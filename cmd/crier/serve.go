@@ -74,7 +74,7 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	defer flushSpans()
 	adminCfg := admin.Config{
 		Token: token, TracerProvider: tracer,
-		Live: live.Config{Version: version(), MemoryBytes: int64(cmd.Memory)},
+		Live: live.Config{Version: version(), Node: nodeName(), MemoryBytes: int64(cmd.Memory)},
 	}
 	node, err := cmd.join(&cfg, logger)
 	if err != nil {
@@ -93,6 +93,7 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 		}
 		adminCfg.Ready, adminCfg.Cluster = node.Ready, node.Presence()
 		tells(&metricsCfg, node)
+		adminCfg.Live.Cluster = func() live.Cluster { return clusterState(node, cmd.ClusterStream) }
 	}
 	adminCfg.Profiles = pprofMux()
 	adminCfg.Metrics = metrics.Handler(srv, metricsCfg)
