@@ -95,7 +95,7 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// New makes a handler for a server. It is to be closed.
+// New returns a handler for a server. Close must be called to release it.
 func New(srv *broadcast.Server, cfg Config) *Handler {
 	cfg = cfg.withDefaults()
 	h := &Handler{

@@ -18,7 +18,8 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	back := httptest.NewServer(admin.New(srv, admin.Config{})) // On a loopback address: no token is needed.
+	handler := admin.New(srv, admin.Config{})
+	back := httptest.NewServer(handler) // On a loopback address: no token is needed.
 	batch := `{"channel": "room/42", "data": "one"}` + "\n" + `{"channel": "room/43", "data": "two"}` + "\n"
 	resp, err := back.Client().Post(back.URL+"/v1/publish", "application/x-ndjson", strings.NewReader(batch))
 	if err != nil {
@@ -33,6 +34,7 @@ func Example() {
 		fmt.Println(ch.Name, ch.Connections)
 	}
 	back.Close()
+	handler.Close()
 	fmt.Println(srv.Shutdown(context.Background()))
 	// Output:
 	// 200 OK 2

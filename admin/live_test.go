@@ -22,7 +22,9 @@ func TestNotLive(t *testing.T) {
 			return m, true
 		},
 	})
-	b := &back{Handler: New(srv, Config{Wait: 50 * time.Millisecond}), t: t, addr: addr.String(), head: make(http.Header)}
+	h := New(srv, Config{Wait: 50 * time.Millisecond})
+	t.Cleanup(h.Close)
+	b := &back{Handler: h, t: t, addr: addr.String(), head: make(http.Header)}
 	if err := wsutil.WriteClientText(b.join("news"), []byte("hold")); err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,13 @@ func TestPage(t *testing.T) {
 	if got := b.look("?last=1"); got.Code != http.StatusUnauthorized {
 		t.Errorf("without the token: got %d %s", got.Code, got.Body)
 	}
+	if status, body := b.do("GET", "/v1/live/history", ""); status != http.StatusUnauthorized {
+		t.Errorf("the history without the token: got %d %s", status, body)
+	}
 	b.head.Set("Authorization", "Bearer s3cret")
+	if status, body := b.do("GET", "/v1/live/history", ""); status != http.StatusOK || !strings.Contains(body, `"samples":[`) {
+		t.Errorf("the history: got %d %s", status, body)
+	}
 	b.join("news")
 	if got := b.look("?last=1"); got.Code != http.StatusOK || !strings.Contains(got.Body.String(), `{"name":"news","connections":1,`) {
 		t.Errorf("got %d %s", got.Code, got.Body)
