@@ -55,11 +55,14 @@ func readToken(flag, file string) (string, error) {
 		return "", fileError("--"+flag, file, err)
 	}
 	token := strings.TrimSpace(string(b))
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if strings.ContainsFunc(token, notInToken) {
 		return "", hinted(fmt.Errorf("--%s %s: there is something else beside a token", flag, file), "want the token alone, in one line")
 	}
 	return token, nil
 }
+
+// notInToken reports whether a token cannot have a character.
+func notInToken(r rune) bool { return r <= ' ' || r > '~' }
 
 // listen listens on the address, or returns nil if there is none.
 func (f *adminFlags) listen() (net.Listener, error) {

@@ -62,6 +62,11 @@ func say(w io.Writer, text string) {
 	fmt.Fprintf(w, "%s %s\n", term.PaintFor(w).Text(term.Red, "crier:"), term.Visible(text))
 }
 
+// note writes a line that is not of the log and reports no error.
+func note(w io.Writer, text string) {
+	fmt.Fprintf(w, "%s %s\n", term.PaintFor(w).Text(term.Green, "crier:"), term.Visible(text))
+}
+
 // sayHint writes what to do, if there is something.
 func sayHint(w io.Writer, text string) {
 	if text != "" {
@@ -74,7 +79,7 @@ func oneLine(err error) string {
 	return inside.ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", "; "), "$1")
 }
 
-var inside = regexp.MustCompile(`(^|[:;] )(?:(?:auth|broadcast|chart|cluster|doctor|follow|netpoll|procfs|swarm|serve|config|load|pub|sub): )+`)
+var inside = regexp.MustCompile(`(^|[:;] )(?:(?:auth|broadcast|chart|cluster|doctor|follow|netpoll|procfs|swarm|serve|config|load|pub|sub|token): )+`)
 
 // fileError says what is wrong with the file that a flag names.
 func fileError(flag, file string, err error) error {

@@ -16,6 +16,7 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve: what any client sends goes to all of them (the default command)."`
 	Pub     pubCmd     `cmd:"" help:"Publish lines to a channel, through a server's --admin."`
 	Sub     subCmd     `cmd:"" help:"Follow a channel, and print what is published there."`
+	Token   tokenCmd   `cmd:"" help:"Make a token (JWT) for a server with --auth, or a key pair."`
 	Load    loadCmd    `cmd:"" help:"Load a WebSocket broadcaster, and check and time what it delivers."`
 	Config  configCmd  `cmd:"" help:"Print the flags of serving, and where each comes from; or a file of all of them."`
 	Doctor  doctorCmd  `cmd:"" help:"Look at this host: how many connections it allows, what to change for more, and what they will take."`

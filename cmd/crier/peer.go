@@ -135,7 +135,7 @@ func withoutQuery(addr string) string {
 // What to do about the answers of a server to those who connect as clients.
 var clientStatuses = map[int]string{
 	http.StatusBadRequest:          "the server says what is wrong with the request; docs/protocol.md has what it takes",
-	http.StatusUnauthorized:        "give a token that the server's --auth takes: --token-file",
+	http.StatusUnauthorized:        "give a token that the server's --auth takes, with --token-file or CRIER_TOKEN; crier token makes one",
 	http.StatusForbidden:           "the token's claim must allow this channel; docs/protocol.md has how it is written",
 	http.StatusNotFound:            "is this the server's --listen, and does it have a --path? Then write ws://HOST:PORT/PATH",
 	http.StatusUpgradeRequired:     "something between here and the server does not pass WebSockets on",

@@ -30,6 +30,7 @@ type subCmd struct {
 	JSON      bool        `name:"json" help:"Print a line of JSON for each message, with its id."`
 	Once      bool        `help:"End with exit code 1 when the connection is lost, in the place of coming back."`
 	TokenFile string      `placeholder:"FILE" help:"File with the token (JWT) for a server with --auth; read at each connection."`
+	Token     string      `placeholder:"TOKEN" help:"The token itself. Everybody on this host can read a command line: CRIER_TOKEN in the environment or --token-file keep it to yourself."`
 	Silence   flags.Span  `default:"90s" placeholder:"DURATION" help:"How long nothing may come, not even a ping, before the connection is taken for dead; 0 for ever (default: ${default})."`
 }
 
@@ -46,6 +47,12 @@ func (*subCmd) Help() string {
 func (cmd *subCmd) Validate() error {
 	if cmd.Since != "" && cmd.Last != 0 {
 		return errors.New("--since and --last: want one of them")
+	}
+	if cmd.Token != "" && cmd.TokenFile != "" {
+		return errors.New("--token and --token-file: want one of them")
+	}
+	if strings.ContainsFunc(cmd.Token, notInToken) {
+		return hinted(errors.New("--token has spaces or characters that are not ASCII"), "want the token alone, as crier token prints it")
 	}
 	if _, err := cmd.url(); err != nil {
 		return err
@@ -95,11 +102,14 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 			}
 		},
 	}
-	if cmd.TokenFile != "" {
-		cfg.Token = cmd.token
+	if cmd.TokenFile != "" || cmd.Token != "" {
+		cfg.Token = cmd.readToken
 		if _, err := cfg.Token(); err != nil {
 			return err
 		}
+	}
+	if term.IsTerminal(s.log) { // Somebody waits for a first message and wonders.
+		cfg.Connected = func() { note(s.log, "connected to "+withoutQuery(target)+"; Ctrl-C ends") }
 	}
 	err = follow.Follow(ctx, cfg, func(e follow.Event) error {
 		if e.From != "" {
@@ -123,11 +133,14 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	return where.explain(err)
 }
 
-// token reads the token.
-func (cmd *subCmd) token() (string, error) {
+// readToken returns the token to connect with.
+func (cmd *subCmd) readToken() (string, error) {
+	if cmd.Token != "" {
+		return cmd.Token, nil
+	}
 	token, err := readToken("token-file", cmd.TokenFile)
 	if err == nil && token == "" {
-		err = hinted(fmt.Errorf("--token-file %s is empty", cmd.TokenFile), "want the token alone, in one line")
+		err = hinted(fmt.Errorf("--token-file %s is empty", cmd.TokenFile), "want the token alone, in one line, as crier token prints it")
 	}
 	return token, err
 }

@@ -188,6 +188,9 @@ func TestMessagesOnTerminal(t *testing.T) {
 	}
 	for onTerminal, want := range map[bool]string{false: message, true: `red \x1b[31m \u009b31m ünïcode`} {
 		got := shown(t, bin, onTerminal, nil, nil, "sub", "--server=ws://"+addrs["addr"], "--last=1", "--count=1", "c")
+		if onTerminal {
+			want = "\x1b[32mcrier:\x1b[0m connected to ws://" + addrs["addr"] + "/c; Ctrl-C ends\n" + want
+		}
 		if got != want+"\n" {
 			t.Errorf("on a terminal %v: got %q, want %q", onTerminal, got, want)
 		}

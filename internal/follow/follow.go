@@ -44,6 +44,9 @@ type Config struct {
 	// waited for as well.
 	Backoff, MaxBackoff time.Duration
 
+	// Connected, if set, is called for each connection, before its first event.
+	Connected func()
+
 	// Lost, if set, is told why a connection was lost, and when the next one begins.
 	Lost func(err error, wait time.Duration)
 }
@@ -175,6 +178,9 @@ func (c *follower) once(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if hs.Protocol != protocol {
 		return &FatalError{fmt.Errorf("the server does not speak %s", protocol)}
+	}
+	if c.cfg.Connected != nil {
+		c.cfg.Connected()
 	}
 	return c.read(conn, br)
 }

@@ -62,6 +62,8 @@ func wayOfGo(words []string) way {
 	switch command := strings.Join(words[1:min(3, len(words))], " "); {
 	case slices.Contains(words, "--cluster"):
 		return hasSyntax // test/cluster has servers of NATS.
+	case command == "run ./cmd/crier" && len(words) > 3 && words[3] == "sub":
+		return hasSyntax // cmd/crier runs it, on a terminal.
 	case command == "run ./cmd/crier" && len(words) > 3 && !strings.HasPrefix(words[3], "-"):
 		return runs
 	case command == "run ./cmd/crier", command == "run ./examples/chat", command == "run ./examples/cluster":
