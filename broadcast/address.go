@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -60,14 +61,15 @@ func group(ip netip.Addr) netip.Addr {
 	return ip
 }
 
-// enter notes that c comes from an address, and says no if there are too many of it.
-// An address that was noted for c before is forgotten.
+// enter records that c comes from an address, in place of one recorded before. It returns false if there are too
+// many connections from that address. A trusted proxy's own address stands for clients that nobody can tell apart,
+// so it has no bound.
 func (a *addresses) enter(c *Conn, from netip.AddrPort) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.forget(c)
 	g := group(from.Addr())
-	if a.most > 0 && a.count[g] >= a.most {
+	if a.most > 0 && a.count[g] >= a.most && !a.trusts(from.Addr()) {
 		return false
 	}
 	a.count[g]++
@@ -107,10 +109,13 @@ func (a *addresses) told(c *Conn) (from netip.AddrPort, ok bool) {
 	return from, ok
 }
 
-// client is the address that a request comes from, when the peer is at from: that
-// itself, or if it is a trusted proxy's, the last one in X-Forwarded-For that is not.
-// What stands in front of that anybody could have written.
-func (a *addresses) client(from netip.AddrPort, forwarded []byte) (netip.AddrPort, *Refusal) {
+// client returns the address that a request comes from, given the peer's address and all lists of X-Forwarded-For:
+// the peer's, or if that is a trusted proxy, the last one in the lists that is not. Each entry was written by the hop
+// after it, so the first one from the right that nobody trusted wrote, and all before it, could be made up.
+//
+// An entry that is no address, as of a proxy that does not know its client or does not tell, ends the search, too:
+// the client is then taken to be at the last address before, which is a trusted proxy's, and the entry is returned.
+func (a *addresses) client(from netip.AddrPort, forwarded []byte) (client netip.AddrPort, unreadable string) {
 	list := string(forwarded)
 	for a.trusts(from.Addr()) && list != "" {
 		i := strings.LastIndexByte(list, ',')
@@ -119,22 +124,28 @@ func (a *addresses) client(from netip.AddrPort, forwarded []byte) (netip.AddrPor
 		if entry == "" {
 			continue
 		}
-		ip, err := parseForwarded(entry)
-		if err != nil {
-			return from, badRequest("malformed X-Forwarded-For header")
+		ip, ok := parseForwarded(entry)
+		if !ok {
+			return from, entry
 		}
 		from = ip
 	}
-	return from, nil
+	return from, ""
 }
 
-// parseForwarded reads an address, which some proxies write with its port.
-func parseForwarded(s string) (netip.AddrPort, error) {
-	if from, err := netip.ParseAddrPort(s); err == nil {
-		return from, nil
+// parseForwarded reads an IP address, which some proxies write in brackets or with a port. A zone means something
+// only on the host that wrote it.
+func parseForwarded(s string) (netip.AddrPort, bool) {
+	from, err := netip.ParseAddrPort(s)
+	if err != nil {
+		if inner, ok := strings.CutPrefix(s, "["); ok && strings.HasSuffix(inner, "]") {
+			s = strings.TrimSuffix(inner, "]")
+		}
+		var ip netip.Addr
+		ip, err = netip.ParseAddr(s)
+		from = netip.AddrPortFrom(ip, 0)
 	}
-	ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
-	return netip.AddrPortFrom(ip, 0), err
+	return netip.AddrPortFrom(from.Addr().WithZone("").Unmap(), from.Port()), err == nil
 }
 
 var errManyOfAddress = &Refusal{http.StatusTooManyRequests, "too many connections from this address"}
@@ -146,39 +157,69 @@ const (
 	maxProxyHeader = 2 << 10 // More than proxies send: addresses, and some fields behind them.
 )
 
-// proxyHeader reads the PROXY header, version 1 or 2, that b starts with, and returns
-// its length: 0 if it is not all there. from is zero for a connection of the proxy's
-// own (LOCAL, UNKNOWN).
-func proxyHeader(b []byte) (n int, from netip.AddrPort, refusal *Refusal) {
+// proxyHeader is what a PROXY header tells.
+type proxyHeader struct {
+	length int            // Of the header; 0 if it is not all there.
+	from   netip.AddrPort // The client's address, or zero if the header does not tell it.
+
+	// The connection is of a client whose address the proxy cannot tell, and not of the proxy itself (LOCAL).
+	unknown bool
+}
+
+// readProxyHeader reads the PROXY header, version 1 or 2, that b starts with.
+func readProxyHeader(b []byte) (p proxyHeader, refusal *Refusal) {
 	bad := func(err error) *Refusal {
 		return badRequest(fmt.Sprintf("want a PROXY protocol header in front of the request: %v", err))
 	}
+	n := 0
 	switch v1, v2 := b[:min(len(b), len(proxyproto.SIGV1))], b[:min(len(b), len(proxyproto.SIGV2))]; {
 	case bytes.HasPrefix(proxyproto.SIGV2, v2):
 		if len(b) < 16 {
-			return 0, from, nil
+			return p, nil
 		}
 		n = 16 + int(binary.BigEndian.Uint16(b[14:]))
 		if n > maxProxyHeader {
-			return 0, from, bad(proxyproto.ErrInvalidLength)
+			return p, bad(proxyproto.ErrInvalidLength)
 		}
 	case bytes.HasPrefix(proxyproto.SIGV1, v1):
 		n = bytes.IndexByte(b, '\n') + 1
 		if n == 0 && len(b) < maxProxyLine {
-			return 0, from, nil
+			return p, nil
 		}
 	default:
-		return 0, from, bad(proxyproto.ErrNoProxyProtocol)
+		return p, bad(proxyproto.ErrNoProxyProtocol)
 	}
 	if n > len(b) {
-		return 0, from, nil
+		return p, nil
+	}
+	// The library refuses the command PROXY with the family UNSPEC. The specification, section 2.2, lets a receiver
+	// use the real addresses, as it does in version 1 (UNKNOWN).
+	if bytes.HasPrefix(b, unspecified) {
+		return proxyHeader{length: n, unknown: true}, nil
 	}
 	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(b[:n]), max(n, maxProxyLine)))
 	if err != nil {
-		return 0, from, bad(err)
+		return p, bad(err)
 	}
-	if src, _, ok := h.TCPAddrs(); ok && !h.Command.IsLocal() {
-		from = src.AddrPort()
+	from := sourceOf(h)
+	local := h.Command.IsLocal() && h.Version != 1 // The library takes UNKNOWN for LOCAL.
+	return proxyHeader{n, from, !from.IsValid() && !local}, nil
+}
+
+// unspecified begins a header of version 2 with the command PROXY and the family UNSPEC.
+var unspecified = append(bytes.Clone(proxyproto.SIGV2), 0x21, 0)
+
+// sourceOf returns the client's address, or zero if h does not tell an IP address. A proxy that clients reach over UDP
+// (HTTP/3) says so; what it connects to is TCP all the same.
+func sourceOf(h *proxyproto.Header) (from netip.AddrPort) {
+	if h.Command.IsLocal() {
+		return from
 	}
-	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), nil
+	switch addr := h.SourceAddr.(type) {
+	case *net.TCPAddr:
+		from = addr.AddrPort()
+	case *net.UDPAddr:
+		from = addr.AddrPort()
+	}
+	return netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 }

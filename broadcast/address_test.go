@@ -4,12 +4,16 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/crier-ws/crier/internal/logtest"
 )
 
 // from dials from a source address.
@@ -96,8 +100,11 @@ func seenFrom(t testing.TB, c *client, b string) string {
 	return strings.TrimSpace(line)
 }
 
+// proxies are networks of trusted proxies: those that tests connect from, and those that are only told of.
+var proxies = []netip.Prefix{netip.MustParsePrefix("127.0.9.0/24"), netip.MustParsePrefix("10.0.0.0/8")}
+
 func TestForwarded(t *testing.T) {
-	addr := whoAmI(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.9.0/24"), netip.MustParsePrefix("10.0.0.0/8")}})
+	addr := whoAmI(t, Config{TrustedProxies: proxies})
 	tests := []struct{ source, lines, want string }{
 		{"127.0.9.1", "X-Forwarded-For: 192.0.2.1", "192.0.2.1:0"},
 		{"127.0.9.1", "X-Forwarded-For: 203.0.113.66, 192.0.2.1", "192.0.2.1:0"},
@@ -109,10 +116,17 @@ func TestForwarded(t *testing.T) {
 		{"127.0.9.1", "X-Forwarded-For: [2001:db8::1]", "[2001:db8::1]:0"},
 		{"127.0.9.1", "X-Forwarded-For: ,, 192.0.2.1 ,", "192.0.2.1:0"},
 		{"127.0.9.1", "X-Forwarded-For: 10.0.0.1, 10.0.0.2", "10.0.0.1:0"},
-		{"127.0.9.1", "X-Forwarded-For: nonsense, 192.0.2.1", "192.0.2.1:0"},
-		{"127.0.9.1", "X-Forwarded-For: 192.0.2.1, nonsense", "400"},
-		{"127.0.9.1", "X-Forwarded-For: unknown", "400"},
+		{"127.0.9.1", "X-Forwarded-For: ::ffff:192.0.2.1", "192.0.2.1:0"},
+		{"127.0.9.1", "X-Forwarded-For: [::ffff:192.0.2.1]:99", "192.0.2.1:99"},
+		{"127.0.9.1", "X-Forwarded-For: 192.0.2.1, ::ffff:10.0.0.1", "192.0.2.1:0"},
+		{"127.0.9.1", "X-Forwarded-For: fe80::1%eth0", "[fe80::1]:0"},
+		{"127.0.9.1", "X-Forwarded-For: [fe80::1%eth0]:99", "[fe80::1]:99"},
+		{"127.0.9.1", "X-Forwarded-For:", "127.0.9.1"},
+		{"127.0.9.1", "X-Forwarded-For: , ,\r\nX-Forwarded-For: ", "127.0.9.1"},
+		{"127.0.9.1", "X-Forwarded-For:\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For:", "192.0.2.1:0"},
+		{"127.0.9.1", "X-Forwarded-For: 192.0.2.1, " + strings.Repeat("10.0.0.1,", 500), "192.0.2.1:0"},
 		{"127.0.8.1", "X-Forwarded-For: 192.0.2.1", "127.0.8.1"},
+		{"127.0.8.1", "X-Forwarded-For: unknown", "127.0.8.1"},
 		{"127.0.9.1", "X-Nothing: 1", "127.0.9.1"},
 	}
 	for _, tt := range tests {
@@ -122,6 +136,58 @@ func TestForwarded(t *testing.T) {
 		}
 		if got != tt.want {
 			t.Errorf("%s, %q: got %s, want %s", tt.source, tt.lines, got, tt.want)
+		}
+	}
+}
+
+// TestForwardedUnreadable: an entry that is no address keeps nobody out, nothing before it is believed, and the log
+// has the entry.
+func TestForwardedUnreadable(t *testing.T) {
+	var log logtest.Buffer
+	addr := whoAmI(t, Config{TrustedProxies: proxies, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	requests := 0
+	for _, entry := range []string{
+		"unknown", "unix:", "_hidden", "-", "1.2.3.4:", "1.2.3.4:x", "1.2.3.4:70000", "1.2.3", "01.2.3.4", "2001:db8::1:54321x",
+		"2001:db8::1]", "[2001:db8::1", "[2001:db8::1]x", "[]", `"192.0.2.1"`, "for=192.0.2.1", "example.com", "192.0.2.1 192.0.2.2",
+		"\xff\xfe", strings.Repeat("x", 4000),
+	} {
+		for _, tt := range []struct{ list, want string }{
+			{entry, "127.0.9.1"},
+			{"203.0.113.66, " + entry, "127.0.9.1"},
+			{entry + ", 192.0.2.1", "192.0.2.1"},
+			{"203.0.113.66," + entry + ",10.0.0.7", "10.0.0.7"},
+		} {
+			requests++
+			got := seenFrom(t, from(t, "127.0.9.1", addr), headPlus("X-Forwarded-For: "+tt.list))
+			if host, _, _ := net.SplitHostPort(got); host != tt.want {
+				t.Errorf("%.40q: got %s, want %s", tt.list, got, tt.want)
+			}
+		}
+	}
+	log.Await(t, "level=WARN")
+	if said := log.String(); !strings.Contains(said, "entry=unknown") || strings.Count(said, "level=WARN") >= requests {
+		t.Errorf("after %d requests the log is\n%s", requests, said)
+	}
+}
+
+// TestProxyIsNotCounted: clients that a trusted proxy cannot tell apart do not keep each other out.
+func TestProxyIsNotCounted(t *testing.T) {
+	_, addr := newServer(t, Config{TrustedProxies: proxies, MaxConnsPerIP: 1})
+	for _, tt := range []struct {
+		list string
+		want []int
+	}{
+		{"unknown", []int{101, 101, 101}},
+		{"unknown, 10.0.0.7", []int{101, 101, 101}},
+		{"10.0.0.7", []int{101, 101}},
+		{"unknown, 192.0.2.1", []int{101, 429}},
+	} {
+		for i, want := range tt.want {
+			c := from(t, "127.0.9.1", addr)
+			c.send([]byte(headPlus("X-Forwarded-For: " + tt.list)))
+			if got := c.readResponse().StatusCode; got != want {
+				t.Errorf("%q, connection %d: got %d, want %d", tt.list, i+1, got, want)
+			}
 		}
 	}
 }
@@ -138,17 +204,34 @@ func TestProxyProtocol(t *testing.T) {
 	addr := whoAmI(t, Config{ProxyProtocol: true, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.9.0/24")}})
 	v4 := []byte{192, 0, 2, 1, 127, 0, 0, 1, 0x12, 0x67, 0, 80}
 	v6 := append(append(netip.MustParseAddr("2001:db8::1").AsSlice(), netip.MustParseAddr("::1").AsSlice()...), 0x12, 0x67, 0, 80)
-	withTLV := append(append([]byte(nil), v4...), 4, 0, 2, 'x', 'y')
+	mapped := slices.Concat(netip.MustParseAddr("::ffff:192.0.2.1").AsSlice(), v6[16:])
+	field := []byte{0xea, 0, 2, 'x', 'y'}
+	withTLV := slices.Concat(v4, field)
 	proxied := from(t, "127.0.9.1", addr).LocalAddr().(*net.TCPAddr).IP.String()
 	tests := []struct{ name, source, header, want string }{
 		{"v2", "127.0.9.1", proxyV2(0x21, 0x11, v4), "192.0.2.1:4711"},
 		{"v2, with a field behind", "127.0.9.1", proxyV2(0x21, 0x11, withTLV), "192.0.2.1:4711"},
 		{"v2, IPv6", "127.0.9.1", proxyV2(0x21, 0x21, v6), "[2001:db8::1]:4711"},
+		{"v2, over UDP", "127.0.9.1", proxyV2(0x21, 0x12, v4), "192.0.2.1:4711"},
+		{"v2, IPv6 over UDP", "127.0.9.1", proxyV2(0x21, 0x22, v6), "[2001:db8::1]:4711"},
+		{"v2, IPv4 in IPv6", "127.0.9.1", proxyV2(0x21, 0x21, mapped), "192.0.2.1:4711"},
 		{"v2, the proxy's own", "127.0.9.1", proxyV2(0x20, 0, nil), proxied},
+		{"v2, the proxy's own, with addresses", "127.0.9.1", proxyV2(0x20, 0x11, withTLV), proxied},
+		{"v2, the proxy's own, cut addresses", "127.0.9.1", proxyV2(0x20, 0x11, v4[:3]), proxied},
+		{"v2, unspecified", "127.0.9.1", proxyV2(0x21, 0, nil), proxied},
+		{"v2, unspecified, with a field", "127.0.9.1", proxyV2(0x21, 0, field), proxied},
+		{"v2, unspecified, with rubbish", "127.0.9.1", proxyV2(0x21, 0, []byte("\r\n\r\nx")), proxied},
+		{"v2, a Unix socket", "127.0.9.1", proxyV2(0x21, 0x31, make([]byte, 216)), proxied},
+		{"v2, a Unix socket, with a field", "127.0.9.1", proxyV2(0x21, 0x32, append(make([]byte, 216), field...)), proxied},
 		{"v1", "127.0.9.1", "PROXY TCP4 192.0.2.1 127.0.0.1 4711 80\r\n", "192.0.2.1:4711"},
 		{"v1, IPv6", "127.0.9.1", "PROXY TCP6 2001:db8::1 ::1 4711 80\r\n", "[2001:db8::1]:4711"},
 		{"v1, unknown", "127.0.9.1", "PROXY UNKNOWN\r\n", proxied},
+		{"v1, unknown, with addresses", "127.0.9.1", "PROXY UNKNOWN 192.0.2.1 127.0.0.1 4711 80\r\n", proxied},
 		{"none", "127.0.9.1", "", "400"},
+		{"v2, unspecified, but a stream", "127.0.9.1", proxyV2(0x21, 1, nil), "400"},
+		{"v2, unspecified, too long", "127.0.9.1", proxyV2(0x21, 0, make([]byte, maxProxyHeader)), "400"},
+		{"v2, another command", "127.0.9.1", proxyV2(0x22, 0x11, v4), "400"},
+		{"v2, another family", "127.0.9.1", proxyV2(0x21, 0x41, v4), "400"},
 		{"v2, wrong version", "127.0.9.1", proxyV2(0x31, 0x11, v4), "400"},
 		{"v2, too short", "127.0.9.1", proxyV2(0x21, 0x11, v4[:11]), "400"},
 		{"v2, too long", "127.0.9.1", proxyV2(0x21, 0x11, make([]byte, maxProxyHeader)), "400"},
@@ -191,10 +274,28 @@ func TestProxiedPerIP(t *testing.T) {
 	}
 }
 
-// TestToldTwice: who is told of by a PROXY header and X-Forwarded-For is counted once.
+// TestProxyAndForwarded: X-Forwarded-For is read behind a PROXY header if that tells of a trusted proxy, or is of the
+// proxy's own connection; else it may be the client's own.
+func TestProxyAndForwarded(t *testing.T) {
+	addr := whoAmI(t, Config{ProxyProtocol: true, TrustedProxies: proxies})
+	for _, tt := range []struct{ name, header, want string }{
+		{"a trusted proxy", "PROXY TCP4 10.0.0.1 127.0.0.1 4711 80\r\n", "192.0.2.1"},
+		{"a client", "PROXY TCP4 203.0.113.66 127.0.0.1 4711 80\r\n", "203.0.113.66"},
+		{"the proxy itself", proxyV2(0x20, 0, nil), "192.0.2.1"},
+		{"unknown", "PROXY UNKNOWN\r\n", "127.0.9.1"},
+		{"unspecified", proxyV2(0x21, 0, nil), "127.0.9.1"},
+		{"a Unix socket", proxyV2(0x21, 0x31, make([]byte, 216)), "127.0.9.1"},
+	} {
+		got := seenFrom(t, from(t, "127.0.9.1", addr), tt.header+headPlus("X-Forwarded-For: 192.0.2.1"))
+		if host, _, _ := net.SplitHostPort(got); host != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestToldTwice: a client of whom a PROXY header and X-Forwarded-For tell is counted once.
 func TestToldTwice(t *testing.T) {
-	srv, addr := newServer(t, Config{MaxConnsPerIP: 1, ProxyProtocol: true, TrustedProxies: []netip.Prefix{
-		netip.MustParsePrefix("127.0.9.0/24"), netip.MustParsePrefix("10.0.0.0/8")}})
+	srv, addr := newServer(t, Config{MaxConnsPerIP: 1, ProxyProtocol: true, TrustedProxies: proxies})
 	c := from(t, "127.0.9.1", addr)
 	c.send([]byte("PROXY TCP4 10.0.0.1 127.0.0.1 4711 80\r\n" + headPlus("X-Forwarded-For: 192.0.2.1")))
 	c.expectUpgrade()

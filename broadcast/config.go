@@ -141,10 +141,11 @@ type Config struct {
 	// Counting takes about 100 bytes for each connection.
 	MaxConnsPerIP int
 
-	// TrustedProxies are the networks of proxies whose word is taken for where a
-	// request comes from: X-Forwarded-For, of which the last address counts that is
-	// not itself in these networks, or what ProxyProtocol brings. A peer on a Unix
-	// socket is one of them if there are any.
+	// TrustedProxies are the networks of proxies that are believed when they tell where a
+	// request comes from: by X-Forwarded-For, of which the last address counts that is
+	// not itself in these networks, or by the header of ProxyProtocol. A client whose
+	// address they do not tell is taken to be at the last proxy known; MaxConnsPerIP does
+	// not bound those. A peer on a Unix socket is trusted if there are any networks.
 	TrustedProxies []netip.Prefix
 
 	// ProxyProtocol makes connections of TrustedProxies start with a header of the

@@ -29,7 +29,8 @@ type inbound struct {
 
 	counted int64 // How much of it is counted in Server.unfinished.
 
-	proxied bool // A PROXY header is to come before the request head.
+	proxied  bool // A PROXY header is to come before the request head.
+	nameless bool // The PROXY header did not tell the client's address.
 
 	aheadSince time.Duration // When a head began to wait, after the server was started, see Conn.ahead; 0 if it did not wait.
 	grant      *Grant        // Of a head that waits: Authorize has been asked.

@@ -67,20 +67,23 @@ func FuzzProxyHeader(f *testing.F) {
 	f.Add([]byte("PROXY TCP4 192.0.2.1 127.0.0.1 4711 80\r\nGET /"))
 	f.Add([]byte(proxyV2(0x21, 0x11, []byte{192, 0, 2, 1, 127, 0, 0, 1, 0x12, 0x67, 0, 80}) + "GET /"))
 	f.Add([]byte(proxyV2(0x20, 0, nil)))
+	f.Add([]byte(proxyV2(0x21, 0, []byte{0xea, 0, 1, 'x'})))
+	f.Add([]byte("PROXY UNKNOWN\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		n, from, refusal := proxyHeader(b)
-		if n < 0 || n > len(b) || n > 0 && refusal != nil || n == 0 && from.IsValid() {
-			t.Errorf("%q: got %d, %v, %v", b, n, from, refusal)
+		p, refusal := readProxyHeader(b)
+		n := p.length
+		if n < 0 || n > len(b) || n > 0 && refusal != nil || n == 0 && p != (proxyHeader{}) || p.unknown && p.from.IsValid() {
+			t.Errorf("%q: got %+v, %v", b, p, refusal)
 		}
 		if n == 0 && refusal == nil && len(b) > maxProxyHeader {
 			t.Errorf("%d bytes, and it waits for more", len(b))
 		}
 		if n > 0 { // What follows does not matter, and less is not enough.
-			if again, same, _ := proxyHeader(b[:n]); again != n || same != from {
-				t.Errorf("%q: got %d and %v, alone %d and %v", b, n, from, again, same)
+			if again, _ := readProxyHeader(b[:n]); again != p {
+				t.Errorf("%q: got %+v, alone %+v", b, p, again)
 			}
-			if less, _, _ := proxyHeader(b[:n-1]); less != 0 {
-				t.Errorf("%q: without its last byte: got %d", b, less)
+			if less, _ := readProxyHeader(b[:n-1]); less.length != 0 {
+				t.Errorf("%q: without its last byte: got %+v", b, less)
 			}
 		}
 	})

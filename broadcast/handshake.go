@@ -271,29 +271,39 @@ func (h *handshaker) answer(srv *Server) ([]byte, *form, *Refusal) {
 // proxy takes the PROXY header that comes before the request head, and returns its
 // length, or 0 if it is not all there.
 func (c *Conn) proxy(b []byte) (int, *Refusal) {
-	n, from, refusal := proxyHeader(b)
-	if n == 0 || refusal != nil {
+	p, refusal := readProxyHeader(b)
+	if p.length == 0 || refusal != nil {
 		return 0, refusal
 	}
 	c.in.proxied = false
-	if from.IsValid() && !c.shard().srv.addresses.enter(c, from) {
-		return 0, errManyOfAddress
+	if p.from.IsValid() {
+		if !c.shard().srv.addresses.enter(c, p.from) {
+			return 0, errManyOfAddress
+		}
+		return p.length, nil
 	}
-	return n, nil
+	c.in.nameless = p.unknown
+	return p.length, nil
 }
 
-// forwarded looks at who a trusted proxy says the client is.
+// forwarded takes the client's address from X-Forwarded-For, if the peer is a trusted proxy. Behind a PROXY header
+// that does not tell the client's address the request may be the client's own bytes: what it says of where it comes
+// from proves nothing.
 func (c *Conn) forwarded(list []byte) *Refusal {
-	a := c.shard().srv.addresses
-	if a == nil || list == nil {
+	srv := c.shard().srv
+	if srv.addresses == nil || list == nil || c.in != nil && c.in.nameless {
 		return nil
 	}
 	peer := c.RemoteAddr()
-	client, refusal := a.client(peer, list)
-	if refusal == nil && client != peer && !a.enter(c, client) {
-		refusal = errManyOfAddress
+	client, unreadable := srv.addresses.client(peer, list)
+	if unreadable != "" && srv.proxyLog.due(srv.clock()) {
+		srv.cfg.Logger.Warn("X-Forwarded-For has an entry that is no IP address: the client is taken to be at the last proxy known",
+			"entry", withoutToken(unreadable[:min(len(unreadable), 64)]), "remote", client)
 	}
-	return refusal
+	if client != peer && !srv.addresses.enter(c, client) {
+		return errManyOfAddress
+	}
+	return nil
 }
 
 // ask asks OnConnect.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"net/http"
+	"slices"
 )
 
 // request is what the server needs of an HTTP request head. All slices point
@@ -200,12 +201,13 @@ func isKey(b []byte) bool {
 	return err == nil && n == 16
 }
 
-// joinLists makes several lines one list, RFC 9110, section 5.3.
+// joinLists makes several lines one list, RFC 9110, section 5.3. The first line is borrowed from the head, which must
+// not be written to.
 func joinLists(list, more []byte) []byte {
 	if list == nil {
-		return more
+		return slices.Clip(more)
 	}
-	return bytes.Join([][]byte{list, more}, []byte(", "))
+	return append(append(list, ", "...), more...)
 }
 
 // listHas says whether a comma-separated list has a token, in any case.

@@ -71,6 +71,7 @@ type Server struct {
 	tlsLog     rarely
 	shedLog    rarely
 	deniedLog  rarely
+	proxyLog   rarely
 	slowLog    rarely
 
 	mu        sync.Mutex
