@@ -108,12 +108,14 @@ func (c *Conn) channel() *channel { return c.at.Load().encoding.channel }
 
 func (c *Conn) shard() *shard { return c.at.Load().shard }
 
-// Channel is the name of the channel that the connection is of. It is empty without
-// Config.Channels, and before the connection is open. It may be called from within
-// the hooks only.
+// Channel returns the name of the connection's channel. It is empty without
+// Config.Channels. It may be called from within the hooks only.
 func (c *Conn) Channel() string {
 	if e := c.feed().encoding; e != nil {
 		return e.channel.name
+	}
+	if c.in != nil { // In OnConnect.
+		return c.in.channel
 	}
 	return ""
 }
@@ -201,6 +203,7 @@ func (c *Conn) release() {
 	defer srv.poller.Del(int(c.fd))
 	defer srv.addresses.leave(c) // The hook may ask for it.
 	srv.limiter.forget(c)
+	defer srv.extras.remove(c) // So is its value.
 	if hook := srv.cfg.OnDisconnect; hook != nil && c.why != 0 {
 		hook(c, c.why)
 	}

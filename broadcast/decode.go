@@ -34,6 +34,7 @@ type inbound struct {
 
 	aheadSince time.Duration // When a head began to wait, after the server was started, see Conn.ahead; 0 if it did not wait.
 	grant      *Grant        // Of a head that waits: Authorize has been asked.
+	channel    string        // The channel that its head names, while OnConnect runs.
 }
 
 // keptBytes is the capacity up to which buffers go back into the pool.
@@ -283,6 +284,10 @@ func (c *Conn) message(w *worker, m Message) verdict {
 			srv.cfg.Logger.Error("message of OnMessage not published", "err", err)
 			return more
 		}
+	}
+	if c.has(mute) { // Cut off since its header was checked, perhaps by the hook.
+		c.readPhase = readDiscard
+		return over
 	}
 	c.sayPongs(w) // To what came before it.
 	if order := srv.cfg.Order; order != nil {

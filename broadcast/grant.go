@@ -15,7 +15,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// Grant is what Config.Authorize lets a connection do beside getting messages.
+// Grant is what Config.Authorize lets a connection do besides receiving messages.
 type Grant struct {
 	// Publish lets it publish. One that may not and sends a message is closed with 1008.
 	Publish bool
@@ -23,6 +23,9 @@ type Grant struct {
 	// Until is when it is closed with 4401, to the second or so; the zero time is never.
 	// It is the wall clock's time: one that is set right counts at once.
 	Until time.Time
+
+	// Value is what Conn.Value returns from then on: who it is, or a session. nil takes no memory.
+	Value any
 }
 
 // tokenProtocol begins a subprotocol that is offered to bring a token: the one header that a

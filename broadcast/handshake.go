@@ -117,8 +117,7 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 		return over
 	}
 	if c.in != nil {
-		b = c.in.rest[:copy(c.in.rest, b[n:])]
-		c.in.rest = b
+		c.in.rest = append(c.in.rest[:0], b[n:]...) // It may be b already.
 		return c.decode(w, nil)
 	}
 	return c.decode(w, b[n:])
@@ -145,6 +144,9 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal != nil {
 		return refusal
 	}
+	if grant.Value != nil {
+		_ = c.SetValue(grant.Value) // Unless it has ended.
+	}
 	if srv.cfg.Order != nil || srv.cfg.Follower != nil {
 		ch := srv.enter(want.channel)
 		defer srv.leave(ch)
@@ -154,7 +156,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 			return refusal
 		}
 	}
-	if refusal := c.ask(head); refusal != nil {
+	if refusal := c.ask(head, want.channel); refusal != nil {
 		return refusal
 	}
 	if !srv.opening.remove(c) { // Whoever took it out ends it.
@@ -232,7 +234,7 @@ func (c *Conn) begin(want *wish, grant Grant) {
 	m.until = grant.Until
 	m.response = want.form.hello(append(m.response, want.answer...), srv.cfg.Greeting, id, gap)
 	m.begins = at
-	c.shard().post(c, postOpened, 0, m)
+	c.open(m)
 }
 
 // protocolIDs is the subprotocol of those who want the messages' ids.
@@ -306,8 +308,8 @@ func (c *Conn) forwarded(list []byte) *Refusal {
 	return nil
 }
 
-// ask asks OnConnect.
-func (c *Conn) ask(head []byte) *Refusal {
+// ask calls OnConnect.
+func (c *Conn) ask(head []byte, channel string) *Refusal {
 	hook := c.shard().srv.cfg.OnConnect
 	if hook == nil {
 		return nil
@@ -315,6 +317,9 @@ func (c *Conn) ask(head []byte) *Refusal {
 	r, refusal := c.httpRequest(head)
 	if refusal != nil {
 		return refusal
+	}
+	if channel != "" {
+		c.inbound().channel = channel
 	}
 	if err := hook(c, r); err != nil {
 		return refusalOf(err)

@@ -137,8 +137,8 @@ func (b *inbox) merge(c *Conn, what postKind, why Reason, m *mail) *post {
 	if what&postPong != 0 {
 		p.mail.pongs.addAll(&m.pongs)
 	}
-	if what&postClose != 0 {
-		p.mail.closing = append(p.mail.closing[:0], m.closing...)
+	if what&postClose != 0 && len(p.mail.closing) == 0 { // The first close counts, as the first reason does.
+		p.mail.closing = append(p.mail.closing, m.closing...)
 		p.mail.at = m.at
 	}
 	m.free()

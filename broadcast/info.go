@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 )
@@ -212,7 +210,7 @@ func (t *top[T]) offer(v T, before func(a, b T) bool) {
 func (srv *Server) Disconnect(id string, status uint16, reason string) bool {
 	digits, _, _ := strings.Cut(id, "-")
 	fd, err := strconv.ParseInt(digits, 10, 32)
-	if err != nil || !validStatus(status) || len(reason) > 123 || !utf8.ValidString(reason) || strings.ContainsFunc(reason, unicode.IsControl) {
+	if err != nil || checkClose(status, reason) != nil {
 		return false
 	}
 	found := make([]bool, len(srv.shards))

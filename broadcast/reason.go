@@ -39,7 +39,7 @@ const (
 	ReasonPingTimeout
 	// ReasonShutdown: the server was shut down; closed with 1001.
 	ReasonShutdown
-	// ReasonDisconnected: Server.Disconnect was called for it.
+	// ReasonDisconnected: Conn.Close or Server.Disconnect was called for it.
 	ReasonDisconnected
 	// ReasonExpired: its Grant ended; closed with 4401.
 	ReasonExpired

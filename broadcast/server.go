@@ -28,16 +28,19 @@ var (
 	ErrChannel = errors.New("broadcast: no such channel can be")
 	// ErrKind: a message to Publish is neither Text nor Binary.
 	ErrKind = errors.New("broadcast: message is neither text nor binary")
+	// ErrClosed: the connection is closed or being closed. It is a net.ErrClosed.
+	ErrClosed = fmt.Errorf("broadcast: connection is closed: %w", net.ErrClosed)
 )
 
-// Server is a broadcast server. Make one with New, give it listeners with
-// Serve, end it with Shutdown. All methods may be called from any goroutine.
+// Server is a broadcast server. Make one with New, serve with Run, or with Serve and
+// Shutdown. All methods may be called from any goroutine.
 type Server struct {
 	// Immutable after construction.
 	cfg       Config
 	forms     [maxForms]*form // See formAt.
 	addresses *addresses      // nil unless it is needed.
-	limiter   *limiter        // nil unless there is a rate.
+	extras    extras
+	limiter   *limiter // nil unless there is a rate.
 	origins   origins
 	shards    []*shard
 	poller    poller
@@ -79,6 +82,7 @@ type Server struct {
 	closing   bool          // Guarded by mu: Shutdown has been called.
 	closed    chan struct{} // Closed when Shutdown begins.
 	ended     chan struct{} // Closed when all connections are gone, and no shard runs.
+	stopped   chan struct{} // Closed when Shutdown is about to return.
 }
 
 // New makes a Server and starts its goroutines, a number that depends on the
@@ -99,6 +103,7 @@ func New(cfg Config) (*Server, error) {
 		stopTick:  make(chan struct{}),
 		closed:    make(chan struct{}),
 		ended:     make(chan struct{}),
+		stopped:   make(chan struct{}),
 	}
 	srv.init()
 	srv.unfinished.most = cfg.memory.Unfinished
@@ -140,10 +145,11 @@ func newWorker() *worker {
 	return w
 }
 
-// Serve accepts connections on ln until Shutdown is called, and then returns
-// ErrServerClosed. It takes ln over and closes it. ln must have a file
-// descriptor, like *net.TCPListener and *net.UnixListener; what it wraps
-// beyond that (TLS) is not used. Several listeners may be served at once.
+// Serve accepts connections on ln until Shutdown is called. It returns ErrServerClosed when
+// Shutdown is done, so that a program whose main function returns after it cuts nobody off.
+// It takes ln over and closes it. ln must have a file descriptor, like *net.TCPListener and
+// *net.UnixListener; what it wraps beyond that (TLS) is not used: see Handler. Several
+// listeners may be served at once.
 func (srv *Server) Serve(ln net.Listener) error {
 	l, err := newListener(srv, ln)
 	if err != nil {
@@ -156,7 +162,7 @@ func (srv *Server) Serve(ln net.Listener) error {
 		ln.Close()
 		return err
 	}
-	<-srv.closed
+	<-srv.stopped
 	return ErrServerClosed
 }
 
@@ -319,6 +325,7 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.draining.Store(true)
 	err := srv.await(ctx, func() bool { return srv.open.Load() == 0 })
 	srv.stop()
+	close(srv.stopped)
 	return err
 }
 

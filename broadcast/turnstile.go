@@ -17,11 +17,15 @@ import "sync/atomic"
 //	bit 7  evicted  what is unfinished of it must go: see Conn.evict
 //	bit 8  costly   its last turn was a long one, or its next will be: see queue
 //	bit 9  mute     it may not publish: see Grant
+//	bit 10 opened   the shard was told that it is open
+//	bit 11 extended it has an extra
 //
 // owned and again are written by the loop (enter) and the worker (leave);
 // closed by whoever ends the connection; heard is set by the worker and taken
 // by the shard; wantOut is set by the shard and taken by the loop; spoke and
-// costly are the worker's alone; mute is set before it is open, and by the shard; evicted is set by other workers and taken by it.
+// costly are the worker's alone; mute is set before it is open, by the shard, and by Conn.Close;
+// opened is set by the worker; extended is set by any goroutine, see extras; evicted is set by other workers and
+// taken by it.
 type turnstile struct{ state atomic.Uint32 }
 
 const (
@@ -35,6 +39,8 @@ const (
 	evicted
 	costly
 	mute
+	opened
+	extended
 )
 
 // enter notes an event and says whether the caller now owns the reading side

@@ -1,0 +1,177 @@
+package broadcast
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+// extra is what only some connections have, and so is not part of Conn.
+type extra struct {
+	mu      sync.Mutex // Held while something is posted, so that what one goroutine asks for keeps its order.
+	value   any        // Guarded by mu.
+	ending  bool       // Guarded by mu: Close has been called.
+	closing *mail      // Guarded by mu: the close frame of a connection that is not open yet.
+}
+
+// extras has the connections' extras.
+type extras struct {
+	mu     sync.RWMutex
+	byConn map[*Conn]*extra // Guarded by mu.
+}
+
+// extra returns c's, or nil if it has none. Any goroutine.
+func (c *Conn) extra() *extra {
+	if !c.has(extended) {
+		return nil
+	}
+	t := &c.shard().srv.extras
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.byConn[c]
+}
+
+// makeExtra returns c's, made if need be, or nil if c has ended. Any goroutine.
+func (c *Conn) makeExtra() *extra {
+	if x := c.extra(); x != nil {
+		return x
+	}
+	t := &c.shard().srv.extras
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c.has(closed) { // remove may have been called.
+		return nil
+	}
+	x := t.byConn[c]
+	if x == nil {
+		x = new(extra)
+		t.put(c, x)
+	}
+	return x
+}
+
+// put gives c an extra. mu must be held.
+func (t *extras) put(c *Conn, x *extra) {
+	if t.byConn == nil {
+		t.byConn = make(map[*Conn]*extra)
+	}
+	t.byConn[c] = x
+	c.set(extended)
+}
+
+// remove forgets c's. c must be closed, or nobody's yet.
+func (t *extras) remove(c *Conn) {
+	if !c.has(extended) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byConn, c)
+	if len(t.byConn) == 0 {
+		t.byConn = nil // A map does not shrink.
+	}
+}
+
+// Value returns what Grant.Value or SetValue has given the connection, or nil. Any goroutine
+// may call it, within OnDisconnect and until it returns; after that it returns nil.
+func (c *Conn) Value() any {
+	x := c.extra()
+	if x == nil {
+		return nil
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.value
+}
+
+// SetValue sets what Value returns, as OnConnect may without Config.Authorize. Any goroutine
+// may call it. It returns ErrClosed if the connection has ended. A connection with a value
+// takes about 150 bytes more, and what the value takes.
+func (c *Conn) SetValue(v any) error {
+	x := c.makeExtra()
+	if x == nil {
+		return ErrClosed
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.value = v
+	return nil
+}
+
+// Close begins to close the connection with a status of RFC 6455, section 7.4, and a reason:
+// UTF-8 without control characters, at most 123 bytes. The peer first gets what was published
+// before, unless its socket is full. Nothing that the peer sends is published any more, nor
+// is the message that OnMessage returns. OnDisconnect gets ReasonDisconnected.
+//
+// Any goroutine may call it, hooks among them, and it does not block. In OnConnect the
+// connection is opened first and closed after the greeting: a browser's page learns the
+// status and the reason so, which it does not of a connection that OnConnect refuses. After
+// the first call it returns ErrClosed.
+func (c *Conn) Close(status uint16, reason string) error {
+	if err := checkClose(status, reason); err != nil {
+		return err
+	}
+	x := c.makeExtra()
+	if x == nil {
+		return ErrClosed
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ending {
+		return ErrClosed
+	}
+	x.ending = true
+	c.set(mute)
+	m := closeMail(ws.StatusCode(status), reason)
+	if !c.has(opened) { // Pairs with the set in open.
+		x.closing = m
+		return nil
+	}
+	m.at = c.feed().encoding.log.Head()
+	c.shard().post(c, postClose, ReasonDisconnected, m)
+	return nil
+}
+
+// checkClose reports what is wrong with the status and the reason of a close frame.
+func checkClose(status uint16, reason string) error {
+	switch {
+	case !validStatus(status):
+		return fmt.Errorf("broadcast: close status is %d, want 1000 to 1003, 1007 to 1014 or 3000 to 4999", status)
+	case len(reason) > maxCloseReason:
+		return fmt.Errorf("broadcast: close reason has %d bytes, want at most %d", len(reason), maxCloseReason)
+	case !utf8.ValidString(reason):
+		return errors.New("broadcast: close reason is not valid UTF-8")
+	case strings.ContainsFunc(reason, unicode.IsControl):
+		return errors.New("broadcast: close reason has a control character")
+	}
+	return nil
+}
+
+// maxCloseReason is how many bytes of a reason fit into a close frame, RFC 6455, section 5.5.
+const maxCloseReason = ws.MaxControlFramePayloadSize - 2
+
+// open tells c's shard that it is open, with m, and what was asked of it before.
+func (c *Conn) open(m *mail) {
+	x := c.extra()
+	if x != nil {
+		x.mu.Lock()
+	}
+	c.shard().post(c, postOpened, 0, m)
+	c.set(opened) // Pairs with the loads of those that made an extra meanwhile.
+	if x == nil {
+		if x = c.extra(); x == nil {
+			return
+		}
+		x.mu.Lock()
+	}
+	defer x.mu.Unlock()
+	if x.closing != nil {
+		c.shard().post(c, postClose, ReasonDisconnected, x.closing)
+		x.closing = nil
+	}
+}

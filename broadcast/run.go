@@ -1,0 +1,48 @@
+package broadcast
+
+import (
+	"context"
+	"errors"
+	"net"
+)
+
+// Run serves listeners until ctx is done, or Shutdown is called, and returns nil when all
+// connections are closed and all goroutines of the server have ended: it drains as Shutdown
+// does, which takes Config.DrainTime and Config.CloseTimeout at most, and the time of a hook
+// that is running. Without a listener it does the same for a server that has only its
+// Handler. It takes the listeners over and closes them.
+//
+// If one of them cannot be served, it drains at once and returns that error. If Shutdown was
+// called before, it returns ErrServerClosed.
+func (srv *Server) Run(ctx context.Context, listeners ...net.Listener) error {
+	if srv.Draining() {
+		for _, ln := range listeners {
+			ln.Close()
+		}
+		return ErrServerClosed
+	}
+	ended := make(chan error, len(listeners))
+	for _, ln := range listeners {
+		go func() { ended <- srv.Serve(ln) }() // Ends with Shutdown below, awaited below.
+	}
+	var err error
+	pending := len(listeners)
+	select {
+	case err = <-ended:
+		pending--
+	case <-ctx.Done():
+	case <-srv.closed:
+	}
+	// ctx is done: it would cut everybody off.
+	_ = srv.Shutdown(context.WithoutCancel(ctx))
+	<-srv.stopped // Another call may have been the first.
+	for range pending {
+		if other := <-ended; err == nil || errors.Is(err, ErrServerClosed) {
+			err = other
+		}
+	}
+	if errors.Is(err, ErrServerClosed) {
+		return nil
+	}
+	return err
+}
