@@ -18,9 +18,11 @@ var (
 	pageCSS string
 	//go:embed page/page.js
 	pageJS string
+	//go:embed page/connect.js
+	connectJS string
 )
 
-// page is one document: style and script stand in it, and its policy allows those and no others.
+// page is one document with its style and its scripts, and policy allows those and no others.
 var page, policy = assemble()
 
 // imports is the first line of page.js, in whose place crier.js comes.
@@ -28,7 +30,7 @@ const imports = "import { Crier } from '../../clients/js/crier.js';\n"
 
 func assemble() (page []byte, policy string) {
 	rest, ok := strings.CutPrefix(pageJS, imports)
-	script := string(js.Crier) + "\n{\n" + rest + "}\n" // In a block its names are its own.
+	script := string(js.Crier) + "\n{\n" + rest + "\n" + connectJS + "}\n" // In a block its names are its own.
 	if !ok || strings.Contains(strings.ToLower(script), "</script") || strings.Contains(pageCSS, "</") {
 		panic("live: page.js and page.css do not fit into the page")
 	}

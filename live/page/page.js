@@ -2,6 +2,7 @@ import { Crier } from '../../clients/js/crier.js';
 
 const KEPT = 5 * 60_000; // How long samples are kept for the graphs, in ms.
 const LEAST = 60_000; // How much time the graphs have room for at least.
+const SLACK = 1500; // Samples are kept that much longer, so that the oldest one is never younger than KEPT.
 const PATIENCE = 5000; // Without a snapshot for that long, the server is taken for gone.
 const GRAPHS = ['open', 'messages', 'deliveries', 'p99', 'lag'];
 
@@ -32,39 +33,92 @@ function span(seconds) {
   return `${n < 10 ? n.toFixed(1) : Math.round(n)} ${unit}`;
 }
 
+// longSpan writes a time of whole seconds, with its two largest units.
+function longSpan(seconds) {
+  const units = [['d', 86_400], ['h', 3600], ['min', 60], ['s', 1]];
+  const i = Math.max(0, units.findIndex(([, size]) => seconds >= size));
+  if (seconds < 1) return '0 s';
+  const parts = [];
+  let left = Math.floor(seconds);
+  for (const [unit, size] of units.slice(i, i + 2)) {
+    const n = Math.floor(left / size);
+    left -= n * size;
+    if (n) parts.push(`${n} ${unit}`);
+  }
+  return parts.join(' ');
+}
+
 const SHOWN = { open: whole, messages: rate, deliveries: rate, p99: span, lag: bytes };
 
 const of = (n, most) => (most ? `${n} of ${most}` : n);
 const clock = (at) => at.toLocaleTimeString('en-GB'); // HH:MM:SS
 const named = (channel) => channel || '(no name)';
 
-// The samples: what the graphs show, and the totals of disconnects then.
+// The samples that the graphs show, oldest first. Rates are since the sample before; null where there is none.
 let samples = [];
 let last = null; // The newest snapshot.
 let seen = null; // When it came: a Date, and of the clock that is not set.
 let seenAt = -Infinity;
 let target = null; // What the dialog asks about.
 
-// follows says whether a snapshot is a later one of the same server. Another one counts from 0; and
-// if the clock was set back, there is no telling how long it took.
-const follows = (s, before) => s.started === before.started && s.time >= before.time && s.messages >= before.messages;
+// follows reports whether s is a later snapshot or sample of the same server. Another server counts from 0; and
+// after the clock was set back, the time between the two is unknown.
+const follows = (s, before) => s.time > before.time && s.messages >= before.messages;
+
+// sampleOf makes a sample of a snapshot, or of a sample of the history.
+function sampleOf(s, before) {
+  const per = (name) => (before ? 1000 * (s[name] - before.totals[name]) / (s.time - before.time) : null);
+  return {
+    time: s.time, open: s.open, messages: per('messages'), deliveries: per('deliveries'), p99: s.p99,
+    lag: s.slowest_bytes, disconnects: s.disconnects, totals: { messages: s.messages, deliveries: s.deliveries },
+  };
+}
 
 function take(snapshot) {
   seen = new Date();
   seenAt = performance.now();
-  if (last && !follows(snapshot, last)) {
+  if (last && snapshot.started === last.started && snapshot.time === last.time) return;
+  if (last && (snapshot.started !== last.started || !follows(snapshot, last))) {
     samples = [];
     last = null;
   }
-  if (snapshot.time === last?.time) return;
-  const seconds = last ? (snapshot.time - last.time) / 1000 : 0;
-  const per = (name) => (last ? (snapshot[name] - last[name]) / seconds : null);
-  samples.push({
-    time: snapshot.time, open: snapshot.open, messages: per('messages'), deliveries: per('deliveries'),
-    p99: snapshot.p99, lag: snapshot.slowest_bytes, disconnects: snapshot.disconnects,
-  });
-  while (samples[0].time < snapshot.time - KEPT) samples.shift();
+  if (!last || fresh) loadHistory(snapshot.started);
+  fresh = false;
+  samples.push(sampleOf(snapshot, samples.at(-1)));
+  forget(snapshot.time);
   last = snapshot;
+  later();
+}
+
+// forget drops the samples that are too old to be shown.
+function forget(now) {
+  while (samples[0].time < now - KEPT - SLACK) samples.shift();
+}
+
+// fresh is true until the first snapshot of a connection has come.
+let fresh = true;
+
+// loadHistory puts the server's own samples in place of those here that are not newer: they reach back to before
+// the page was opened, and have no hole where the connection was lost.
+async function loadHistory(started) {
+  let history;
+  try {
+    const answer = await fetch(new URL('v1/live/history', location.href), { headers: authorization() });
+    if (!answer.ok) return;
+    history = JSON.parse(await answer.text());
+  } catch {
+    return; // The graphs begin with what has come here.
+  }
+  if (history.started !== started || last?.started !== started || !history.samples.length) return;
+  const end = history.samples.at(-1).time;
+  const newer = samples.filter((s) => s.time > end);
+  samples = [];
+  for (const s of history.samples) {
+    if (samples.length && !follows(s, { time: samples.at(-1).time, ...samples.at(-1).totals })) samples = [];
+    samples.push(sampleOf(s, samples.at(-1)));
+  }
+  for (const s of newer) samples.push(sampleOf({ ...s, ...s.totals, slowest_bytes: s.lag }, samples.at(-1)));
+  forget(last.time);
   later();
 }
 
@@ -81,7 +135,10 @@ function show() {
   const s = last;
   if (!s) return;
   const now = samples.at(-1);
+  $('main').hidden = false;
+  put('node', s.node);
   put('version', s.version);
+  put('uptime', `· up ${longSpan((s.time - s.started) / 1000)}`);
   put('open', whole(s.open));
   const kinds = Object.entries(s.open_by_kind).filter(([, n]) => n).sort(([, a], [, b]) => b - a).map(([kind, n]) => `${whole(n)} ${kind}`);
   put('kinds', [...kinds, s.max_connections ? `max ${whole(s.max_connections)}` : ''].filter(Boolean).join(' · '));
@@ -95,25 +152,32 @@ function show() {
   put('p50', span(s.p50));
   put('lag', bytes(s.slowest_bytes));
   $('lag').title = `${whole(s.slowest_bytes)} bytes`;
-  const held = [`publishers held: ${whole(s.held)} now`, `${whole(s.holds)} in all`];
-  if (s.rate_holds) held.push(`${whole(s.rate_holds)} by their rate`);
+  const held = [`publishers blocked: ${whole(s.held)}`, `${whole(s.holds)} in total`];
+  if (s.rate_holds) held.push(`${whole(s.rate_holds)} by --rate`);
   put('holds', held.join(', ') + (s.skips ? ` · ${whole(s.skips)} skips` : ''));
   put('memory', of(bytes(s.resident), s.memory && bytes(s.memory)));
   put('fds', s.fds < 0 ? '–' : of(whole(s.fds), s.max_fds && whole(s.max_fds)));
   put('log', bytes(s.log_bytes));
-  put('workers', `${of(whole(s.busy), whole(s.workers))}${s.queued ? `, ${whole(s.queued)} wait` : ''}`);
+  put('workers', `${of(whole(s.busy), whole(s.workers))}${s.queued ? `, ${whole(s.queued)} queued` : ''}`);
   put('handshakes', whole(s.handshakes));
   put('channels-total', whole(s.channels));
   for (const name of GRAPHS) draw(name);
   showSlowest(s.slowest);
   showChannels(s.largest);
   showEnded(s.disconnects);
+  showCluster(s.cluster);
   state();
 }
 
-// shownTime is how much time the graphs show, in ms.
+// covered is how much time the samples cover, in ms, and shownTime how much the graphs have room for.
+const covered = () => Math.min(KEPT, last.time - samples[0].time);
 const shownTime = () => Math.max(LEAST, last.time - samples[0].time);
-const minutes = () => Math.ceil(shownTime() / 60_000);
+
+// within says of which time a peak or a sum is.
+function within() {
+  const seconds = Math.round(covered() / 1000);
+  return seconds ? ` in ${longSpan(seconds)}` : '';
+}
 
 // draw draws a graph: the newest sample is at its right. Where there is no figure is a gap.
 function draw(name) {
@@ -142,7 +206,7 @@ function draw(name) {
   close();
   $(`graph-${name}`).querySelector('.line').setAttribute('d', line);
   $(`graph-${name}`).querySelector('.area').setAttribute('d', area);
-  put(`peak-${name}`, `peak ${SHOWN[name](peak)} in ${minutes()} min`);
+  put(`peak-${name}`, `peak ${SHOWN[name](peak)}${within()}`);
 }
 
 function element(tag, className, text = '') {
@@ -184,36 +248,66 @@ function set(cell, text) {
 
 const who = (conn) => conn.remote || conn.id;
 
+// cutButton makes the button that asks whether the connection of a row is to be cut off.
+function cutButton(row) {
+  const button = element('button', 'cut', 'Cut off');
+  button.type = 'button';
+  button.onclick = () => ask(row.item);
+  return button;
+}
+
 function showSlowest(list) {
   rows('slowest', list, (conn) => conn.id, () => {
     const row = cells('number', '', '');
-    row.cells[1].append(element('span', ''), element('span', 'sub'));
-    const button = element('button', '', 'Cut off');
-    button.type = 'button';
-    button.onclick = () => ask(row.item);
-    row.cells[2].append(button);
+    row.cells[1].append(element('span', 'name'), element('span', 'sub'));
+    row.cells[2].append(cutButton(row));
     return row;
   }, (row, conn) => {
     set(row.cells[0], bytes(conn.lag));
     set(row.cells[1].firstChild, who(conn));
     set(row.cells[1].lastChild, `in ${named(conn.channel)}`);
+    row.cells[1].title = `${who(conn)} in ${named(conn.channel)}`;
     row.querySelector('button').setAttribute('aria-label', `Cut off ${who(conn)}`);
   });
 }
 
 function showChannels(list) {
   const most = list[0]?.connections || 1;
-  rows('channels', list, (ch) => ch.name, () => cells('number', '', 'number'), (row, ch) => {
+  rows('channels', list, (ch) => ch.name, () => {
+    const row = cells('number', '', 'number');
+    const button = element('button', 'link');
+    button.type = 'button';
+    button.onclick = () => showMembers(row.item.name);
+    row.cells[1].append(button);
+    return row;
+  }, (row, ch) => {
     set(row.cells[0], whole(ch.connections));
-    set(row.cells[1], named(ch.name));
+    set(row.cells[1].firstChild, named(ch.name));
+    row.cells[1].firstChild.title = named(ch.name);
+    row.cells[1].firstChild.setAttribute('aria-label', `Connections of ${named(ch.name)}`);
     row.cells[1].style.setProperty('--part', `${Math.round(100 * ch.connections / most)}%`);
     set(row.cells[2], rate(ch.rate));
   });
 }
 
+function showCluster(c) {
+  $('cluster').hidden = !c;
+  if (!c) return;
+  put('cluster-name', `${c.mode}, ${c.name}`);
+  put('cluster-state', c.problem ? `Not ready: ${c.problem}` : 'Ready');
+  $('cluster-state').className = c.problem ? 'bad' : 'sub';
+  put('cluster-nats', c.nats || 'not connected');
+  put('cluster-servers', whole(c.servers));
+  put('cluster-connections', whole(c.connections));
+  put('cluster-waiting', whole(c.waiting));
+  put('cluster-pending', whole(c.pending));
+  put('cluster-dropped', whole(c.dropped));
+  for (const e of document.querySelectorAll('#cluster .ordered')) e.hidden = c.mode !== 'ordered';
+}
+
 function showEnded(totals) {
   const before = samples[0].disconnects;
-  put('lately', `In ${minutes()} min`);
+  put('lately', within() ? `Last ${longSpan(Math.round(covered() / 1000))}` : 'Now');
   const list = Object.entries(totals).map(([reason, total]) => ({ reason, total, lately: total - (before[reason] ?? 0) }));
   list.sort((a, b) => b.lately - a.lately || b.total - a.total);
   rows('ended', list, (e) => e.reason, () => cells('', 'number', 'number'), (row, e) => {
@@ -223,8 +317,8 @@ function showEnded(totals) {
   });
 }
 
-// state says whether what is shown is so now. trouble is null while it is connected, else what
-// the server said last in the place of snapshots, if anything.
+// state shows whether the figures are current. trouble is null while the page is connected; otherwise it is what
+// the server said last instead of snapshots, or empty.
 let trouble = null;
 function state() {
   if (!$('login').hidden) return; // It says what it wants.
@@ -233,89 +327,6 @@ function state() {
   document.body.className = gone ? 'gone' : 'live';
   put('state', !gone ? draining : (seen ? `no answer since ${clock(seen)}` : 'no answer yet') + (trouble ?? ''));
   document.title = gone ? 'crier: no answer' : `${whole(last?.open ?? 0)} · crier`;
-  for (const button of document.querySelectorAll('#slowest button, #cut-yes')) button.disabled = gone;
+  for (const button of document.querySelectorAll('button.cut, #cut-yes')) button.disabled = gone;
 }
 setInterval(() => { if (last || trouble !== null) state(); }, 1000);
-
-// The token is kept as long as the tab.
-let token = '';
-try { token = sessionStorage.getItem('token') ?? ''; } catch { /* It is asked for each time. */ }
-
-let crier = null;
-
-function connect() {
-  crier?.close();
-  const mine = crier = new Crier(new URL('v1/live', location.href), {
-    transport: 'events', last: 1, token: token || undefined, maxBackoff: 4000, silence: 8000,
-  });
-  const on = (type, f) => mine.addEventListener(type, (e) => mine === crier && f(e));
-  on('message', (e) => {
-    trouble = null;
-    take(JSON.parse(e.data));
-  });
-  on('disconnect', (e) => {
-    trouble = e.status ? `: HTTP ${e.status}` : '';
-    state();
-  });
-  on('close', (e) => {
-    if (e.status === 401) return askToken();
-    trouble = `: ${e.status ? `HTTP ${e.status}` : e.reason || e.code}; reload to try again`;
-    state();
-  });
-}
-
-function askToken() {
-  trouble = '';
-  state();
-  put('state', token ? 'this is not the token' : 'this server wants a token');
-  $('login').hidden = false;
-  $('token').value = '';
-  $('token').focus();
-}
-
-$('login').onsubmit = (e) => {
-  e.preventDefault();
-  token = $('token').value.trim();
-  if (/[^!-~]/.test(token)) return askToken(); // It does not fit into a header.
-  try { sessionStorage.setItem('token', token); } catch { /* It is asked for each time. */ }
-  $('login').hidden = true;
-  put('state', 'connecting');
-  connect();
-};
-
-function ask(conn) {
-  target = conn;
-  put('cut-who', who(conn));
-  $('cut').showModal();
-  $('cut-reason').focus();
-}
-
-$('cut-no').onclick = () => $('cut').close();
-
-// The key that opened it does not confirm it by being held.
-$('cut-form').onkeydown = (e) => { if (e.repeat && e.key === 'Enter') e.preventDefault(); };
-
-$('cut').onclose = () => {
-  if (document.activeElement === document.body) $('slowest-title').focus({ preventScroll: true }); // Its row has gone.
-};
-
-$('cut-form').onsubmit = async (e) => {
-  e.preventDefault();
-  const conn = target;
-  $('cut').close();
-  const query = new URLSearchParams({ reason: $('cut-reason').value });
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  try {
-    const url = new URL(`v1/connections/${encodeURIComponent(conn.id)}?${query}`, location.href);
-    const answer = await fetch(url, { method: 'DELETE', headers });
-    if (answer.status === 204) put('said', `${who(conn)} is cut off.`);
-    else {
-      const { error } = await answer.json().catch(() => ({})); // A proxy's answer has none.
-      put('said', `${who(conn)} was not cut off: ${error ?? `HTTP ${answer.status}`}`);
-    }
-  } catch (err) {
-    put('said', `${who(conn)} was not cut off: ${err.message}`);
-  }
-};
-
-connect();

@@ -18,13 +18,14 @@ func TestLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	desk, phone := pictureFile(t, "live.png"), pictureFile(t, "live-phone.png")
-	args := []string{"live.js", browser, crierBin, freeAddr(t), freeAddr(t), filepath.Join(t.TempDir(), "token"), desk, phone}
+	desk, tablet, phone := pictureFile(t, "live.png"), pictureFile(t, "live-tablet.png"), pictureFile(t, "live-phone.png")
+	args := []string{"live.js", browser, crierBin, freeAddr(t), freeAddr(t), filepath.Join(t.TempDir(), "token"), desk, tablet, phone}
 	if *screenshots != "" {
 		args = append(args, "long") // So that there is something in the graphs.
 	}
 	t.Logf("\n%s", runScript(t, 15*time.Minute, nodeDir, "node", args...))
-	checkPicture(t, desk, 1200, 500)
+	checkPicture(t, desk, 1280, 800)
+	checkPicture(t, tablet, 800, 900)
 	checkPicture(t, phone, 780, 1688)
 }
 

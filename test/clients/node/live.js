@@ -3,7 +3,7 @@
 // The live page of --admin, on a desk and on a phone, while the server is under load: each of its
 // figures is that of /metrics, or of /v1 of --admin, and what the load tool counted.
 //
-//   node live.js CHROMIUM CRIER HOST:PORT ADMIN-HOST:PORT TOKEN-FILE DESK.png PHONE.png [long]
+//   node live.js CHROMIUM CRIER HOST:PORT ADMIN-HOST:PORT TOKEN-FILE DESK.png TABLET.png PHONE.png [long]
 //
 // With long the pictures are of some minutes of load.
 //
@@ -18,7 +18,7 @@ const WebSocket = require('ws');
 const { recording, taken, checkAll, checkRates, rounded } = require('./live_figures.js');
 
 const timeout = 120_000;
-const [executablePath, bin, addr, admin, tokenFile, deskPicture, phonePicture, long] = process.argv.slice(2);
+const [executablePath, bin, addr, admin, tokenFile, deskPicture, tabletPicture, phonePicture, long] = process.argv.slice(2);
 const site = `http://${admin}/`;
 const token = '0123456789abcdef0123456789abcdef';
 const headers = {}; // Of requests to the admin address: the token, once there is one.
@@ -96,7 +96,7 @@ async function metrics() {
 }
 
 // Of a snapshot, what /metrics does not have.
-const BESIDE = ['time', 'started', 'p50', 'p99', 'slowest', 'largest', 'resident'];
+const BESIDE = ['time', 'started', 'node', 'cluster', 'p50', 'p99', 'slowest', 'largest', 'resident'];
 
 // newest is what a page shows, and the snapshot that it is of.
 const newest = (page) => page.evaluate(() => {
@@ -258,6 +258,11 @@ async function underLoad(desk, phone) {
     await desk.waitForFunction((least) => document.querySelectorAll('#slowest tbody tr').length === 3
       && Number(document.getElementById('messages').textContent) >= least, long ? 30 : 0, { timeout });
     await desk.screenshot({ path: deskPicture });
+    await desk.emulateMedia({ colorScheme: 'dark' });
+    await desk.setViewportSize({ width: 800, height: 900 });
+    await desk.screenshot({ path: tabletPicture });
+    await desk.emulateMedia({ colorScheme: 'light' });
+    await desk.setViewportSize({ width: 1280, height: 800 });
     await phone.screenshot({ path: phonePicture });
   });
   await fits(phone);
@@ -425,7 +430,7 @@ async function main() {
   let server = await serve('--memory', '2GiB');
   const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
   try {
-    const desk = await open(browser, { viewport: { width: 1200, height: 500 }, colorScheme: 'light' });
+    const desk = await open(browser, { viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
     const phone = await open(browser, {
       viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme: 'dark',
     });

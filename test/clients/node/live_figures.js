@@ -5,26 +5,30 @@
 const assert = require('node:assert/strict');
 
 // The parts of the page that have figures, and those that have none.
-const PARTS = ['version', 'open', 'kinds', 'peak-open', 'messages', 'messages-total', 'bytes-in', 'peak-messages',
+const PARTS = ['node', 'version', 'uptime', 'open', 'kinds', 'peak-open', 'messages', 'messages-total', 'bytes-in', 'peak-messages',
   'deliveries', 'deliveries-total', 'bytes-out', 'peak-deliveries', 'p99', 'p50', 'peak-p99', 'lag', 'holds', 'peak-lag',
-  'memory', 'fds', 'log', 'workers', 'handshakes', 'channels-total', 'lately', 'state'];
-const NO_FIGURES = /^(Latency p99|p99|p50 , publish to last write)$/;
+  'memory', 'fds', 'log', 'workers', 'handshakes', 'channels-total', 'lately', 'state',
+  'cluster-name', 'cluster-state', 'cluster-nats', 'cluster-servers', 'cluster-connections', 'cluster-waiting', 'cluster-pending', 'cluster-dropped'];
+const NO_FIGURES = /^p99$/;
 const GRAPHS = { open: 'open', messages: 'messages', deliveries: 'deliveries', p99: 'p99', lag: 'slowest_bytes' };
 
 // What snapshots have beside those, and how the graphs are drawn.
 const KEPT = 5 * 60_000;
+const SLACK = 1500;
 const LEAST = 60_000;
 
-// record runs in the page before its script does. It keeps in window.snapshots what comes, and
-// in window.shown what the page shows then.
+// record runs in the page before its script does. It keeps the snapshots that come in window.snapshots, the
+// histories in window.histories, and in window.shown what the page shows then.
 function record(parts, graphs) {
   window.snapshots = [];
+  window.histories = [];
   window.shown = [];
   const text = (id) => document.getElementById(id)?.textContent ?? '';
   const table = (id) => [...document.querySelectorAll(`#${id} tbody tr`)].map((row) => [...row.cells].map((cell) => (cell.childElementCount ? [...cell.children].map((e) => e.textContent) : cell.textContent)));
   const show = () => {
     window.shown.push({
       at: window.snapshots.length - 1,
+      history: window.histories.length - 1,
       text: Object.fromEntries(parts.map((id) => [id, text(id)])),
       tables: Object.fromEntries(['slowest', 'channels', 'ended'].map((id) => [id, table(id)])),
       graphs: Object.fromEntries(graphs.map((name) => [name, document.querySelector(`#graph-${name} .line`).getAttribute('d') ?? ''])),
@@ -40,6 +44,7 @@ function record(parts, graphs) {
       // The page shows it in a turn of its own, which comes before; unless the next one has come, it has shown no other.
       setTimeout(() => setTimeout(() => { if (n === window.snapshots.length) show(); }));
     }
+    if (value?.samples) setTimeout(() => setTimeout(() => { window.histories.push(value); })); // By then it is shown.
     return value;
   };
 }
@@ -47,7 +52,7 @@ function record(parts, graphs) {
 const recording = (context) => context.addInitScript(`(${record})(${JSON.stringify(PARTS)}, ${JSON.stringify(Object.keys(GRAPHS))})`);
 
 // taken is what was recorded.
-const taken = (page) => page.evaluate(() => ({ snapshots: window.snapshots, shown: window.shown }));
+const taken = (page) => page.evaluate(() => ({ snapshots: window.snapshots, histories: window.histories, shown: window.shown }));
 
 const UNITS = { '': 1, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, µs: 1e-6, ms: 1e-3, s: 1 };
 
@@ -85,17 +90,31 @@ function parts(text, template, wants, what) {
   kinds.forEach((kind, i) => (kind === '#' ? exactly : orNone)(match[i + 1], wants[i], `${what}: ${text}`));
 }
 
+// spanText writes whole seconds with their two largest units.
+function spanText(seconds) {
+  const [d, h, m, s] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
+  const all = [[d, 'd'], [h, 'h'], [m, 'min'], [s, 's']];
+  const first = all.findIndex(([n]) => n);
+  if (first < 0) return '0 s';
+  return all.slice(first, first + 2).filter(([n]) => n).map(([n, unit]) => `${n} ${unit}`).join(' ');
+}
+
 // samples are what the graphs have at a snapshot: those of the same process in the last five minutes, with
-// rates since the one before.
-function samples(snapshots, at) {
+// rates since the one before. Those of a history stand in place of all that are not newer.
+function samples(snapshots, at, history) {
   let first = at;
-  const goesOn = (before, s) => before.started === s.started && before.time < s.time && before.messages <= s.messages;
-  while (first > 0 && goesOn(snapshots[first - 1], snapshots[first])) first -= 1;
-  const all = snapshots.slice(first, at + 1).map((s, i, run) => {
-    const rate = (name) => (i ? 1000 * (s[name] - run[i - 1][name]) / (s.time - run[i - 1].time) : null);
+  const goesOn = (before, s) => before.time < s.time && before.messages <= s.messages;
+  while (first > 0 && snapshots[first - 1].started === snapshots[first].started && goesOn(snapshots[first - 1], snapshots[first])) first -= 1;
+  let all = snapshots.slice(first, at + 1);
+  if (history?.started === snapshots[at].started && history.samples.length) {
+    const begin = history.samples.findLastIndex((s, i) => i > 0 && !goesOn(history.samples[i - 1], s));
+    all = [...history.samples.slice(Math.max(0, begin)), ...all.filter((s) => s.time > history.samples.at(-1).time)];
+  }
+  all = all.map((s, i) => {
+    const rate = (name) => (i ? 1000 * (s[name] - all[i - 1][name]) / (s.time - all[i - 1].time) : null);
     return { ...s, messages: rate('messages'), deliveries: rate('deliveries') };
   });
-  return all.filter((s) => s.time >= all.at(-1).time - KEPT);
+  return all.filter((s) => s.time >= snapshots[at].time - KEPT - SLACK);
 }
 
 // points are a graph's, with y in parts of its height.
@@ -112,17 +131,30 @@ function checkGraph(path, list, key, what) {
     assert.ok(Math.abs(drawn[i].y - (peak && s[key] / peak)) <= 0.051 / 36, `${what}: ${drawn[i].y} for ${s[key]} of ${peak}`);
     assert.ok(Math.abs(drawn[i].x - 300 * (1 - (end - s.time) / width)) <= 0.051, `${what}: time`);
   });
-  return { peak, minutes: Math.ceil(width / 60_000) };
+  return peak;
 }
 
-// checkShown wants all that was shown to be what the snapshot says that it was shown of.
-function checkShown({ at, text, tables, graphs, bytes, title }, snapshots) {
+// checkShown wants all that was shown to be what the snapshot says that it was shown of, and the history that had
+// come by then, or was on its way.
+function checkShown(shown, snapshots, histories = []) {
+  try {
+    checkWith(shown, snapshots, histories[shown.history]);
+  } catch (err) {
+    const next = histories[shown.history + 1];
+    if (!next) throw err;
+    checkWith(shown, snapshots, next);
+  }
+}
+
+function checkWith({ at, text, tables, graphs, bytes, title }, snapshots, history) {
   const s = snapshots[at];
-  const list = samples(snapshots, at);
+  const list = samples(snapshots, at, history);
   const now = list.at(-1);
   const wholes = { open: s.open, 'messages-total': s.messages, 'deliveries-total': s.deliveries, handshakes: s.handshakes, 'channels-total': s.channels };
   for (const id in wholes) exactly(text[id], wholes[id], id);
+  assert.equal(text.node, s.node);
   assert.equal(text.version, s.version);
+  assert.equal(text.uptime, `· up ${spanText(Math.max(0, Math.floor((s.time - s.started) / 1000)))}`);
   if (/^(live|shutting down)$/.test(text.state)) assert.equal(text.state, s.draining ? 'shutting down' : 'live');
   if (!text.state.startsWith('no answer')) parts(title, '# · crier', [s.open], 'title');
   const kinds = Object.entries(s.open_by_kind).filter(([, n]) => n).map(([kind, n]) => `${kind} ${n}`).sort();
@@ -137,26 +169,26 @@ function checkShown({ at, text, tables, graphs, bytes, title }, snapshots) {
   orNone(text.p50, s.p50, 'p50');
   rounded(text.lag, s.slowest_bytes, 'lag');
   parts(bytes, '# bytes', [s.slowest_bytes], 'lag');
-  parts(text.holds, `publishers held: # now, # in all${s.rate_holds ? ', # by their rate' : ''}${s.skips ? ' · # skips' : ''}`,
+  parts(text.holds, `publishers blocked: #, # in total${s.rate_holds ? ', # by --rate' : ''}${s.skips ? ' · # skips' : ''}`,
     [s.held, s.holds, ...(s.rate_holds ? [s.rate_holds] : []), s.skips], 'holds');
   parts(text.memory, s.memory ? '~ of ~' : '~', [s.resident, s.memory], 'memory');
   if (s.fds < 0) assert.equal(text.fds, '–');
   else parts(text.fds, s.max_fds ? '# of #' : '#', [s.fds, s.max_fds], 'files');
   rounded(text.log, s.log_bytes, 'log');
-  parts(text.workers, s.queued ? '# of #, # wait' : '# of #', [s.busy, s.workers, s.queued], 'workers');
-  let minutes;
+  parts(text.workers, s.queued ? '# of #, # queued' : '# of #', [s.busy, s.workers, s.queued], 'workers');
+  const seconds = Math.round(Math.min(KEPT, now.time - list[0].time) / 1000);
   for (const [name, key] of Object.entries(GRAPHS)) {
-    const graph = checkGraph(graphs[name], list, key, `graph ${name}`);
-    const word = name === 'p99' && !graph.peak ? null : graph.peak;
-    minutes = graph.minutes;
-    parts(text[`peak-${name}`], `peak ${name === 'open' ? '#' : '~'} in # min`, [word, minutes], `peak ${name}`);
+    const peak = checkGraph(graphs[name], list, key, `graph ${name}`);
+    const word = name === 'p99' && !peak ? null : peak;
+    parts(text[`peak-${name}`], `peak ${name === 'open' ? '#' : '~'}${seconds ? ` in ${spanText(seconds)}` : ''}`, [word], `peak ${name}`);
   }
-  parts(text.lately, 'In # min', [minutes], 'lately');
+  assert.equal(text.lately, seconds ? `Last ${spanText(seconds)}` : 'Now', 'lately');
+  checkCluster(text, s.cluster);
 
   const slowest = s.slowest.map((c) => [c.lag, c.remote || c.id, `in ${c.channel || '(no name)'}`]);
   assert.deepEqual(tables.slowest.map(([, who]) => who), slowest.map(([, ...who]) => who), 'slowest');
   tables.slowest.forEach(([lag], i) => rounded(lag, slowest[i][0], 'behind'));
-  assert.deepEqual(tables.channels.map(([, name]) => name), s.largest.map((c) => c.name || '(no name)'), 'channels');
+  assert.deepEqual(tables.channels.map(([, [name]]) => name), s.largest.map((c) => c.name || '(no name)'), 'channels');
   tables.channels.forEach(([conns, , rate], i) => {
     exactly(conns, s.largest[i].connections, 'connections of a channel');
     rounded(rate, s.largest[i].rate, 'rate of a channel');
@@ -171,11 +203,19 @@ function checkShown({ at, text, tables, graphs, bytes, title }, snapshots) {
   }
 }
 
+function checkCluster(text, c) {
+  if (!c) return;
+  assert.equal(text['cluster-name'], `${c.mode}, ${c.name}`);
+  assert.equal(text['cluster-state'], c.problem ? `Not ready: ${c.problem}` : 'Ready');
+  assert.equal(text['cluster-nats'], c.nats || 'not connected');
+  for (const name of ['servers', 'connections', 'waiting', 'pending', 'dropped']) exactly(text[`cluster-${name}`], c[name], name);
+}
+
 // checkAll checks all that a page has shown, and that nothing on it was left out.
 async function checkAll(page) {
-  const { snapshots, shown } = await taken(page);
+  const { snapshots, histories, shown } = await taken(page);
   assert.ok(shown.length, 'something was shown');
-  for (const s of shown) checkShown(s, snapshots);
+  for (const s of shown) checkShown(s, snapshots, histories);
   const others = await page.evaluate((ids) => {
     const known = [...ids.map((id) => document.getElementById(id)).filter(Boolean), ...document.querySelectorAll('tbody')];
     const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -185,15 +225,15 @@ async function checkAll(page) {
     }
     return left;
   }, PARTS);
-  assert.deepEqual(others.filter((text) => !NO_FIGURES.test(text) && text !== 'p50'), [], 'figures that nobody checks');
-  return { snapshots, shown };
+  assert.deepEqual(others.filter((text) => !NO_FIGURES.test(text)), [], 'figures that nobody checks');
+  return { snapshots, histories, shown };
 }
 
 // checkRates: what is under a graph of rates, from one snapshot to a later one, is what was counted
 // meanwhile, as nearly as it is drawn.
-function checkRates({ snapshots, shown }, from, to, name, want) {
+function checkRates({ snapshots, histories, shown }, from, to, name, want) {
   const last = shown.findLast((s) => s.at === to);
-  const list = samples(snapshots, to);
+  const list = samples(snapshots, to, histories[last.history]);
   const peak = Math.max(...list.map((s) => s[name] ?? 0));
   const drawn = points(last.graphs[name]).slice(from - to);
   let area = 0;

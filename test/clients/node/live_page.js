@@ -8,90 +8,13 @@
 // CRIER serves the page once; then it comes from here, with its own policy. A line is written for each
 // check; the first failure ends the script with exit code 1.
 const assert = require('node:assert/strict');
-const http = require('node:http');
-const { once } = require('node:events');
-const { spawn } = require('node:child_process');
 const { chromium } = require('playwright-core');
 const { recording, checkAll } = require('./live_figures.js');
+const { EMPTY, GREAT, Stub, fetchPage } = require('./live_stub.js');
+const { contrasts, nameless, holes, broken } = require('./live_readable.js');
 
 const timeout = 60_000;
 const [executablePath, bin, admin] = process.argv.slice(2);
-
-// fetchPage has a crier say what the page is.
-async function fetchPage() {
-  const child = spawn(bin, ['--listen', '127.0.0.1:0', '--admin', admin, '--log-level', 'warn'], { stdio: ['ignore', 'ignore', 'inherit'] });
-  try {
-    for (const end = Date.now() + timeout; ;) {
-      const answer = await fetch(`http://${admin}/`).catch(() => null);
-      if (answer) return { html: await answer.text(), policy: answer.headers.get('Content-Security-Policy') };
-      assert.ok(Date.now() < end && child.exitCode === null, 'crier does not answer');
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  } finally {
-    const closed = once(child, 'close');
-    child.kill('SIGKILL');
-    await closed;
-  }
-}
-
-// Stub is a server that says what it is told to.
-class Stub {
-  streams = new Set();
-  began = []; // The query and the token of each request for snapshots.
-  cut = []; // The requests to cut somebody off.
-  refusal = 0; // The status of answers to who wants snapshots, or 0.
-  answer = [204, '']; // To who cuts off.
-  id = 0;
-
-  constructor(page) {
-    this.http = http.createServer((request, response) => {
-      const url = new URL(request.url, 'http://stub');
-      if (request.method === 'DELETE') {
-        this.cut.push(url);
-        return response.writeHead(this.answer[0]).end(this.answer[1]);
-      }
-      if (url.pathname === '/') return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': page.policy }).end(page.html);
-      if (url.pathname !== '/v1/live') return response.writeHead(404).end();
-      this.began.push({ query: url.searchParams, token: request.headers.authorization });
-      if (this.refusal) return response.writeHead(this.refusal).end();
-      response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write(`id: x-${this.id}\n\n`);
-      this.streams.add(response);
-      response.on('close', () => this.streams.delete(response));
-      if (this.newest) this.send(response, this.newest);
-    });
-  }
-
-  async listen() {
-    await once(this.http.listen(0, '127.0.0.1'), 'listening');
-    this.url = `http://127.0.0.1:${this.http.address().port}/`;
-  }
-
-  send(response, s) { return response.write(`id: x-${this.id}\ndata: ${JSON.stringify(s)}\n\n`); }
-
-  // say is a snapshot for all, who have the newest one as soon as they come.
-  say(s) {
-    this.newest = s;
-    this.id += 1;
-    return [...this.streams].map((response) => this.send(response, s)).every(Boolean);
-  }
-
-  hangUp() { for (const response of this.streams) response.destroy(); }
-}
-
-const EMPTY = {
-  time: 1_700_000_000_000, started: 1_700_000_000_000, version: 'v1', draining: false,
-  open: 0, open_by_kind: { websocket: 0, 'crier.v1': 0, events: 0 }, max_connections: 0, handshakes: 0, held: 0, queued: 0, busy: 0, workers: 2, log_bytes: 0,
-  messages: 0, deliveries: 0, bytes_in: 0, bytes_out: 0, holds: 0, rate_holds: 0, skips: 0, disconnects: {},
-  p50: null, p99: null, slowest_bytes: 0, slowest: [], channels: 0, largest: [], fds: 9, max_fds: 0, resident: 1 << 20, memory: 0,
-};
-const GREAT = {
-  open: 10_000_000, open_by_kind: { websocket: 9_999_998, 'crier.v1': 1, events: 1 }, max_connections: 100_000_000, handshakes: 1_234_567, held: 1_234_567,
-  queued: 1_234_567, busy: 1024, workers: 1024, log_bytes: 2 ** 50, messages: 9e14, deliveries: 9e15, bytes_in: 2 ** 52, bytes_out: 2 ** 52,
-  holds: 1e12, rate_holds: 1e12, skips: 1e12, disconnects: { 'peer closed': 9e15, lapped: 9e15 }, p50: 12.345, p99: 50, slowest_bytes: 2 ** 50,
-  slowest: Array.from({ length: 10 }, (_, i) => ({ id: `${i}-x`, remote: `[2001:db8:ffff:ffff:ffff:ffff:ffff:fff${i}]:65535`, channel: 'x'.repeat(255), lag: 2 ** 50 - i })),
-  channels: 1_000_000, largest: Array.from({ length: 20 }, (_, i) => ({ name: `${i}${'ü'.repeat(126)}`, connections: 10_000_000 - i, rate: 123_456_789.12 })),
-  fds: 10_000_100, max_fds: 1_073_741_816, resident: 2 ** 44, memory: 2 ** 45,
-};
 
 const MARKUP = ['<img src=x onerror=alert(1)>', '</script><script>alert(1)</script>', '</td><b>bold', '{{7*7}}', '"><svg onload=alert(1)>', '\u202Egnp.exe', '__proto__', ''];
 const HOSTILE = {
@@ -140,7 +63,7 @@ const checks = {
   'markup, long names and great numbers are text, and fit': async function markup() {
     const page = await open();
     let s = EMPTY;
-    for (const more of [{}, HOSTILE, GREAT, { ...GREAT, draining: true }, { rate_holds: 1, slowest_bytes: 1, p50: 9.94e-6, p99: 0.0009996, messages: 9e14 + 1, resident: 2 ** 20 - 1 }]) {
+    for (const more of [{}, HOSTILE, { cluster: { ...GREAT.cluster, mode: 'fast', name: MARKUP[0], nats: '', problem: MARKUP[1] } }, GREAT, { ...GREAT, draining: true }, { rate_holds: 1, slowest_bytes: 1, p50: 9.94e-6, p99: 0.0009996, messages: 9e14 + 1, resident: 2 ** 20 - 1 }]) {
       await tell(page, s = after(s, 1, more));
       for (const width of [320, 390, 700, 1200]) {
         await page.setViewportSize({ width, height: 800 });
@@ -216,8 +139,8 @@ const checks = {
     };
     const early = await say(1000);
     const late = await say(43_200); // In 12 hours.
-    assert.equal(early.points, 301);
-    assert.equal(late.points, 301);
+    assert.equal(early.points, 302); // Five minutes, and one that is older.
+    assert.equal(late.points, 302);
     assert.ok(late.usedSize < early.usedSize + (2 << 20), `${late.usedSize} bytes after ${early.usedSize}`);
     assert.ok(late.nodes < early.nodes + 200, `${late.nodes} nodes after ${early.nodes}`);
   },
@@ -262,6 +185,96 @@ const checks = {
     assert.equal(stub.cut.length, before);
     stub.refusal = 0;
     await checkAll(page);
+  },
+
+  'the graphs begin before the page was opened, and have no hole where the connection was lost': async function history() {
+    const at = (seconds, more) => ({ time: EMPTY.time + 1000 * seconds, open: 5, messages: 10 * seconds, deliveries: 50 * seconds, p99: null, slowest_bytes: 0, disconnects: { reset: seconds }, ...more });
+    const samples = Array.from({ length: 120 }, (_, i) => at(i, i === 60 ? { open: 777, messages: 600 } : {}));
+    stub.history = { started: EMPTY.started, samples };
+    const page = await open();
+    const newest = (seconds) => ({ ...EMPTY, ...at(seconds), started: EMPTY.started });
+    await tell(page, newest(120));
+    await says(page, 'peak-open', 'peak 777 in 2 min');
+    assert.equal(await text(page, 'messages'), '10', 'the first snapshot has a rate');
+    await tell(page, newest(121));
+    await says(page, 'lately', 'Last 2 min 1 s');
+    await checkAll(page);
+    // While the connection is lost there is a peak, which only the server's history has.
+    stub.history = { started: EMPTY.started, samples: [...samples, ...Array.from({ length: 30 }, (_, i) => at(120 + i, { open: i === 15 ? 999 : 5 }))] };
+    stub.newest = null;
+    stub.hangUp();
+    await until(page, () => document.body.className === 'gone');
+    while (!stub.streams.size) await new Promise((resolve) => setTimeout(resolve, 20)); // The script ends with the page's patience.
+    await tell(page, newest(150));
+    await says(page, 'peak-open', 'peak 999 in 2 min 30 s');
+    // Another process' history is of no use.
+    stub.history = { ...stub.history, started: 1 };
+    await tell(page, { ...newest(200), started: EMPTY.started + 5 });
+    assert.equal(await text(page, 'peak-open'), 'peak 5');
+    await checkAll(page);
+  },
+
+  'nothing is claimed before signing in': async function silent() {
+    stub.refusal = 401;
+    const page = await open();
+    await says(page, 'state', 'this server wants a token');
+    const claims = () => page.evaluate(() => document.body.innerText.replace(/\s+/g, ' ').trim());
+    assert.equal(await claims(), 'crier this server wants a token Token of --admin-token-file Show');
+    stub.refusal = 0;
+    await page.fill('#token', 's3cret');
+    await page.press('#token', 'Enter');
+    await tell(page, EMPTY);
+    assert.match(await claims(), /No connection is behind\./);
+    stub.refusal = 401; // The server has another token now.
+    stub.hangUp();
+    await says(page, 'state', 'this is not the token');
+    assert.equal(await page.evaluate(() => document.getElementById('main').checkVisibility()), false);
+  },
+
+  'a channel shows its connections, each of which can be cut off': async function members() {
+    stub.members = [{ id: '7-x', remote: '192.0.2.7:1', channel: 'news' }, { id: '8-x', remote: '', channel: 'news' }, { id: '9-x', remote: MARKUP[0], channel: 'news' }];
+    const page = await open();
+    await tell(page, { ...EMPTY, channels: 2, largest: [{ name: 'a&b/c', connections: 3, rate: 1 }, { name: '', connections: 0, rate: 0 }] });
+    const listed = () => page.evaluate(() => [...document.querySelectorAll('#members tbody tr')].map((row) => row.cells[0].textContent));
+    await page.click('#channels tr:nth-child(1) .link');
+    await says(page, 'members-state', '3 now');
+    assert.deepEqual(stub.asked, ['a&b/c']);
+    assert.deepEqual(await listed(), ['192.0.2.7:1', '8-x', MARKUP[0]]);
+    assert.equal(await page.evaluate(() => document.querySelectorAll('img').length), 0);
+    assert.deepEqual(await page.evaluate(contrasts), []);
+    await page.click('#members tr:nth-child(2) button');
+    assert.equal(await text(page, 'cut-who'), '8-x');
+    stub.members.splice(1, 1);
+    await page.click('#cut-yes');
+    await says(page, 'members-state', '2 now');
+    assert.deepEqual(stub.cut.map((url) => url.pathname), ['/v1/connections/8-x']);
+    await page.keyboard.press('Escape');
+    assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'Connections of a&b/c', 'the focus is back');
+    stub.members = Array.from({ length: 100 }, (_, i) => ({ id: `${i}-x`, remote: '', channel: '' }));
+    await page.click('#channels tr:nth-child(2) .link');
+    await says(page, 'members-state', 'the first 100');
+    assert.equal(await text(page, 'members-channel'), '(no name)');
+    await checkAll(page);
+  },
+
+  'a layout without holes, and figures in one line': async function layout() {
+    const usual = { ...EMPTY, open: 18_994, open_by_kind: { websocket: 18_994 }, max_connections: 19_794, messages: 1e6, deliveries: 1e10, p50: 0.0005, p99: 0.0123,
+      fds: 19_020, max_fds: 20_000, resident: 53.9 * 2 ** 20, memory: 2 ** 31, log_bytes: 33 * 2 ** 20, slowest_bytes: 32.4 * 2 ** 20, disconnects: { reset: 1220 },
+      largest: [{ name: 'n'.repeat(255), connections: 18_994, rate: 66 }], slowest: [{ id: '1-x', remote: '[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535', channel: 'c'.repeat(255), lag: 2 ** 25 }] };
+    const cluster = { mode: 'ordered', name: 'CRIER', nats: '10.0.0.1:4222', problem: '', servers: 3, connections: 57_000, waiting: 0, pending: 0, dropped: 0 };
+    const page = await open();
+    let s = usual;
+    for (const more of [{ cluster: null }, { cluster }]) {
+      await tell(page, s = after({ ...s, ...more }, 1));
+      for (const width of [390, 800, 1280]) {
+        await page.setViewportSize({ width, height: 800 });
+        const what = `${width} pixels, ${more.cluster ? 'in a cluster' : 'alone'}`;
+        await fits(page, what);
+        assert.deepEqual(await page.evaluate(holes), [], what);
+        assert.deepEqual(await page.evaluate(broken), [], what);
+        assert.ok(await page.evaluate(() => document.getElementById('main').getBoundingClientRect().bottom >= window.innerHeight - 20), `${what}: the lower part is empty`);
+      }
+    }
   },
 
   'what is no token is not sent': async function login() {
@@ -313,64 +326,8 @@ const checks = {
   },
 };
 
-// contrasts, in the page, are those below what WCAG 2.2 wants: 4.5 for text (1.4.3), 3 for the edges of
-// what can be filled in or pressed, and for the line of a graph (1.4.11).
-function contrasts() {
-  const parse = (s) => {
-    const [r, g, b, a = 1] = s.match(/[\d.]+/g).map(Number);
-    return s.startsWith('color(') ? [255 * r, 255 * g, 255 * b, a] : [r, g, b, a];
-  };
-  const over = ([r, g, b, a], under) => [r, g, b].map((c, i) => a * c + (1 - a) * under[i]);
-  const ground = (e) => {
-    if (!e) return [255, 255, 255];
-    const style = getComputedStyle(e);
-    const below = over(parse(style.backgroundColor), ground(e.parentElement));
-    const gradient = style.backgroundImage.match(/(rgba?|color)\([^)]*\)/);
-    return gradient ? over(parse(gradient[0]), below) : below;
-  };
-  const opacity = (e) => (e ? getComputedStyle(e).opacity * opacity(e.parentElement) : 1);
-  const light = (c) => {
-    const [r, g, b] = c.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ratio = (e, color, under) => {
-    const [r, g, b, a] = parse(color);
-    const [high, low] = [light(over([r, g, b, a * opacity(e)], under)), light(under)].sort((x, y) => y - x);
-    return (high + 0.05) / (low + 0.05);
-  };
-  const poor = [];
-  for (const e of document.querySelectorAll('body *')) {
-    if (!e.checkVisibility() || e.closest('script, style, .hidden') || e.disabled) continue;
-    const style = getComputedStyle(e);
-    const name = `${e.tagName} ${e.id || e.className || e.textContent.slice(0, 20)}`;
-    const text = [...e.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
-    const want = (min, color, under, what) => {
-      const got = ratio(e, color, under);
-      if (got < min) poor.push(`${name}: ${what} ${got.toFixed(2)}`);
-    };
-    if (text || e.tagName === 'INPUT') want(4.5, style.color, ground(e), 'text');
-    if (/^(INPUT|BUTTON)$/.test(e.tagName)) want(3, style.borderTopColor, ground(e.parentElement), 'edge');
-    if (e.classList.contains('line')) want(3, style.stroke, ground(e.parentElement), 'line');
-  }
-  return [...new Set(poor)];
-}
-
-// nameless, in the page, is what a screen reader has no name for.
-function nameless() {
-  const wrong = [];
-  for (const e of document.querySelectorAll('button, input, section, dialog, table')) {
-    const by = e.getAttribute('aria-labelledby');
-    const name = e.getAttribute('aria-label') ?? (by ? document.getElementById(by).textContent : e.labels?.[0]?.textContent ?? e.textContent);
-    if (!name.trim()) wrong.push(e.outerHTML.slice(0, 80));
-  }
-  for (const th of document.querySelectorAll('th')) if (th.scope !== 'col' || !th.textContent) wrong.push(th.outerHTML);
-  for (const svg of document.querySelectorAll('svg:not([aria-hidden=true])')) wrong.push(svg.id);
-  if (!document.documentElement.lang) wrong.push('lang');
-  return wrong;
-}
-
 async function main() {
-  const page = await fetchPage();
+  const page = await fetchPage(bin, admin);
   browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
   try {
     for (const [name, check] of Object.entries(checks)) {
