@@ -13,16 +13,16 @@ import (
 
 // cli is the one definition of commands, flags and environment variables.
 type cli struct {
-	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve: what any client sends goes to all of them (the default command)."`
-	Pub     pubCmd     `cmd:"" help:"Publish lines to a channel, through a server's --admin."`
-	Sub     subCmd     `cmd:"" help:"Follow a channel, and print what is published there."`
-	Token   tokenCmd   `cmd:"" help:"Make a token (JWT) for a server with --auth, or a key pair."`
-	Load    loadCmd    `cmd:"" help:"Load a WebSocket broadcaster, and check and time what it delivers."`
-	Config  configCmd  `cmd:"" help:"Print the flags of serving, and where each comes from; or a file of all of them."`
-	Doctor  doctorCmd  `cmd:"" help:"Look at this host: how many connections it allows, what to change for more, and what they will take."`
-	Probe   probeCmd   `cmd:"" help:"Ask a server on this host whether it is well, through its --admin."`
-	Version versionCmd `cmd:"" help:"Print the version and exit."`
-
+	Serve      serveCmd      `cmd:"" default:"withargs" help:"Broadcast what any client sends to all (the default command)."`
+	Pub        pubCmd        `cmd:"" help:"Publish lines to a channel, through a server's --admin."`
+	Sub        subCmd        `cmd:"" help:"Follow a channel, and print what is published there."`
+	Token      tokenCmd      `cmd:"" help:"Make a token (JWT) for a server with --auth, or a key pair."`
+	Load       loadCmd       `cmd:"" help:"Load a WebSocket broadcaster, and check and time what it delivers."`
+	Config     configCmd     `cmd:"" help:"Print the settings of serving and where each comes from."`
+	Doctor     doctorCmd     `cmd:"" help:"Show how many connections this host allows, and how to allow more."`
+	Probe      probeCmd      `cmd:"" help:"Check whether a server on this host is healthy."`
+	Version    versionCmd    `cmd:"" help:"Print the version and exit."`
+	Help       helpCmd       `cmd:"" help:"Explain a command, or list all commands."`
 	Completion completionCmd `cmd:"" help:"Print a script for completion in bash, zsh or fish."`
 	Man        manCmd        `cmd:"" hidden:"" help:"Write manual pages."`
 
@@ -31,7 +31,7 @@ type cli struct {
 
 const description = `Each flag can also be given in the environment, as CRIER_ and its name in capitals, or in the TOML file of --config; a flag wins over the environment, and that over the file. ` +
 	`Sizes are bytes or written like 512KiB, 1MiB, 2GiB. Durations are written like 500ms, 30s, 1m30s. ` +
-	`"crier serve" is the same as "crier"; "crier load" loads a server, see crier load --help; "crier pub" and "crier sub" publish to a channel and follow one; "crier doctor" says what of this host bounds it; "crier probe" is for health checks; "crier version" prints the version; "crier completion" is for shells.`
+	`"crier serve" is the same as "crier"; "crier help" lists the other commands.`
 
 func main() {
 	swarm.Child()
@@ -45,10 +45,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	exit := -1
 	var c cli
 	parser := newParser(&c, args, stdout, stderr, func(code int) { exit = code })
-	if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
-		args = []string{"serve", args[0]} // What serving takes is what one wants to know.
-	}
-	ctx, err := parser.Parse(args)
+	ctx, err := parser.Parse(respelled(args))
 	switch {
 	case exit >= 0:
 		return exit
@@ -71,6 +68,8 @@ func newParser(c *cli, args []string, stdout, stderr io.Writer, exit func(code i
 		kong.Writers(stdout, stderr),
 		kong.DefaultEnvars("CRIER"),
 		kong.Configuration(c.loadConfig),
+		kong.Help(printHelp),
+		kong.PostBuild(groupServing),
 		kong.Vars{"greeting": broadcast.DefaultGreeting},
 		kong.BindTo(stdout, (*io.Writer)(nil)),
 		kong.Bind(streams{stderr}),

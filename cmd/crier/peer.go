@@ -63,6 +63,8 @@ func (p peer) hint(err error) string {
 		return hint
 	}
 	switch {
+	case is(err, unix.ECONNREFUSED) && p.is == "--admin":
+		return "nothing listens there: is the server up, and is that its --admin? crier --admin 127.0.0.1:18001 has one"
 	case is(err, unix.ECONNREFUSED):
 		return "nothing listens there: is the server up, and is that its " + p.is + "?"
 	case is(err, unix.EHOSTUNREACH), is(err, unix.ENETUNREACH):

@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/crier-ws/crier/internal/flags"
+	"github.com/crier-ws/crier/internal/term"
 )
 
 // pubCmd is the flags of publishing.
@@ -45,6 +46,23 @@ func (cmd *pubCmd) Validate() error {
 	u, err := url.Parse(cmd.AdminURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return fmt.Errorf("--admin-url is %q, want http://HOST:PORT or https://HOST:PORT", cmd.AdminURL)
+	}
+	return checkChannelArgument("pub", cmd.Channel)
+}
+
+// checkChannelArgument returns what is wrong with a channel that looks like an address.
+func checkChannelArgument(command, channel string) error {
+	fault := fmt.Errorf("CHANNEL is %q, want the name alone, as news/sport", withoutQuery(channel))
+	u, err := url.Parse(channel)
+	switch {
+	case strings.Contains(channel, "://") && (err != nil || u.Host == ""), strings.HasPrefix(channel, "//"):
+		return hinted(fault, "crier %s --help says what it takes", command)
+	case strings.Contains(channel, "://") && command == "sub":
+		return hinted(fault, "write crier sub --server ws://%s %s", u.Host, strings.TrimPrefix(u.Path, "/"))
+	case strings.Contains(channel, "://"):
+		return hinted(fault, "write crier pub %s, and --admin-url for the address of the server's --admin", strings.TrimPrefix(u.Path, "/"))
+	case strings.HasPrefix(channel, "/"):
+		return hinted(fault, "write crier %s %s", command, strings.TrimPrefix(channel, "/"))
 	}
 	return nil
 }
@@ -74,6 +92,9 @@ func (cmd *pubCmd) Run(out io.Writer, s streams) error {
 		}
 		defer f.Close()
 		in = f
+	}
+	if term.IsTerminal(os.Stdin) && cmd.File == "" && term.IsTerminal(s.log) {
+		note(s.log, "publishing each line that you type; Ctrl-D ends")
 	}
 	p := &publisher{cmd: cmd, out: out, log: s.log}
 	if cmd.TokenFile != "" {

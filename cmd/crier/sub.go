@@ -57,7 +57,7 @@ func (cmd *subCmd) Validate() error {
 	if _, err := cmd.url(); err != nil {
 		return err
 	}
-	return nil
+	return checkChannelArgument("sub", cmd.Channel)
 }
 
 // url is the channel's address.

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -34,7 +34,11 @@ func usageError(c *cli, err error) error {
 		if file.Op == "open" { // kong does it for --config only.
 			what = "--config"
 		}
-		return fileError(what, file.Path, err)
+		err = fileError(what, file.Path, err)
+		if what == "FILE" && errors.Is(err, fs.ErrNotExist) {
+			return hinted(err, "it is a file with lines to publish; echo %s | crier pub CHANNEL publishes a text", filepath.Base(file.Path))
+		}
+		return err
 	}
 	var known *hintedError
 	if errors.As(err, &known) {
@@ -48,16 +52,18 @@ func usageError(c *cli, err error) error {
 		help = "crier " + ctx.Selected().Name + " --help"
 	}
 	hint := help + " says what it takes"
-	if m := guess.FindStringSubmatch(text); m != nil {
+	if foreign := c.foreignUsage(ctx, text); foreign != nil {
+		return foreign
+	} else if m := guess.FindStringSubmatch(text); m != nil {
 		text = strings.TrimSuffix(text, m[0])
 		hint = fmt.Sprintf("did you mean %s? %s lists all", strings.ReplaceAll(strings.ReplaceAll(m[1], `"`, ""), ", ", " or "), help)
 	} else if m := noValue.FindStringSubmatch(text); m != nil {
 		text = m[1] + " needs a value"
 		hint = fmt.Sprintf("write %s=VALUE; %s says which", m[1], help)
 	} else if m := noMore.FindStringSubmatch(text); m != nil && ctx != nil && ctx.Selected() == ctx.Model.DefaultCmd {
-		if name := nearCommand(ctx, m[1]); name != "" {
-			hint = fmt.Sprintf("did you mean crier %s? crier --help says what there is", name)
-		}
+		return argumentFault(ctx, m[1])
+	} else if m != nil && ctx != nil && ctx.Selected() != nil && ctx.Selected().Name == "token" {
+		hint = fmt.Sprintf("write --key %s; %s says what it takes", m[1], help)
 	}
 	parts := strings.Split(text, "; ")
 	for i, part := range parts {
@@ -80,20 +86,6 @@ func (c *cli) source(ctx *kong.Context, part, text string) string {
 		if from, ok := strings.CutPrefix(origin(ctx, flag), "environment, "); ok && flag.Name == m[1] {
 			return fmt.Sprintf(" (from %s)", from)
 		}
-	}
-	return ""
-}
-
-// nearCommand is the command that a word is nearly the name of, or empty.
-func nearCommand(ctx *kong.Context, word string) string {
-	var names []string
-	for _, cmd := range ctx.Model.Children {
-		if !cmd.Hidden {
-			names = append(names, cmd.Name)
-		}
-	}
-	if near := nearest(word, names); distance(word, near) <= min(2, len(word)/2) && !slices.Contains(names, word) {
-		return near
 	}
 	return ""
 }

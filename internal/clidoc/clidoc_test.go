@@ -19,9 +19,9 @@ type towel struct {
 	Dry struct {
 		Slow  string   `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What becomes of 'it' in [brackets]: two sentences. It's here (default: close)."`
 		Key   string   `placeholder:"FILE" help:"Key."`
-		Addr  string   `placeholder:"HOST:PORT" help:"Address; a\\b \"c\" $d."`
+		Addr  string   `group:"Where" placeholder:"HOST:PORT" help:"Address; a\\b \"c\" $d."`
 		Sleep bool     `help:".dot in front, ^caret ~tilde and a backtick."`
-		Many  []string `placeholder:"X" help:"Many."`
+		Many  []string `group:"Where" placeholder:"X" help:"Many."`
 		Count int      `short:"c" help:"A count." env:"TOWEL_COUNT"`
 		None  bool     `hidden:"" help:"Nobody sees this."`
 	} `cmd:"" default:"withargs" help:"Dry: the default. And more."`
@@ -215,6 +215,12 @@ func TestMan(t *testing.T) {
 	for _, want := range []string{"-c, --count", "--slow=close|skip", "TOWEL_COUNT", "v1.2.3-rc.1", "2026-11-23", "towel-fold(1)"} {
 		if !strings.Contains(plain, want) {
 			t.Errorf("the page does not have %q:\n%s", want, plain)
+		}
+	}
+	where := strings.Index(plain, "\n   Where\n")
+	for flag, in := range map[string]bool{"--addr": true, "--many": true, "--slow": false, "--count": false} {
+		if at := strings.Index(plain, flag); where < 0 || in != (at > where) {
+			t.Errorf("%s stands at %d, its group's title at %d:\n%s", flag, at, where, plain)
 		}
 	}
 	if strings.Contains(plain, "--none") || strings.Contains(plain, "secret") {

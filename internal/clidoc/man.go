@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -109,11 +110,33 @@ func commandPage(app *kong.Application, cmd *kong.Node, rel Release) string {
 		r.text(arg.Help)
 	}
 	r.line(".SH OPTIONS")
-	for _, f := range flagsOf(app, cmd) {
+	group := ""
+	for _, f := range byGroup(flagsOf(app, cmd)) {
+		if f.Group != nil && f.Group.Title != group {
+			group = f.Group.Title
+			r.line(".SS %s", quote(strings.TrimSuffix(group, ":")))
+		}
 		r.option(f)
 	}
 	r.seeAlso(app, cmd.Name)
 	return r.String()
+}
+
+// byGroup returns flags group by group, in the order in which groups appear and those without one first.
+func byGroup(list []*kong.Flag) []*kong.Flag {
+	rank := map[string]int{"": 0}
+	key := func(f *kong.Flag) string {
+		if f.Group == nil {
+			return ""
+		}
+		return f.Group.Key
+	}
+	for _, f := range list {
+		if _, known := rank[key(f)]; !known {
+			rank[key(f)] = len(rank)
+		}
+	}
+	return slices.SortedStableFunc(slices.Values(list), func(a, b *kong.Flag) int { return rank[key(a)] - rank[key(b)] })
 }
 
 // option writes a flag, its value, what it is for and its name in the environment.
