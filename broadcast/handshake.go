@@ -8,8 +8,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// maxHeadBytes bounds a request head. What is longer is answered 431.
-const maxHeadBytes = 8 << 10
+// maxHeadBytes bounds a request head, as Node.js does: a longer one is answered 431.
+const maxHeadBytes = 16 << 10
 
 // handshaker is what a worker needs for handshakes, made once. It is the
 // connection that ws.Upgrader reads the head from and writes the answer to:
@@ -26,11 +26,7 @@ type handshaker struct {
 // init sets up the upgrader so that it takes the first subprotocol
 // offered, as the Node server does, and no extension.
 func (h *handshaker) init() {
-	h.upgrader = ws.Upgrader{
-		// The longest line that a head can have.
-		ReadBufferSize: maxHeadBytes,
-		Protocol:       func([]byte) bool { return true },
-	}
+	h.upgrader = ws.Upgrader{Protocol: func([]byte) bool { return true }}
 }
 
 // Write takes the answer that ws.Upgrader makes.
@@ -73,8 +69,7 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 		if c.in.aheadSince == 0 { // Else it was there before.
 			from = max(0, len(c.in.rest)-1)
 		}
-		c.in.rest = append(c.in.rest, b...)
-		b = c.in.rest
+		b = c.in.appendHead(b)
 	}
 	if c.in != nil && c.in.proxied {
 		n, refusal := c.proxy(b)
@@ -90,24 +85,26 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 	if looksLikeTLS(b) {
 		return c.refuseTLS()
 	}
-	n, ok := endOfHead(b, from)
+	empty := emptyLines(b)
+	n, ok := endOfHead(b[empty:], max(0, from-empty))
 	switch {
 	case !ok:
 		return c.refuse(w, badRequest("a line of the request head does not end with CR LF"))
-	case n > maxHeadBytes || n == 0 && len(b) > maxHeadBytes:
+	case n == 0 && len(b) >= maxHeadBytes:
 		return c.refuse(w, &Refusal{http.StatusRequestHeaderFieldsTooLarge,
 			fmt.Sprintf("the request head is longer than %d bytes", maxHeadBytes)})
 	case n == 0:
 		if c.in == nil {
-			in := c.inbound()
-			in.rest = append(in.rest[:0], b...)
+			c.inbound().appendHead(b)
 		}
 		return more
 	}
+	b = b[empty:]
 	refusal := c.upgrade(w, b[:n])
 	switch {
 	case refusal == errAhead:
-		c.in.rest = append(c.in.rest[:0], b...) // It may be b already.
+		c.in.rest = c.in.rest[:0]
+		c.in.appendHead(b) // It may stand there already.
 		return held
 	case refusal != nil:
 		return c.refuse(w, refusal)
@@ -121,6 +118,25 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 		return c.decode(w, nil)
 	}
 	return c.decode(w, b[n:])
+}
+
+// headRoom returns how many bytes may be read of a request head: what is kept of a head, and of what a peer sends after
+// it without waiting for the answer, is never more than maxHeadBytes.
+func (c *Conn) headRoom() int {
+	if c.in == nil {
+		return maxHeadBytes
+	}
+	return maxHeadBytes - len(c.in.rest)
+}
+
+// appendHead appends b, which is at most headRoom bytes, to what is kept of a head, and returns all of it. Its buffer
+// does not become larger than maxHeadBytes either, see handshakeBytes.
+func (in *inbound) appendHead(b []byte) []byte {
+	if need := len(in.rest) + len(b); need > cap(in.rest) {
+		in.rest = append(make([]byte, 0, min(max(need, 2*cap(in.rest)), maxHeadBytes)), in.rest...)
+	}
+	in.rest = append(in.rest, b...)
+	return in.rest
 }
 
 // upgrade answers a handshake with 101 and the greeting and makes the

@@ -129,40 +129,6 @@ func TestHandshakeRefusals(t *testing.T) {
 	}
 }
 
-// TestHandshakeHeadLimit: 8 KiB, be it in one piece or not.
-func TestHandshakeHeadLimit(t *testing.T) {
-	_, addr := newServer(t, Config{})
-	fill := func(n int) []byte {
-		const name = "X-Fill: "
-		return []byte(headPlus(name + strings.Repeat("x", n-len(headPlus(name)))))
-	}
-	tests := []struct {
-		name string
-		head []byte
-		want int
-	}{
-		{"largest", fill(maxHeadBytes), 101},
-		{"one too many", fill(maxHeadBytes + 1), 431},
-		{"far too many", fill(3 * maxHeadBytes), 431},
-		{"no end", bytes.Repeat([]byte("x"), maxHeadBytes+1), 431},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			for _, cut := range []int{len(tt.head), 1, maxHeadBytes - 1, maxHeadBytes} {
-				if cut > len(tt.head) {
-					continue
-				}
-				c := connect(t, addr)
-				c.send(tt.head[:cut])
-				c.send(tt.head[cut:])
-				if got := c.readResponse().StatusCode; got != tt.want {
-					t.Errorf("cut at %d: got %d, want %d", cut, got, tt.want)
-				}
-			}
-		})
-	}
-}
-
 // TestHandshakeTLS: a TLS client is told at once and does not wait in vain.
 func TestHandshakeTLS(t *testing.T) {
 	srv, addr := newServer(t, Config{})

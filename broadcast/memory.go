@@ -48,7 +48,7 @@ const (
 	connBytes       = 2560 // Most of it is pongs that wait for a socket with room.
 	addressBytes    = 160  // See addresses.
 	lapseBytes      = 160  // See lapses.
-	handshakeBytes  = 16 << 10
+	handshakeBytes  = maxHeadBytes + 4<<10
 	compressorBytes = 1100 << 10
 	logOverhead     = 1 << 20 // Views hold on to segments, and the last one is never full.
 )
@@ -103,7 +103,7 @@ func (cfg *Config) plan(retainIsDefault, totalIsDefault bool) (p MemoryPlan, err
 	p.Logs = cfg.logs(encodings)
 	p.Workers = int64(cfg.Workers) * perWorker
 	p.Unfinished = max(total/8, 4*int64(cfg.MaxMessageBytes))
-	p.MaxHandshakes = int(min(max(total/32/handshakeBytes, 64), 1<<16))
+	p.MaxHandshakes = int(min(max(total/24/handshakeBytes, 64), 1<<16))
 	p.Handshakes = int64(p.MaxHandshakes) * handshakeBytes
 	each := int64(connBytes)
 	if cfg.MaxConnsPerIP > 0 || len(cfg.TrustedProxies) > 0 {

@@ -112,6 +112,9 @@ const heldBytes = 4 << 10
 // room is what to read into, or says that c has to wait first. What is read of who has
 // to wait is kept, so with a bound on that it is little, or nothing.
 func (c *Conn) room(w *worker) ([]byte, bool) {
+	if c.readPhase == readHead {
+		return w.buf[:c.headRoom()], true
+	}
 	srv := c.shard().srv
 	if srv.unfinished.most == 0 || c.readPhase != readFrames {
 		return w.buf, true

@@ -35,6 +35,17 @@ type request struct {
 	lastEventID []byte
 }
 
+// maxEmptyLines is how many empty lines may come before a request line. RFC 9112, section 2.2, asks for one at least.
+const maxEmptyLines = 4
+
+// emptyLines returns how many bytes b has of empty lines before the request line.
+func emptyLines(b []byte) (n int) {
+	for n < maxEmptyLines*len(crlf) && bytes.HasPrefix(b[n:], crlf) {
+		n += len(crlf)
+	}
+	return n
+}
+
 // endOfHead looks for the empty line that ends a head, given that b[:from] was
 // searched before. It returns the head's length, or 0 if it has not ended; ok
 // is false if a line ends without a carriage return, which RFC 9112, section
@@ -85,8 +96,11 @@ var crlf = []byte("\r\n")
 func (r *request) requestLine(line []byte) *Refusal {
 	method, rest, ok1 := bytes.Cut(line, []byte(" "))
 	target, version, ok2 := bytes.Cut(rest, []byte(" "))
-	if !ok1 || !ok2 || !isToken(method) || !isVisible(target) {
+	if !ok1 || !ok2 || !isToken(method) || len(target) == 0 {
 		return badRequest("malformed request line, want: GET /path HTTP/1.1")
+	}
+	if slices.ContainsFunc(target, isNotVisible) {
+		return malformedTarget(target)
 	}
 	digits, ok := bytes.CutPrefix(version, []byte("HTTP/"))
 	if !ok || len(digits) != 3 || digits[1] != '.' || !isDigit(digits[0]) || !isDigit(digits[2]) {
@@ -172,7 +186,7 @@ func (r *request) check(path string, below bool) *Refusal {
 	}
 	switch p, ok := r.path(); {
 	case !ok:
-		return badRequest("malformed request target, want a path that starts with /")
+		return malformedTarget(r.target)
 	case path != "" && string(p) != path && !(below && isBelow(p, path)):
 		return &Refusal{http.StatusNotFound, "nothing is served under this path"}
 	case !r.upgrade:
@@ -234,12 +248,5 @@ func isToken(b []byte) bool {
 	return len(b) > 0
 }
 
-// isVisible says whether b is one or more visible ASCII characters.
-func isVisible(b []byte) bool {
-	for _, c := range b {
-		if c <= ' ' || c >= 0x7f {
-			return false
-		}
-	}
-	return len(b) > 0
-}
+// isNotVisible reports whether c is anything but a visible ASCII character.
+func isNotVisible(c byte) bool { return c <= ' ' || c >= 0x7f }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -35,7 +36,23 @@ func (r *request) path() (p []byte, ok bool) {
 	p, _, _ = bytes.Cut(r.target, []byte("?"))
 	// A fragment is never sent, RFC 9112, section 3.2; a proxy may take it for the end of
 	// the path. Other characters that RFC 3986 has no place for do come from browsers.
-	return p, escapesAreWhole(p) && bytes.IndexByte(r.target, '#') < 0
+	return p, badEscape(p) < 0 && bytes.IndexByte(r.target, '#') < 0
+}
+
+// malformedTarget refuses a target, and says what is wrong with it and where. It quotes nothing of it: tokens stand there.
+func malformedTarget(target []byte) *Refusal {
+	const malformed = "malformed request target: "
+	path, _, _ := bytes.Cut(target, []byte("?"))
+	if i := slices.IndexFunc(target, isNotVisible); i >= 0 {
+		return badRequest(fmt.Sprintf(malformed+"byte %d is 0x%02x, which is no visible ASCII character; write it as %%%02X", i+1, target[i], target[i]))
+	}
+	if i := bytes.IndexByte(target, '#'); i >= 0 {
+		return badRequest(fmt.Sprintf(malformed+"byte %d is a #, which begins a fragment, and those are not sent; write it as %%23", i+1))
+	}
+	if i := badEscape(path); i >= 0 {
+		return badRequest(fmt.Sprintf(malformed+"byte %d is a percent sign without two hexadecimal digits after it; write a percent sign as %%25", i+1))
+	}
+	return badRequest(malformed + "want a path that starts with /, or the whole URL of one")
 }
 
 // isHost says whether b is a host and perhaps a port, or empty: RFC 9110, section 7.2,
@@ -58,7 +75,7 @@ func isHost(b []byte) bool {
 			return false
 		}
 	}
-	return escapesAreWhole(host)
+	return badEscape(host) < 0
 }
 
 // isBelow says whether a path is below another one, without looking at dots.
@@ -98,15 +115,15 @@ func CheckChannel(name string) error {
 	return nil
 }
 
-// escapesAreWhole says whether two hexadecimal digits follow each percent
-// sign, RFC 3986, section 2.1.
-func escapesAreWhole(p []byte) bool {
+// badEscape returns the place of the first percent sign that two hexadecimal digits do not follow, RFC 3986, section
+// 2.1, or -1.
+func badEscape(p []byte) int {
 	for i, b := range p {
 		if b == '%' && (len(p) < i+3 || !isHex(p[i+1]) || !isHex(p[i+2])) {
-			return false
+			return i
 		}
 	}
-	return true
+	return -1
 }
 
 func isHex(b byte) bool { return isDigit(b) || 'a' <= b|0x20 && b|0x20 <= 'f' }
