@@ -147,7 +147,8 @@ func brief(v any) string {
 	return string(b[:min(len(b), 200)])
 }
 
-// tokensOf returns the tokens that a request brings.
+// tokensOf returns the tokens that a request brings. An empty one is none: there is client code that always appends
+// token= to the query, and fills it only where it cannot set a header.
 func tokensOf(r *http.Request) (tokens []string) {
 	for _, value := range r.Header["Authorization"] {
 		if scheme, token, ok := strings.Cut(value, " "); ok && strings.EqualFold(scheme, "Bearer") {
@@ -162,7 +163,7 @@ func tokensOf(r *http.Request) (tokens []string) {
 			}
 		}
 	}
-	return tokens
+	return slices.DeleteFunc(tokens, func(token string) bool { return token == "" })
 }
 
 // why says what is wrong with a token. Parts of what does not decode are not quoted.

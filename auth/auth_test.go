@@ -164,7 +164,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	v := newVerifier(t, pairs(t)["HS256"].file, Config{})
-	_, err := v.Authorize(httptest.NewRequest("GET", "/?token", nil), "news/mine")
+	_, err := v.Authorize(httptest.NewRequest("GET", "/?token=x", nil), "news/mine")
 	expectDenied(t, err, 401, "malformed")
 	_, err = v.Authorize(httptest.NewRequest("GET", "/", nil), "news/mine")
 	expectDenied(t, err, 401, "no token")
@@ -180,6 +180,45 @@ func TestTokens(t *testing.T) {
 	r.URL.RawQuery = "token=d.e.f"
 	_, err = v.Authorize(r, "news/mine")
 	expectDenied(t, err, 400, "2 tokens")
+}
+
+// TestEmptyTokens: a place that is left empty is no token, beside a token or alone.
+func TestEmptyTokens(t *testing.T) {
+	p := pairs(t)["HS256"]
+	v := newVerifier(t, p.file, Config{})
+	token := sign(t, p.method, p.private, nil, claims())
+	for _, tt := range []struct {
+		name, authorization, query, protocols string
+		status                                int // 0 if it is taken.
+	}{
+		{"empty query", "Bearer " + token, "token=", "", 0},
+		{"query without a sign", "Bearer " + token, "token", "", 0},
+		{"empty twice", "Bearer " + token, "token=&x=1&token=", "", 0},
+		{"empty subprotocol", "Bearer " + token, "", "crier.v1, bearer.", 0},
+		{"empty subprotocol beside a query", "", "token=" + token, "bearer., chat", 0},
+		{"empty query beside a subprotocol", "", "token=", "bearer." + token, 0},
+		{"empty beside one in its own place", "", "token=&token=" + token, "", 0},
+		{"empty header", " ", "token=" + token, "", 0},
+		{"scheme without a token", "Bearer", "token=" + token, "", 0},
+		{"scheme and blanks", "Bearer   ", "token=" + token, "", 0},
+		{"all empty", "Bearer ", "token=", "bearer.", 401},
+		{"two that are the same", "Bearer " + token, "token=" + token, "", 400},
+		{"two that differ, and an empty one", "Bearer " + token, "token=&token=x", "", 400},
+	} {
+		r := httptest.NewRequest("GET", "/?"+tt.query, nil)
+		if tt.authorization != "" {
+			r.Header.Set("Authorization", tt.authorization)
+		}
+		if tt.protocols != "" {
+			r.Header.Set("Sec-WebSocket-Protocol", tt.protocols)
+		}
+		_, err := v.Authorize(r, "news/mine")
+		if tt.status != 0 {
+			expectDenied(t, err, tt.status, "token", token)
+		} else if err != nil {
+			t.Errorf("%s: got %v", tt.name, err)
+		}
+	}
 }
 
 // unsigned is a token of a header without a signature.

@@ -8,14 +8,12 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"slices"
+	"math"
 	"strings"
 
-	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -25,7 +23,19 @@ var algorithms = []string{"HS256", "RS256", "ES256", "EdDSA"}
 
 // Keys are what tokens are verified with. Each is good for one algorithm, whatever a token
 // says of itself: a public key is never taken for a secret.
-type Keys struct{ all []key }
+type Keys struct {
+	all     []key
+	skipped []SkippedKey
+}
+
+// SkippedKey is a key of a file that is not used, and does not keep the others from it.
+type SkippedKey struct {
+	Place  string // Which one it is, as: JWKS key 2 (kid "a").
+	Reason string // What is wrong with it, or what else it is for.
+
+	// Nothing is wrong with the key: it is for another purpose or algorithm.
+	OtherUse bool
+}
 
 type key struct {
 	id  string // RFC 7515, section 4.1.4; empty if it has none.
@@ -40,46 +50,82 @@ const (
 )
 
 // ParseKeys reads keys from a file's contents: public keys or certificates in PEM, one or more; a JWKS
-// (RFC 7517, section 5), of which keys for other uses or algorithms are left out; or else a secret
-// for HS256: one word of visible ASCII. What looks as if it was meant to be something else, as a public
-// key in base64, is not taken for a secret: anybody may know it.
+// (RFC 7517, section 5); or else a secret for HS256: one word of visible ASCII. What looks as if it was
+// meant to be something else, as a public key in base64, is not taken for a secret: anybody may know it.
+//
+// A key among others that cannot be used is left out, see Keys.Skipped. ParseKeys returns an error if no key is
+// left, and for what concerns the whole file: one that is damaged, and so may be only half written, and one that
+// has a private key.
 func ParseKeys(b []byte) (*Keys, error) {
 	b = bytes.TrimSpace(b)
-	var keys []key
+	keys := new(Keys)
 	var err error
 	switch {
 	case bytes.Contains(b, []byte("-----BEGIN")):
-		keys, err = parsePEM(b)
+		err = keys.parsePEM(b)
 	case bytes.HasPrefix(b, []byte("{")):
-		keys, err = parseJWKS(b)
+		err = keys.parseJWKS(b)
 	case !isSecret(b):
 		err = errors.New("want public keys in PEM, a JWKS, or one line with a secret, as of: openssl rand -hex 32")
 	default:
 		var k key
 		k, err = newKey("", b)
-		keys = []key{k}
+		keys.all = []key{k}
 	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("auth: %w", err)
-	case len(keys) == 0:
-		return nil, errors.New("auth: there is no key for RS256, ES256, EdDSA or HS256")
-	case len(keys) > mostKeys:
-		return nil, fmt.Errorf("auth: there are %d keys, want at most %d", len(keys), mostKeys)
+	case len(keys.all) == 0:
+		return nil, fmt.Errorf("auth: there is no key for RS256, ES256, EdDSA or HS256%s", keys.whyNone())
+	case len(keys.all) > mostKeys:
+		return nil, fmt.Errorf("auth: there are %d keys, want at most %d", len(keys.all), mostKeys)
 	}
-	return &Keys{keys}, nil
+	return keys, nil
 }
 
-// Len is how many there are.
+// whyNone returns the reasons why keys were skipped, of the first few.
+func (k *Keys) whyNone() (text string) {
+	const most = 3
+	for i, s := range k.skipped {
+		if i == most {
+			return fmt.Sprintf("%s; and %d more", text, len(k.skipped)-most)
+		}
+		text += fmt.Sprintf("; %s: %s", s.Place, s.Reason)
+	}
+	return text
+}
+
+// Len returns how many keys there are.
 func (k *Keys) Len() int { return len(k.list()) }
 
-// list is all of them. k may be nil.
+// Skipped returns those keys of the file that are not used. k may be nil.
+func (k *Keys) Skipped() []SkippedKey {
+	if k == nil {
+		return nil
+	}
+	return k.skipped
+}
+
+// list returns all keys. k may be nil.
 func (k *Keys) list() []key {
 	if k == nil {
 		return nil
 	}
 	return k.all
 }
+
+// add takes the key of a place, or skips it if there is an error.
+func (k *Keys) add(place string, each key, err error) {
+	if err != nil {
+		reason := strings.ReplaceAll(err.Error(), "\n", ": ") // Joined errors have lines.
+		k.skipped = append(k.skipped, SkippedKey{Place: place, Reason: reason})
+		return
+	}
+	k.all = append(k.all, each)
+}
+
+// errPrivate concerns the whole file: whoever put the key there has to know, and to make a new one.
+var errPrivate = errors.New("it is a private key, which belongs to the issuer alone: want the public one")
 
 // isSecret says whether b may be meant for one.
 func isSecret(b []byte) bool {
@@ -106,101 +152,52 @@ func isSecret(b []byte) bool {
 	return true
 }
 
-func parsePEM(b []byte) (keys []key, err error) {
+func (k *Keys) parsePEM(b []byte) error {
 	blocks := bytes.Count(b, []byte("-----BEGIN"))
 	for n := 1; ; n++ {
 		block, rest := pem.Decode(b)
 		if block == nil {
 			if len(bytes.TrimSpace(b)) > 0 {
-				return nil, fmt.Errorf("what stands behind block %d is no PEM", n-1)
+				return fmt.Errorf("what stands behind block %d is no PEM", n-1)
 			}
 			if n-1 < blocks {
-				return nil, fmt.Errorf("%d of %d PEM blocks are damaged", blocks-n+1, blocks)
+				return fmt.Errorf("%d of %d PEM blocks are damaged", blocks-n+1, blocks)
 			}
-			return keys, nil
+			return nil
 		}
 		b = rest
-		var k any
-		switch block.Type {
-		case "PUBLIC KEY":
-			k, err = x509.ParsePKIXPublicKey(block.Bytes)
-		case "RSA PUBLIC KEY":
-			k, err = x509.ParsePKCS1PublicKey(block.Bytes)
-		case "CERTIFICATE":
-			var cert *x509.Certificate
-			if cert, err = x509.ParseCertificate(block.Bytes); err == nil {
-				k = cert.PublicKey
-			}
-		case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY":
-			err = errors.New("it is a private key, which belongs to the issuer alone: want the public one")
-		default:
-			err = fmt.Errorf("its type is %.40q, want PUBLIC KEY", block.Type)
+		place := fmt.Sprintf("PEM block %d", n)
+		each, err := parseBlock(block)
+		if errors.Is(err, errPrivate) {
+			return fmt.Errorf("%s: %w", place, err)
 		}
-		if err == nil {
-			var each key
-			each, err = newKey("", k)
-			keys = append(keys, each)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("PEM block %d: %w", n, err)
-		}
+		k.add(place, each, err)
 	}
 }
 
-func parseJWKS(b []byte) (keys []key, err error) {
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(b, &set); err != nil {
-		return nil, fmt.Errorf("JWKS: %w", err)
-	}
-	if set.Keys == nil {
-		return nil, errors.New(`JWKS: want {"keys": [...]}`)
-	}
-	for i, raw := range set.Keys {
-		var m jwkset.JWKMarshal
-		if err := json.Unmarshal(raw, &m); err != nil {
-			return nil, fmt.Errorf("JWKS, key %d: %w", i+1, err)
+// parseBlock reads the public key of one PEM block.
+func parseBlock(block *pem.Block) (key, error) {
+	var public any
+	var err error
+	switch typ := block.Type; {
+	case strings.HasSuffix(typ, "PRIVATE KEY"):
+		err = errPrivate
+	case typ == "PUBLIC KEY":
+		public, err = x509.ParsePKIXPublicKey(block.Bytes)
+	case typ == "RSA PUBLIC KEY":
+		public, err = x509.ParsePKCS1PublicKey(block.Bytes)
+	case typ == "CERTIFICATE":
+		var cert *x509.Certificate
+		if cert, err = x509.ParseCertificate(block.Bytes); err == nil {
+			public = cert.PublicKey
 		}
-		if !isForUs(&m) {
-			continue
-		}
-		each, err := parseJWK(m)
-		if err != nil {
-			return nil, fmt.Errorf("JWKS, key %d (kid %.40q): %w", i+1, m.KID, err)
-		}
-		keys = append(keys, each)
+	default:
+		err = fmt.Errorf("its type is %.40q, want PUBLIC KEY", typ)
 	}
-	return keys, nil
-}
-
-// isForUs says whether a key of a JWKS is for one of algorithms.
-func isForUs(m *jwkset.JWKMarshal) bool {
-	kind := m.KTY.String()
-	if m.CRV != "" {
-		kind += " " + m.CRV.String()
-	}
-	alg := map[string]string{"RSA": "RS256", "EC P-256": "ES256", "OKP Ed25519": "EdDSA", "oct": "HS256"}[kind]
-	said := m.ALG.String()
-	if alg == "EdDSA" && said == "Ed25519" { // Its newer name, RFC 9864.
-		said = alg
-	}
-	return alg != "" && (said == "" || said == alg) && (m.USE == "" || m.USE == jwkset.UseSig) &&
-		(len(m.KEYOPS) == 0 || slices.Contains(m.KEYOPS, jwkset.KeyOpsVerify))
-}
-
-func parseJWK(m jwkset.JWKMarshal) (key, error) {
-	secret := m.KTY == jwkset.KtyOct
-	if m.D != "" {
-		return key{}, errors.New("it is a private key, which belongs to the issuer alone: want the public one")
-	}
-	m.ALG, m.KEYOPS = "", nil // They were looked at.
-	m.X5C, m.X5U, m.X5T, m.X5TS256 = nil, "", "", ""
-	k, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{Private: secret}, jwkset.JWKValidateOptions{})
 	if err != nil {
 		return key{}, err
 	}
-	return newKey(m.KID, k.Key())
+	return newKey("", public)
 }
 
 // newKey finds out what a key is good for.
@@ -214,6 +211,9 @@ func newKey(id string, k any) (key, error) {
 	case *rsa.PublicKey:
 		if n := k.N.BitLen(); n < leastRSABits {
 			return key{}, fmt.Errorf("an RSA key has %d bits, want at least %d", n, leastRSABits)
+		}
+		if k.E < 3 || k.E%2 == 0 || k.E > math.MaxInt32 || k.N.Bit(0) == 0 { // Package rsa verifies nothing with it.
+			return key{}, errors.New("an RSA key has a modulus or exponent (n, e) that is none of RSA")
 		}
 		return key{id, "RS256", k}, nil
 	case *ecdsa.PublicKey:

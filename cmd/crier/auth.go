@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -67,6 +68,13 @@ func (f *authFlags) verifier(logger *slog.Logger) (*auth.Verifier, error) {
 	keys, err := f.keys()
 	if err != nil {
 		return nil, err
+	}
+	for _, skipped := range keys.Skipped() {
+		level := slog.LevelWarn
+		if skipped.OtherUse {
+			level = slog.LevelInfo // Issuers publish such keys for others beside ours.
+		}
+		logger.Log(context.Background(), level, "a key is not used", "file", *f.Auth, "key", skipped.Place, "why", skipped.Reason)
 	}
 	logger.Info("tokens are needed", "file", *f.Auth, "keys", keys.Len(), "audience", f.AuthAudience, "issuer", f.AuthIssuer)
 	return auth.New(auth.Config{Keys: keys, Audience: f.AuthAudience, Issuer: f.AuthIssuer, Leeway: time.Duration(f.AuthLeeway)}), nil

@@ -5,7 +5,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,6 +154,62 @@ func TestAuth(t *testing.T) {
 			if log.Has(part) {
 				t.Errorf("the log has a token's %s:\n%s", part, log.String())
 			}
+		}
+	}
+}
+
+// TestKeyLeftOut: keys of a JWKS that cannot be used keep nobody out, at the start and after SIGHUP, and the log names
+// them.
+func TestKeyLeftOut(t *testing.T) {
+	bin := build(t)
+	keyFile, tokenFile := filepath.Join(t.TempDir(), "keys.json"), filepath.Join(t.TempDir(), "token")
+	write := func(i *issuer, others string) {
+		t.Helper()
+		point, err := i.key.PublicKey.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b64 := base64.RawURLEncoding.EncodeToString
+		set := fmt.Sprintf(`{"keys":[%s,{"kty":"EC","crv":"P-256","x":%q,"y":%q,"kid":"good"}]}`, others, b64(point[1:33]), b64(point[33:]))
+		if err := os.WriteFile(keyFile, []byte(set), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log logtest.Buffer
+	old, current := newIssuer(t), newIssuer(t)
+	const others = `{"kty":"RSA","n":"AAAA","e":"AQAB","kid":"small"},{"kty":"RSA","use":"enc","kid":"other"}`
+	write(old, others)
+	crier, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--drain=0",
+		"--auth="+keyFile, "--auth-audience=crier")
+	if _, said, code := command(t, bin, "{}\n", "pub", "--admin-url=http://"+addrs["admin"], "news/a"); code != 0 {
+		t.Fatalf("pub: got code %d, %s", code, said)
+	}
+	expect := func(i *issuer, code int) {
+		t.Helper()
+		i.writeToken(tokenFile, time.Minute)
+		_, said, got := command(t, bin, "", "sub", "--server=ws://"+addrs["addr"], "--token-file="+tokenFile, "--last=1", "--count=1", "news/a")
+		if got != code {
+			t.Errorf("got code %d, %q, want %d", got, said, code)
+		}
+	}
+	expect(old, 0)
+	write(current, others+`,{"kty":"EC","crv":"P-256","x":"AAAA","kid":"no y"}`)
+	if err := crier.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	log.Await(t, "msg=reloaded")
+	expect(old, 1)
+	expect(current, 0)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	for _, line := range []string{
+		`level=WARN msg="a key is not used" file=` + keyFile + ` key="JWKS key 1 (kid \"small\")" why=`,
+		`level=INFO msg="a key is not used" file=` + keyFile + ` key="JWKS key 2 (kid \"other\")" why="its use is \"enc\", want sig"`,
+		`level=WARN msg="a key is not used" file=` + keyFile + ` key="JWKS key 3 (kid \"no y\")" why=`,
+	} {
+		if !log.Has(line) {
+			t.Errorf("the log has no %q:\n%s", line, log.String())
 		}
 	}
 }
