@@ -1,14 +1,12 @@
 package live
 
 import (
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
-	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/crier-ws/crier/clients/js"
+	"github.com/crier-ws/crier/internal/webpage"
 )
 
 var (
@@ -30,20 +28,11 @@ const imports = "import { Crier } from '../../clients/js/crier.js';\n"
 
 func assemble() (page []byte, policy string) {
 	rest, ok := strings.CutPrefix(pageJS, imports)
-	script := string(js.Crier) + "\n{\n" + rest + "\n" + connectJS + "}\n" // In a block its names are its own.
-	if !ok || strings.Contains(strings.ToLower(script), "</script") || strings.Contains(pageCSS, "</") {
-		panic("live: page.js and page.css do not fit into the page")
+	if !ok {
+		panic("live: page.js does not begin with the import of crier.js")
 	}
-	document := strings.NewReplacer("/* page.css */", pageCSS, "/* page.js */", script).Replace(pageHTML)
-	policy = fmt.Sprintf("default-src 'none'; script-src %s; style-src %s; img-src data:; connect-src 'self'; "+
-		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'", source(script), source(pageCSS))
-	return []byte(document), policy
-}
-
-// source is a hash-source of Content Security Policy Level 3, section 2.3.1.
-func source(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+	// In a block its names are its own.
+	return webpage.Assemble(pageHTML, pageCSS, string(js.Crier)+"\n{\n"+rest+"\n"+connectJS+"}\n")
 }
 
 // Page answers with the page. There is nothing of the server in it: what it shows it asks for.

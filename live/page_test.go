@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/crier-ws/crier/internal/webpage"
 )
 
 // TestPagePolicy: the policy allows the style and the script that are there and nothing else, and
@@ -17,7 +19,7 @@ func TestPagePolicy(t *testing.T) {
 		name, _, _ := strings.Cut(tag, " ")
 		_, rest, _ := strings.Cut(body, "<"+tag+">")
 		text, _, ok := strings.Cut(rest, "</"+name)
-		if !ok || len(text) < 1000 || !strings.Contains(policy, directive+source(text)+";") {
+		if !ok || len(text) < 1000 || !strings.Contains(policy, directive+webpage.Source(text)+";") {
 			t.Errorf("%s: %d bytes, which the policy does not allow: %s", tag, len(text), policy)
 		}
 		if strings.Count(body, "<"+name) != 1 {
