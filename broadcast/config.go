@@ -226,6 +226,9 @@ type Config struct {
 	// Logger gets the server's log. Defaults to slog.Default().
 	Logger *slog.Logger
 
+	// Page, if set, answers browsers that open the server's address. See Page.
+	Page *Page
+
 	// Authorize, if set, is asked whether a request may open a connection of a channel, and
 	// what that may do. r is the request; its body is empty. An error refuses it: one
 	// that is or wraps a *Refusal with its status and reason, any other with 403 and what it
@@ -367,6 +370,9 @@ func (cfg *Config) validate() error {
 	check(cfg.Forward == nil || cfg.Order == nil, "Forward", "given", "no Order")
 	check(cfg.OverRate <= RateClose, "OverRate", cfg.OverRate, "RateHold or RateClose")
 	check(cfg.UnsentBytes >= 4096, "UnsentBytes", cfg.UnsentBytes, "at least 4096")
+	if cfg.Page != nil {
+		errs = append(errs, cfg.Page.validate())
+	}
 	check(cfg.Shards > 0, "Shards", cfg.Shards, "more than 0")
 	check(cfg.Workers > 0, "Workers", cfg.Workers, "more than 0")
 	return errors.Join(errs...)

@@ -14,6 +14,7 @@
 //	target.go     its path and query, and the channel that they name
 //	handshake.go  101 and greeting
 //	refuse.go     or an answer with an error
+//	page.go       or a document for browsers
 //	grant.go      who may, and until when
 //	position.go   where in a channel's history a connection begins
 //	decode.go     frames, in place; what is unfinished is kept

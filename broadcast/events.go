@@ -87,13 +87,13 @@ func (srv *Server) appendCORS(dst []byte, r *request) []byte {
 	return append(append(append(dst, "Access-Control-Allow-Origin: "...), origin...), crlf...)
 }
 
-// acceptsEvents says whether an Accept header names the type of events, RFC 9110, section
-// 12.5.1. What matches everything is no sign of somebody who wants events.
-func acceptsEvents(list []byte) bool {
+// accepts reports whether an Accept header names a media type, RFC 9110, section 12.5.1. A range that
+// matches everything does not name it.
+func accepts(list []byte, mediaType string) bool {
 	for item := range bytes.SplitSeq(list, []byte(",")) {
 		name, params, _ := bytes.Cut(item, []byte(";"))
 		unwanted := bytes.HasPrefix(bytes.ReplaceAll(params, []byte(" "), nil), []byte("q=0")) && len(bytes.Trim(params, " q=0.")) == 0
-		if listHas(name, "text/event-stream") && !unwanted {
+		if listHas(name, mediaType) && !unwanted {
 			return true
 		}
 	}

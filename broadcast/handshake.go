@@ -192,7 +192,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 // wish is what a request wants.
 type wish struct {
 	channel string
-	form    *form // nil if it was a preflight, which is answered.
+	form    *form // nil if the request is answered: it was a preflight, or a browser's that got the page.
 	answer  []byte
 	from    position
 }
@@ -207,6 +207,7 @@ func (h *handshaker) wish(c *Conn, head []byte) (want wish, refusal *Refusal) {
 	if preflight { // It may ask what the request may that it is about.
 		h.req.method, h.req.upgrade, h.req.events = []byte(http.MethodGet), false, true
 	}
+	h.req.page = c.wantsPage(&h.req, head)
 	if refusal := h.req.check(srv.cfg.Path, srv.cfg.Channels); refusal != nil {
 		return want, refusal
 	}
@@ -217,6 +218,10 @@ func (h *handshaker) wish(c *Conn, head []byte) (want wish, refusal *Refusal) {
 	}
 	if refusal := srv.origins.check(&h.req); refusal != nil {
 		return want, refusal
+	}
+	if h.req.page {
+		c.sendPage(&h.req)
+		return want, nil
 	}
 	if preflight {
 		c.linger(srv.answerPreflight(nil, &h.req))

@@ -27,10 +27,10 @@ func (c *Conn) refuse(w *worker, r *Refusal) verdict {
 	return c.linger(w.out)
 }
 
-// linger sends the last bytes of a connection that was never open.
-func (c *Conn) linger(answer []byte) verdict {
+// linger sends the last bytes, in pieces, of a connection that was never open.
+func (c *Conn) linger(answer ...[]byte) verdict {
 	// The socket's buffer is empty and larger than any answer.
-	_, _ = c.shard().sockets.send(int(c.fd), [][]byte{answer})
+	_, _ = c.shard().sockets.send(int(c.fd), answer)
 	_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	c.freeInbound()
 	c.readPhase = readLinger

@@ -32,6 +32,8 @@ type request struct {
 	forwarded  []byte // all lists of X-Forwarded-For
 
 	events      bool // Accept lists text/event-stream
+	html        bool // Accept lists text/html
+	page        bool // the answer is Config.Page
 	lastEventID []byte
 }
 
@@ -154,7 +156,8 @@ func (r *request) field(line []byte) *Refusal {
 	case is("X-Forwarded-For"):
 		r.forwarded = joinLists(r.forwarded, value)
 	case is("Accept"):
-		r.events = r.events || acceptsEvents(value)
+		r.events = r.events || accepts(value, "text/event-stream")
+		r.html = r.html || accepts(value, "text/html")
 	case is("Last-Event-ID"):
 		r.lastEventID = value
 	case is("Origin"):
@@ -175,7 +178,7 @@ func (r *request) field(line []byte) *Refusal {
 // what to refuse it.
 func (r *request) check(path string, below bool) *Refusal {
 	switch {
-	case string(r.method) != http.MethodGet:
+	case string(r.method) != http.MethodGet && !r.page: // A page answers HEAD, too.
 		return &Refusal{http.StatusMethodNotAllowed, "a WebSocket handshake is a GET request"}
 	case r.hosts > 1 || r.hosts == 0 && !r.http10:
 		return badRequest("want exactly one Host header")
@@ -189,6 +192,8 @@ func (r *request) check(path string, below bool) *Refusal {
 		return malformedTarget(r.target)
 	case path != "" && string(p) != path && !(below && isBelow(p, path)):
 		return &Refusal{http.StatusNotFound, "nothing is served under this path"}
+	case r.page:
+		return nil
 	case !r.upgrade:
 		return r.checkEvents()
 	case r.http10:

@@ -39,6 +39,7 @@ type Server struct {
 	cfg       Config
 	forms     [maxForms]*form // See formAt.
 	addresses *addresses      // nil unless it is needed.
+	page      pageAnswer
 	extras    extras
 	limiter   *limiter // nil unless there is a rate.
 	origins   origins
@@ -97,6 +98,7 @@ func New(cfg Config) (*Server, error) {
 	srv := &Server{
 		cfg:       cfg,
 		addresses: newAddresses(&cfg),
+		page:      newPageAnswer(cfg.Page),
 		limiter:   newLimiter(&cfg),
 		started:   time.Now(),
 		seed:      maphash.MakeSeed(),
