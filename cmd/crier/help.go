@@ -14,7 +14,7 @@ var flagGroups = []struct {
 	title string
 	flags string
 }{
-	{"Address and channels", "config listen path channels greeting"},
+	{"Address and channels", "config listen path channels greeting page"},
 	{"Access", "origin auth auth-audience auth-issuer auth-leeway trusted-proxies proxy-protocol publish"},
 	{"Limits", "max-conns max-conns-per-ip memory max-message rate burst rate-bytes burst-bytes over-rate"},
 	{"Delivery", "retain retain-total retain-age slow compress compress-min"},

@@ -76,6 +76,7 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 		Token: token, TracerProvider: tracer,
 		Live: live.Config{Version: version(), Node: nodeName(), MemoryBytes: int64(cmd.Memory)},
 	}
+	cfg.Page = cmd.page(s.startedFromTerminal())
 	node, err := cmd.join(&cfg, logger)
 	if err != nil {
 		return errors.Join(err, lns.close())
@@ -104,6 +105,9 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	defer signal.Stop(signals)
 	logger.Info("serving", append([]any{"version", version(), "addr", lns.addr(), "path", cmd.Path,
 		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, slices.Concat(cmd.attrs(node), back.attrs(), profiles.attrs())...)...)
+	if url := pageURL(lns.public[0], cmd.Path); cfg.Page != nil && url != "" {
+		logger.Info("to try it out, open this page in two tabs of a browser", "page", url)
+	}
 	return serve(srv, lns, signals, node, cmd.grace(cfg), logger)
 }
 

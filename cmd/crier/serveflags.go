@@ -52,6 +52,7 @@ type serveCmd struct {
 	Memory   flags.Size  `placeholder:"SIZE" help:"What the process may take up of memory of its own, as 4GiB: bounds connections, what is kept of messages, and handshakes; more get 503 or 1013. 0 for no bound (default: 0)."`
 	MaxConns flags.Count `placeholder:"N" help:"Most open connections; more get 503. 0 is as many as the fd limit allows (default: 0)."`
 
+	pageFlag
 	authFlags
 	adminFlags
 	clusterFlags

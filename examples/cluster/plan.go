@@ -71,7 +71,7 @@ func plan(dir string, bins programs, at addresses, free *places, flags []string)
 			return nil, err
 		}
 		addrs = append(addrs, n)
-		args := []string{bins.crier, "--listen", n.Clients, "--admin", n.Admin, "--channels", "--drain", "1s",
+		args := []string{bins.crier, "--listen", n.Clients, "--admin", n.Admin, "--channels", "--page", "off", "--drain", "1s",
 			"--trusted-proxies", "127.0.0.1/32", "--proxy-protocol",
 			"--cluster", strings.Join(urls, ","), "--cluster-replicas", fmt.Sprint(natsServers), "--cluster-max-bytes", "256MiB"}
 		all = append(all, &program{

@@ -10,29 +10,32 @@ import (
 	"testing"
 )
 
-// firstBlock is the commands that README begins with, and the page it then says to open.
-func firstBlock(t *testing.T, readme string) (commands []string, page string) {
-	t.Helper()
-	m := regexp.MustCompile("(?s)```sh\n(.*?)```\n\nOpen (http://[^ ]+) in two browser tabs").FindStringSubmatch(readme)
-	if m == nil {
-		t.Fatal("README does not begin with commands and a page to open")
-	}
-	for line := range strings.Lines(m[1]) {
-		commands = append(commands, strings.TrimSpace(line))
-	}
-	if len(commands) != 2 || strings.Index(readme, "```") != strings.Index(readme, m[0]) {
-		t.Fatalf("README's first commands are %q, want two", commands)
-	}
-	return commands, m[2]
+// A trial is commands of README, and the page that it then says to open.
+type trial struct {
+	commands []string
+	page     string
 }
 
-// TestNewcomer is node/newcomer.js: README's first commands in a clean clone, as they stand, and then
-// two tabs. It has a network of its own, where nobody takes the ports.
+// trials returns those of README. Its first block of code is the first one, and has one command.
+func trials(t *testing.T, readme string) (all []trial) {
+	t.Helper()
+	blocks := regexp.MustCompile("```sh\n([^`]*)```\n\nOpen (http://[^ ]+) in two browser tabs").FindAllStringSubmatch(readme, -1)
+	for _, m := range blocks {
+		all = append(all, trial{strings.Split(strings.TrimSpace(m[1]), "\n"), m[2]})
+	}
+	if len(all) != 2 || len(all[0].commands) != 1 || strings.Index(readme, "```") != strings.Index(readme, blocks[0][0]) {
+		t.Fatalf("README's commands before a page are %q, want one at its beginning, and the chat's", all)
+	}
+	return all
+}
+
+// TestNewcomer is node/newcomer.js: README's commands in a clean clone, as they stand, and then two tabs. It has a
+// network of its own, where nobody takes the ports.
 func TestNewcomer(t *testing.T) {
 	t.Parallel()
 	needNode(t)
 	needCrier(t)
-	needTools(t, "chromium", "git", "unshare", "ip")
+	needTools(t, "chromium", "git", "unshare", "ip", "script")
 	browser, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +56,8 @@ func TestNewcomer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands, page := firstBlock(t, string(readme))
-	script := []string{"sh", "-c", `ip link set lo up && exec node "$@"`, "sh", "newcomer.js", browser, clone, page}
-	t.Logf("\n%s", runScript(t, buildTimeout, nodeDir, "unshare", slices.Concat(isolated, script, commands)...))
+	for _, tr := range trials(t, string(readme)) {
+		script := []string{"sh", "-c", `ip link set lo up && exec node "$@"`, "sh", "newcomer.js", browser, clone, tr.page}
+		t.Logf("\n%s", runScript(t, buildTimeout, nodeDir, "unshare", slices.Concat(isolated, script, tr.commands)...))
+	}
 }

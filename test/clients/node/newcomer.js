@@ -6,22 +6,8 @@
 //   node newcomer.js CHROMIUM DIRECTORY http://PAGE COMMAND...
 //
 // The first failure ends the script with exit code 1.
-const assert = require('node:assert/strict');
-const { spawn } = require('node:child_process');
 const { chromium } = require('playwright-core');
-
-const timeout = 60000;
-
-// terminal types a command, keeps what it prints, and waits until that is more than what go does.
-async function terminal(cwd, command, terminals) {
-  const child = spawn('bash', ['-c', command], { cwd, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
-  const t = { command, printed: '', child, ended: false };
-  for (const out of [child.stdout, child.stderr]) out.on('data', (data) => { t.printed += data; });
-  child.on('exit', () => { t.ended = true; });
-  terminals.push(t);
-  while (!/^(?!go: ).+\n/m.test(t.printed) && !t.ended) await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.ok(!t.ended, `${command} ended`);
-}
+const { Terminal, pause, timeout } = require('./terminal.js');
 
 async function open(context, url) {
   const page = await context.newPage();
@@ -32,7 +18,7 @@ async function open(context, url) {
       break;
     } catch (err) {
       if (Date.now() > end) throw err; // What says that it will serve may not serve yet.
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await pause(50);
     }
   }
   await page.waitForFunction(() => !document.getElementById('send').disabled, null, { timeout });
@@ -48,7 +34,11 @@ async function main() {
   const terminals = [];
   let browser;
   try {
-    for (const command of commands) await terminal(cwd, command, terminals);
+    for (const command of commands) {
+      const t = new Terminal(command, cwd);
+      terminals.push(t);
+      await t.prints(/^(?!go: ).+\n/m, 4 * timeout); // More than what go does, which compiles first.
+    }
     browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
     const context = await browser.newContext();
     const tabs = [await open(context, url), await open(context, url)];
@@ -62,9 +52,7 @@ async function main() {
     for (const t of terminals) console.error(`$ ${t.command}\n${t.printed}`);
     throw err;
   } finally {
-    for (const t of terminals) {
-      try { process.kill(-t.child.pid, 'SIGTERM'); } catch { /* It has ended. */ }
-    }
+    for (const t of terminals) await t.stop();
     await browser?.close();
   }
 }
