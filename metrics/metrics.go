@@ -19,6 +19,8 @@ type Config struct {
 	Version string
 	// MemoryBytes is what the process may take up, or 0: then that is not told.
 	MemoryBytes int64
+	// LogDropped, if set, returns how many lines of the program's log could not be written.
+	LogDropped func() uint64
 	// Ready, if set, says what keeps this server from being a full part of its cluster, or nil. It must not block.
 	Ready func() error
 	// Stream, if set, says how it gets on with the cluster's stream, and Between what goes between this server and the others
@@ -143,6 +145,7 @@ var (
 	holds       = desc("holds_total", "Times that a publisher was not read because the server was behind.")
 	rateHolds   = desc("rate_holds_total", "Times that a publisher was not read because it was ahead of its rate.")
 	pings       = desc("pings_total", "Pings sent.")
+	logDropped  = desc("log_lines_dropped_total", "Lines of crier's own log, on standard error, that could not be written.")
 
 	passes  = desc("pass_duration_seconds", "How long a walk took that writes what is new in a channel to a shard's connections.")
 	latency = desc("delivery_latency_seconds", "How long after the first of what was new in a channel was published such a walk was over: to the last write.")
@@ -176,6 +179,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge(nodes, float64(cluster.Servers()))
 		gauge(clusterAll, float64(cluster.Connections()))
 		gauge(unlisted, float64(cluster.Unlisted()))
+	}
+	if c.cfg.LogDropped != nil {
+		counter(logDropped, c.cfg.LogDropped())
 	}
 	gauge(opening, float64(st.Handshakes))
 	gauge(held, float64(st.Held))

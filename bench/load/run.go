@@ -37,15 +37,13 @@ func (cmd *Cmd) Run(out io.Writer) error {
 	if r.stats == nil {
 		return failed // before anything was sent
 	}
-	if err := r.print(out); err != nil {
-		return err
-	}
+	printed := r.print(out)
 	if cmd.Plot != "" {
 		if err := r.plot(cmd.Plot); err != nil {
 			return err
 		}
 	}
-	return errors.Join(failed, r.verdict())
+	return cmp.Or(errors.Join(failed, r.verdict()), printed)
 }
 
 // result is what a run came to.

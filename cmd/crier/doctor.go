@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -60,7 +61,7 @@ func (cmd *doctorCmd) Run(out io.Writer, s streams) error {
 	} else {
 		_, err = io.WriteString(out, doctorText(r, term.PaintFor(out)))
 	}
-	if err == nil && !r.Fits {
+	if (err == nil || errors.Is(err, errReaderGone)) && !r.Fits {
 		err = hinted(fmt.Errorf("%d connections do not fit: this host allows %d (%s)", r.Conns, r.Allows, r.Binds), "%s", fixes(r))
 	}
 	return err

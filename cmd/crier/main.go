@@ -3,12 +3,14 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 
 	"github.com/alecthomas/kong"
 	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/logqueue"
 )
 
 // cli is the one definition of commands, flags and environment variables.
@@ -36,24 +38,32 @@ const description = `Each flag can also be given in the environment, as CRIER_ a
 func main() {
 	swarm.Child()
 	coarseTimers()
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	outliveReaders()
+	stderr := logqueue.New(os.Stderr)
+	code := run(os.Args[1:], output{os.Stdout}, stderr)
+	stderr.Close(logPatience)
+	os.Exit(code)
 }
 
 // run is main with its surroundings as arguments. It returns the exit code: 0,
-// 1 if serving failed, 2 if the command line was wrong.
+// 1 if serving failed, 2 if the command line was wrong. That nobody reads standard
+// output any longer is no fault.
 func run(args []string, stdout, stderr io.Writer) int {
 	exit := -1
 	var c cli
+	c.Load.Progress = stderr
 	parser := newParser(&c, args, stdout, stderr, func(code int) { exit = code })
 	ctx, err := parser.Parse(respelled(args))
 	switch {
 	case exit >= 0:
 		return exit
+	case errors.Is(err, errReaderGone): // Of --help.
+		return 0
 	case err != nil:
 		complain(stderr, usageError(&c, err))
 		return 2
 	}
-	if err := ctx.Run(); err != nil {
+	if err := ctx.Run(); err != nil && !errors.Is(err, errReaderGone) {
 		complain(stderr, c.Load.explain(ctx, err))
 		return 1
 	}
@@ -84,6 +94,3 @@ func newParser(c *cli, args []string, stdout, stderr io.Writer, exit func(code i
 		kong.Exit(exit),
 	)
 }
-
-// streams is where serving writes.
-type streams struct{ log io.Writer }

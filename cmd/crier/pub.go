@@ -38,7 +38,8 @@ func (*pubCmd) Help() string {
 	return `Publishes each line as a text message, in order and each once, also when the server has to be asked again. ` +
 		`Lines that are there at the same time go in one request. ` +
 		`Examples: echo 'goal!' | crier pub news/sport; crier pub news headlines.txt; tail -f log | crier pub --json ops. ` +
-		`The exit code is 0 if all are published, 1 if not: then standard error says from which line on.`
+		`The exit code is 0 if all are published, 1 if not: then standard error says from which line on. ` +
+		`Lines are published also when nobody reads what --json prints.`
 }
 
 // Validate finds what is wrong with the flags. kong calls it.
@@ -170,10 +171,7 @@ func (p *publisher) publish(batch [][]byte) error {
 		answer, wait, err := p.post(body.Bytes(), key)
 		if err == nil {
 			p.done += len(batch)
-			if p.cmd.JSON {
-				_, err = p.out.Write(answer)
-			}
-			return err
+			return p.print(answer)
 		}
 		var refused *refusedError
 		if errors.As(err, &refused) && refused.line > 0 {
@@ -188,6 +186,18 @@ func (p *publisher) publish(batch [][]byte) error {
 		}
 		time.Sleep(wait)
 	}
+}
+
+// print prints an answer if it is to be printed. That nobody reads it any longer does not keep lines from being published.
+func (p *publisher) print(answer []byte) error {
+	if !p.cmd.JSON {
+		return nil
+	}
+	_, err := p.out.Write(answer)
+	if errors.Is(err, errReaderGone) {
+		p.out, err = io.Discard, nil
+	}
+	return err
 }
 
 // where is the server, for errors.

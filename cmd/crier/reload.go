@@ -3,11 +3,8 @@ package main
 import (
 	"log/slog"
 	"maps"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/alecthomas/kong"
 )
@@ -28,33 +25,16 @@ func values(ctx *kong.Context) map[string]string {
 // reloadable are the flags that SIGHUP brings into effect.
 var reloadable = []string{"auth", "auth-audience", "auth-issuer", "auth-leeway", "log-level"}
 
-// reloads makes SIGHUP read the files of --config and --auth again, until stop is called. Without either
-// of them SIGHUP does what it does to any process; but under a service manager, whose reload sends it,
-// it only is logged.
-func (cmd *serveCmd) reloads(parse again, logger *slog.Logger) (stop func(), err error) {
-	files := cmd.Config != "" || cmd.Auth != nil
-	if !files && os.Getenv("NOTIFY_SOCKET") == "" {
-		return func() {}, nil
+// hasFiles reports whether there are files that SIGHUP reads again.
+func (cmd *serveCmd) hasFiles() bool { return cmd.Config != "" || cmd.Auth != nil }
+
+// reloader returns what reads the files of --config and --auth again. Without either of them it logs that.
+func (cmd *serveCmd) reloader(parse again, logger *slog.Logger) (reload func(), err error) {
+	if !cmd.hasFiles() {
+		return func() { logger.Warn("nothing is reloaded: there is neither --config nor --auth") }, nil
 	}
 	_, now, err := parse()
-	if err != nil {
-		return nil, err
-	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
-	go func() { // Ends with stop, or with the process if a file does not let itself be read.
-		for range signals {
-			if !files {
-				logger.Warn("nothing is reloaded: there is neither --config nor --auth")
-				continue
-			}
-			now = cmd.reload(parse, now, logger)
-		}
-	}()
-	return func() {
-		signal.Stop(signals)
-		close(signals)
-	}, nil
+	return func() { now = cmd.reload(parse, now, logger) }, err
 }
 
 // reload brings into effect what has changed and can be, says what cannot, and returns what is in

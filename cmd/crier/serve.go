@@ -1,20 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/logqueue"
 	"github.com/crier-ws/crier/internal/term"
 	"github.com/crier-ws/crier/live"
 	"github.com/crier-ws/crier/metrics"
@@ -38,6 +39,12 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 		debug.SetGCPercent(gcPercent)
 	}
 	logger := cmd.logger(s)
+	slog.SetDefault(logger) // Packages that log on their own, too.
+	signals, err := cmd.watchSignals(parse, s, logger)
+	if err != nil {
+		return err
+	}
+	defer signals.stop()
 	limit, err := raiseFDLimit()
 	if err != nil {
 		logger.Warn("the limit of open files stays as it is", "err", err, "fd_limit", limit)
@@ -55,11 +62,6 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	if cfg.Authorize, err = cmd.authorize(logger); err != nil {
 		return err
 	}
-	stopReloads, err := cmd.reloads(parse, logger)
-	if err != nil {
-		return err
-	}
-	defer stopReloads()
 	lns, err := cmd.openSockets(logger)
 	if err != nil {
 		return err
@@ -87,7 +89,7 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	if err != nil {
 		return errors.Join(err, lns.close())
 	}
-	metricsCfg := metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory)}
+	metricsCfg := metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory), LogDropped: s.dropped}
 	if node != nil {
 		if err := cmd.warmUp(node, srv); err != nil {
 			return errors.Join(err, lns.close())
@@ -100,9 +102,6 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	adminCfg.Metrics = metrics.Handler(srv, metricsCfg)
 	back := startAdmin(lns.admin, srv, adminCfg, logger)
 	defer back.close()
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
 	logger.Info("serving", append([]any{"version", version(), "addr", lns.addr(), "path", cmd.Path,
 		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, slices.Concat(cmd.attrs(node), back.attrs(), profiles.attrs())...)...)
 	if url := pageURL(lns.public[0], cmd.Path); cfg.Page != nil && url != "" {
@@ -153,7 +152,7 @@ var flagNames = strings.NewReplacer("broadcast: Config.Origins", "serve: --origi
 	"broadcast: Config.RetainTotalBytes", "serve: --retain-total", "RetainBytes", "--retain")
 
 // serve serves until a signal comes, or the cluster cannot go on, and drains. A second signal exits at once.
-func serve(srv *broadcast.Server, lns sockets, signals <-chan os.Signal, node member, grace time.Duration, logger *slog.Logger) error {
+func serve(srv *broadcast.Server, lns sockets, signals *signalWatch, node member, grace time.Duration, logger *slog.Logger) error {
 	ended := make(chan error, len(lns.public))
 	for _, ln := range lns.public {
 		go func() { ended <- srv.Serve(ln) }() // Ends with Shutdown below.
@@ -167,14 +166,12 @@ func serve(srv *broadcast.Server, lns sockets, signals <-chan os.Signal, node me
 	case err := <-failed(node):
 		serveErr = hinted(err, "start it again: a service manager does")
 		logger.Error("draining: this server cannot go on in the cluster", "err", err)
-	case sig := <-signals:
+	case sig := <-signals.ending:
 		logger.Info("draining", "signal", sig.String(), "open", srv.Stats().Open, "grace", grace)
 		mgr.stopping(grace)
-		go func() { // Ends with the process.
-			sig := <-signals
+		signals.exitAtNext(func(sig os.Signal) {
 			logger.Error("second signal: exiting at once", "signal", sig.String(), "open", srv.Stats().Open)
-			os.Exit(1)
-		}()
+		})
 		settle(node)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
@@ -228,13 +225,25 @@ func (cmd *serveCmd) setLevel(name string) {
 	cmd.level.Set(level)
 }
 
+// logger makes the logger of serving, which tells of lines that were dropped in its own format.
 func (cmd *serveCmd) logger(s streams) *slog.Logger {
 	cmd.setLevel(cmd.LogLevel)
-	opts := &slog.HandlerOptions{Level: &cmd.level}
-	if cmd.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(s.log, opts))
+	paint := term.PaintFor(s.log)
+	to := func(w io.Writer) *slog.Logger {
+		opts := &slog.HandlerOptions{Level: &cmd.level}
+		if cmd.LogFormat == "json" {
+			return slog.New(slog.NewJSONHandler(w, opts))
+		}
+		return slog.New(slog.NewTextHandler(paint.Log(w), opts))
 	}
-	return slog.New(slog.NewTextHandler(term.PaintFor(s.log).Log(s.log), opts))
+	if q, ok := s.log.(*logqueue.Queue); ok {
+		q.SetNotice(func(lines uint64) []byte {
+			var notice bytes.Buffer
+			to(&notice).Error("lines of the log were dropped: they could not be written in time", "lines", lines)
+			return notice.Bytes()
+		})
+	}
+	return to(s.log)
 }
 
 // raiseFDLimit raises the soft limit of open files to the hard one and returns

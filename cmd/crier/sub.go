@@ -40,7 +40,7 @@ func (*subCmd) Help() string {
 		`each message comes once, and if some are not to be had any more, standard error says so. ` +
 		`On a terminal, control characters in them are written out. ` +
 		`Examples: crier sub news/sport; crier sub --last 10 --json news | jq .data; crier sub --count 1 deploy && ./restart. ` +
-		`The exit code is 0 after --count messages or SIGINT, 1 if the server refuses or closes for good.`
+		`The exit code is 0 after --count messages, SIGINT or SIGTERM, or when nobody reads the output any longer, 1 if the server refuses or closes for good.`
 }
 
 // Validate finds what is wrong with the flags. kong calls it.
@@ -111,7 +111,7 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	if term.IsTerminal(s.log) { // Somebody waits for a first message and wonders.
 		cfg.Connected = func() { note(s.log, "connected to "+withoutQuery(target)+"; Ctrl-C ends") }
 	}
-	err = follow.Follow(ctx, cfg, func(e follow.Event) error {
+	err = followUntil(ctx, cfg, func(e follow.Event) error {
 		if e.From != "" {
 			say(s.log, fmt.Sprintf("the messages behind %s, up to %s, are not kept any more", e.From, e.To))
 			return nil
@@ -127,10 +127,27 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	switch {
 	case lost != nil:
 		return where.explain(lost)
-	case errors.Is(err, errCounted), ctx.Err() != nil:
+	case errors.Is(err, errCounted), errors.Is(err, errReaderGone), ctx.Err() != nil:
 		return nil
 	}
 	return where.explain(err)
+}
+
+// followUntil is follow.Follow, but returns soon after ctx is done even if nobody reads what each prints.
+func followUntil(ctx context.Context, cfg follow.Config, each func(follow.Event) error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- follow.Follow(ctx, cfg, each) }() // Ends with ctx, or with the process.
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(logPatience):
+		return ctx.Err()
+	}
 }
 
 // readToken returns the token to connect with.

@@ -8,15 +8,17 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
 
-// IsTerminal says whether w is a terminal, ioctl_tty(2).
+// IsTerminal reports whether w is a terminal, ioctl_tty(2): an *os.File, or something that stands before one and has
+// its SyscallConn.
 func IsTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := w.(syscall.Conn)
 	if !ok {
 		return false
 	}

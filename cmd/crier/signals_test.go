@@ -1,0 +1,238 @@
+package main
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/crier-ws/crier/internal/logtest"
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+)
+
+// TestSignalsDoNotEnd checks that no signal that people and supervisors send by habit ends or stops the server.
+func TestSignalsDoNotEnd(t *testing.T) {
+	var log logtest.Buffer
+	crier, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", "--drain=0")
+	for _, sig := range []syscall.Signal{
+		syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGTTOU, syscall.SIGTTIN,
+		syscall.SIGALRM, syscall.SIGVTALRM, syscall.SIGCONT, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGIO, syscall.SIGPWR,
+		syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGQUIT, syscall.Signal(35), syscall.Signal(64),
+	} {
+		if err := crier.Signal(sig); err != nil {
+			t.Fatalf("%v: %v", sig, err)
+		}
+		request(t, addrs["addr"])
+		if state := stateOf(t, crier.Pid); state == 'T' || state == 'Z' {
+			t.Fatalf("%v: it is in state %c", sig, state)
+		}
+	}
+	log.Await(t, "nothing is reloaded: there is neither --config nor --auth")
+	log.Await(t, "SIGQUIT: ")
+	log.Await(t, "main.serve(") // In a stack.
+	if err := stop(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+// stateOf returns a process's state: proc_pid_stat(5).
+func stateOf(t *testing.T, pid int) byte {
+	t.Helper()
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(stat), ") ")
+	if !ok || rest == "" {
+		t.Fatalf("got %q", stat)
+	}
+	return rest[0]
+}
+
+// TestNohup checks that SIGHUP which was ignored at the start stays ignored, but for reading files again.
+func TestNohup(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "crier.toml")
+	if err := os.WriteFile(config, []byte("drain = \"0s\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{"no file": nil, "a file": {"--config=" + config}} {
+		log := newStuckPipe(t)
+		cmd := startWith(t, "/bin/sh", log.w, append([]string{"-c", `trap "" HUP; exec "$0" "$@"`, build(t), "--listen=127.0.0.1:0"}, args...)...)
+		addr := addrIn(t, log.await(t, "serving"), "addr")
+		_ = cmd.Process.Signal(syscall.SIGHUP)
+		if args != nil {
+			log.await(t, "msg=reloaded")
+		}
+		request(t, addr)
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if line := log.await(t, "msg="); !strings.Contains(line, "draining") {
+			t.Errorf("%s: the log has %q", name, line)
+		}
+		exits(t, cmd, 0)
+	}
+}
+
+// onTerminal starts a program with a controlling terminal, and returns its end of it, our end, and the address at which
+// it serves.
+func onTerminal(t *testing.T, bin string, args ...string) (cmd *exec.Cmd, ours *os.File, log *stuckPipe, addr string) {
+	t.Helper()
+	ours, theirs := terminal(t)
+	log = newStuckPipe(t)
+	cmd = exec.Command(bin, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, log.w
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} // Ctty is standard input.
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	theirs.Close()
+	return cmd, ours, log, addrIn(t, log.await(t, "serving"), "addr")
+}
+
+// TestTerminalClosed checks that crier drains and ends when the terminal that it was started from is closed, and at no
+// other SIGHUP.
+func TestTerminalClosed(t *testing.T) {
+	bin := build(t)
+	flags := []string{"--listen=127.0.0.1:0", "--drain=0"}
+	for _, tt := range []struct {
+		name string
+		bin  string
+		args []string
+		code int
+	}{
+		{"crier has the terminal", bin, flags, 0},
+		{"a shell has it", "/bin/sh", append([]string{"-c", `"$0" "$@"; exit`, bin}, flags...), -1}, // By SIGHUP.
+	} {
+		cmd, ours, log, addr := onTerminal(t, tt.bin, tt.args...)
+		conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		if tt.bin == bin {
+			_ = cmd.Process.Signal(syscall.SIGHUP)
+			log.await(t, "nothing is reloaded")
+			request(t, addr)
+		}
+		ours.Close()
+		log.await(t, "msg=draining signal=hangup")
+		if code := readClose(conn); code != ws.StatusGoingAway {
+			t.Errorf("%s: the client got %v, want status 1001", tt.name, code)
+		}
+		log.await(t, "msg=stopped")
+		exits(t, cmd, tt.code)
+	}
+}
+
+// TestTerminalClosedWhileDraining checks that this is no second signal.
+func TestTerminalClosedWhileDraining(t *testing.T) {
+	cmd, ours, log, addr := onTerminal(t, build(t), "--listen=127.0.0.1:0", "--drain=0")
+	conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := ours.Write([]byte{3}); err != nil { // Control and C.
+		t.Fatal(err)
+	}
+	log.await(t, "msg=draining signal=interrupt")
+	ours.Close()
+	if code := readClose(conn); code != ws.StatusGoingAway {
+		t.Errorf("the client got %v, want status 1001", code)
+	}
+	if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusGoingAway, "")))); err != nil {
+		t.Fatal(err)
+	}
+	exits(t, cmd, 0)
+}
+
+// readClose reads up to a close frame and returns its status, or 0.
+func readClose(conn io.ReadWriter) ws.StatusCode {
+	for {
+		frame, err := ws.ReadFrame(conn)
+		if err != nil {
+			return 0
+		}
+		if frame.Header.OpCode == ws.OpClose {
+			code, _ := ws.ParseCloseFrameData(frame.Payload)
+			return code
+		}
+	}
+}
+
+// TestBackground checks that crier goes on in the background of a terminal that stops those who write to it there.
+func TestBackground(t *testing.T) {
+	ours, theirs := terminal(t)
+	termios, err := unix.IoctlGetTermios(int(theirs.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	termios.Lflag |= unix.TOSTOP
+	if err := unix.IoctlSetTermios(int(theirs.Fd()), unix.TCSETS, termios); err != nil {
+		t.Fatal(err)
+	}
+	addr := freeAddr(t)
+	// Job control gives what is in the background a process group of its own.
+	cmd := exec.Command("/bin/sh", "-c", `set -m; "$0" "$@" & wait`, build(t), "--listen="+addr, "--log-level=debug", "--drain=0")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, theirs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	theirs.Close()
+	var shown logtest.Buffer
+	go func() { _, _ = io.Copy(&shown, ours) }() // Ends with ours, or with the terminal.
+	awaitServing(t, "in the background", addr)
+	request(t, addr)
+	shown.Await(t, "handshake refused")
+	request(t, addr)
+	ours.Close() // Ends both.
+	defer time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }).Stop()
+	_ = cmd.Wait() // The shell, by SIGHUP.
+}
+
+// TestHangup checks when SIGHUP is that of a terminal which was closed.
+func TestHangup(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		events string // S is SIGHUP, . a tick; in capitals or as : without the terminal.
+		closed bool
+	}{
+		{"reload", "..s..", false},
+		{"terminal first", "..S", true},
+		{"terminal and a tick first", "..:S", true},
+		{"signal first", "..s:", true},
+		{"signal somewhat before", "..s..:", true},
+		{"signal long before", "..s.....:", false},
+		{"outlived the terminal", "..:::::S", false},
+		{"outlived it, and twice", "..:::::SS", false},
+		{"nothing", ".....", false},
+	} {
+		h := hangup{sinceSignal: never}
+		closed, over := false, false
+		for _, e := range tt.events {
+			switch e {
+			case 's', 'S':
+				closed = closed || h.signal(e == 's')
+			default:
+				if over {
+					continue
+				}
+				var now bool
+				now, over = h.tick(e == '.')
+				closed = closed || now
+			}
+		}
+		if closed != tt.closed {
+			t.Errorf("%s: got %v, want %v", tt.name, closed, tt.closed)
+		}
+	}
+}
