@@ -109,7 +109,10 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 		}
 	}
 	if term.IsTerminal(s.log) { // Somebody waits for a first message and wonders.
-		cfg.Connected = func() { note(s.log, "connected to "+withoutQuery(target)+"; Ctrl-C ends") }
+		cfg.Connected = func() {
+			note(s.log, "connected to "+withoutQuery(target)+"; Ctrl-C ends")
+			s.flush() // Before the first message.
+		}
 	}
 	err = followUntil(ctx, cfg, func(e follow.Event) error {
 		if e.From != "" {
