@@ -90,7 +90,8 @@ export class Crier extends EventTarget implements AsyncIterable<CrierMessageEven
    * Connects, soon after it returns.
    *
    * @param url of the channel: ws, wss, http or https; in a page it may be relative
-   * @throws TypeError if that is no such URL
+   * @throws TypeError if that is no such URL, or if there is no WebSocket (with `transport: 'events'`, no fetch): Node
+   *   before 22 has none
    */
   constructor(url: string | URL, options?: CrierOptions);
 

@@ -81,6 +81,7 @@ export class Crier extends EventTarget {
     super();
     this.#set = { ...DEFAULTS, WebSocket: globalThis.WebSocket, fetch: globalThis.fetch };
     for (const name in options) if (options[name] !== undefined) this.#set[name] = options[name];
+    this.#need();
     this.#url = new URL(url, globalThis.location?.href);
     if (!/^(ws|http)s?:$/.test(this.#url.protocol)) throw new TypeError(`crier: no address of a channel: ${url}`);
     this.#url.hash = '';
@@ -91,6 +92,16 @@ export class Crier extends EventTarget {
     for (const name of ['since', 'last']) if (query.has(name)) query.delete(name);
     this.#watch();
     this.#connect();
+  }
+
+  // need throws if the platform lacks what the transport needs: later would be too late to notice.
+  #need() {
+    const { transport, WebSocket, fetch } = this.#set;
+    if (transport === 'events' ? !fetch : !WebSocket) {
+      throw new TypeError(transport === 'events' ? 'crier: there is no fetch here: pass one as the option fetch'
+        : 'crier: there is no WebSocket here: use Node 22, start Node 20 with --experimental-websocket, '
+          + "pass that of the package ws as the option WebSocket, or only receive, with the option transport: 'events'");
+    }
   }
 
   /** The id behind which it goes on: of the newest message. */
@@ -184,9 +195,8 @@ export class Crier extends EventTarget {
   }
 
   #connect() {
-    const { transport, WebSocket } = this.#set;
     this.#hasty = false;
-    this.#start(transport === 'events' || (transport === 'auto' && !WebSocket));
+    this.#start(this.#set.transport === 'events');
   }
 
   // start opens a link. A probe only asks how the server answers: it is how a WebSocket ended

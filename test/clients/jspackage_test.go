@@ -87,3 +87,41 @@ func TestJSPackage(t *testing.T) {
 		t.Errorf("importing %s: %v: %s", pkg.Name, err, out)
 	}
 }
+
+// TestJSMissing: where the platform lacks what a client needs, the constructor says so, and what to do.
+func TestJSMissing(t *testing.T) {
+	t.Parallel()
+	needTools(t, "node")
+	script := func(setup, options string) string {
+		return setup + `
+			import('./crier.js').then(({ Crier }) => {
+				const crier = new Crier('ws://127.0.0.1:1', ` + options + `);
+				crier.close();
+				console.log('made');
+			}).catch((err) => console.log(err.name, err.message));`
+	}
+	const none, some = "delete globalThis.WebSocket; delete globalThis.fetch;", "globalThis.WebSocket = class {}; globalThis.fetch = () => {};"
+	for _, tt := range []struct {
+		name, setup, options string
+		want                 []string
+	}{
+		{"no WebSocket", none, "{}", []string{"TypeError crier: there is no WebSocket here", "Node 22", "--experimental-websocket", "option WebSocket", "transport: 'events'"}},
+		{"no WebSocket, which is asked for", none, "{ transport: 'websocket' }", []string{"TypeError crier: there is no WebSocket here"}},
+		{"an option that is not set", none, "{ WebSocket: undefined }", []string{"TypeError crier: there is no WebSocket here"}},
+		{"no fetch for events", none, "{ transport: 'events' }", []string{"TypeError crier: there is no fetch here", "option fetch"}},
+		{"events without a WebSocket", none, "{ transport: 'events', fetch: () => {} }", []string{"made"}},
+		{"a WebSocket as an option", none, "{ WebSocket: class { close() {} } }", []string{"made"}},
+		{"all there", some, "{}", []string{"made"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := exec.Command("node", "-e", script(tt.setup, tt.options))
+			cmd.Dir = jsDir
+			out, err := cmd.CombinedOutput()
+			for _, want := range tt.want {
+				if err != nil || !strings.Contains(string(out), want) {
+					t.Errorf("got %v, %s, want %q", err, out, want)
+				}
+			}
+		})
+	}
+}
