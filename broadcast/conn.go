@@ -128,6 +128,9 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 	if from, ok := c.shard().srv.addresses.told(c); ok {
 		return from
 	}
+	if x := c.extra(); x != nil && x.remote.IsValid() {
+		return x.remote
+	}
 	sa, err := unix.Getpeername(int(c.fd))
 	if err != nil {
 		return netip.AddrPort{}
@@ -200,10 +203,10 @@ func (c *Conn) release() {
 	if e := c.feed().encoding; e != nil {
 		srv.leave(e.channel) // What its peer sent is published by now.
 	}
+	defer srv.extras.remove(c) // After the fd is closed: see pump.
 	defer srv.poller.Del(int(c.fd))
 	defer srv.addresses.leave(c) // The hook may ask for it.
 	srv.limiter.forget(c)
-	defer srv.extras.remove(c) // So is its value.
 	if hook := srv.cfg.OnDisconnect; hook != nil && c.why != 0 {
 		hook(c, c.why)
 	}

@@ -29,6 +29,7 @@ type inbound struct {
 
 	counted int64 // How much of it is counted in Server.unfinished.
 
+	handed   bool // rest is a whole head that net/http has read, and what came after it.
 	proxied  bool // A PROXY header is to come before the request head.
 	nameless bool // The PROXY header did not tell the client's address.
 

@@ -3,6 +3,8 @@ package broadcast
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"unicode"
@@ -13,10 +15,17 @@ import (
 
 // extra is what only some connections have, and so is not part of Conn.
 type extra struct {
-	mu      sync.Mutex // Held while something is posted, so that what one goroutine asks for keeps its order.
-	value   any        // Guarded by mu.
-	ending  bool       // Guarded by mu: Close has been called.
-	closing *mail      // Guarded by mu: the close frame of a connection that is not open yet.
+	// Immutable after construction.
+	remote   netip.AddrPort // The client's address, where the socket does not know it, or zero.
+	released func()         // Called when the fd is closed; or nil.
+
+	mu      sync.Mutex    // Held while something is posted, so that what one goroutine asks for keeps its order.
+	gone    bool          // Guarded by mu: it is in the table no longer.
+	value   any           // Guarded by mu.
+	ending  bool          // Guarded by mu: Close has been called.
+	closing *mail         // Guarded by mu: the close frame of a connection that is not open yet.
+	request *http.Request // Guarded by mu: of a handover, until it is answered.
+	waiting chan struct{} // Guarded by mu: closed then.
 }
 
 // extras has the connections' extras.
@@ -55,6 +64,21 @@ func (c *Conn) makeExtra() *extra {
 	return x
 }
 
+// lockExtra returns c's extra, made if need be, with its mutex held, or nil if c has ended.
+func (c *Conn) lockExtra() *extra {
+	for {
+		x := c.makeExtra()
+		if x == nil {
+			return nil
+		}
+		x.mu.Lock()
+		if !x.gone {
+			return x
+		}
+		x.mu.Unlock()
+	}
+}
+
 // put gives c an extra. mu must be held.
 func (t *extras) put(c *Conn, x *extra) {
 	if t.byConn == nil {
@@ -64,16 +88,53 @@ func (t *extras) put(c *Conn, x *extra) {
 	c.set(extended)
 }
 
-// remove forgets c's. c must be closed, or nobody's yet.
+// remove forgets c's. c must be closed, or have been nobody's yet.
 func (t *extras) remove(c *Conn) {
 	if !c.has(extended) {
 		return
 	}
+	c.answered()
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	x := t.byConn[c]
+	t.forget(c)
+	t.mu.Unlock()
+	if x != nil && x.released != nil {
+		x.released()
+	}
+}
+
+// forget takes c's out. mu must be held.
+func (t *extras) forget(c *Conn) {
 	delete(t.byConn, c)
+	c.take(extended)
 	if len(t.byConn) == 0 {
 		t.byConn = nil // A map does not shrink.
+	}
+}
+
+// answered tells the one who handed c over that it is open, or refused, and keeps of its extra
+// only what is needed still. It is called at the end of a connection, too.
+func (c *Conn) answered() {
+	if c.extra() == nil {
+		return
+	}
+	t := &c.shard().srv.extras
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.byConn[c]
+	if x == nil {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.waiting == nil {
+		return
+	}
+	close(x.waiting)
+	x.waiting, x.request = nil, nil
+	if x.value == nil && !x.ending && x.released == nil && !x.remote.IsValid() {
+		x.gone = true
+		t.forget(c)
 	}
 }
 
@@ -93,11 +154,10 @@ func (c *Conn) Value() any {
 // may call it. It returns ErrClosed if the connection has ended. A connection with a value
 // takes about 150 bytes more, and what the value takes.
 func (c *Conn) SetValue(v any) error {
-	x := c.makeExtra()
+	x := c.lockExtra()
 	if x == nil {
 		return ErrClosed
 	}
-	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.value = v
 	return nil
@@ -116,11 +176,10 @@ func (c *Conn) Close(status uint16, reason string) error {
 	if err := checkClose(status, reason); err != nil {
 		return err
 	}
-	x := c.makeExtra()
+	x := c.lockExtra()
 	if x == nil {
 		return ErrClosed
 	}
-	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ending {
 		return ErrClosed
@@ -169,9 +228,10 @@ func (c *Conn) open(m *mail) {
 		}
 		x.mu.Lock()
 	}
-	defer x.mu.Unlock()
 	if x.closing != nil {
 		c.shard().post(c, postClose, ReasonDisconnected, x.closing)
 		x.closing = nil
 	}
+	x.mu.Unlock()
+	c.answered()
 }

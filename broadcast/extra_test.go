@@ -15,7 +15,7 @@ import (
 func TestValue(t *testing.T) {
 	type user struct{ name string }
 	values := make(chan any, 10)
-	var met *Conn
+	met := make(chan *Conn, 2)
 	srv, addr := newServer(t, Config{
 		Channels: true,
 		Authorize: func(r *http.Request, _ string) (Grant, error) {
@@ -26,7 +26,7 @@ func TestValue(t *testing.T) {
 			return g, nil
 		},
 		OnConnect: func(c *Conn, _ *http.Request) error {
-			met = c
+			met <- c
 			values <- c.Value()
 			values <- c.Channel()
 			return nil
@@ -59,8 +59,9 @@ func TestValue(t *testing.T) {
 		return len(srv.extras.byConn)
 	}
 	eventually(t, "the value to be forgotten", func() bool { return extras() == 0 })
-	if err := met.SetValue(1); !errors.Is(err, ErrClosed) || !errors.Is(err, net.ErrClosed) || extras() != 0 || met.Value() != nil {
-		t.Errorf("SetValue at the end: got %v and %v, want %v", err, met.Value(), ErrClosed)
+	conn := <-met
+	if err := conn.SetValue(1); !errors.Is(err, ErrClosed) || !errors.Is(err, net.ErrClosed) || extras() != 0 || conn.Value() != nil {
+		t.Errorf("SetValue at the end: got %v and %v, want %v", err, conn.Value(), ErrClosed)
 	}
 	c = connect(t, addr)
 	c.send([]byte(headWith(baseLine, "GET /room HTTP/1.1")))
@@ -175,13 +176,14 @@ func TestCloseRefuses(t *testing.T) {
 
 // TestDisconnectInOnMessage: the message that OnMessage returns does not go out.
 func TestDisconnectInOnMessage(t *testing.T) {
-	var srv *Server
+	servers := make(chan *Server, 1)
 	srv, addr := newServer(t, Config{OnMessage: func(c *Conn, m Message) (Message, bool) {
-		if string(m.Payload) == "bad" && !srv.Disconnect(c.ID(), 4000, "bye") {
+		if srv := <-servers; !srv.Disconnect(c.ID(), 4000, "bye") {
 			t.Error("Disconnect found nobody")
 		}
 		return m, true
 	}})
+	servers <- srv
 	other, c := dial(t, addr), dial(t, addr)
 	c.sendText("bad")
 	c.expectClose(4000)

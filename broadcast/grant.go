@@ -51,6 +51,9 @@ var grantOver = appendClose(nil, statusExpired, "the token has expired")
 
 // httpRequest is the request for hooks.
 func (c *Conn) httpRequest(head []byte) (*http.Request, *Refusal) {
+	if r := c.handedRequest(); r != nil {
+		return r, nil
+	}
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
 	if err != nil {
 		return nil, badRequest("malformed request") // The error may quote what is nobody's business.

@@ -11,6 +11,8 @@ import (
 // maxHeadBytes bounds a request head, as Node.js does: a longer one is answered 431.
 const maxHeadBytes = 16 << 10
 
+var errLongHead = &Refusal{http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the request head is longer than %d bytes", maxHeadBytes)}
+
 // handshaker is what a worker needs for handshakes, made once. It is the
 // connection that ws.Upgrader reads the head from and writes the answer to:
 // memory only.
@@ -66,9 +68,10 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 	w.handshake.req = request{}
 	from := 0
 	if c.in != nil {
-		if c.in.aheadSince == 0 { // Else it was there before.
+		if c.in.aheadSince == 0 && !c.in.handed { // Else it was there before.
 			from = max(0, len(c.in.rest)-1)
 		}
+		c.in.handed = false
 		b = c.in.appendHead(b)
 	}
 	if c.in != nil && c.in.proxied {
@@ -91,8 +94,7 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 	case !ok:
 		return c.refuse(w, badRequest("a line of the request head does not end with CR LF"))
 	case n == 0 && len(b) >= maxHeadBytes:
-		return c.refuse(w, &Refusal{http.StatusRequestHeaderFieldsTooLarge,
-			fmt.Sprintf("the request head is longer than %d bytes", maxHeadBytes)})
+		return c.refuse(w, errLongHead)
 	case n == 0:
 		if c.in == nil {
 			c.inbound().appendHead(b)

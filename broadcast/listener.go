@@ -133,7 +133,7 @@ func (l *listener) accept() bool {
 		if l.each {
 			l.srv.setOptions(fd)
 		}
-		l.srv.adopt(fd)
+		l.srv.adopt(fd, nil)
 		return true
 	case unix.EAGAIN:
 		l.each = l.mptcp // Those that connected before the options were set are through.

@@ -62,7 +62,7 @@ func (c *Conn) panicked(w *worker, v any, stack []byte) {
 // readOnce makes one recv and takes what it brought. The verdict is short if
 // the socket is empty.
 func (c *Conn) readOnce(w *worker) verdict {
-	if c.readPhase == readHead && c.in != nil && c.in.aheadSince != 0 {
+	if c.readPhase == readHead && c.in != nil && (c.in.aheadSince != 0 || c.in.handed) {
 		if v := c.head(w, nil); v == held || c.readPhase == readHead {
 			return v
 		}

@@ -34,6 +34,7 @@ func (c *Conn) linger(answer ...[]byte) verdict {
 	_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	c.freeInbound()
 	c.readPhase = readLinger
+	c.answered()
 	return over
 }
 

@@ -72,6 +72,7 @@ type Server struct {
 	delivered  atomic.Uint64 // See Delivered.
 	currentAt  atomic.Int64  // See Current: after started, or 0.
 	total      counters
+	pumps      atomic.Int64 // That run: see pump.
 	tlsLog     rarely
 	shedLog    rarely
 	deniedLog  rarely
@@ -181,62 +182,44 @@ func (srv *Server) listen(l *listener) error {
 	return nil
 }
 
-// ServeConn serves one connection, from its handshake on: one that was accepted, passed or made
-// elsewhere. It takes conn over, closes it, and does not wait for its end. conn must be a stream
-// socket with a file descriptor, like *net.TCPConn and *net.UnixConn, of which nothing was read
-// yet: what its owner has read of it is not seen. It counts as accepted. After Shutdown the
-// error is ErrServerClosed.
-func (srv *Server) ServeConn(conn net.Conn) error {
-	fd, err := dup(conn, "connection")
-	conn.Close()
-	if err != nil {
-		return err
-	}
-	if typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || typ != unix.SOCK_STREAM {
-		unix.Close(fd)
-		return errors.New("broadcast: connection: want a stream socket")
-	}
-	srv.setOptions(fd)
-	srv.mu.Lock() // Shutdown begins before, or when it is known.
-	defer srv.mu.Unlock()
-	if srv.closing {
-		unix.Close(fd)
-		return ErrServerClosed
-	}
-	srv.total.accepted.Add(1)
-	srv.adopt(fd)
-	return nil
-}
-
-// adopt makes an accepted fd a connection that is to send a handshake.
-func (srv *Server) adopt(fd int) {
+// adopt makes an accepted fd a connection that is to send a handshake, or, with from, one
+// whose request net/http has read.
+func (srv *Server) adopt(fd int, from *handover) {
 	// As long as it is not open, the feed does not know it.
 	c := newConn(fd, srv.shards[srv.next.Add(1)%uint32(len(srv.shards))].lobby)
 	c.since = srv.clock() + milliseconds(srv.cfg.HandshakeTimeout)
 	c.costs(srv.cfg.Authorize != nil) // Those that are open come first.
+	if from != nil {
+		from.give(c)
+	}
 	if !srv.knock(c) {
-		unix.Close(fd)
+		srv.unadopt(c)
 		return
 	}
 	// Owned until it is registered: so who ends it meanwhile leaves the fd to us.
 	c.enter(0)
 	if !srv.opening.add(c) {
-		srv.addresses.leave(c)
-		unix.Close(fd)
+		srv.unadopt(c)
 		return
 	}
 	const events = netpoll.Readable | netpoll.Writable | netpoll.ReadHangup | netpoll.EdgeTriggered
 	if err := srv.poller.Add(fd, events, c.event); err != nil {
 		srv.opening.remove(c)
-		srv.addresses.leave(c)
-		unix.Close(fd)
+		srv.unadopt(c)
 		srv.total.shed.Add(1)
 		srv.shedLine(err)
 		return
 	}
-	if !c.leave() {
+	if from != nil || !c.leave() { // No event tells of a request that was read already.
 		srv.queue.push(c)
 	}
+}
+
+// unadopt undoes what adopt has begun.
+func (srv *Server) unadopt(c *Conn) {
+	srv.addresses.leave(c)
+	unix.Close(int(c.fd))
+	srv.extras.remove(c)
 }
 
 // knock looks at where a new connection comes from, and says whether it may stay.
@@ -251,7 +234,7 @@ func (srv *Server) knock(c *Conn) bool {
 	}
 	from := c.RemoteAddr()
 	if a.trusts(from.Addr()) {
-		if srv.cfg.ProxyProtocol {
+		if srv.cfg.ProxyProtocol && (c.in == nil || !c.in.handed) {
 			c.inbound().proxied = true
 		}
 		return true
@@ -345,6 +328,9 @@ func (srv *Server) await(ctx context.Context, done func() bool) error {
 	return nil
 }
 
+// stopTime is how long stop waits for hooks, and for pumps.
+const stopTime = 5 * time.Second
+
 // stop ends everything: first those that make work, then those that do it.
 func (srv *Server) stop() {
 	close(srv.stopTick)
@@ -362,7 +348,7 @@ func (srv *Server) stop() {
 	}
 	// What workers do now, they do for the last time: every connection they
 	// leave is closed. A hook may keep one for ever.
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	_ = srv.await(ctx, func() bool {
 		quiet := srv.queue.quiet() // If so, nothing is posted any more.
@@ -383,4 +369,5 @@ func (srv *Server) stop() {
 		srv.cfg.Logger.Error("closing the poller", "err", err)
 	}
 	srv.queue.close()
+	_ = srv.await(ctx, func() bool { return srv.pumps.Load() == 0 }) // They have a deadline that is sooner.
 }

@@ -214,7 +214,7 @@ func TestAddressOfUnadopted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			srv.adopt(fd)
+			srv.adopt(fd, nil)
 		}
 		if n := len(srv.addresses.of) + len(srv.addresses.count); n != 0 || srv.total.ofAddress.Load() != 0 {
 			t.Errorf("%s: %d are counted, %d were turned away", name, n, srv.total.ofAddress.Load())

@@ -1,0 +1,231 @@
+package broadcast
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Handler returns a handler with which the server shares the port, the mux and the middleware
+// of a net/http server. It answers WebSocket handshakes and requests for server-sent events as
+// the server's own port does; hooks get the request as the handler got it, with the values of
+// its context, its pattern and its TLS state. With Config.Channels the path in r.URL names
+// the channel, so http.StripPrefix can be in front. It returns when the handshake is over;
+// the connection then belongs to the Server, whose Shutdown (or Run) ends it: that of the
+// http.Server does not.
+//
+// A connection of TCP or of a Unix socket, as package net makes them, costs what it costs on the
+// server's own port: no goroutine and no buffer. Any other one, above all one of TLS, has no
+// file descriptor that the server could watch. Two goroutines then carry its bytes over a pair of
+// sockets. That takes 2 more file descriptors and about 12 KiB for each connection (as measured
+// with Go 1.26), beside the 10 KiB or so of crypto/tls, and three more system calls for each
+// message. Config.MemoryBytes does not count it. For very many connections put a TLS proxy in
+// front instead.
+//
+// Over HTTP/2, and where middleware hides http.Hijacker, events are written through the
+// ResponseWriter on the handler's goroutine; WebSockets need HTTP/1.1, which browsers use for
+// them by themselves, and a ResponseWriter that can be hijacked, perhaps by its Unwrap method:
+// see http.ResponseController.
+func (srv *Server) Handler() http.Handler { return http.HandlerFunc(srv.serveHTTP) }
+
+func (srv *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	head, refusal := writtenHead(r)
+	if refusal != nil {
+		srv.total.refusals(refusal.Status)
+		http.Error(w, refusal.Reason, refusal.Status)
+		return
+	}
+	h := &handover{head: head, request: r, remote: clientAddr(r), answered: make(chan struct{})}
+	if r.ProtoMajor == 1 {
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			srv.handOver(h, conn, buffered.Reader)
+			return
+		}
+		if listHas([]byte(strings.Join(r.Header["Upgrade"], ",")), "websocket") {
+			srv.cfg.Logger.Error("a WebSocket handshake cannot be answered: its http.ResponseWriter cannot be hijacked",
+				"err", err, "type", fmt.Sprintf("%T", w), "hint", "let the middleware's ResponseWriter have a method Unwrap or Hijack")
+			http.Error(w, "WebSockets do not work behind this server's middleware", http.StatusInternalServerError)
+			return
+		}
+	}
+	srv.stream(w, r, h)
+}
+
+// writtenHead returns the head of a request as it would come over a connection, or what to
+// refuse it with. Headers that only hooks look at, and that may be long, are left out: hooks get
+// the request itself.
+func writtenHead(r *http.Request) ([]byte, *Refusal) {
+	target := r.URL.EscapedPath()
+	if !strings.HasPrefix(target, "/") {
+		target = "/" + target // As http.StripPrefix may leave it.
+	}
+	if r.URL.RawQuery != "" {
+		target += "?" + r.URL.RawQuery
+	}
+	if strings.ContainsAny(target+r.Host+r.Method, " \r\n") { // Only middleware can have made it so.
+		return nil, badRequest("malformed request")
+	}
+	minor := 1
+	if r.ProtoMajor == 1 {
+		minor = r.ProtoMinor
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s HTTP/1.%d\r\nHost: %s\r\n", r.Method, target, minor, r.Host)
+	_ = r.Header.WriteSubset(&b, leftOut) // It makes spaces of ends of lines.
+	if r.ContentLength != 0 {
+		fmt.Fprintf(&b, "Content-Length: %d\r\n", r.ContentLength) // Refused, whatever the length is.
+	}
+	b.WriteString("\r\n")
+	if b.Len() > maxHeadBytes {
+		return nil, errLongHead
+	}
+	return b.Bytes(), nil
+}
+
+// leftOut is what writtenHead does not write.
+var leftOut = map[string]bool{
+	"Host": true, "Content-Length": true, "Transfer-Encoding": true, "Trailer": true,
+	"Cookie": true, "Authorization": true, "User-Agent": true, "Referer": true,
+}
+
+// clientAddr is where a request comes from, as net/http or its middleware says.
+func clientAddr(r *http.Request) netip.AddrPort {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		addr, _ := netip.ParseAddr(r.RemoteAddr)
+		from = netip.AddrPortFrom(addr, 0)
+	}
+	return netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+}
+
+// handOver gives a hijacked connection to the server, and waits for the end of its handshake.
+func (srv *Server) handOver(h *handover, conn net.Conn, buffered *bufio.Reader) {
+	_ = conn.SetDeadline(time.Time{}) // Those of net/http.
+	early, _ := buffered.Peek(buffered.Buffered())
+	h.head = append(h.head, early...)
+	fd, err := srv.descriptor(h, conn)
+	if err != nil {
+		conn.Close()
+		srv.total.shed.Add(1)
+		srv.shedLine(err)
+		return
+	}
+	if srv.take(fd, h) != nil {
+		if h.released != nil {
+			h.released()
+		}
+		return
+	}
+	<-h.answered
+}
+
+// descriptor returns an fd on a connection that was hijacked, which it takes over unless there is an
+// error.
+func (srv *Server) descriptor(h *handover, conn net.Conn) (fd int, err error) {
+	// Another type may do something with the bytes, or want to be told of its end, even if it has a
+	// descriptor.
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		if peer, ok := conn.RemoteAddr().(*net.TCPAddr); ok && sameAddr(peer.AddrPort(), h.remote) {
+			h.remote = netip.AddrPort{} // The kernel knows it.
+		}
+		fd, err = dup(conn, "connection")
+	case *net.UnixConn:
+		fd, err = dup(conn, "connection")
+	default:
+		p := &pump{srv: srv, conn: conn}
+		if fd, p.pair, err = srv.socketPair(); err == nil {
+			h.released = p.released
+			p.start()
+		}
+		return fd, err
+	}
+	if err == nil {
+		conn.Close()
+	}
+	return fd, err
+}
+
+func sameAddr(a, b netip.AddrPort) bool {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) == b
+}
+
+// stream answers a request through its ResponseWriter: it is the client of a connection whose
+// other end the server has.
+func (srv *Server) stream(w http.ResponseWriter, r *http.Request, h *handover) {
+	fd, pair, err := srv.socketPair()
+	if err != nil {
+		srv.total.shed.Add(1)
+		srv.shedLine(err)
+		http.Error(w, "no file descriptor is free", http.StatusServiceUnavailable)
+		return
+	}
+	defer pair.Close() // The server sees that the peer is gone.
+	defer context.AfterFunc(r.Context(), func() { _ = pair.Close() })()
+	out := &streamWriter{rc: http.NewResponseController(w)}
+	defer out.end()
+	h.released = func() { out.hurry(min(srv.cfg.CloseTimeout, stopTime/2)) }
+	_ = srv.take(fd, h) // With an error it is answered all the same.
+	answer, err := http.ReadResponse(bufio.NewReader(pair), r)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer answer.Body.Close()
+	for name, values := range answer.Header {
+		if name != "Connection" && (name != "Upgrade" || r.ProtoMajor == 1) {
+			w.Header()[name] = values
+		}
+	}
+	w.WriteHeader(answer.StatusCode)
+	_ = out.rc.SetWriteDeadline(time.Time{}) // Events go on for longer than the http.Server allows.
+	out.copyFrom(w, answer)
+}
+
+// streamWriter is the way to the client of stream.
+type streamWriter struct {
+	mu   sync.Mutex
+	rc   *http.ResponseController
+	over bool // Guarded by mu: the handler has returned, so rc must not be used.
+}
+
+// copyFrom copies an answer's body, and sends on each piece at once.
+func (s *streamWriter) copyFrom(w http.ResponseWriter, answer *http.Response) {
+	buf := make([]byte, 4<<10)
+	for {
+		if s.rc.Flush() != nil {
+			return
+		}
+		n, err := answer.Body.Read(buf)
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// hurry bounds the time that a client may take for the rest: the server has given it up.
+func (s *streamWriter) hurry(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		_ = s.rc.SetWriteDeadline(time.Now().Add(d))
+	}
+}
+
+func (s *streamWriter) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+}

@@ -1,0 +1,113 @@
+package broadcast
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// handover is a connection whose request net/http has read.
+type handover struct {
+	head     []byte // The request, written again, and what was read behind it.
+	request  *http.Request
+	remote   netip.AddrPort // As extra.remote.
+	released func()         // As extra.released.
+	answered chan struct{}  // Closed when c is open, refused or closed.
+}
+
+// give makes c the connection of h. Nobody else knows c yet.
+func (h *handover) give(c *Conn) {
+	in := c.inbound()
+	in.rest = append(in.rest[:0], h.head...)
+	in.handed = true
+	t := &c.shard().srv.extras
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.put(c, &extra{remote: h.remote, released: h.released, request: h.request, waiting: h.answered})
+}
+
+// handedRequest returns the request of a handover for hooks, or nil if it is none.
+func (c *Conn) handedRequest() *http.Request {
+	x := c.extra()
+	if x == nil {
+		return nil
+	}
+	x.mu.Lock()
+	r := x.request
+	x.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	if from, ok := c.shard().srv.addresses.told(c); ok && from.String() != r.RemoteAddr {
+		r = r.WithContext(r.Context()) // A copy: a proxy of Config.TrustedProxies told the client's address.
+		r.RemoteAddr = from.String()
+	}
+	return r
+}
+
+// ServeConn serves one connection, from its handshake on: one that was accepted, passed or made
+// elsewhere. It takes conn over, closes it, and does not wait for its end. conn must be a stream
+// socket with a file descriptor, like *net.TCPConn and *net.UnixConn, of which nothing was read
+// yet. It counts as accepted. After Shutdown the error is ErrServerClosed.
+//
+// A connection that an http.Handler has hijacked is not for ServeConn, since net/http has read
+// its request: Handler serves it. The client of such a connection is answered 500 at once,
+// and the error says so; only on a Unix socket that cannot be seen, and the client is answered
+// 408 after Config.HandshakeTimeout.
+func (srv *Server) ServeConn(conn net.Conn) error {
+	fd, err := dup(conn, "connection")
+	conn.Close()
+	if err != nil {
+		return err
+	}
+	if typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || typ != unix.SOCK_STREAM {
+		unix.Close(fd)
+		return errors.New("broadcast: connection: want a stream socket")
+	}
+	if wasRead(fd) {
+		srv.refuseFD(fd, &Refusal{http.StatusInternalServerError, "the server has lost this request"})
+		return errors.New("broadcast: connection: something of it was read already, so its request is lost; " +
+			"in an http.Handler use Server.Handler")
+	}
+	return srv.take(fd, nil)
+}
+
+// take adopts an fd unless the server is closed. It takes fd over in any case.
+func (srv *Server) take(fd int, from *handover) error {
+	srv.setOptions(fd)
+	srv.mu.Lock() // Shutdown begins before, or when it is known.
+	defer srv.mu.Unlock()
+	if srv.closing {
+		if from != nil {
+			srv.refuseFD(fd, errShuttingDown)
+		} else {
+			unix.Close(fd)
+		}
+		return ErrServerClosed
+	}
+	srv.total.accepted.Add(1)
+	srv.adopt(fd, from)
+	return nil
+}
+
+var errShuttingDown = &Refusal{http.StatusServiceUnavailable, "the server is shutting down"}
+
+// refuseFD answers a connection that will not be adopted, and closes it.
+func (srv *Server) refuseFD(fd int, r *Refusal) {
+	_, _ = srv.cfg.sockets.send(fd, [][]byte{appendRefusal(nil, r, false, nil)})
+	unix.Close(fd)
+}
+
+// wasRead reports whether somebody has read from a TCP socket: more has come than waits.
+func wasRead(fd int) bool {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return false // A Unix socket.
+	}
+	waits, err := unix.IoctlGetInt(fd, unix.SIOCINQ) // After that: what comes in between is in this one only.
+	const fin = 1                                    // The end of the stream counts as received, and does not wait.
+	return err == nil && info.Bytes_received > uint64(waits)+fin
+}
