@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -32,19 +33,34 @@ func newAddresses(cfg *Config) *addresses {
 		return nil
 	}
 	return &addresses{
-		most: cfg.MaxConnsPerIP, trusted: cfg.TrustedProxies,
+		most: cfg.MaxConnsPerIP, trusted: unmapped(cfg.TrustedProxies),
 		count: make(map[netip.Addr]int), of: make(map[*Conn]netip.AddrPort),
 	}
 }
 
-// trusts says whether an address is a trusted proxy's. The zero one is of a Unix
+// unmapped returns networks with IPv4-mapped ones (RFC 4291, section 2.5.5.2) as IPv4.
+func unmapped(networks []netip.Prefix) []netip.Prefix {
+	networks = slices.Clone(networks)
+	for i, p := range networks {
+		if p.Addr().Is4In6() {
+			networks[i] = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+	}
+	return networks
+}
+
+// isUnmatchable reports whether no address is in a network: it is not valid, or it has IPv4-mapped addresses and
+// others.
+func isUnmatchable(p netip.Prefix) bool { return !p.IsValid() || p.Addr().Is4In6() && p.Bits() < 96 }
+
+// trusts reports whether an address is a trusted proxy's. The zero one is of a Unix
 // socket.
 func (a *addresses) trusts(ip netip.Addr) bool {
 	if !ip.IsValid() {
 		return len(a.trusted) > 0
 	}
 	for _, p := range a.trusted {
-		if p.Contains(ip.Unmap()) {
+		if p.Contains(ip.Unmap().WithZone("")) {
 			return true
 		}
 	}

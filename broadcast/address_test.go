@@ -341,3 +341,24 @@ func TestUnixProxy(t *testing.T) {
 		}
 	}
 }
+
+// TestTrustedNetworks: an IPv4-mapped network is the IPv4 network that it stands for, and zones do not count. What
+// no address can be in is an error.
+func TestTrustedNetworks(t *testing.T) {
+	a := newAddresses(&Config{TrustedProxies: []netip.Prefix{
+		netip.MustParsePrefix("::ffff:10.0.0.0/104"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("192.0.2.1/24"),
+	}})
+	for ip, want := range map[string]bool{
+		"10.1.2.3": true, "::ffff:10.1.2.3": true, "11.1.2.3": false, "fe80::1%eth0": true, "fe80::1": true, "fec0::1": false,
+		"192.0.2.255": true, "192.0.3.1": false, "::a01:203": false,
+	} {
+		if got := a.trusts(netip.MustParseAddr(ip)); got != want {
+			t.Errorf("%s: got %t, want %t", ip, got, want)
+		}
+	}
+	for _, bad := range []netip.Prefix{{}, netip.MustParsePrefix("::ffff:0:0/95"), netip.PrefixFrom(netip.MustParseAddr("10.0.0.0"), 33)} {
+		if _, err := New(Config{TrustedProxies: []netip.Prefix{bad}}); err == nil || !strings.Contains(err.Error(), "Config.TrustedProxies is ") {
+			t.Errorf("%v: got %v", bad, err)
+		}
+	}
+}

@@ -116,7 +116,7 @@ func (noPoller) Del(int) error { return nil }
 func quietServer(t testing.TB, cfg Config) *Server {
 	t.Helper()
 	cfg.Logger, cfg.sockets = slog.New(slog.DiscardHandler), newSink()
-	cfg, err := cfg.withDefaults()
+	cfg, err := cfg.WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -60,7 +60,9 @@ func (r *Refusal) Error() string { return fmt.Sprintf("%d %s", r.Status, r.Reaso
 // has neither greeting nor keep-alive.
 type Config struct {
 	// Path is the only request path that is served, with Channels also those below;
-	// others are answered 404. It starts with a slash. Empty serves any path.
+	// others are answered 404. It starts with a slash, and has no segments "." and "..", which
+	// clients resolve. Percent-encoding makes no difference: "/café" is "/caf%C3%A9". At most
+	// 2 KiB. Empty serves any path.
 	Path string
 
 	// Channels makes the request path name the channel that a connection is of: it
@@ -145,7 +147,7 @@ type Config struct {
 	// request comes from: by X-Forwarded-For, of which the last address counts that is
 	// not itself in these networks, or by the header of ProxyProtocol. A client whose
 	// address they do not tell is taken to be at the last proxy known; MaxConnsPerIP does
-	// not bound those. A peer on a Unix socket is trusted if there are any networks.
+	// not bound those. IPv4-mapped networks are the IPv4 networks that they stand for. A peer on a Unix socket is trusted if there are any networks.
 	TrustedProxies []netip.Prefix
 
 	// ProxyProtocol makes connections of TrustedProxies start with a header of the
@@ -154,7 +156,9 @@ type Config struct {
 
 	// Origins is which web sites' pages may connect, as browsers tell it in the header
 	// Origin: "https://example.com", "https://example.com:8443",
-	// "https://*.example.com" for all hosts below, "null" for files and sandboxes.
+	// "https://*.example.com" for all hosts below, "file://" or "capacitor://localhost" for
+	// applications in web views, "null" for files and sandboxes. International names are taken as
+	// they are or in Punycode. Entries that no browser sends are an error.
 	// Other origins are answered 403. Requests without the header, which no
 	// browser's page makes, are not affected. Empty allows all.
 	Origins []string
@@ -286,9 +290,9 @@ const (
 	maxDuration   = 14 * 24 * time.Hour // The clock is 32 bits of milliseconds.
 )
 
-// withDefaults returns cfg with zero fields replaced by their defaults, or an
-// error that joins all faults.
-func (cfg Config) withDefaults() (Config, error) {
+// WithDefaults returns cfg as New uses it: zero fields have their defaults, and with MemoryBytes what does not fit is
+// less. The error joins all faults.
+func (cfg Config) WithDefaults() (Config, error) {
 	setDefault(&cfg.MaxMessageBytes, 1<<20)
 	setDefault(&cfg.CompressMinBytes, 512)
 	given := cfg
@@ -335,7 +339,11 @@ func (cfg *Config) validate() error {
 			errs = append(errs, fmt.Errorf("broadcast: Config.%s is %v, want %s", field, value, want))
 		}
 	}
-	check(cfg.Path == "" || strings.HasPrefix(cfg.Path, "/"), "Path", cfg.Path, "a path that starts with /")
+	if err := checkPath(cfg.Path); err != nil {
+		check(false, "Path", fmt.Sprintf("%q", cfg.Path), err.Error())
+	}
+	check(!slices.ContainsFunc(cfg.TrustedProxies, isUnmatchable), "TrustedProxies", cfg.TrustedProxies,
+		"valid networks, IPv4-mapped ones with at least /96")
 	check(len(cfg.Greeting) <= maxGreeting, "Greeting", fmt.Sprintf("%d bytes long", len(cfg.Greeting)), "at most 64 KiB")
 	check(validText([]byte(cfg.Greeting)), "Greeting", fmt.Sprintf("%q", cfg.Greeting), "valid UTF-8")
 	check(cfg.MaxMessageBytes >= 1 && cfg.MaxMessageBytes <= maxMaxMessage, "MaxMessageBytes", cfg.MaxMessageBytes, "1 to 1 GiB")

@@ -17,7 +17,7 @@ func TestConfigBounds(t *testing.T) {
 	}{
 		{"zero", func(*Config) {}, ""},
 		{"any path", func(c *Config) { c.Path = "/ws" }, ""},
-		{"path without slash", func(c *Config) { c.Path = "ws" }, "Config.Path is ws,"},
+		{"path without slash", func(c *Config) { c.Path = "ws" }, `Config.Path is "ws",`},
 		{"longest greeting", func(c *Config) { c.Greeting = strings.Repeat("g", 64<<10) }, ""},
 		{"greeting too long", func(c *Config) { c.Greeting = strings.Repeat("g", 64<<10+1) }, "Config.Greeting is 65537 bytes long,"},
 		{"greeting no text", func(c *Config) { c.Greeting = "\xff" }, `Config.Greeting is "\xff",`},
@@ -55,7 +55,7 @@ func TestConfigBounds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var cfg Config
 			tt.set(&cfg)
-			_, err := cfg.withDefaults()
+			_, err := cfg.WithDefaults()
 			switch {
 			case tt.want == "" && err != nil:
 				t.Errorf("got %v, want no error", err)
@@ -75,7 +75,7 @@ func TestConfigJoinsFaults(t *testing.T) {
 		t.Fatalf("got %v, %v, want no server and an error", srv, err)
 	}
 	lines := strings.Split(err.Error(), "\n")
-	wants := []string{"Path is x", "RetainBytes is 7", "Slow is 9", "MaxConns is -3", "UnsentBytes is 1", "Workers is -2"}
+	wants := []string{`Path is "x"`, "RetainBytes is 7", "Slow is 9", "MaxConns is -3", "UnsentBytes is 1", "Workers is -2"}
 	if len(lines) != len(wants) {
 		t.Fatalf("got %d faults, want %d:\n%v", len(lines), len(wants), err)
 	}
@@ -114,7 +114,7 @@ func TestConfigDefaults(t *testing.T) {
 		{"what is set stays", Config{MaxMessageBytes: 6 << 20, RetainBytes: 1 << 20, PingTimeout: -1}, kept},
 	}
 	for _, tt := range tests {
-		cfg, err := tt.cfg.withDefaults()
+		cfg, err := tt.cfg.WithDefaults()
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 		}
@@ -136,7 +136,7 @@ func TestConfigDefaults(t *testing.T) {
 // TestConfigLongPingInterval: an interval within its bounds needs no timeout
 // to be set beside it.
 func TestConfigLongPingInterval(t *testing.T) {
-	if _, err := (Config{PingInterval: 14 * 24 * time.Hour}).withDefaults(); err != nil {
+	if _, err := (Config{PingInterval: 14 * 24 * time.Hour}).WithDefaults(); err != nil {
 		t.Errorf("got %v, want no error", err)
 	}
 }

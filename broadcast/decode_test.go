@@ -38,7 +38,7 @@ func newDecoder(t testing.TB, maxMessage int) *decoder {
 // publishingDecoder makes one whose messages go into the log.
 func publishingDecoder(t testing.TB, maxMessage int) *decoder {
 	t.Helper()
-	cfg, err := Config{MaxMessageBytes: maxMessage, Logger: slog.New(slog.DiscardHandler)}.withDefaults()
+	cfg, err := Config{MaxMessageBytes: maxMessage, Logger: slog.New(slog.DiscardHandler)}.WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 
@@ -29,14 +30,22 @@ type listener struct {
 	each    bool // Accepted connections need their options set one by one.
 }
 
-// Listen listens on a TCP address like ":18000" or "127.0.0.1:0". It is
-// net.Listen but for Multipath TCP, which Go's listeners offer by default: its
+// Listen listens on a TCP address like ":18000" or "127.0.0.1:0". Without a host, and with "[::]", it listens on all
+// addresses of IPv4 and IPv6; with "0.0.0.0", on those of IPv4 only, other than net.Listen.
+//
+// It does without Multipath TCP, which Go's listeners offer by default: its
 // connections do not inherit all options of the listener, so that accepting
 // takes two more system calls for each.
 func Listen(addr string) (net.Listener, error) {
+	network := "tcp"
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().Is4() {
+			network = "tcp4"
+		}
+	}
 	var cfg net.ListenConfig
 	cfg.SetMultipathTCP(false)
-	return cfg.Listen(context.Background(), "tcp", addr)
+	return cfg.Listen(context.Background(), network, addr)
 }
 
 // newListener takes over ln: a socket of its own fd on the same listener, with

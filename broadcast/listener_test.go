@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -278,5 +279,29 @@ func TestListenerServeAfterShutdown(t *testing.T) {
 	}
 	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept: got %v, want %v", err, net.ErrClosed)
+	}
+}
+
+// TestListenFamilies: 0.0.0.0 is all of IPv4 and nothing of IPv6; no host, and ::, are both.
+func TestListenFamilies(t *testing.T) {
+	for host, both := range map[string]bool{"0.0.0.0": false, "[::ffff:0.0.0.0]": false, "127.0.0.1": false, "": true, "[::]": true} {
+		ln, err := Listen(host + ":0")
+		if err != nil {
+			t.Fatalf("%s: %v", host, err)
+		}
+		port := ln.Addr().(*net.TCPAddr).Port
+		for _, to := range []struct {
+			addr string
+			open bool
+		}{{"127.0.0.1", true}, {"::1", both}} {
+			conn, err := net.Dial("tcp", net.JoinHostPort(to.addr, strconv.Itoa(port)))
+			if (err == nil) != to.open {
+				t.Errorf("%q, from %s: got %v, want open: %t", host, to.addr, err, to.open)
+			}
+			if err == nil {
+				conn.Close()
+			}
+		}
+		ln.Close()
 	}
 }

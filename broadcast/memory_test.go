@@ -20,7 +20,7 @@ func TestMemoryPlan(t *testing.T) {
 			if cfg.Compress && total == 64<<20 {
 				continue // Too little.
 			}
-			full, err := cfg.withDefaults()
+			full, err := cfg.WithDefaults()
 			if err != nil {
 				t.Errorf("%d bytes: %v", total, err)
 				continue
@@ -45,7 +45,7 @@ func TestMemoryPlan(t *testing.T) {
 	}
 	// Each log has the newest message, whatever the retention.
 	large := Config{MemoryBytes: 1 << 30, MaxMessageBytes: 8 << 20, RetainBytes: minRetain}
-	full, err := large.withDefaults()
+	full, err := large.WithDefaults()
 	if least := int64(8+8+16) << 20; err != nil || full.memory.Logs < least {
 		t.Errorf("logs of large messages: got %d, %v, want at least %d", full.memory.Logs, err, least)
 	}

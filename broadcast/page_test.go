@@ -136,7 +136,7 @@ func TestPageConfig(t *testing.T) {
 		{"policy with a line end", Page{HTML: []byte("x"), Policy: "x\r\ny: z"}, "Policy"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := Config{Page: &tt.page}.withDefaults()
+			_, err := Config{Page: &tt.page}.WithDefaults()
 			if got := err == nil; got != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}

@@ -190,7 +190,7 @@ func (r *request) check(path string, below bool) *Refusal {
 	switch p, ok := r.path(); {
 	case !ok:
 		return malformedTarget(r.target)
-	case path != "" && string(p) != path && !(below && isBelow(p, path)):
+	case !serves(p, path, below):
 		return &Refusal{http.StatusNotFound, "nothing is served under this path"}
 	case r.page:
 		return nil

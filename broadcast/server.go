@@ -92,7 +92,7 @@ type Server struct {
 // The error joins all that is wrong with cfg, or says what the system refused
 // (EMFILE, ENOMEM).
 func New(cfg Config) (*Server, error) {
-	cfg, err := cfg.withDefaults()
+	cfg, err := cfg.WithDefaults()
 	if err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 			return Message{Text, append(p, bytes.Repeat([]byte{'x'}, len(m.Payload))...)}, true
 		},
 	}
-	cfg, err := cfg.withDefaults()
+	cfg, err := cfg.WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

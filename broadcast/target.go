@@ -2,6 +2,7 @@ package broadcast
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -78,11 +79,66 @@ func isHost(b []byte) bool {
 	return badEscape(host) < 0
 }
 
-// isBelow says whether a path is below another one, without looking at dots.
-func isBelow(p []byte, path string) bool {
-	rest, ok := bytes.CutPrefix(p, []byte(path))
-	return ok && (path[len(path)-1] == '/' || len(rest) > 0 && rest[0] == '/')
+// serves reports whether p, a request's path, is path, or with below, one below it, without looking at dots. An
+// empty path is any.
+func serves(p []byte, path string, below bool) bool {
+	rest, ok := cutPath(p, path)
+	return ok && (path == "" || len(rest) == 0 || below && (path[len(path)-1] == '/' || rest[0] == '/'))
 }
+
+// cutPath returns what follows path in p. A character is the same with percent-encoding and without, whatever of that
+// a client chooses (RFC 3986, section 6.2.2), but for the slash: encoded, it separates nothing.
+func cutPath(p []byte, path string) (rest []byte, ok bool) {
+	for path != "" {
+		if len(p) == 0 {
+			return nil, false
+		}
+		got, n := pathByte(p)
+		want, m := pathByte([]byte(path[:min(len(path), 3)]))
+		if got != want || got == '/' && n != m {
+			return nil, false
+		}
+		p, path = p[n:], path[m:]
+	}
+	return p, true
+}
+
+// pathByte returns the first byte of a path whose escapes are whole, decoded, and how many bytes it takes up.
+func pathByte(p []byte) (b byte, n int) {
+	if p[0] != '%' {
+		return p[0], 1
+	}
+	return unhex(p[1])<<4 | unhex(p[2]), 3
+}
+
+// checkPath returns what Config.Path should be if no request could ask for it.
+func checkPath(path string) error {
+	switch {
+	case path == "":
+		return nil
+	case path[0] != '/':
+		return errors.New("a path that starts with /")
+	case len(path) > maxPath:
+		return fmt.Errorf("at most %d bytes", maxPath)
+	case strings.ContainsAny(path, "?#"):
+		return errors.New("a path without a query or a fragment")
+	case strings.Contains(path, `\`):
+		return errors.New(`/ in the place of \, which browsers replace`)
+	case !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl):
+		return errors.New("UTF-8 without control characters")
+	case badEscape([]byte(path)) >= 0:
+		return errors.New("two hexadecimal digits after each percent sign, which itself is written %25")
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if name, err := url.PathUnescape(segment); err == nil && (name == "." || name == "..") {
+			return fmt.Errorf("no segment %s, which clients resolve before they ask", segment)
+		}
+	}
+	return nil
+}
+
+// maxPath leaves room for the rest of a request's head.
+const maxPath = 2 << 10
 
 // maxChannelName is how long a channel's name may be, in bytes.
 const maxChannelName = 255
@@ -91,7 +147,8 @@ const maxChannelName = 255
 // they are, or with what to refuse it.
 func (r *request) channel(path string) (string, *Refusal) {
 	p, _ := r.path() // It was checked.
-	name, err := url.PathUnescape(strings.TrimPrefix(string(p[len(path):]), "/"))
+	rest, _ := cutPath(p, path)
+	name, err := url.PathUnescape(strings.TrimPrefix(string(rest), "/"))
 	if err != nil {
 		return "", badRequest("malformed request target: " + err.Error())
 	}
@@ -127,3 +184,11 @@ func badEscape(p []byte) int {
 }
 
 func isHex(b byte) bool { return isDigit(b) || 'a' <= b|0x20 && b|0x20 <= 'f' }
+
+// unhex returns the value of a hexadecimal digit.
+func unhex(b byte) byte {
+	if isDigit(b) {
+		return b - '0'
+	}
+	return b | 0x20 - 'a' + 10
+}

@@ -30,8 +30,8 @@ func (f *adminFlags) validate(check func(ok bool, flag string, value any, want s
 	if f.Admin == "" {
 		return
 	}
-	host, port, err := net.SplitHostPort(f.Admin)
-	check(err == nil && port != "", "admin", fmt.Sprintf("%q", f.Admin), "HOST:PORT")
+	checkAddress(check, "admin", f.Admin)
+	host, _, err := net.SplitHostPort(f.Admin)
 	check(err != nil || onLoopback(host) || f.AdminTokenFile != "", "admin", f.Admin, "a loopback address, or --admin-token-file as well")
 }
 
@@ -42,8 +42,8 @@ func (f *adminFlags) token() (string, error) {
 	}
 	token, err := readToken("admin-token-file", f.AdminTokenFile)
 	if err == nil && len(token) < leastToken {
-		err = hinted(fmt.Errorf("--admin-token-file %s: the token has %d characters, want at least %d", f.AdminTokenFile, len(token), leastToken),
-			"openssl rand -hex 32 makes one")
+		err = fmt.Errorf("--admin-token-file %s: the token has %d characters, want at least %d", f.AdminTokenFile, len(token), leastToken)
+		err = hinted(wrongSetting(err), "openssl rand -hex 32 makes one")
 	}
 	return token, err
 }
@@ -56,7 +56,8 @@ func readToken(flag, file string) (string, error) {
 	}
 	token := strings.TrimSpace(string(b))
 	if strings.ContainsFunc(token, notInToken) {
-		return "", hinted(fmt.Errorf("--%s %s: there is something else beside a token", flag, file), "want the token alone, in one line")
+		err := wrongSetting(fmt.Errorf("--%s %s: there is something else beside a token", flag, file))
+		return "", hinted(err, "want the token alone, in one line")
 	}
 	return token, nil
 }
@@ -76,7 +77,7 @@ func (f *adminFlags) listen() (net.Listener, error) {
 	if f.AdminTokenFile == "" && onLoopback(host) {
 		ln, err = loopback(f.Admin).listen() // Whatever a hosts file says of localhost.
 	} else {
-		ln, err = net.Listen("tcp", f.Admin)
+		ln, err = broadcast.Listen(f.Admin)
 	}
 	if err != nil {
 		return nil, explainListen("admin", f.Admin, err, want)

@@ -50,6 +50,47 @@ func hintOf(err error) string {
 	return ""
 }
 
+// settingError is an error that lasts until a setting is changed: the exit code is 2, which keeps a service manager
+// from trying again and again.
+type settingError struct{ err error }
+
+func (e *settingError) Error() string { return e.err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *settingError) Unwrap() error { return e.err }
+
+// wrongSetting returns err, which may be nil, as that of a setting.
+func wrongSetting(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &settingError{err}
+}
+
+// exitCode is what a command exits with that has returned err.
+func exitCode(err error) int {
+	var setting *settingError
+	if errors.As(err, &setting) {
+		return 2
+	}
+	return 1
+}
+
+// passes reports whether err may end without a change of settings: a port gets free, an interface comes up, and
+// memory, files or a server of names are there again.
+func passes(err error) bool {
+	for _, kind := range []error{
+		unix.EADDRINUSE, unix.EADDRNOTAVAIL, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, unix.ENOSPC, unix.EDQUOT,
+		unix.EIO, unix.ETIMEDOUT,
+	} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	var dns *net.DNSError
+	return errors.As(err, &dns) && !dns.IsNotFound
+}
+
 // complain writes an error and its hint, a line each. Whoever sent what is in them, a terminal
 // does not obey it.
 func complain(w io.Writer, err error) {
@@ -87,7 +128,10 @@ func fileError(flag, file string, err error) error {
 	if errors.As(err, &at) {
 		err = at.Err
 	}
-	err = fmt.Errorf("%s %s: %w", flag, file, err)
+	lasts := !passes(err)
+	if err = fmt.Errorf("%s %s: %w", flag, file, err); lasts {
+		err = wrongSetting(err)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if here, wdErr := os.Getwd(); wdErr == nil && !filepath.IsAbs(file) {
@@ -103,6 +147,9 @@ func fileError(flag, file string, err error) error {
 // explainListen says why the address that a flag gives is not listened on, and what to do.
 func explainListen(flag, addr string, err error, want string) error {
 	where := func(why string) error { return fmt.Errorf("--%s %s: %s", flag, addr, why) }
+	if !passes(err) {
+		where = func(why string) error { return wrongSetting(fmt.Errorf("--%s %s: %s", flag, addr, why)) }
+	}
 	port := addr[strings.LastIndexByte(addr, ':')+1:]
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
@@ -116,29 +163,5 @@ func explainListen(flag, addr string, err error, want string) error {
 	if errors.As(err, &dns) && dns.IsNotFound && !strings.Contains(dns.Name, "/") {
 		want = "the name is not known here: write an address; " + want
 	}
-	return hinted(fmt.Errorf("--%s %s: %w", flag, addr, err), "%s", want)
-}
-
-// configError is what is wrong with a Config, in the words of the command line.
-type configError struct{ err error }
-
-func (e configError) Error() string { return flagNames.Replace(e.err.Error()) }
-
-// Unwrap returns what the package said.
-func (e configError) Unwrap() error { return e.err }
-
-const moreMemory = "give more of it, or lower --max-message, --retain or --max-conns; without --memory there is no bound"
-
-// configFault says what is wrong with a Config, and what to do.
-func configFault(err error) error {
-	err = configError{err}
-	switch text := err.Error(); {
-	case strings.Contains(text, "--memory"):
-		return hinted(err, "%s", moreMemory)
-	case strings.Contains(text, "--retain-total"):
-		return hinted(err, "raise it, or lower --retain: one channel may need that much")
-	case strings.Contains(text, "--origin"):
-		return hinted(err, "an origin is what browsers send in the header Origin: scheme, host and port, no path")
-	}
-	return err
+	return hinted(where(err.Error()), "%s", want)
 }

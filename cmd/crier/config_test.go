@@ -77,7 +77,7 @@ func TestConfigWrong(t *testing.T) {
 		"config = \"x\"":           "there is no config",
 		"[serve]\nlisten = \":1\"": "[serve]: there are no tables",
 		"listen = = 1":             "line 1, column 10",
-		"max-message = \"5x\"":     `--max-message: "5x"`,
+		"max-message = \"5x\"":     `--max-message is "5x"`,
 		"slow = \"maybe\"":         "--slow",
 		"channels = \"perhaps\"":   "channels",
 	} {

@@ -29,18 +29,25 @@ func (cmd *loadCmd) explain(ctx *kong.Context, err error) error {
 	statuses[http.StatusUnauthorized] = "crier load takes a token in the address only: ws://HOST:PORT/?token=TOKEN"
 	err = peer{addr: cmd.URL, is: "--listen", want: "ws://HOST:PORT/", statuses: statuses}.explain(err)
 	text := err.Error()
-	for _, known := range []struct{ says, hint string }{
-		{"did not send the first message", "--greeting says what the server sends first; --greeting= is for nothing"},
-		{"does not greet as it should", "--greeting says what the server sends first; --greeting= is for nothing"},
-		{"limit of open files", "raise it, with ulimit -n; crier doctor --quick says what there is"},
-		{"want ws", "want ws://HOST:PORT/"},
-		{"is no URL", "want ws://HOST:PORT/"},
-		{"TLS is not supported", "want ws://HOST:PORT/"},
-		{"which is not this host", "crier load is for servers on this host, or your own ones"},
+	for _, known := range []struct {
+		says, hint string
+		setting    bool
+	}{
+		{"did not send the first message", "--greeting says what the server sends first; --greeting= is for nothing", false},
+		{"does not greet as it should", "--greeting says what the server sends first; --greeting= is for nothing", false},
+		{"limit of open files", "raise it, with ulimit -n; crier doctor --quick says what there is", false},
+		{"want ws", "want ws://HOST:PORT/", true},
+		{"is no URL", "want ws://HOST:PORT/", true},
+		{"TLS is not supported", "want ws://HOST:PORT/", true},
+		{"which is not this host", "crier load is for servers on this host, or your own ones", true},
 	} {
-		if strings.Contains(text, known.says) && hintOf(err) == "" {
-			return hinted(err, "%s", known.hint)
+		if !strings.Contains(text, known.says) || hintOf(err) != "" {
+			continue
 		}
+		if known.setting {
+			err = wrongSetting(err)
+		}
+		return hinted(err, "%s", known.hint)
 	}
 	return err
 }

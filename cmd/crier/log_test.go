@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/flags"
 	"github.com/crier-ws/crier/internal/logqueue"
 	"github.com/crier-ws/crier/internal/logtest"
 	"github.com/gobwas/ws"
@@ -165,7 +166,7 @@ func TestDroppedLinesNotice(t *testing.T) {
 	for format, want := range map[string]string{"text": " level=ERROR msg=\"lines of the log were dropped: ", "json": `"level":"ERROR","msg":"lines of the log were dropped: `} {
 		var out logtest.Buffer
 		q := logqueue.New(&out)
-		logger := (&serveCmd{LogFormat: format, LogLevel: "info"}).logger(streams{q})
+		logger := (&serveCmd{LogFormat: flags.Choice(format), LogLevel: "info"}).logger(streams{q})
 		_, _ = q.Write(make([]byte, 1<<20)) // Too large for any log.
 		logger.Info("next")
 		if !q.Close(patience) {

@@ -46,8 +46,8 @@ func main() {
 }
 
 // run is main with its surroundings as arguments. It returns the exit code: 0,
-// 1 if serving failed, 2 if the command line was wrong. That nobody reads standard
-// output any longer is no fault.
+// 1 if the command failed, 2 if a setting was wrong, so that trying again cannot help. That
+// nobody reads standard output any longer is no fault.
 func run(args []string, stdout, stderr io.Writer) int {
 	exit := -1
 	var c cli
@@ -64,8 +64,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	if err := ctx.Run(); err != nil && !errors.Is(err, errReaderGone) {
-		complain(stderr, c.Load.explain(ctx, err))
-		return 1
+		err = c.Load.explain(ctx, err)
+		complain(stderr, err)
+		return exitCode(err)
 	}
 	return 0
 }

@@ -7,27 +7,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/alecthomas/kong"
 	"github.com/crier-ws/crier/cluster"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
-
-// natsURLs is what --cluster takes. With none, as a variable has that is not set, a server that was to be one of many would be alone.
-type natsURLs []string
-
-// Decode is kong's.
-func (u *natsURLs) Decode(ctx *kong.DecodeContext) error {
-	var value string
-	if err := ctx.Scan.PopValueInto("URL", &value); err != nil {
-		return err
-	}
-	if value == "" {
-		return errors.New("it is empty, want URLs as nats://HOST:4222, or not to be given")
-	}
-	*u = append(*u, kong.SplitEscaped(value, ',')...)
-	return nil
-}
 
 // files finds what is wrong with files for NATS, which would say nothing of them.
 func (f *clusterFlags) files() error {

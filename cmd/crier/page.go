@@ -8,13 +8,14 @@ import (
 	"strconv"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/flags"
 	"github.com/crier-ws/crier/internal/frontpage"
 	"github.com/crier-ws/crier/internal/term"
 )
 
 // pageFlag is --page.
 type pageFlag struct {
-	Page string `default:"auto" enum:"auto,off,on" placeholder:"auto|off|on" help:"Answer browsers that open the address with a page to try it out: on, off, or auto: if crier was started from a terminal, for browsers on this host, without --auth, --origin, --trusted-proxies and --path (default: auto)."`
+	Page flags.Choice `default:"auto" enum:"auto,off,on" placeholder:"auto|off|on" help:"Answer browsers that open the address with a page to try it out: on, off, or auto: if crier was started from a terminal, for browsers on this host, without --auth, --origin, --trusted-proxies and --path (default: auto)."`
 }
 
 // page returns the page for browsers, or nil. onTerminal reports whether crier was started from a terminal.

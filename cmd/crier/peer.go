@@ -47,6 +47,10 @@ func (p peer) explain(err error) error {
 	if where := strings.TrimSpace(p.flag + " " + withoutQuery(p.addr)); !strings.Contains(err.Error(), where) {
 		err = fmt.Errorf("%s: %w", where, err)
 	}
+	var addr *net.AddrError
+	if errors.As(err, &addr) {
+		err = wrongSetting(err)
+	}
 	if hint == "" {
 		return err
 	}

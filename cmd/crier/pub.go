@@ -104,7 +104,7 @@ func (cmd *pubCmd) Run(out io.Writer, s streams) error {
 			return err
 		}
 		if token == "" {
-			return hinted(fmt.Errorf("--token-file %s is empty", cmd.TokenFile), "want the token alone, in one line")
+			return hinted(wrongSetting(fmt.Errorf("--token-file %s is empty", cmd.TokenFile)), "want the token alone, in one line")
 		}
 		p.token = token
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/flags"
 	"github.com/crier-ws/crier/internal/logqueue"
 	"github.com/crier-ws/crier/internal/term"
 	"github.com/crier-ws/crier/live"
@@ -103,7 +104,7 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 	back := startAdmin(lns.admin, srv, adminCfg, logger)
 	defer back.close()
 	logger.Info("serving", append([]any{"version", version(), "addr", lns.addr(), "path", cmd.Path,
-		"connections", cfg.MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, slices.Concat(cmd.attrs(node), back.attrs(), profiles.attrs())...)...)
+		"connections", srv.Stats().MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, slices.Concat(cmd.attrs(node), back.attrs(), profiles.attrs())...)...)
 	if url := pageURL(lns.public[0], cmd.Path); cfg.Page != nil && url != "" {
 		logger.Info("to try it out, open this page in two tabs of a browser", "page", url)
 	}
@@ -129,12 +130,16 @@ func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdm
 	if cfg.MemoryBytes > 0 && own > 0 {
 		of := strings.Join(names, " and ")
 		if cfg.MemoryBytes <= int64(own) {
-			return nil, hinted(fmt.Errorf("--memory is %d, and %s alone may take up %d", cfg.MemoryBytes, of, own), "%s", moreMemory)
+			err := fmt.Errorf("--memory is %d, and %s alone may take up %d", cfg.MemoryBytes, of, own)
+			return nil, hinted(wrongSetting(err), "%s", moreMemory)
 		}
 		cfg.MemoryBytes -= int64(own)
 		logger.Info("memory of "+of, "bytes", own)
 	}
 	srv, err := broadcast.New(cfg)
+	if err != nil && own > 0 && cfg.MemoryBytes > 0 {
+		return nil, hinted(configFault(err), "that is without the %d bytes of %s; %s", own, strings.Join(names, " and "), moreMemory)
+	}
 	if err != nil {
 		return nil, configFault(err)
 	}
@@ -145,11 +150,6 @@ func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdm
 	}
 	return srv, nil
 }
-
-// flagNames says of what is wrong with a Config which flag it came from. Most is found by
-// Validate before.
-var flagNames = strings.NewReplacer("broadcast: Config.Origins", "serve: --origin", "broadcast: Config.MemoryBytes", "serve: --memory",
-	"broadcast: Config.RetainTotalBytes", "serve: --retain-total", "RetainBytes", "--retain")
 
 // serve serves until a signal comes, or the cluster cannot go on, and drains. A second signal exits at once.
 func serve(srv *broadcast.Server, lns sockets, signals *signalWatch, node member, grace time.Duration, logger *slog.Logger) error {
@@ -184,40 +184,7 @@ func serve(srv *broadcast.Server, lns sockets, signals *signalWatch, node member
 	return serveErr
 }
 
-// grace is how long Shutdown may take in all: the drain, then the peers' time
-// and names the flag. kong calls it.
-func (cmd *serveCmd) Validate() error {
-	var errs []error
-	check := func(ok bool, flag string, value any, want string) {
-		if !ok {
-			errs = append(errs, fmt.Errorf("--%s is %v, want %s", flag, value, want))
-		}
-	}
-	check(cmd.Path == "" || cmd.Path[0] == '/', "path", fmt.Sprintf("%q", cmd.Path), "a path that starts with /")
-	check(cmd.MaxMessage >= 1 && cmd.MaxMessage <= 1<<30, "max-message", int(cmd.MaxMessage), "1 to 1GiB")
-	check(cmd.Retain == nil || *cmd.Retain >= 64<<10, "retain", deref(cmd.Retain), "at least 64KiB")
-	check(cmd.RetainTotal == 0 || cmd.Channels, "retain-total", int(cmd.RetainTotal), "--channels as well")
-	check(cmd.RetainTotal == 0 || cmd.Retain == nil || cmd.RetainTotal >= *cmd.Retain, "retain-total", int(cmd.RetainTotal), "at least --retain")
-	check(cmd.RetainAge == 0 || time.Duration(cmd.RetainAge) >= time.Second, "retain-age", time.Duration(cmd.RetainAge), "at least 1s")
-	cmd.authFlags.validate(check)
-	cmd.adminFlags.validate(check)
-	cmd.clusterFlags.validate(cmd.Channels, check)
-	check(cmd.HandshakeTimeout > 0, "handshake-timeout", time.Duration(cmd.HandshakeTimeout), "more than 0")
-	check(cmd.BurstBytes == 0 || cmd.BurstBytes >= cmd.MaxMessage, "burst-bytes", int(cmd.BurstBytes), "at least --max-message")
-	check(cmd.Rate >= 0 && cmd.Rate <= 1<<30, "rate", cmd.Rate, "0 to 2^30")
-	check(!cmd.ProxyProtocol || len(cmd.TrustedProxies) > 0, "proxy-protocol", "given", "--trusted-proxies as well")
-	check(len(cmd.Greeting) <= 64<<10, "greeting", fmt.Sprintf("%d bytes long", len(cmd.Greeting)), "at most 64KiB")
-	return errors.Join(errs...)
-}
-
-func deref[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
-}
-
-func (cmd *serveCmd) setLevel(name string) {
+func (cmd *serveCmd) setLevel(name flags.Choice) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(name)); err != nil {
 		panic(err) // The flag's enum allows only what slog knows.

@@ -2,7 +2,7 @@ package main
 
 import (
 	"log/slog"
-	"net/netip"
+	"math"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -26,27 +26,27 @@ type serveCmd struct {
 	Compress    bool       `help:"Take clients' offers of permessage-deflate: each message is compressed once for all of them (default: off)."`
 	CompressMin flags.Size `default:"512B" placeholder:"SIZE" help:"Smallest message that is compressed (default: 512 bytes)."`
 
-	Retain      *flags.Size `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message where that is more)."`
-	RetainTotal flags.Size  `placeholder:"SIZE" help:"With --channels: what is kept of the messages of all of them; the oldest give way (default: 8 times --retain)."`
-	RetainAge   flags.Span  `placeholder:"DURATION" help:"How long messages are kept; 0 for as long as there is room (default: 0)."`
-	Slow        string      `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What becomes of a connection that fell further behind: close it with 1008, or skip to the newest message (default: close)."`
+	Retain      *flags.Size  `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message where that is more)."`
+	RetainTotal flags.Size   `placeholder:"SIZE" help:"With --channels: what is kept of the messages of all of them; the oldest give way (default: 8 times --retain)."`
+	RetainAge   flags.Span   `placeholder:"DURATION" help:"How long messages are kept; 0 for as long as there is room (default: 0)."`
+	Slow        flags.Choice `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What becomes of a connection that fell further behind: close it with 1008, or skip to the newest message (default: close)."`
 
 	PingInterval     flags.Span  `default:"30s" placeholder:"DURATION" help:"How often each connection is pinged; 0 for never (default: 30s)."`
 	PingTimeout      *flags.Span `placeholder:"DURATION" help:"How long a ping may stay unanswered before the connection is dropped; 0 for ever (default: twice --ping-interval)."`
 	HandshakeTimeout flags.Span  `default:"10s" placeholder:"DURATION" help:"How long a handshake may take (default: 10s)."`
 	Drain            flags.Span  `default:"5s" placeholder:"DURATION" help:"Over how long connections are closed after SIGTERM or SIGINT (default: 5s)."`
 
-	Origin  []string `placeholder:"ORIGIN" help:"Let only pages of this origin connect, as https://example.com or https://*.example.com; repeat it or separate by commas for more. What is no browser's page is not affected (default: all)."`
-	Publish string   `default:"all" enum:"all,none" placeholder:"all|none" help:"Who may publish: all, or none, so that clients only receive and one that sends is closed with 1008 (default: all)."`
+	Origin  flags.List   `placeholder:"ORIGIN,..." help:"Let only pages of this origin connect, as https://example.com, https://*.example.com or file://; repeat it or separate by commas for more. Requests that do not come from a browser's page are not affected (default: all)."`
+	Publish flags.Choice `default:"all" enum:"all,none" placeholder:"all|none" help:"Who may publish: all, or none, so that clients only receive and one that sends is closed with 1008 (default: all)."`
 
-	Rate       float64     `placeholder:"N" help:"Messages a second that each connection may publish; 0 for no bound (default: 0)."`
-	Burst      flags.Count `placeholder:"N" help:"Messages that it may publish at once after a rest (default: a second's worth)."`
-	RateBytes  flags.Size  `placeholder:"SIZE" help:"Bytes a second that each connection may publish; 0 for no bound (default: 0)."`
-	BurstBytes flags.Size  `placeholder:"SIZE" help:"Bytes that it may publish at once after a rest; at least --max-message (default: a second's worth)."`
-	OverRate   string      `default:"hold" enum:"hold,close" placeholder:"hold|close" help:"What becomes of a connection that publishes more: it is read more slowly, or closed with 1008 (default: hold)."`
+	Rate       float64      `placeholder:"N" help:"Messages a second that each connection may publish; 0 for no bound (default: 0)."`
+	Burst      flags.Count  `placeholder:"N" help:"Messages that it may publish at once after a rest (default: a second's worth)."`
+	RateBytes  flags.Size   `placeholder:"SIZE" help:"Bytes a second that each connection may publish; 0 for no bound (default: 0)."`
+	BurstBytes flags.Size   `placeholder:"SIZE" help:"Bytes that it may publish at once after a rest; at least --max-message (default: a second's worth)."`
+	OverRate   flags.Choice `default:"hold" enum:"hold,close" placeholder:"hold|close" help:"What becomes of a connection that publishes more: it is read more slowly, or closed with 1008 (default: hold)."`
 
 	MaxConnsPerIP  flags.Count    `name:"max-conns-per-ip" placeholder:"N" help:"Most connections from one IPv4 address or IPv6 /64 network; more get 429. 0 for no bound (default: 0)."`
-	TrustedProxies []netip.Prefix `placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For, or PROXY header, says where a client is, as 10.0.0.0/8; repeat it or separate by commas for more (default: none)."`
+	TrustedProxies flags.Networks `placeholder:"CIDR,..." help:"Networks or addresses of proxies whose X-Forwarded-For, or PROXY header, says where a client is, as 10.0.0.0/8; repeat it or separate by commas for more (default: none)."`
 	ProxyProtocol  bool           `help:"Connections of --trusted-proxies start with a PROXY protocol header, version 1 or 2 (default: off)."`
 
 	Memory   flags.Size  `placeholder:"SIZE" help:"What the process may take up of memory of its own, as 4GiB: bounds connections, what is kept of messages, and handshakes; more get 503 or 1013. 0 for no bound (default: 0)."`
@@ -59,8 +59,8 @@ type serveCmd struct {
 
 	level slog.LevelVar // LogLevel, or what SIGHUP made of it.
 
-	LogFormat string `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
-	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`
+	LogFormat flags.Choice `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
+	LogLevel  flags.Choice `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`
 
 	SlowPass flags.Span `default:"1s" placeholder:"DURATION" help:"Log what a pass did, which writes new messages to its connections, if it took longer; 0 for never (default: 1s)."`
 
@@ -70,12 +70,46 @@ type serveCmd struct {
 // Help is shown by --help, between the one-line help and the flags.
 func (*serveCmd) Help() string { return description }
 
-// to answer, and some ticks of the server's clock.
+// grace is how long Shutdown may take in all: the drain, then the peers' time to answer, and some ticks of the
+// server's clock.
 func (cmd *serveCmd) grace(cfg broadcast.Config) time.Duration {
 	return cfg.DrainTime + cfg.CloseTimeout + time.Second
 }
 
+// config returns the server's configuration, with as many connections as limit, the limit of open files, allows.
 func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config {
+	cfg := cmd.configured()
+	cfg.Logger = logger
+	allowed := cmd.allowedConns(limit)
+	if allowed <= 1 {
+		logger.Warn("the limit of open files leaves next to no connections", "fd_limit", limit, "hint", raiseFiles)
+	}
+	if cfg.MaxConns > allowed {
+		logger.Warn("--max-conns is more than the limit of open files allows", "max_conns", cfg.MaxConns,
+			"allowed", allowed, "fd_limit", limit, "hint", raiseFiles)
+	}
+	if cfg.MaxConns == 0 || cfg.MaxConns > allowed {
+		cfg.MaxConns = allowed
+	}
+	return cfg
+}
+
+const raiseFiles = "raise it with ulimit -n or LimitNOFILE="
+
+// allowedConns is how many connections the limit of open files allows, at least one.
+func (cmd *serveCmd) allowedConns(limit uint64) int {
+	reserved := uint64(reservedFDs)
+	if cmd.Admin != "" {
+		reserved += live.MaxFDs
+	}
+	if limit <= reserved {
+		return 1
+	}
+	return int(min(limit-reserved, math.MaxInt32))
+}
+
+// configured returns the flags as the server's configuration, without what depends on this process.
+func (cmd *serveCmd) configured() broadcast.Config {
 	cfg := broadcast.Config{
 		Path:             cmd.Path,
 		Channels:         cmd.Channels,
@@ -101,7 +135,6 @@ func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config 
 		TrustedProxies:   cmd.TrustedProxies,
 		ProxyProtocol:    cmd.ProxyProtocol,
 		SlowPass:         time.Duration(cmd.SlowPass),
-		Logger:           logger,
 	}
 	if cmd.Retain != nil {
 		cfg.RetainBytes = int(*cmd.Retain)
@@ -118,22 +151,5 @@ func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config 
 			cfg.PingTimeout = -1
 		}
 	}
-	reserved := int64(reservedFDs)
-	if cmd.Admin != "" {
-		reserved += live.MaxFDs
-	}
-	allowed := int(max(1, int64(limit)-reserved))
-	if int64(limit) <= reserved {
-		logger.Warn("the fd limit leaves next to no connections", "fd_limit", limit, "needed_besides", reserved, "hint", "raise it with ulimit -n or LimitNOFILE")
-	}
-	switch {
-	case cfg.MaxConns == 0:
-		cfg.MaxConns = allowed
-	case cfg.MaxConns > allowed:
-		logger.Warn("the fd limit allows fewer connections than --max-conns", "max_conns", cfg.MaxConns,
-			"allowed", allowed, "fd_limit", limit, "hint", "raise it with ulimit -n or LimitNOFILE")
-	}
 	return cfg
 }
-
-// Validate finds what the broadcast package would refuse or take for a default,

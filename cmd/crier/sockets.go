@@ -39,12 +39,13 @@ func (cmd *serveCmd) openSockets(logger *slog.Logger) (sockets, error) {
 	case s.admin == nil:
 		s.admin, err = cmd.adminFlags.listen()
 	case cmd.AdminTokenFile == "" && !private(s.admin.Addr()):
-		err = fmt.Errorf("the socket %q that was passed is on %v: want a loopback address or a Unix socket, or --admin-token-file as well", adminSocket, s.admin.Addr())
+		err = wrongSetting(fmt.Errorf("the socket %q that was passed is on %v: want a loopback address or a Unix socket, "+
+			"or --admin-token-file as well", adminSocket, s.admin.Addr()))
 	default:
 		logger.Info("a socket was passed: --admin is not opened", "addr", s.admin.Addr().String(), "admin", cmd.Admin)
 	}
 	if err == nil && s.admin == nil && cmd.AdminTokenFile != "" {
-		err = fmt.Errorf("--admin-token-file is given, want --admin as well, or a socket %q", adminSocket)
+		err = wrongSetting(fmt.Errorf("--admin-token-file is given, want --admin as well, or a socket %q", adminSocket))
 	}
 	if err != nil {
 		return s, errors.Join(err, s.close())
@@ -74,7 +75,7 @@ func passedSockets() (s sockets, err error) {
 		name := f.Name()
 		ln, err := passedListener(f)
 		if err != nil {
-			return s, errors.Join(fmt.Errorf("the socket %q that was passed: %w", name, err), s.close())
+			return s, errors.Join(wrongSetting(fmt.Errorf("the socket %q that was passed: %w", name, err)), s.close())
 		}
 		switch {
 		case name == publicSocket, name == publicSocket+".socket", name == "unknown", strings.HasPrefix(name, "LISTEN_FD_"):
@@ -82,7 +83,9 @@ func passedSockets() (s sockets, err error) {
 		case name == adminSocket && s.admin == nil:
 			s.admin = ln
 		default:
-			return s, errors.Join(fmt.Errorf("the socket %q that was passed: want it named %q, or %q, of which there can be one", name, publicSocket, adminSocket), ln.Close(), s.close())
+			err := fmt.Errorf("the socket %q that was passed: want it named %q, or %q, of which there can be one",
+				name, publicSocket, adminSocket)
+			return s, errors.Join(wrongSetting(err), ln.Close(), s.close())
 		}
 	}
 	return s, nil

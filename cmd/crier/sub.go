@@ -160,7 +160,8 @@ func (cmd *subCmd) readToken() (string, error) {
 	}
 	token, err := readToken("token-file", cmd.TokenFile)
 	if err == nil && token == "" {
-		err = hinted(fmt.Errorf("--token-file %s is empty", cmd.TokenFile), "want the token alone, in one line, as crier token prints it")
+		err = wrongSetting(fmt.Errorf("--token-file %s is empty", cmd.TokenFile))
+		err = hinted(err, "want the token alone, in one line, as crier token prints it")
 	}
 	return token, err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,13 @@ func (c *collector) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// traces is where spans go: /v1/traces of the base URL (OpenTelemetry's specification, "OTLP Exporter Configuration"),
+// or the URL itself if it already ends so.
+func (c collector) traces() (string, error) {
+	base := strings.TrimRight(string(c), "/")
+	return url.JoinPath(strings.TrimSuffix(base, "/v1/traces"), "v1", "traces")
+}
+
 // Bounds of what waits for a collector. Spans beyond them are dropped.
 const (
 	maxSpans      = 1024
@@ -50,9 +58,9 @@ func startTracing(c collector, logger *slog.Logger) (provider trace.TracerProvid
 		return nil, func() {}, nil
 	}
 	fail := func(err error) (trace.TracerProvider, func(), error) {
-		return nil, nil, fmt.Errorf("--otlp-endpoint: %w", err)
+		return nil, nil, wrongSetting(fmt.Errorf("--otlp-endpoint: %w", err))
 	}
-	target, err := url.JoinPath(string(c), "v1", "traces") // OpenTelemetry's specification, "OTLP Exporter Configuration".
+	target, err := c.traces()
 	if err != nil {
 		return fail(err)
 	}

@@ -13,7 +13,7 @@ import (
 
 var (
 	variable  = regexp.MustCompile(`\(from envar (\w+)=".*"\)$`) // Its value may be a secret.
-	noNetwork = regexp.MustCompile(`netip\.ParsePrefix\((.*?)\): (.*)`)
+	isValue   = regexp.MustCompile(`(--[a-z-]+): is `)           // Of the types in internal/flags.
 	guess     = regexp.MustCompile(`, did you mean (?:one of )?(.*)\?$`)
 	noValue   = regexp.MustCompile(`^(--[a-z-]+): expected .* value but got .*`)
 	noMore    = regexp.MustCompile(`^unexpected argument (\S+)$`)
@@ -40,11 +40,7 @@ func usageError(c *cli, err error) error {
 		}
 		return err
 	}
-	var known *hintedError
-	if errors.As(err, &known) {
-		return err
-	}
-	text := noNetwork.ReplaceAllString(oneLine(err), "$1 is not a network: $2; want one as 10.0.0.0/8, or 192.0.2.1/32 for one address")
+	text := isValue.ReplaceAllString(oneLine(err), "$1 is ")
 	text = variable.ReplaceAllString(text, "(from $1)")
 	text = strings.NewReplacer("[<", "<", ">]", ">").Replace(text)
 	help := "crier --help"
@@ -52,7 +48,9 @@ func usageError(c *cli, err error) error {
 		help = "crier " + ctx.Selected().Name + " --help"
 	}
 	hint := help + " says what it takes"
-	if foreign := c.foreignUsage(ctx, text); foreign != nil {
+	if known := hintOf(err); known != "" {
+		hint = known
+	} else if foreign := c.foreignUsage(ctx, text); foreign != nil {
 		return foreign
 	} else if m := guess.FindStringSubmatch(text); m != nil {
 		text = strings.TrimSuffix(text, m[0])

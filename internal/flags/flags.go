@@ -1,21 +1,26 @@
-// Package flags is kinds of values on the command line, for kong, which takes what
-// unmarshals from text.
+// Package flags has the types of values on the command line, in the environment and in the
+// configuration file. kong reads them with UnmarshalText.
+//
+// Errors read on after the flag's name: "is -1, want 0 or more".
 package flags
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Size is a number of bytes on the command line: 1048576, 1024KiB or 1MiB.
+// Size is a number of bytes from 0 to 2^50: 1048576, 1024KiB or 1MiB.
 type Size int
+
+const maxSize = 1 << 50
 
 var units = []struct {
 	suffix string
 	factor int64
-}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}}
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
 // UnmarshalText parses a size.
 func (s *Size) UnmarshalText(text []byte) error {
@@ -27,51 +32,90 @@ func (s *Size) UnmarshalText(text []byte) error {
 		}
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n < 0 || n > (1<<50)/factor {
-		return fmt.Errorf("%q is not a size; want bytes, or a whole number with KiB, MiB or GiB", text)
+	if err := faultOf(text, n, err, maxSize/factor, "a size: bytes, or a whole number with KiB, MiB or GiB",
+		Size(maxSize).Text()); err != nil {
+		return err
 	}
 	*s = Size(n * factor)
 	return nil
 }
 
-// Span is a duration on the command line: 30s, 500ms, 1m30s or 0.
-type Span time.Duration
-
-// UnmarshalText parses a duration.
-func (s *Span) UnmarshalText(text []byte) error {
-	d, err := time.ParseDuration(string(text))
-	if err != nil || d < 0 || d > 14*24*time.Hour {
-		return fmt.Errorf("%q is not a duration; want a number with its unit, like 500ms, 30s or 1m30s, or 0, and at most 336h", text)
-	}
-	*s = Span(d)
-	return nil
-}
-
-// Count is a number on the command line that is not negative.
-type Count int
-
-// UnmarshalText parses a count.
-func (c *Count) UnmarshalText(text []byte) error {
-	n, err := strconv.ParseUint(string(text), 10, 31)
-	if err != nil {
-		return fmt.Errorf("%q is not a count; want a whole number from 0 to %d", text, 1<<31-1)
-	}
-	*c = Count(n)
-	return nil
-}
-
-// Text returns a size as UnmarshalText takes it, in the largest unit that it is a whole number of.
+// Text returns a size as UnmarshalText takes it, in the largest unit that divides it.
 func (s Size) Text() string {
-	for _, u := range []struct {
-		suffix string
-		factor int64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if n := int64(s); n != 0 && n%u.factor == 0 {
+	for _, u := range units {
+		if n := int64(s); n != 0 && n%u.factor == 0 && u.factor > 1 {
 			return fmt.Sprintf("%d%s", n/u.factor, u.suffix)
 		}
 	}
 	return strconv.FormatInt(int64(s), 10)
 }
 
+// Span is a duration from 0 to 336h: 30s, 500ms, 1m30s or 0.
+type Span time.Duration
+
+const maxSpan = 14 * 24 * time.Hour
+
+// UnmarshalText parses a duration.
+func (s *Span) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(strings.TrimSpace(string(text)))
+	if err != nil && tooLong(string(text)) { // ParseDuration calls what exceeds 2562047h invalid.
+		err = strconv.ErrRange
+	}
+	err = faultOf(text, int64(d), err, int64(maxSpan), "a duration: a number with its unit, as 500ms, 30s or 1m30s, or 0",
+		fmt.Sprintf("%.0fh", maxSpan.Hours()))
+	if err != nil {
+		return err
+	}
+	*s = Span(d)
+	return nil
+}
+
+// tooLong reports whether text is a duration in one unit whose number is out of the range of a time.Duration.
+func tooLong(text string) bool {
+	digits := strings.TrimRight(text, "hmsuµn")
+	_, err := strconv.ParseFloat(digits, 64)
+	_, unitErr := time.ParseDuration("1" + text[len(digits):])
+	return err == nil && unitErr == nil
+}
+
 // Text returns a duration as UnmarshalText takes it.
 func (s Span) Text() string { return time.Duration(s).String() }
+
+// Count is a whole number from 0 to 2^31-1.
+type Count int
+
+const maxCount = 1<<31 - 1
+
+// UnmarshalText parses a count.
+func (c *Count) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err := faultOf(text, n, err, maxCount, "a whole number", strconv.Itoa(maxCount)); err != nil {
+		return err
+	}
+	*c = Count(n)
+	return nil
+}
+
+// faultOf returns what is wrong with text, which was parsed to n or err, if n is not from 0 to most. bound is most
+// as the user writes it.
+func faultOf(text []byte, n int64, err error, most int64, want, bound string) error {
+	outside := errors.Is(err, strconv.ErrRange)
+	switch {
+	case err != nil && !outside:
+		return fmt.Errorf("is %q, want %s", text, want)
+	case n < 0 || outside && strings.HasPrefix(strings.TrimSpace(string(text)), "-"):
+		return fmt.Errorf("is %s, want 0 or more", text)
+	case outside || n > most:
+		return fmt.Errorf("is %s, want at most %s", text, bound)
+	}
+	return nil
+}
+
+// Choice is one of a few words, in capitals or not. The words are in the flag's enum tag.
+type Choice string
+
+// UnmarshalText takes a word.
+func (c *Choice) UnmarshalText(text []byte) error {
+	*c = Choice(strings.ToLower(strings.TrimSpace(string(text))))
+	return nil
+}
