@@ -125,3 +125,10 @@ func TestJSMissing(t *testing.T) {
 		})
 	}
 }
+
+// TestJSFinal is node/final.mjs: the client comes back, or gives up, as docs/protocol.md says.
+func TestJSFinal(t *testing.T) {
+	t.Parallel()
+	needTools(t, "node")
+	t.Logf("\n%s", runScript(t, scriptTimeout, "node", "node", "final.mjs"))
+}

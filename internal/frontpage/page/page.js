@@ -64,8 +64,12 @@ async function why() {
   const timer = setTimeout(() => stop.abort(), PATIENCE);
   try {
     const answer = await fetch(location.href, { headers: { Accept: 'text/event-stream' }, cache: 'no-store', signal: stop.signal });
-    if (answer.ok) return 'The server answers, but no WebSocket opens: is something between it and this page?';
-    return `The server refuses the connection: ${answer.status}, ${(await answer.text()).trim()}.`;
+    if (!answer.ok) return `The server refuses the connection: ${answer.status}, ${(await answer.text()).trim()}.`;
+    // An event stream that ends at once begins with the reason, as a comment.
+    const { value } = await answer.body.getReader().read();
+    const [, reason] = /^: (\d{3} .*)/.exec(new TextDecoder().decode(value)) ?? [];
+    if (reason) return `The server refuses the connection for now: ${reason}.`;
+    return 'The server answers, but no WebSocket opens: is something between it and this page?';
   } catch {
     return 'The server does not answer.';
   } finally {
