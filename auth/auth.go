@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/queryparam"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -155,7 +156,7 @@ func tokensOf(r *http.Request) (tokens []string) {
 			tokens = append(tokens, strings.Trim(token, " "))
 		}
 	}
-	tokens = append(tokens, r.URL.Query()["token"]...)
+	tokens = slices.AppendSeq(tokens, queryparam.Values(r.URL.RawQuery, queryparam.Named("token")))
 	for _, list := range r.Header["Sec-Websocket-Protocol"] {
 		for item := range strings.SplitSeq(list, ",") {
 			if token, ok := strings.CutPrefix(strings.Trim(item, " \t"), "bearer."); ok {

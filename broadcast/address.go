@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -26,6 +25,10 @@ type addresses struct {
 	mu    sync.Mutex
 	count map[netip.Addr]int       // Guarded by mu.
 	of    map[*Conn]netip.AddrPort // Guarded by mu.
+
+	// Connections above the limit, which stay until they are refused.
+	crowds  map[netip.Addr]int   // Guarded by mu: how many of each address.
+	crowded map[*Conn]netip.Addr // Guarded by mu.
 }
 
 func newAddresses(cfg *Config) *addresses {
@@ -35,6 +38,7 @@ func newAddresses(cfg *Config) *addresses {
 	return &addresses{
 		most: cfg.MaxConnsPerIP, trusted: unmapped(cfg.TrustedProxies),
 		count: make(map[netip.Addr]int), of: make(map[*Conn]netip.AddrPort),
+		crowds: make(map[netip.Addr]int), crowded: make(map[*Conn]netip.Addr),
 	}
 }
 
@@ -93,6 +97,20 @@ func (a *addresses) enter(c *Conn, from netip.AddrPort) bool {
 	return true
 }
 
+// crowd notes that c stays until it is refused, since there are too many of its address. It returns false if as many
+// already do.
+func (a *addresses) crowd(c *Conn, from netip.AddrPort) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	g := group(from.Addr())
+	if a.crowds[g] >= a.most {
+		return false
+	}
+	a.crowds[g]++
+	a.crowded[c] = g
+	return true
+}
+
 // leave forgets c. a may be nil.
 func (a *addresses) leave(c *Conn) {
 	if a != nil {
@@ -103,6 +121,12 @@ func (a *addresses) leave(c *Conn) {
 }
 
 func (a *addresses) forget(c *Conn) {
+	if g, ok := a.crowded[c]; ok {
+		delete(a.crowded, c)
+		if a.crowds[g]--; a.crowds[g] == 0 {
+			delete(a.crowds, g)
+		}
+	}
 	from, ok := a.of[c]
 	if !ok {
 		return
@@ -163,8 +187,6 @@ func parseForwarded(s string) (netip.AddrPort, bool) {
 	}
 	return netip.AddrPortFrom(from.Addr().WithZone("").Unmap(), from.Port()), err == nil
 }
-
-var errManyOfAddress = &Refusal{http.StatusTooManyRequests, "too many connections from this address"}
 
 // Limits of a PROXY header, see the specification "The PROXY protocol", sections 2.1
 // and 2.2.

@@ -35,6 +35,7 @@ func TestMaxConnsPerIP(t *testing.T) {
 	b.send([]byte(handshakeHead))
 	b.expectUpgrade()
 	over := from(t, attacker, addr)
+	over.send([]byte(handshakeHead))
 	if r := over.readResponse(); r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" {
 		t.Errorf("got %d, Retry-After %q", r.StatusCode, r.Header.Get("Retry-After"))
 	}
@@ -42,6 +43,7 @@ func TestMaxConnsPerIP(t *testing.T) {
 		t.Errorf("got body %q", line)
 	}
 	over.expectEOF()
+	over.Close()
 	other := from(t, "127.0.7.2", addr)
 	other.send([]byte(handshakeHead))
 	other.expectUpgrade()

@@ -85,7 +85,7 @@ func (srv *Server) expireHandshakes() {
 	for _, c := range srv.opening.expired(srv.clock()) {
 		// Owned, so that the answer does not come in between that of a worker.
 		if c.enter(0) {
-			c.tooLate()
+			c.tooLate(nil)
 			c.kill()
 			c.release()
 			continue
@@ -95,16 +95,25 @@ func (srv *Server) expireHandshakes() {
 }
 
 // tooLate answers a connection whose time for the handshake is up, unless it was
-// answered. The caller owns the reading side.
-func (c *Conn) tooLate() {
+// answered. r is its request, or nil if that has not come whole. The caller owns the reading side.
+func (c *Conn) tooLate(r *request) {
 	if c.readPhase != readHead {
 		return
 	}
 	c.readPhase = readEnd
-	c.shard().srv.total.timedOut.Add(1)
-	answer := appendRefusal(nil, &Refusal{http.StatusRequestTimeout, "the handshake took too long"}, false, nil)
-	_, _ = c.shard().sockets.send(int(c.fd), [][]byte{answer})
+	srv := c.shard().srv
+	srv.total.timedOut.Add(1)
+	switch {
+	case r != nil:
+		_, _ = c.shard().sockets.send(int(c.fd), [][]byte{srv.appendRefusal(nil, errTooLate, r)})
+	case c.in != nil && !c.in.proxied:
+		srv.sendRefusal(int(c.fd), errTooLate, c.in.rest)
+	default:
+		srv.sendRefusal(int(c.fd), errTooLate, nil)
+	}
 }
+
+var errTooLate = &Refusal{http.StatusRequestTimeout, "the handshake took too long"}
 
 // acceptAgain gives listeners a turn that could not accept for want of memory
 // or fds, since no event tells when there is some again.

@@ -46,7 +46,9 @@ type Message struct {
 
 // Refusal is an error with which OnConnect refuses a connection.
 type Refusal struct {
-	// Status is the HTTP status of the answer, 400 to 599.
+	// Status is the HTTP status of the answer, 400 to 599. To a request for server-sent events, one that may pass (408,
+	// 425, 429, 431, and from 500 on all but 501 and 505) is told by an event stream that ends at once, since an
+	// EventSource never comes back after another status than 200.
 	Status int
 	// Reason is the body of the answer: a line of text for the client.
 	Reason string
@@ -139,7 +141,8 @@ type Config struct {
 	MaxConns int
 
 	// MaxConnsPerIP bounds the connections, those in the handshake included, from one
-	// IPv4 address or one IPv6 /64 network. More are answered 429. 0 is no bound.
+	// IPv4 address or one IPv6 /64 network. More are answered 429; as many again may be open until their requests have
+	// come, which tell how to answer them. 0 is no bound.
 	// Counting takes about 100 bytes for each connection.
 	MaxConnsPerIP int
 

@@ -29,9 +29,10 @@ type inbound struct {
 
 	counted int64 // How much of it is counted in Server.unfinished.
 
-	handed   bool // rest is a whole head that net/http has read, and what came after it.
-	proxied  bool // A PROXY header is to come before the request head.
-	nameless bool // The PROXY header did not tell the client's address.
+	handed   bool     // rest is a whole head that net/http has read, and what came after it.
+	proxied  bool     // A PROXY header is to come before the request head.
+	nameless bool     // The PROXY header did not tell the client's address.
+	refusal  *Refusal // The answer to the request head, which is only read to refuse it as its client understands.
 
 	aheadSince time.Duration // When a head began to wait, after the server was started, see Conn.ahead; 0 if it did not wait.
 	grant      *Grant        // Of a head that waits: Authorize has been asked.

@@ -13,7 +13,7 @@
 //	request.go    the HTTP request head, strictly
 //	target.go     its path and query, and the channel that they name
 //	handshake.go  101 and greeting
-//	refuse.go     or an answer with an error
+//	refuse.go     or an answer with an error; cors.go: for pages of other sites
 //	page.go       or a document for browsers
 //	grant.go      who may, and until when
 //	position.go   where in a channel's history a connection begins

@@ -36,20 +36,28 @@ func chunkLen(b []byte) int {
 // heartbeat is an empty comment.
 var heartbeat = appendChunk(nil, ":\n\n")
 
-// Times in ms for which clients wait before they connect again: not all the same.
+// How long clients wait before they reconnect, in milliseconds: at least so long, and a random time more, so that they
+// do not all come back at once. Those that were refused wait longer.
 const (
-	retryLeast  = 1000
-	retryJitter = 4000
+	retryLeast         = 1000
+	retryJitter        = 4000
+	refusedRetryLeast  = 5000
+	refusedRetryJitter = 10000
 )
 
+// helloEvents appends what a connection gets first. The ID comes twice: browsers take it from an event without data,
+// of which they tell their page nothing; other clients keep an ID only if its event has data.
 func (f *form) helloEvents(dst []byte, greeting string, at uint64, gap string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "retry: %d\nid: %s\n\n", retryLeast+rand.IntN(retryJitter), f.appendID(nil, at))
+	id := f.appendID(nil, at)
+	fmt.Fprintf(&b, "retry: %d\nid: %s\n\n", retryLeast+rand.IntN(retryJitter), id)
 	if greeting != "" {
-		b.WriteString("event: greeting\n")
+		fmt.Fprintf(&b, "event: greeting\nid: %s\n", id)
 		appendData(&b, []byte(greeting))
-		b.WriteByte('\n')
+	} else {
+		fmt.Fprintf(&b, "event: at\nid: %s\ndata: %s\n", id, id)
 	}
+	b.WriteByte('\n')
 	dst = appendChunk(dst, b.String())
 	if gap != "" {
 		dst = f.gap(dst, gap, at)
@@ -57,34 +65,23 @@ func (f *form) helloEvents(dst []byte, greeting string, at uint64, gap string) [
 	return dst
 }
 
-// closingEvents says what a close frame says, and ends the answer.
+// closingEvents returns an event with what a close frame has, and the end of the answer.
 func closingEvents(closeFrame []byte) []byte {
 	body := closeFrame[2:] // Control frames have no longer header.
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "event: close\ndata: %d %s\n\n", binary.BigEndian.Uint16(body), body[2:])
-	return append(appendChunk(nil, b.String()), "0\r\n\r\n"...)
+	return append(appendChunk(nil, b.String()), lastChunk...)
 }
 
-// answerEvents appends the head of the answer to a request for events.
+// lastChunk ends an answer, RFC 9112, section 7.1.
+const lastChunk = "0\r\n\r\n"
+
+// answerEvents appends the head of the answer to a request for events. Proxies that compress, and hold events back until
+// their buffer is full, heed no-transform (RFC 9111, section 5.2.2.6).
 func (srv *Server) answerEvents(dst []byte, r *request) []byte {
-	dst = append(dst, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"+
+	dst = append(dst, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store, no-transform\r\n"+
 		"X-Accel-Buffering: no\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"...)
 	return append(srv.appendCORS(dst, r), crlf...)
-}
-
-// appendCORS appends the headers that let a page of another site read the answer (the Fetch
-// standard, section 3.2). Who may not was refused before. Without a list all may, and what they
-// may see does not depend on cookies.
-func (srv *Server) appendCORS(dst []byte, r *request) []byte {
-	if r.origins != 1 {
-		return dst
-	}
-	origin := []byte("*")
-	if len(srv.cfg.Origins) > 0 {
-		dst = append(dst, "Vary: Origin\r\n"...)
-		origin = r.origin
-	}
-	return append(append(append(dst, "Access-Control-Allow-Origin: "...), origin...), crlf...)
 }
 
 // accepts reports whether an Accept header names a media type, RFC 9110, section 12.5.1. A range that
@@ -100,8 +97,8 @@ func accepts(list []byte, mediaType string) bool {
 	return false
 }
 
-// checkEvents says whether what is no handshake is a request for events, and if not, with
-// what to refuse it. All else was checked.
+// checkEvents returns nil if a request without an upgrade asks for events, or why it is refused. Everything else about
+// the request was checked.
 func (r *request) checkEvents() *Refusal {
 	if !r.events {
 		return &Refusal{http.StatusUpgradeRequired,

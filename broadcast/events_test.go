@@ -67,7 +67,7 @@ func TestEvents(t *testing.T) {
 	} else if _, err := fmt.Sscanf(hello, "retry: %d\n", &retry); err != nil || retry < retryLeast || retry >= retryLeast+retryJitter {
 		t.Errorf("got %q, %v", hello, err)
 	}
-	e.expect("event: greeting\ndata: hi\ndata: there\n")
+	e.expect("event: greeting\nid: " + id(0) + "\ndata: hi\ndata: there\n")
 	w := dialPath(t, addr, "/news")
 	w.expectText("hi\nthere")
 	n := 0
@@ -102,6 +102,7 @@ func TestEventsEnd(t *testing.T) {
 	srv, addr := newServer(t, Config{})
 	e := getEvents(t, addr, "/")
 	e.event()
+	e.event()
 	go func() { _ = srv.Shutdown(context.Background()) }() // The cleanup waits for it.
 	e.expect("event: close\ndata: 1001 server is shutting down\n")
 	if rest, err := io.ReadAll(e.body); err != nil || len(rest) != 0 {
@@ -114,12 +115,13 @@ func TestEventsHeartbeat(t *testing.T) {
 	srv, addr := newServer(t, Config{PingInterval: 50e6, PingTimeout: 60e6})
 	e := getEvents(t, addr, "/")
 	e.event()
+	e.event()
 	for range 10 {
 		e.expect(":\n")
 	}
 	publishTo(t, srv, "", "x")
 	for {
-		if got := e.event(); strings.HasSuffix(got, "data: x\n") {
+		if got := e.event(); strings.HasSuffix(got, "\ndata: x\n") {
 			break
 		} else if got != ":\n" {
 			t.Fatalf("got %q", got)
@@ -148,26 +150,6 @@ func TestEventsRefused(t *testing.T) {
 		if r.StatusCode != tt.status {
 			t.Errorf("%s: got status %d, want %d", tt.name, r.StatusCode, tt.status)
 		}
-		if got := r.Header.Get("Access-Control-Allow-Origin"); tt.status == 200 && (got != "https://good.example" || r.Header.Get("Vary") != "Origin") {
-			t.Errorf("%s: allowed origin %q", tt.name, got)
-		}
-	}
-	// A page that may ask may also read that it is refused, and until when.
-	_, full := newServer(t, Config{MaxConns: 1, Origins: []string{"https://good.example"}})
-	dial(t, full)
-	for origin, allowed := range map[string]string{"https://good.example": "https://good.example", "https://bad.example": ""} {
-		c := connect(t, full)
-		c.send([]byte("GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nOrigin: " + origin + "\r\n\r\n"))
-		r := c.readResponse()
-		if got := r.Header.Get("Access-Control-Allow-Origin"); got != allowed || (got != "") != (r.Header.Get("Access-Control-Expose-Headers") == "Retry-After") || (r.StatusCode == 503) != (allowed != "") {
-			t.Errorf("%s, refused: got %d, %v", origin, r.StatusCode, r.Header)
-		}
-	}
-	_, open := newServer(t, Config{})
-	c := connect(t, open)
-	c.send([]byte("GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nOrigin: https://any.example\r\n\r\n"))
-	if got := c.readResponse().Header.Get("Access-Control-Allow-Origin"); got != "*" {
-		t.Errorf("allowed origin: got %q, want *", got)
 	}
 }
 

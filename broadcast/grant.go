@@ -116,20 +116,6 @@ func withoutToken(s string) string {
 	return s
 }
 
-// preflight says whether a request is a page's question whether it may ask for events with a
-// token in a header (the Fetch standard, section 4.8).
-func (r *request) preflight() bool {
-	return string(r.method) == http.MethodOptions && r.origins == 1 && string(r.wants) == http.MethodGet
-}
-
-// answerPreflight appends the answer to that.
-func (srv *Server) answerPreflight(dst []byte, r *request) []byte {
-	dst = append(dst, "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Methods: GET\r\n"+
-		"Access-Control-Allow-Headers: Authorization, Last-Event-ID, Cache-Control\r\n"+
-		"Access-Control-Max-Age: 86400\r\nConnection: close\r\n"...)
-	return append(srv.appendCORS(dst, r), crlf...)
-}
-
 // lapses are those connections of a shard whose grants end, the first one first. Only with
 // Config.Authorize.
 type lapses struct {

@@ -1,7 +1,6 @@
 package broadcast
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -263,53 +262,5 @@ func TestTokenProtocol(t *testing.T) {
 		if got := c.expectUpgrade().Header.Get("Sec-WebSocket-Protocol"); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.offer, got, tt.want)
 		}
-	}
-}
-
-// TestPreflight: a page of another site may send its token in a header.
-func TestPreflight(t *testing.T) {
-	authorize := func(r *http.Request, _ string) (Grant, error) {
-		if r.Header.Get("Authorization") != "Bearer x" {
-			return Grant{}, errors.New("no")
-		}
-		return Grant{}, nil
-	}
-	_, addr := newServer(t, Config{Path: "/news", Authorize: authorize, Origins: []string{"https://good.test"}})
-	_, all := newServer(t, Config{Authorize: authorize})
-	_, without := newServer(t, Config{})
-	for _, tt := range []struct {
-		addr, begins, origin, method string
-		status                       int
-		allow                        string
-	}{
-		{addr, "OPTIONS /news", "https://good.test", "GET", 204, "https://good.test"},
-		{all, "OPTIONS /news", "https://good.test", "GET", 204, "*"},
-		{addr, "OPTIONS /news", "https://bad.test", "GET", 403, ""},
-		{addr, "OPTIONS /news", "https://good.test\r\nOrigin: https://good.test", "GET", 405, ""},
-		{addr, "OPTIONS /news", "https://good.test", "POST", 405, ""},
-		{addr, "DELETE /news", "https://good.test", "GET", 405, ""},
-		{addr, "OPTIONS /elsewhere", "https://good.test", "GET", 404, ""},
-		{addr, "OPTIONS /news", "https://good.test\r\nHost: other", "GET", 400, ""},
-		{addr, "OPTIONS /news", "https://good.test\r\nContent-Length: 5", "GET", 400, ""},
-		{without, "OPTIONS /news", "https://good.test", "GET", 405, ""},
-	} {
-		c := connect(t, tt.addr)
-		fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: test\r\nOrigin: %s\r\nAccess-Control-Request-Method: %s\r\nAccess-Control-Request-Headers: authorization\r\n\r\n", tt.begins, tt.origin, tt.method)
-		r := c.readResponse()
-		if r.StatusCode != tt.status || r.StatusCode == 204 && (r.Header.Get("Access-Control-Allow-Origin") != tt.allow ||
-			!strings.Contains(r.Header.Get("Access-Control-Allow-Headers"), "Authorization") || r.Header.Get("Content-Length") != "") {
-			t.Errorf("%+v: got %d, %v", tt, r.StatusCode, r.Header)
-		}
-		_, _ = io.Copy(io.Discard, r.Body)
-		c.expectEOF()
-	}
-	srv, addr := newServer(t, Config{Authorize: authorize, CloseTimeout: 200 * time.Millisecond})
-	c := connect(t, addr)
-	c.send([]byte("GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nAuthorization: Bearer x\r\n\r\n"))
-	if r := c.readResponse(); r.StatusCode != 200 {
-		t.Errorf("got %d", r.StatusCode)
-	}
-	if err := srv.Shutdown(context.Background()); err != nil {
-		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -39,7 +40,7 @@ func (srv *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	head, refusal := writtenHead(r)
 	if refusal != nil {
 		srv.total.refusals(refusal.Status)
-		http.Error(w, refusal.Reason, refusal.Status)
+		srv.refuseHTTP(w, r, refusal, head)
 		return
 	}
 	h := &handover{head: head, request: r, remote: clientAddr(r), answered: make(chan struct{})}
@@ -85,7 +86,7 @@ func writtenHead(r *http.Request) ([]byte, *Refusal) {
 	}
 	b.WriteString("\r\n")
 	if b.Len() > maxHeadBytes {
-		return nil, errLongHead
+		return b.Bytes(), errLongHead
 	}
 	return b.Bytes(), nil
 }
@@ -165,7 +166,7 @@ func (srv *Server) stream(w http.ResponseWriter, r *http.Request, h *handover) {
 	if err != nil {
 		srv.total.shed.Add(1)
 		srv.shedLine(err)
-		http.Error(w, "no file descriptor is free", http.StatusServiceUnavailable)
+		srv.refuseHTTP(w, r, &Refusal{http.StatusServiceUnavailable, "no file descriptor is free"}, h.head)
 		return
 	}
 	defer pair.Close() // The server sees that the peer is gone.
@@ -179,14 +180,32 @@ func (srv *Server) stream(w http.ResponseWriter, r *http.Request, h *handover) {
 		panic(http.ErrAbortHandler)
 	}
 	defer answer.Body.Close()
+	writeHead(w, r, answer)
+	_ = out.rc.SetWriteDeadline(time.Time{}) // Events go on for longer than the http.Server allows.
+	out.copyFrom(w, answer)
+}
+
+// writeHead writes the status and the headers of an answer.
+func writeHead(w http.ResponseWriter, r *http.Request, answer *http.Response) {
 	for name, values := range answer.Header {
 		if name != "Connection" && (name != "Upgrade" || r.ProtoMajor == 1) {
 			w.Header()[name] = values
 		}
 	}
 	w.WriteHeader(answer.StatusCode)
-	_ = out.rc.SetWriteDeadline(time.Time{}) // Events go on for longer than the http.Server allows.
-	out.copyFrom(w, answer)
+}
+
+// refuseHTTP refuses a request through its ResponseWriter, as its kind of client understands it.
+func (srv *Server) refuseHTTP(w http.ResponseWriter, r *http.Request, refusal *Refusal, head []byte) {
+	var req request
+	req.parseBegun(head)
+	answer, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(srv.appendRefusal(nil, refusal, &req))), r)
+	if err != nil {
+		panic(fmt.Sprintf("broadcast: no answer: %v", err)) // appendRefusal wrote it.
+	}
+	defer answer.Body.Close()
+	writeHead(w, r, answer)
+	_, _ = io.Copy(w, answer.Body)
 }
 
 // streamWriter is the way to the client of stream.

@@ -68,7 +68,7 @@ func (srv *Server) ServeConn(conn net.Conn) error {
 		return errors.New("broadcast: connection: want a stream socket")
 	}
 	if wasRead(fd) {
-		srv.refuseFD(fd, &Refusal{http.StatusInternalServerError, "the server has lost this request"})
+		srv.refuseFD(fd, &Refusal{http.StatusInternalServerError, "the server has lost this request"}, nil)
 		return errors.New("broadcast: connection: something of it was read already, so its request is lost; " +
 			"in an http.Handler use Server.Handler")
 	}
@@ -82,7 +82,7 @@ func (srv *Server) take(fd int, from *handover) error {
 	defer srv.mu.Unlock()
 	if srv.closing {
 		if from != nil {
-			srv.refuseFD(fd, errShuttingDown)
+			srv.refuseFD(fd, errShuttingDown, from.head)
 		} else {
 			unix.Close(fd)
 		}
@@ -95,9 +95,9 @@ func (srv *Server) take(fd int, from *handover) error {
 
 var errShuttingDown = &Refusal{http.StatusServiceUnavailable, "the server is shutting down"}
 
-// refuseFD answers a connection that will not be adopted, and closes it.
-func (srv *Server) refuseFD(fd int, r *Refusal) {
-	_, _ = srv.cfg.sockets.send(fd, [][]byte{appendRefusal(nil, r, false, nil)})
+// refuseFD answers a connection with a request that will not be adopted, and closes it.
+func (srv *Server) refuseFD(fd int, r *Refusal, head []byte) {
+	srv.sendRefusal(fd, r, head)
 	unix.Close(fd)
 }
 

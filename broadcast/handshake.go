@@ -94,6 +94,7 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 	case !ok:
 		return c.refuse(w, badRequest("a line of the request head does not end with CR LF"))
 	case n == 0 && len(b) >= maxHeadBytes:
+		w.handshake.req.parseBegun(b)
 		return c.refuse(w, errLongHead)
 	case n == 0:
 		if c.in == nil {
@@ -178,7 +179,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 		return refusal
 	}
 	if !srv.opening.remove(c) { // Whoever took it out ends it.
-		c.tooLate()
+		c.tooLate(&w.handshake.req)
 		return nil
 	}
 	opened = true
@@ -205,8 +206,8 @@ func (h *handshaker) wish(c *Conn, head []byte) (want wish, refusal *Refusal) {
 	if refusal := h.req.parse(head); refusal != nil {
 		return want, refusal
 	}
-	preflight := srv.cfg.Authorize != nil && h.req.preflight()
-	if preflight { // It may ask what the request may that it is about.
+	preflight := h.req.preflight()
+	if preflight { // It is checked like the request that it is about.
 		h.req.method, h.req.upgrade, h.req.events = []byte(http.MethodGet), false, true
 	}
 	h.req.page = c.wantsPage(&h.req, head)
@@ -228,6 +229,9 @@ func (h *handshaker) wish(c *Conn, head []byte) (want wish, refusal *Refusal) {
 	if preflight {
 		c.linger(srv.answerPreflight(nil, &h.req))
 		return want, nil
+	}
+	if c.in != nil && c.in.refusal != nil {
+		return want, c.in.refusal
 	}
 	if refusal := c.forwarded(h.req.forwarded); refusal != nil {
 		return want, refusal
@@ -302,8 +306,11 @@ func (c *Conn) proxy(b []byte) (int, *Refusal) {
 	}
 	c.in.proxied = false
 	if p.from.IsValid() {
-		if !c.shard().srv.addresses.enter(c, p.from) {
-			return 0, errManyOfAddress
+		if a := c.shard().srv.addresses; !a.enter(c, p.from) {
+			if !a.crowd(c, p.from) {
+				return 0, errManyOfAddress
+			}
+			c.in.refusal = errManyOfAddress
 		}
 		return p.length, nil
 	}

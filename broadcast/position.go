@@ -2,52 +2,73 @@ package broadcast
 
 import (
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/crier-ws/crier/broadcast/framelog"
+	"github.com/crier-ws/crier/internal/queryparam"
 )
 
-// position is where in a channel a connection wants to begin. The zero one is its head.
+// position is where in a channel's history a connection begins. The zero value is the channel's head.
 type position struct {
-	since string // An id that was checked: behind that message.
-	last  uint64 // So many messages before the head.
+	since string // The ID of the message after which it begins, or unknownID.
+	last  uint64 // How many messages before the head it begins.
 }
 
-// position is what the request's query asks for, or what is wrong with it. Last-Event-ID
-// counts more: a browser that comes back asks with the query that it asked with first.
+// exampleID is an ID for error texts.
+const exampleID = "k3j5b2qa-42"
+
+// unknownID stands for an ID that this server cannot have given out. No message has it, so a connection with it begins
+// with the oldest message that is kept, and is told of a gap.
+const unknownID = "-"
+
+// position returns where the request asks to begin, or why it is refused. An ID that a client has stored by itself takes
+// precedence over the parameters since and last: a browser that reconnects repeats the URL that it began with. What does
+// not count is not read, and an ID that another server gave out is not an error: an EventSource does not come back
+// after one.
 func (r *request) position() (p position, refusal *Refusal) {
 	query := r.query()
-	if !strings.Contains(query, "since=") && !strings.Contains(query, "last=") && r.lastEventID == nil {
+	if id := r.storedID(query); id != "" {
+		p.since = id
+		if _, _, ok := splitID(id); ok {
+			return p, nil
+		}
+		if r.upgrade {
+			return p, badRequest(fmt.Sprintf("Last-Event-ID is %q, want an ID like %s", id, exampleID))
+		}
+		p.since = unknownID
 		return p, nil
 	}
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return p, badRequest("malformed query: " + err.Error())
-	}
-	p.since = values.Get("since")
-	if _, _, ok := splitID(p.since); !ok && values.Has("since") {
-		return p, badRequest(fmt.Sprintf("since is %q, want an id, as %s", p.since, exampleID))
-	}
-	if values.Has("last") {
-		if p.last, err = strconv.ParseUint(values.Get("last"), 10, 32); err != nil {
-			return p, badRequest(fmt.Sprintf("last is %q, want how many messages", values.Get("last")))
-		}
-	}
-	if values.Has("since") && values.Has("last") {
-		return p, badRequest("want since or last, and not both")
-	}
-	if len(r.lastEventID) > 0 {
-		p = position{since: string(r.lastEventID)}
+	if p.since = queryparam.Last(query, queryparam.Named("since")); p.since != "" {
 		if _, _, ok := splitID(p.since); !ok {
-			return p, badRequest(fmt.Sprintf("Last-Event-ID is %q, want an id, as %s", p.since, exampleID))
+			return p, badRequest(fmt.Sprintf("since is %q, want an ID like %s", p.since, exampleID))
+		}
+		return p, nil
+	}
+	if last := queryparam.Last(query, queryparam.Named("last")); last != "" {
+		var err error
+		if p.last, err = strconv.ParseUint(last, 10, 32); err != nil {
+			return p, badRequest(fmt.Sprintf("last is %q, want a number of messages", last))
 		}
 	}
 	return p, nil
 }
 
-const exampleID = "k3j5b2qa-42"
+// storedID returns the ID with which a client of server-sent events reconnects, or "" if it has none. Polyfills that
+// cannot set the header put it into the query.
+func (r *request) storedID(query string) string {
+	if len(r.lastEventID) > 0 || r.upgrade {
+		return string(r.lastEventID)
+	}
+	return queryparam.Last(query, isStoredID)
+}
+
+// isStoredID reports whether a parameter of the query has one of the names under which polyfills send the last ID:
+// lastEventId, Last-Event-ID, last_event_id and evs_last_event_id.
+func isStoredID(name string) bool {
+	name = strings.TrimPrefix(strings.ToLower(name), "evs_")
+	return name == "lasteventid" || name == "last-event-id" || name == "last_event_id"
+}
 
 // splitID takes an id apart.
 func splitID(id string) (epoch string, number uint64, ok bool) {

@@ -116,6 +116,15 @@ func TestResume(t *testing.T) {
 			{"?last=0", 5, ""},
 			{"?last=2", 3, ""},
 			{"?last=99", 0, ""},
+			{"?since=", 5, ""},
+			{"?last=", 5, ""},
+			{"?since=&last=2", 3, ""},
+			{"?last=2&since=" + id(4), 4, ""},
+			{"?last=x&since=" + id(4), 4, ""},
+			{"?since=" + id(1) + "&since=" + id(4), 4, ""},
+			{"?a=b;c=d&rate=100%&since=" + id(4) + "&%zz", 4, ""},
+			{"?a=b;c=d&rate=100%", 5, ""},
+			{"?lastEventId=" + id(2), 5, ""}, // That is for events.
 		}
 		for _, tt := range tests {
 			for _, offer := range []string{"X-None: 1", "Sec-WebSocket-Extensions: permessage-deflate"} {
@@ -156,14 +165,14 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestResumeRefused: what is no position is refused, but where there was none before.
+// TestResumeRefused: what is not a position is refused, except where the query has no meaning.
 func TestResumeRefused(t *testing.T) {
 	_, on := newServer(t, Config{Channels: true})
 	_, off := newServer(t, Config{})
 	for _, query := range []string{
-		"since=", "since=5", "since=a-", "since=a-b", "since=-5", "since=a--5", "since=a-+5", "since=A-5", "since=a-5%20",
+		"since=5", "since=a-", "since=a-b", "since=-5", "since=a--5", "since=a-+5", "since=A-5", "since=a-5%20", "since=a-5;x=y",
 		"since=a-99999999999999999999", "since=" + strings.Repeat("a", 33) + "-5",
-		"last=", "last=-1", "last=x", "last=5000000000", "since=a-5&last=5", "last=%zz",
+		"last=-1", "last=x", "last=5000000000", "last=%zz", "since=%zz",
 	} {
 		head := strings.Replace(handshakeHead, "GET / ", "GET /?"+query+" ", 1)
 		c := connect(t, on)
@@ -178,7 +187,7 @@ func TestResumeRefused(t *testing.T) {
 		c.expectText("x")
 	}
 	c := connect(t, on)
-	c.send([]byte("GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nLast-Event-ID: nonsense\r\n\r\n"))
+	c.send([]byte(headWith(baseLine, "GET / HTTP/1.1", "Last-Event-ID: nonsense")))
 	if r := c.readResponse(); r.StatusCode != http.StatusBadRequest {
 		t.Errorf("Last-Event-ID: got status %d, want 400", r.StatusCode)
 	}

@@ -1,29 +1,61 @@
 package broadcast
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+// Refusals of connections that are too many. Of an address, there may be twice as many as Config.MaxConnsPerIP: those above
+// it are only read until it is known how to refuse them.
+var (
+	errManyHandshakes = &Refusal{http.StatusServiceUnavailable, "too many handshakes at once"}
+	errManyOfAddress  = &Refusal{http.StatusTooManyRequests, "too many connections from this address"}
+	errManyAtAccept   = &Refusal{errManyOfAddress.Status, errManyOfAddress.Reason} // Counted as shed.
+)
+
+// turnAway answers a connection at once, by what has come of its request, which in a flood is often all of it. It
+// waits for nothing, so that a flood costs little. It returns false.
+func (c *Conn) turnAway(r *Refusal) bool {
+	srv := c.shard().srv
+	if c.in != nil && c.in.handed {
+		srv.sendRefusal(int(c.fd), r, c.in.rest)
+		return false
+	}
+	b := make([]byte, turnAwayBytes)
+	n, _ := c.shard().sockets.recv(int(c.fd), b) // With an error it is 0.
+	srv.sendRefusal(int(c.fd), r, b[:n])
+	return false
+}
+
+// turnAwayBytes is how much is read of a request that is refused at once.
+const turnAwayBytes = 4 << 10
+
+// sendRefusal sends the answer that refuses a request of which begun has come.
+func (srv *Server) sendRefusal(fd int, r *Refusal, begun []byte) {
+	var req request
+	req.parseBegun(begun)
+	_, _ = srv.cfg.sockets.send(fd, [][]byte{srv.appendRefusal(nil, r, &req)})
+}
 
 // refuse answers a request with an error and lingers: closing at once would
 // reset the connection if the peer is still sending, and the reset can
 // overtake the answer. Peer or handshake timeout end it.
 func (c *Conn) refuse(w *worker, r *Refusal) verdict {
 	srv := c.shard().srv
-	srv.total.refusals(r.Status)
+	if r == errManyAtAccept {
+		srv.total.ofAddress.Add(1)
+	} else {
+		srv.total.refusals(r.Status)
+	}
 	if srv.debug() {
 		srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "remote", c.RemoteAddr(), "status", r.Status, "reason", withoutToken(r.Reason))
 	}
-	req := &w.handshake.req
-	var cors []byte
-	if req.events && !req.upgrade && string(req.method) == http.MethodGet && srv.origins.check(req) == nil { // A page may have asked.
-		if cors = srv.appendCORS(nil, req); cors != nil {
-			cors = append(cors, "Access-Control-Expose-Headers: Retry-After\r\n"...)
-		}
-	}
-	w.out = appendRefusal(w.out[:0], r, string(req.method) == http.MethodHead, cors)
+	w.out = srv.appendRefusal(w.out[:0], r, &w.handshake.req)
 	return c.linger(w.out)
 }
 
@@ -38,9 +70,45 @@ func (c *Conn) linger(answer ...[]byte) verdict {
 	return over
 }
 
-// appendRefusal appends an HTTP answer with the headers that RFC 9110 asks for
-// with its status, and further lines.
-func appendRefusal(dst []byte, r *Refusal, head bool, lines []byte) []byte {
+// appendRefusal appends the answer that refuses a request, as its kind of client understands it.
+func (srv *Server) appendRefusal(dst []byte, r *Refusal, req *request) []byte {
+	if !srv.mayRead(req) {
+		return appendError(dst, r, string(req.method) == http.MethodHead, nil)
+	}
+	if r.forNow() && !req.http10 {
+		return srv.appendEnded(dst, r, req)
+	}
+	cors := srv.appendCORS(nil, req)
+	if req.origins == 1 {
+		cors = append(cors, "Access-Control-Expose-Headers: Retry-After\r\n"...)
+	}
+	return appendError(dst, r, false, cors)
+}
+
+// forNow reports whether the same request may be served later: the fault is the server's, or one that passes.
+func (r *Refusal) forNow() bool {
+	switch r.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests,
+		http.StatusRequestHeaderFieldsTooLarge: // Cookies come and go.
+		return true
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return false
+	}
+	return r.Status >= http.StatusInternalServerError
+}
+
+// appendEnded appends an event stream that ends at once. A browser's EventSource never comes back after any status but
+// 200 (HTML, section 9.2.3), whatever Retry-After says; after the end of its events it does.
+func (srv *Server) appendEnded(dst []byte, r *Refusal, req *request) []byte {
+	dst = srv.answerEvents(dst, req)
+	why := strings.NewReplacer("\r", " ", "\n", " ").Replace(r.Error()) // It is one line of comment.
+	retry := refusedRetryLeast + rand.IntN(refusedRetryJitter)
+	return append(appendChunk(dst, fmt.Sprintf(": %s\nretry: %d\n\n", why, retry)), lastChunk...)
+}
+
+// appendError appends an HTTP answer with the headers that RFC 9110 asks for
+// with its status, and further lines. If head is set, it leaves out the body.
+func appendError(dst []byte, r *Refusal, head bool, lines []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(r.Status), 10)
 	dst = append(append(dst, ' '), http.StatusText(r.Status)...)

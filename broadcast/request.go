@@ -92,6 +92,15 @@ func (r *request) parse(head []byte) *Refusal {
 	return badRequest("the request head does not end with an empty line")
 }
 
+// parseBegun takes the whole lines of a head apart that has only begun, or is too long: enough to tell which kind of
+// client is refused, and not to serve it.
+func (r *request) parseBegun(b []byte) {
+	lines := b[emptyLines(b) : bytes.LastIndexByte(b, '\n')+1]
+	if refusal := r.parse(append(slices.Clip(lines), crlf...)); refusal != nil {
+		*r = request{}
+	}
+}
+
 var crlf = []byte("\r\n")
 
 // requestLine: RFC 9112, section 3.

@@ -222,7 +222,8 @@ func (srv *Server) unadopt(c *Conn) {
 	srv.extras.remove(c)
 }
 
-// knock looks at where a new connection comes from, and says whether it may stay.
+// knock looks at where a new connection comes from, and reports whether it may stay, be it only to be refused when its
+// request has come.
 func (srv *Server) knock(c *Conn) bool {
 	if most := srv.cfg.memory.MaxHandshakes; most > 0 && srv.opening.len() >= most {
 		srv.total.refusals(errManyHandshakes.Status)
@@ -242,17 +243,12 @@ func (srv *Server) knock(c *Conn) bool {
 	if !from.IsValid() || a.most == 0 || a.enter(c, from) {
 		return true
 	}
+	if a.crowd(c, from) {
+		c.inbound().refusal = errManyAtAccept
+		return true
+	}
 	srv.total.ofAddress.Add(1)
-	return c.turnAway(errManyOfAddress)
-}
-
-var errManyHandshakes = &Refusal{503, "too many handshakes at once"}
-
-// turnAway answers a connection at once, without reading its request: a flood is to cost
-// little. It returns false.
-func (c *Conn) turnAway(r *Refusal) bool {
-	_, _ = c.shard().sockets.send(int(c.fd), [][]byte{appendRefusal(nil, r, false, nil)})
-	return false
+	return c.turnAway(errManyAtAccept)
 }
 
 // Memory is how Config.MemoryBytes is divided up, or the zero plan if that is 0.

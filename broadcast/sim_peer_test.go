@@ -230,7 +230,7 @@ func (p *simPeer) event(s *simulation, chunk string) {
 		}
 	case fields["event"] == "gap":
 		p.line([]byte("gap: "+fields["id"]), bad)
-	case fields["event"] == "" && fields["retry"] != "":
+	case fields["retry"] != "": // Its chunk has the event "at", too.
 		p.line([]byte("at: "+fields["id"]), bad)
 	case fields["event"] == "":
 		p.message(s, p.line([]byte("id: "+fields["id"]+"\n"+fields["data"]), bad), bad)

@@ -109,6 +109,8 @@ func newReplay(t *testing.T, flags []string) *replay {
 			cfg.Greeting = ""
 		case "--auth":
 			cfg.Authorize = verifier(t).Authorize
+		case "--full":
+			cfg.MaxConns = 1
 		default:
 			t.Fatalf("the test does not know %s", f)
 		}
@@ -120,9 +122,22 @@ func newReplay(t *testing.T, flags []string) *replay {
 	}
 	t.Cleanup(func() { conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(patience))
+	if cfg.MaxConns > 0 {
+		occupy(t, addr.String())
+	}
 	info, _ := srv.Channel("")
 	epoch, _, _ := strings.Cut(info.Head, "-")
 	return &replay{T: t, srv: srv, addr: addr.String(), epoch: epoch, conn: conn, br: bufio.NewReader(conn)}
+}
+
+// occupy opens a WebSocket, which takes a place until the test ends.
+func occupy(t *testing.T, addr string) {
+	t.Helper()
+	conn, _, _, err := ws.Dial(context.Background(), "ws://"+addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
 }
 
 // secret is what tokens are signed with.
@@ -285,8 +300,8 @@ func (r *replay) expectFrame(what string) error {
 	return nil
 }
 
-// expectEvent awaits an event, whose lines are told with bars between them. RETRY stands for the
-// number that is drawn.
+// expectEvent awaits an event, whose lines are told with bars between them. RETRY and LATER stand for the
+// numbers that are drawn.
 func (r *replay) expectEvent(want string) error {
 	var lines []string
 	for {
@@ -299,7 +314,12 @@ func (r *replay) expectEvent(want string) error {
 		}
 		lines = append(lines, strings.TrimSuffix(line, "\n"))
 	}
-	got := regexp.MustCompile(`retry: [1-4][0-9]{3}`).ReplaceAllString(strings.Join(lines, "|"), "retry: RETRY")
+	got := strings.Join(lines, "|")
+	if strings.HasSuffix(want, "retry: LATER") {
+		got = regexp.MustCompile(`retry: ([5-9]|1[0-4])[0-9]{3}$`).ReplaceAllString(got, "retry: LATER")
+	} else {
+		got = regexp.MustCompile(`retry: [1-4][0-9]{3}`).ReplaceAllString(got, "retry: RETRY")
+	}
 	if got != want {
 		return fmt.Errorf("got %q", got)
 	}

@@ -1,0 +1,45 @@
+package broadcast
+
+import "net/http"
+
+// mayRead reports whether the request is for events, and one whose answer a page may read: that of any origin, or of
+// one in Config.Origins.
+func (srv *Server) mayRead(r *request) bool {
+	return r.events && !r.upgrade && string(r.method) == http.MethodGet && srv.origins.check(r) == nil
+}
+
+// appendCORS appends the headers that let a page of another origin read the answer (the Fetch standard, section 3.2).
+// Requests of origins that may not read it were refused before. Without Config.Origins any page may read it, but not with
+// credentials, which nothing here depends on. Pages of listed origins may send them: a proxy in front may need its
+// cookie.
+func (srv *Server) appendCORS(dst []byte, r *request) []byte {
+	listed := len(srv.cfg.Origins) > 0
+	if listed {
+		dst = append(dst, "Vary: Origin\r\n"...)
+	}
+	if r.origins != 1 {
+		return dst
+	}
+	if !listed {
+		return append(dst, "Access-Control-Allow-Origin: *\r\n"...)
+	}
+	dst = append(append(append(dst, "Access-Control-Allow-Origin: "...), r.origin...), crlf...)
+	if string(r.origin) == "null" { // Any page can have this origin, in a sandbox of its own.
+		return dst
+	}
+	return append(dst, "Access-Control-Allow-Credentials: true\r\n"...)
+}
+
+// preflight reports whether a request asks, for a page of another origin, whether the page may send a request for events
+// with headers of its own, such as Last-Event-ID (the Fetch standard, section 4.8).
+func (r *request) preflight() bool {
+	return string(r.method) == http.MethodOptions && r.origins == 1 && string(r.wants) == http.MethodGet
+}
+
+// answerPreflight appends the answer to a preflight.
+func (srv *Server) answerPreflight(dst []byte, r *request) []byte {
+	dst = append(dst, "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Methods: GET\r\n"+
+		"Access-Control-Allow-Headers: Authorization, Last-Event-ID, Cache-Control\r\n"+
+		"Access-Control-Max-Age: 86400\r\nConnection: close\r\n"...)
+	return append(srv.appendCORS(dst, r), crlf...)
+}

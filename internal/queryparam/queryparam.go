@@ -1,0 +1,47 @@
+// Package queryparam reads single parameters from the query of a URL whose other parameters belong to somebody else, in
+// whatever form that wants: "?a=b;c=d" and "?rate=100%" are no errors.
+package queryparam
+
+import (
+	"iter"
+	"net/url"
+	"strings"
+)
+
+// Values returns the values of the parameters in a raw query whose name is accepted, in their order. Only "&" separates
+// parameters. Values are unescaped; one with a broken escape is returned as it was written, so that whoever
+// checks it can quote it. Parameters with other names are not looked at.
+func Values(raw string, accept func(name string) bool) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for parameter := range strings.SplitSeq(raw, "&") {
+			name, value, _ := strings.Cut(parameter, "=")
+			if !accept(unescape(name)) {
+				continue
+			}
+			if !yield(unescape(value)) {
+				return
+			}
+		}
+	}
+}
+
+// Named returns a function for Values that accepts one name.
+func Named(want string) func(name string) bool { return func(name string) bool { return name == want } }
+
+// Last returns the last of Values that is not empty, or "". A parameter without a value counts as absent, and what
+// a client appends to its URL takes precedence over what stood there before.
+func Last(raw string, accept func(name string) bool) (last string) {
+	for value := range Values(raw, accept) {
+		if value != "" {
+			last = value
+		}
+	}
+	return last
+}
+
+func unescape(s string) string {
+	if plain, err := url.QueryUnescape(s); err == nil {
+		return plain
+	}
+	return s
+}
