@@ -274,7 +274,7 @@ export class Crier extends EventTarget {
       rest = lines.pop();
       for (const line of lines) this.#line(link, line);
     }
-    this.#ended(link, { code: 1006, reason: 'the answer ended' });
+    this.#ended(link, { code: 1006, reason: 'the answer ended', ...link.refused });
   }
 
   // refused: once a WebSocket has been open, what other requests are told proves nothing, but for a
@@ -302,6 +302,10 @@ export class Crier extends EventTarget {
     else if (type === 'binary') this.#take(link, 'id', id, '', bytesOf(data));
     else if (type === 'text') this.#take(link, 'id', id, '', decoder().decode(bytesOf(data)));
     else if (!type && id) this.#take(link, data === undefined ? 'at' : 'id', id, '', data);
+    else if (event.retry) { // Refused for now: the status stands in a comment, and the answer ends.
+      const status = parseInt(event[''], 10) || undefined;
+      link.refused = { reason: `HTTP ${status}`, status, after: Number(event.retry) || 0 };
+    }
   }
 
   // take takes what came, of either kind of link, or that anything came.

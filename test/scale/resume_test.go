@@ -91,7 +91,7 @@ func (c *comesBack) read(kind string) error {
 // next reads an id and a text.
 func (c *comesBack) next() (id, text string, err error) {
 	if c.events {
-		for {
+		for hasData := false; ; {
 			line, err := c.br.ReadString('\n')
 			switch name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": "); {
 			case err != nil:
@@ -99,8 +99,8 @@ func (c *comesBack) next() (id, text string, err error) {
 			case name == "id":
 				id = value
 			case name == "data":
-				text = value
-			case name == "" && id != "":
+				text, hasData = value, true
+			case name == "" && hasData:
 				return id, text, nil
 			}
 		}
