@@ -180,7 +180,7 @@ func (srv *Server) ready(ctx context.Context, ch *channel) (bool, error) {
 // channel.
 func (srv *Server) checkTo(channel string, m Message) error {
 	if channel != "" && !srv.cfg.Channels {
-		return fmt.Errorf("%w: %q, without Config.Channels", ErrChannel, channel)
+		return fmt.Errorf("%w: %q, on a server without channels: start crier with --channels (Config.Channels)", ErrChannel, channel)
 	}
 	if err := CheckChannel(channel); err != nil {
 		return err

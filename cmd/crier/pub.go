@@ -208,7 +208,11 @@ func (p *publisher) where() peer {
 // failed says with an error how far it came.
 func (p *publisher) failed(err error) error {
 	err = p.where().explain(err)
-	return hinted(fmt.Errorf("%w; published up to line %d", err, p.done), "%s", hintOf(err))
+	hint := hintOf(err)
+	if strings.Contains(err.Error(), "--channels") {
+		hint = "start crier with --channels; without it there is one channel for all, to which crier pub without a CHANNEL publishes"
+	}
+	return hinted(fmt.Errorf("%w; published up to line %d", err, p.done), "%s", hint)
 }
 
 // refusedError is an answer that says no.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -103,6 +104,31 @@ func TestPubSub(t *testing.T) {
 	if err := sub.Wait(); err != nil {
 		t.Errorf("sub, interrupted: %v", err)
 	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPubWithoutChannels: a server that has no channels says how to get them.
+func TestPubWithoutChannels(t *testing.T) {
+	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")
+	bin, admin := build(t), "http://"+addrs["admin"]
+	if _, log, code := command(t, bin, "hello\n", "pub", "--admin-url="+admin, "news"); code != 1 ||
+		!strings.Contains(log, `"news", on a server without channels`) || !strings.Contains(log, "\nhint: start crier with --channels;") {
+		t.Errorf("pub: got code %d, %q, want 1 and to start crier with --channels", code, log)
+	}
+	resp, err := http.Post(admin+"/v1/publish/news", "", strings.NewReader("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 400 || !strings.Contains(string(body), "start crier with --channels") {
+		t.Errorf("the admin API: got %d, %s, %v, want 400 and to start crier with --channels", resp.StatusCode, body, err)
+	}
+	if _, log, code := command(t, bin, "hello\n", "pub", "--admin-url="+admin); code != 0 {
+		t.Errorf("pub without a channel: got code %d, %q", code, log)
+	}
+	http.DefaultClient.CloseIdleConnections()
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

@@ -39,6 +39,7 @@ func (*subCmd) Help() string {
 	return `Prints each message as a line, and goes on where it was when it has lost the connection: ` +
 		`each message comes once, and if some are not to be had any more, standard error says so. ` +
 		`On a terminal, control characters in them are written out. ` +
+		`A server without --channels sends the messages of all to whatever channel is named. ` +
 		`Examples: crier sub news/sport; crier sub --last 10 --json news | jq .data; crier sub --count 1 deploy && ./restart. ` +
 		`The exit code is 0 after --count messages, SIGINT or SIGTERM, or when nobody reads the output any longer, 1 if the server refuses or closes for good.`
 }

@@ -1,5 +1,10 @@
-// The chat of examples/chat in a terminal, with .NET's ClientWebSocket:
+// The chat of examples/chat in a terminal, with .NET's ClientWebSocket. With .NET:
 //
+//   dotnet run -- ws://127.0.0.1:18000 lobby Ada
+//
+// With Mono, on Debian and Ubuntu:
+//
+//   apt-get install mono-mcs mono-runtime libmono-system-net-http4.0-cil libmono-system-runtime-serialization4.0-cil
 //   mcs -r:System.Runtime.Serialization Chat.cs
 //   mono Chat.exe ws://127.0.0.1:18000 lobby Ada
 //

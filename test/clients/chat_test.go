@@ -1,10 +1,15 @@
 package clients
 
 import (
+	"encoding/xml"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -13,7 +18,53 @@ import (
 // needChat returns the path of the C# chat.
 func needChat(t *testing.T) string {
 	t.Helper()
-	return needMono(t, filepath.Join("..", "..", "examples", "chat-csharp", "Chat.cs"), "-r:System.Runtime.Serialization")
+	source := filepath.Join(chatCSharp, "Chat.cs")
+	flags := strings.Fields(commented(t, source, "mcs"))
+	return needMono(t, source, flags[:len(flags)-1]...) // Without the source.
+}
+
+var chatCSharp = filepath.Join("..", "..", "examples", "chat-csharp")
+
+// commented returns the arguments of the command that a comment at the top of a file shows.
+func commented(t *testing.T, file, command string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^//   ` + command + ` (.*)$`).FindSubmatch(text)
+	if m == nil {
+		t.Fatalf("%s: no comment has %s", file, command)
+	}
+	return string(m[1])
+}
+
+// TestChatCSharpComment: CI compiles and runs the chat with the packages that its comment names, and nothing
+// else of Mono; and .NET gets a project of the same file.
+func TestChatCSharpComment(t *testing.T) {
+	ci, err := os.ReadFile(filepath.Join("..", "..", ".ci", "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	installed := regexp.MustCompile(`(?:lib)?mono-[a-z0-9.-]+`).FindAllString(string(ci), -1)
+	slices.Sort(installed)
+	named := strings.Fields(commented(t, filepath.Join(chatCSharp, "Chat.cs"), "apt-get install"))
+	slices.Sort(named)
+	if !slices.Equal(named, installed) {
+		t.Errorf("the comment names %q, CI installs %q", named, installed)
+	}
+	var project struct {
+		SDK    string `xml:"Sdk,attr"`
+		Output string `xml:"PropertyGroup>OutputType"`
+		Target string `xml:"PropertyGroup>TargetFramework"`
+	}
+	text, err := os.ReadFile(filepath.Join(chatCSharp, "Chat.csproj"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := xml.Unmarshal(text, &project); err != nil || project.SDK != "Microsoft.NET.Sdk" || project.Output != "Exe" || !strings.HasPrefix(project.Target, "net") {
+		t.Errorf("got %+v, %v, want a project of a program", project, err)
+	}
 }
 
 // startChannels starts crier with channels at an address.
