@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"debug/buildinfo"
 	"debug/elf"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ const patience = 30 * time.Second
 func TestContainer(t *testing.T) {
 	img := readImage(t)
 	if img.base != "scratch" || len(img.copies) != 1 {
-		t.Fatalf("the image is %s with %q, want scratch with the binary alone", img.base, img.copies)
+		t.Fatalf("the image is %s with %q, want scratch with the binary and its licences alone", img.base, img.copies)
 	}
 	root := t.TempDir()
 	buildInto(t, img, root)
@@ -78,19 +79,21 @@ func TestContainer(t *testing.T) {
 	}
 }
 
-// buildInto runs the Containerfile's build, copies what it copies, and wants it to be static.
+// buildInto runs the Containerfile's build, copies what it copies, and checks that the binary is static and that the
+// licences are complete.
 func buildInto(t *testing.T, img image, root string) {
 	t.Helper()
 	from, to, ok := strings.Cut(strings.TrimPrefix(img.copies[0], "--from=build "), " ")
-	if !ok || !strings.Contains(img.build, "-o "+from+" ") {
-		t.Fatalf("the build %q does not make %s", img.build, from)
+	target := filepath.Join(root, img.entrypoint[0])
+	if !ok || to != "/" || !strings.Contains(img.build, "-o "+from+strings.TrimPrefix(img.entrypoint[0], "/")+" ") {
+		t.Fatalf("the build %q and the copy %q do not make %s", img.build, img.copies[0], img.entrypoint[0])
 	}
-	target := filepath.Join(root, to)
-	cmd := exec.Command("sh", "-c", strings.Replace(img.build, "-o "+from, "-o '"+target+"'", 1))
+	cmd := exec.Command("sh", "-c", strings.ReplaceAll(img.build, from, root+"/"))
 	cmd.Dir = "../.."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", img.build, err, out)
 	}
+	checkLicences(t, target, filepath.Join(root, "licenses"))
 	f, err := elf.Open(target)
 	if err != nil {
 		t.Fatal(err)
@@ -102,6 +105,30 @@ func buildInto(t *testing.T, img image, root string) {
 	}
 	if slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
 		t.Error("the binary needs a dynamic linker")
+	}
+}
+
+// checkLicences checks that a directory has a licence of each module that is in a binary, and of Go.
+func checkLicences(t *testing.T, binary, dir string) {
+	t.Helper()
+	info, err := buildinfo.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := []string{"go", info.Main.Path}
+	for _, dep := range info.Deps {
+		of = append(of, dep.Path)
+	}
+	for _, module := range of {
+		files, err := os.ReadDir(filepath.Join(dir, module))
+		if err != nil || len(files) == 0 {
+			t.Errorf("%s has no licence: %v", module, err)
+		}
+	}
+	// The FreeType License asks for a credit, see NOTICE.
+	notice, err := os.ReadFile(filepath.Join(dir, info.Main.Path, "NOTICE"))
+	if uses := slices.Contains(of, "github.com/golang/freetype"); uses != strings.Contains(string(notice), "The FreeType Project") || err != nil {
+		t.Errorf("FreeType is in the binary: %t; got %v and the notice\n%s", uses, err, notice)
 	}
 }
 
