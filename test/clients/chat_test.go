@@ -160,11 +160,13 @@ func TestChat(t *testing.T) {
 	if err := runTool(build, buildTimeout); err != nil {
 		t.Fatal(err)
 	}
-	addr, page := freeAddr(t), freeAddr(t)
+	addr, page, plain := freeAddr(t), freeAddr(t), freeAddr(t)
 	startChannels(t, addr)
-	p := startProcess(t, "", site, "-listen", page)
+	p := startProcess(t, "", crierBin, "--listen", plain, "--drain", "0")
+	(&target{process: p}).waitListening(t, plain)
+	p = startProcess(t, "", site, "-listen", page)
 	(&target{process: p}).waitListening(t, page)
 	file := pictureFile(t, "chat.png")
-	t.Logf("\n%s", runScript(t, 3*time.Minute, nodeDir, "node", "chat.js", browser, "http://"+page, "ws://"+addr, exe, file))
+	t.Logf("\n%s", runScript(t, 3*time.Minute, nodeDir, "node", "chat.js", browser, "http://"+page, "ws://"+addr, "ws://"+plain, exe, file))
 	checkPicture(t, file, 780, 1300)
 }

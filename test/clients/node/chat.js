@@ -2,7 +2,7 @@
 
 // The chat of examples/chat: a phone, a desk, and the one in C#, in one room.
 //
-//   node chat.js CHROMIUM http://PAGE ws://SERVER Chat.exe PICTURE.png
+//   node chat.js CHROMIUM http://PAGE ws://SERVER ws://WITHOUT-CHANNELS Chat.exe PICTURE.png
 //
 // The first failure ends the script with exit code 1.
 const assert = require('node:assert/strict');
@@ -34,6 +34,7 @@ async function open(browser, options, url, name) {
   const page = await context.newPage();
   page.on('dialog', () => { throw new Error('markup was run'); });
   page.on('pageerror', (err) => { throw err; });
+  page.on('response', (answer) => { if (answer.status() >= 400) throw new Error(`${answer.url()}: ${answer.status()}`); });
   await page.goto(url);
   await page.fill('#name', name);
   await connected(page);
@@ -66,13 +67,15 @@ class Terminal {
 }
 
 async function main() {
-  const [executablePath, site, server, exe, picture] = process.argv.slice(2);
-  const url = `${site}/?server=${encodeURIComponent(server)}#harbour`;
+  const [executablePath, site, server, plain, exe, picture] = process.argv.slice(2);
+  const at = (address) => `${site}/?server=${encodeURIComponent(address)}#harbour`;
+  const url = at(server);
   const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
   const ada = new Terminal(exe, server, 'harbour', 'Ada');
   try {
     const phone = await open(browser, { viewport: { width: 390, height: 650 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }, url, 'Grace');
     await ada.shows('* connected');
+    assert.equal(await phone.isVisible('#empty'), true, 'the room is empty');
     const said = [];
     const bySay = async (who, name, text) => {
       if (who === ada) ada.say(text); else await say(who, text);
@@ -104,7 +107,19 @@ async function main() {
     await shows(desk, said);
     await shows(phone, said);
 
+    assert.equal(await phone.isVisible('#empty'), false, 'the room is not empty');
+    assert.equal(await phone.isVisible('#warning'), false, 'the server has channels');
+
+    // A server without channels, where all rooms are one.
+    const lost = await open(browser, { viewport: { width: 1000, height: 700 } }, at(plain), 'Alan');
+    await say(lost, 'Who hears this?');
+    await lost.waitForSelector('#warning', { state: 'visible', timeout });
+    const late = await open(browser, { viewport: { width: 390, height: 650 } }, at(plain), 'Kurt');
+    await late.waitForSelector('#warning', { state: 'visible', timeout });
+
     // Nothing is wider than the phone.
+    assert.equal(await late.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), true, 'the warning fits the phone');
+    await late.screenshot({ path: path.join(path.dirname(path.resolve(picture)), 'chat-warning.png') });
     assert.equal(await phone.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), true, 'it fits the phone');
     await phone.evaluate(() => document.activeElement.blur());
     await phone.screenshot({ path: path.resolve(picture) });
