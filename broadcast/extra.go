@@ -1,14 +1,9 @@
 package broadcast
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 )
@@ -173,7 +168,7 @@ func (c *Conn) SetValue(v any) error {
 // status and the reason so, which it does not of a connection that OnConnect refuses. After
 // the first call it returns ErrClosed.
 func (c *Conn) Close(status uint16, reason string) error {
-	if err := checkClose(status, reason); err != nil {
+	if err := CheckClose(status, reason); err != nil {
 		return err
 	}
 	x := c.lockExtra()
@@ -193,21 +188,6 @@ func (c *Conn) Close(status uint16, reason string) error {
 	}
 	m.at = c.feed().encoding.log.Head()
 	c.shard().post(c, postClose, ReasonDisconnected, m)
-	return nil
-}
-
-// checkClose reports what is wrong with the status and the reason of a close frame.
-func checkClose(status uint16, reason string) error {
-	switch {
-	case !validStatus(status):
-		return fmt.Errorf("broadcast: close status is %d, want 1000 to 1003, 1007 to 1014 or 3000 to 4999", status)
-	case len(reason) > maxCloseReason:
-		return fmt.Errorf("broadcast: close reason has %d bytes, want at most %d", len(reason), maxCloseReason)
-	case !utf8.ValidString(reason):
-		return errors.New("broadcast: close reason is not valid UTF-8")
-	case strings.ContainsFunc(reason, unicode.IsControl):
-		return errors.New("broadcast: close reason has a control character")
-	}
 	return nil
 }
 

@@ -111,28 +111,10 @@ func (c *Conn) ID() string {
 	return fmt.Sprintf("%d-%016x", c.fd, h)
 }
 
-// Connections returns at most n open connections of a channel, in no order. It waits until
-// all shards come by.
+// Connections returns at most n open connections of a channel: see FindConnections, which returns more of them.
 func (srv *Server) Connections(channel string, n int) []ConnInfo {
-	found := make([][]ConnInfo, len(srv.shards))
-	ok := srv.eachShard(func(i int, s *shard) {
-		for _, f := range s.feeds {
-			if f.encoding.channel.name != channel {
-				continue
-			}
-			for _, c := range f.open {
-				if len(found[i]) == n {
-					return
-				}
-				found[i] = append(found[i], c.info())
-			}
-		}
-	})
-	if !ok {
-		return nil
-	}
-	all := slices.Concat(found...)
-	return all[:min(n, len(all))]
+	page, _, _ := srv.FindConnections(context.Background(), ConnFilter{Channel: &channel}, "", n)
+	return page // A server that has ended has none.
 }
 
 // info is for those in feed.open. Called by c's shard.
@@ -204,13 +186,13 @@ func (t *top[T]) offer(v T, before func(a, b T) bool) {
 	*t = slices.Insert(s, i, v)
 }
 
-// Disconnect begins to close the open connection of an id, of whose messages none is published any more, with a status of RFC 6455, section
-// 7.4, and a reason: UTF-8 without control characters, at most 123 bytes. It says no if there is none. It waits until all shards
-// come by.
+// Disconnect begins to close the open connection of an id, and publishes nothing more of what it sends. It reports
+// whether there was one. status and reason go out in the close frame; if none can have them (see CheckClose), Disconnect
+// returns false. It waits until all shards come by.
 func (srv *Server) Disconnect(id string, status uint16, reason string) bool {
 	digits, _, _ := strings.Cut(id, "-")
 	fd, err := strconv.ParseInt(digits, 10, 32)
-	if err != nil || checkClose(status, reason) != nil {
+	if err != nil || CheckClose(status, reason) != nil {
 		return false
 	}
 	found := make([]bool, len(srv.shards))

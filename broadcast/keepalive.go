@@ -141,9 +141,7 @@ func (s *shard) drain(now uint32) {
 			continue
 		}
 		f := s.feeds[k]
-		if f.offered != f.encoding.log.Head() { // More has come since the pass.
-			s.offer(dueFeed{feed: f})
-		}
+		s.catchUp(f)
 		for i := len(f.open) - 1; i >= 0 && s.drained < due; i-- {
 			if i >= len(f.open) {
 				continue
