@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/httpjson"
 	"github.com/crier-ws/crier/internal/leaktest"
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
@@ -33,6 +34,8 @@ func TestPublish(t *testing.T) {
 		{"/v1/publish/news/sport", "", "one", 200, news, ws.OpText},
 		{"/v1/publish/news%2Fsport", "text/plain; charset=UTF-8", "zwölf", 200, news, ws.OpText},
 		{"/v1/publish/news/sport", "application/json", `{"a":1}`, 200, news, ws.OpText},
+		{"/v1/publish/news/sport", `application/json; charset="UTF-8"`, `{"a":2}`, 200, news, ws.OpText},
+		{"/v1/publish/news/sport", "application/json;charset=utf8", `{"a":3}`, 200, news, ws.OpText},
 		{"/v1/publish/news/sport", "application/x-www-form-urlencoded", "curl", 200, news, ws.OpText},
 		{"/v1/publish/news/sport", "application/octet-stream", "\xff\x00", 200, news, ws.OpBinary},
 		{"/v1/publish/news/sport", "", "", 200, news, ws.OpText},
@@ -109,7 +112,7 @@ func TestBatch(t *testing.T) {
 		{"body too large", strings.Repeat(first, 100), 0, 413},
 	} {
 		status, body := b.do("POST", "/v1/publish", tt.body)
-		var p problem
+		var p httpjson.Problem
 		if err := json.Unmarshal([]byte(body), &p); err != nil || status != tt.status || p.Line != tt.line || p.Error == "" {
 			t.Errorf("%s: got %d %s, want %d and line %d", tt.name, status, body, tt.status, tt.line)
 		}
@@ -289,7 +292,7 @@ func TestToken(t *testing.T) {
 		}
 	}
 	b.head.Del("Authorization")
-	for _, target := range []string{"POST /v1/publish", "POST /v1/publish/x", "GET /v1/channels/x", "DELETE /v1/connections/x"} {
+	for _, target := range []string{"POST /v1/publish", "POST /v1/publish/x", "GET /v1/channels/x", "DELETE /v1/connections/x", "DELETE /v1/connections"} {
 		method, path, _ := strings.Cut(target, " ")
 		if got, _ := b.do(method, path, "x"); got != 401 {
 			t.Errorf("%s: got %d, want 401", target, got)

@@ -12,9 +12,39 @@ type Cluster interface {
 	// Elsewhere is how many connections a channel has at other servers.
 	Elsewhere(channel string) int
 
+	// Unlisted is how many connections at other servers are missing in what Elsewhere returns, because it is not known
+	// which channels they have.
+	Unlisted() int
+
 	// Channels returns the names of the channels with connections at other servers which begin with prefix and come
 	// after another one: at most n, sorted.
 	Channels(prefix, after string, n int) []string
+}
+
+// count is a number of connections, or unknown.
+type count int
+
+const unknown count = -1
+
+// IsZero reports whether c is left out of an answer, for encoding/json.
+func (c count) IsZero() bool { return c == unknown }
+
+// published is what became of a message.
+type published struct {
+	ID        string `json:"id"`
+	Receivers count  `json:"receivers,omitzero"`
+}
+
+// result returns what an answer says of a message that was published to a channel. With a cluster, receivers are those
+// of all servers, as far as they have told; they are unknown if none is known of, and some are not listed.
+func (h *Handler) result(channel string, p broadcast.Published) published {
+	all := count(p.Receivers)
+	if c := h.cfg.Cluster; c != nil {
+		if all += count(c.Elsewhere(channel)); all == 0 && c.Unlisted() > 0 {
+			all = unknown
+		}
+	}
+	return published{p.ID, all}
 }
 
 func (h *Handler) infoOf(i broadcast.ChannelInfo) channelInfo {

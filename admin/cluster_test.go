@@ -14,9 +14,14 @@ type elsewhere map[string]int
 
 func (e elsewhere) Elsewhere(channel string) int { return e[channel] }
 
+// unlisted is the name under which elsewhere has connections whose channels are unknown.
+const unlisted = "\x00"
+
+func (e elsewhere) Unlisted() int { return e[unlisted] }
+
 func (e elsewhere) Channels(prefix, after string, n int) []string {
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(e)), func(name string) bool {
-		return !strings.HasPrefix(name, prefix) || after != "" && name <= after
+		return name == unlisted || !strings.HasPrefix(name, prefix) || after != "" && name <= after
 	})
 	return names[:min(n, len(names))]
 }

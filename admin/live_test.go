@@ -29,7 +29,7 @@ func TestNotLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-hooked
-	if got, body := b.do("GET", "/livez", ""); got != 503 || !strings.Contains(body, "goes on") {
+	if got, body := b.do("GET", "/livez", ""); got != 503 || !strings.Contains(body, "not_alive") {
 		t.Errorf("all workers are held: got %d %s, want 503", got, body)
 	}
 	close(release)

@@ -1,44 +1,26 @@
 package admin
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/httpjson"
 )
-
-// published is what became of a message.
-type published struct {
-	ID        string `json:"id"`
-	Receivers int    `json:"receivers"`
-}
-
-// lineError says which line of a batch is wrong.
-type lineError struct {
-	line int
-	err  error
-}
-
-func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
-
-func (e *lineError) Unwrap() error { return e.err }
 
 // publish publishes the body as it is.
 func (h *Handler) publish(w http.ResponseWriter, r *http.Request) {
-	kind, err := kindOf(r.Header.Get("Content-Type"))
+	kind, err := kindOf(r.Header)
 	if err != nil {
-		fail(w, http.StatusUnsupportedMediaType, "%v", err)
+		failMediaType(w, err)
 		return
 	}
 	channel, size := r.PathValue("channel"), 0
@@ -46,11 +28,11 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request) {
 		size = len(body)
 		return func(ctx context.Context) ([]published, error) {
 			p, err := h.srv.PublishTo(ctx, channel, broadcast.Message{Kind: kind, Payload: body})
-			return []published{published(p)}, err
+			return []published{h.result(channel, p)}, err
 		}, nil
 	}, func(results []published) {
 		spanPublished(r, channel, size, results[0])
-		answer(w, http.StatusOK, results[0])
+		httpjson.Write(w, http.StatusOK, results[0])
 	})
 }
 
@@ -62,7 +44,9 @@ var errKeyReused = errors.New("the Idempotency-Key was used for another body: no
 
 // handle reads a body of at most n bytes, has it made a thing to do, does that unless a request with the
 // same Idempotency-Key has, and answers.
-func (h *Handler) handle(w http.ResponseWriter, r *http.Request, n int, parse func(body []byte) (thing, error), respond func([]published)) {
+func (h *Handler) handle(
+	w http.ResponseWriter, r *http.Request, n int, parse func(body []byte) (thing, error), respond func([]published),
+) {
 	results, ok := h.do(w, r, n, parse)
 	if ok {
 		respond(results)
@@ -71,7 +55,9 @@ func (h *Handler) handle(w http.ResponseWriter, r *http.Request, n int, parse fu
 
 // do is handle up to the answer, unless that is a refusal. Who reads its answer slowly holds no
 // slot meanwhile.
-func (h *Handler) do(w http.ResponseWriter, r *http.Request, n int, parse func(body []byte) (thing, error)) (results []published, ok bool) {
+func (h *Handler) do(
+	w http.ResponseWriter, r *http.Request, n int, parse func(body []byte) (thing, error),
+) (results []published, ok bool) {
 	waiting, cancel := context.WithTimeout(r.Context(), h.cfg.Wait)
 	defer cancel()
 	select {
@@ -83,7 +69,7 @@ func (h *Handler) do(w http.ResponseWriter, r *http.Request, n int, parse func(b
 	}
 	key := r.Header.Get("Idempotency-Key")
 	if len(key) > maxKey {
-		fail(w, http.StatusBadRequest, "Idempotency-Key has %d bytes, at most %d", len(key), maxKey)
+		httpjson.Fail(w, httpjson.BadHeader, "Idempotency-Key has %d bytes, at most %d", len(key), maxKey)
 		return nil, false
 	}
 	body, ok := read(w, r, n)
@@ -113,28 +99,55 @@ func (h *Handler) do(w http.ResponseWriter, r *http.Request, n int, parse func(b
 	return results, true
 }
 
-// kindOf says what a Content-Type makes of a body: text for text/* and JSON, binary for
-// application/octet-stream. Without one it is text.
-func kindOf(contentType string) (broadcast.Kind, error) {
+// kindOf returns what the headers of a request make of its body: text for text/* and JSON, binary for
+// application/octet-stream. Without a Content-Type it is text.
+func kindOf(header http.Header) (broadcast.Kind, error) {
+	if coding := header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return 0, fmt.Errorf("Content-Encoding is %q: send the body as it is", coding)
+	}
+	contentType := header.Get("Content-Type")
 	if contentType == "" {
 		return broadcast.Text, nil
 	}
 	typ, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
-		return 0, fmt.Errorf("Content-Type is %q: %w", contentType, err)
+		return 0, fmt.Errorf("Content-Type is %q, want it as text/plain; charset=utf-8", contentType)
 	}
-	charset := strings.ToLower(params["charset"])
 	switch {
 	case typ == "application/octet-stream":
 		return broadcast.Binary, nil
-	case strings.HasPrefix(typ, "text/"), typ == "application/json", strings.HasSuffix(typ, "+json"),
-		typ == "application/x-www-form-urlencoded": // What curl says without being asked.
-		if charset != "" && charset != "utf-8" && charset != "us-ascii" {
-			return 0, fmt.Errorf("the charset is %q, and messages are UTF-8", charset)
-		}
-		return broadcast.Text, nil
+	case !isText(typ):
+		return 0, fmt.Errorf("Content-Type is %q, want text/plain, application/json or application/octet-stream", typ)
+	case !isUTF8(params["charset"]):
+		return 0, fmt.Errorf("the charset is %q, and text messages are UTF-8: convert the body, "+
+			"or send it as application/octet-stream", params["charset"])
 	}
-	return 0, fmt.Errorf("Content-Type is %q, want text/plain, application/json or application/octet-stream", typ)
+	return broadcast.Text, nil
+}
+
+// isText reports whether a media type is for text messages.
+func isText(typ string) bool {
+	switch typ {
+	case "application/json", "application/x-ndjson", "application/ndjson", "application/jsonl",
+		"application/x-www-form-urlencoded": // What curl says without being asked.
+		return true
+	}
+	return strings.HasPrefix(typ, "text/") || strings.HasSuffix(typ, "+json")
+}
+
+// isUTF8 reports whether a charset is UTF-8 or a part of it, or not given. UTF-8 has all the names of the Encoding
+// Standard, section 4.2.
+func isUTF8(charset string) bool {
+	switch strings.ToLower(strings.TrimSpace(charset)) {
+	case "", "utf-8", "utf8", "unicode-1-1-utf-8", "unicode11utf8", "unicode20utf8", "x-unicode20utf8",
+		"us-ascii", "ascii":
+		return true
+	}
+	return false
+}
+
+func failMediaType(w http.ResponseWriter, err error) {
+	httpjson.Fail(w, httpjson.MediaType, "%v", err)
 }
 
 // read reads a body of at most n bytes, and answers if it cannot.
@@ -142,107 +155,41 @@ func read(w http.ResponseWriter, r *http.Request, n int) ([]byte, bool) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(n)))
 	var large *http.MaxBytesError
 	switch {
+	case err == nil:
+		return body, true
 	case errors.As(err, &large):
-		fail(w, http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", n)
-	case err != nil:
-		fail(w, http.StatusBadRequest, "reading the body: %v", err)
+		httpjson.Fail(w, httpjson.TooLarge, "the body is larger than %d bytes", n)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		httpjson.Fail(w, httpjson.BodyTimeout, "the body took too long")
+	default:
+		httpjson.Fail(w, httpjson.BadBody, "the body ended early, or its chunks are malformed")
 	}
-	return body, err == nil
+	return nil, false
 }
 
-// publishBatch publishes lines of JSON, all or none.
-func (h *Handler) publishBatch(w http.ResponseWriter, r *http.Request) {
-	h.handle(w, r, h.cfg.MaxBatchBytes, func(body []byte) (thing, error) {
-		messages, lines, err := parseBatch(body)
-		return func(ctx context.Context) ([]published, error) {
-			return h.publishAll(ctx, messages, lines)
-		}, err
-	}, func(results []published) {
-		spanBatch(r, len(results))
-		answerLines(w, results)
-	})
-}
-
-func (h *Handler) publishAll(ctx context.Context, messages []broadcast.Addressed, lines []int) ([]published, error) {
-	select {
-	case h.batch <- struct{}{}:
-		defer func() { <-h.batch }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	all, err := h.srv.PublishAll(ctx, messages)
-	var wrong *broadcast.AddressedError
-	if errors.As(err, &wrong) {
-		return nil, &lineError{lines[wrong.Index], wrong.Err}
-	}
-	results := make([]published, len(all))
-	for i, p := range all {
-		results[i] = published(p)
-	}
-	return results, err
-}
-
-// parseBatch reads lines of {"channel": ..., "data": ...}, or "data_base64" for what is binary.
-// lines are their numbers; empty lines are left out.
-func parseBatch(body []byte) (messages []broadcast.Addressed, lines []int, err error) {
-	number := 0
-	for line := range bytes.Lines(body) {
-		number++
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			continue
-		}
-		m, err := parseLine(line)
-		if err != nil {
-			return nil, nil, &lineError{number, err}
-		}
-		messages = append(messages, m)
-		lines = append(lines, number)
-	}
-	if len(messages) == 0 {
-		return nil, nil, errors.New(`the body has no line, want {"channel":"…","data":"…"}`)
-	}
-	return messages, lines, nil
-}
-
-func parseLine(line []byte) (m broadcast.Addressed, err error) {
-	var v struct {
-		Channel *string `json:"channel"`
-		Data    *string `json:"data"`
-		Base64  *[]byte `json:"data_base64"`
-	}
-	if !utf8.Valid(line) {
-		return m, errors.New("not valid UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&v); err != nil {
-		return m, fmt.Errorf("no message in JSON: %w", err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return m, errors.New("more than one JSON value in a line")
-	}
+// failPublish answers with why nothing was published.
+func failPublish(w http.ResponseWriter, err error) {
+	p := httpjson.Problem{Error: plain(err), Code: httpjson.BadMessage}
 	switch {
-	case v.Channel == nil:
-		return m, errors.New("channel is missing")
-	case (v.Data == nil) == (v.Base64 == nil):
-		return m, errors.New("want either data or data_base64")
+	case errors.Is(err, broadcast.ErrTooLarge):
+		p.Code = httpjson.TooLarge
+	case errors.Is(err, broadcast.ErrChannel):
+		p.Code = httpjson.BadChannel
+	case errors.Is(err, errKeyReused):
+		p.Code = httpjson.KeyReused
+	case errors.Is(err, broadcast.ErrServerClosed):
+		p.Code = httpjson.Draining
+	case errors.Is(err, broadcast.ErrUnavailable):
+		p.Code = httpjson.Unavailable
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		p.Code, p.Error = httpjson.Behind, "the server is behind: nothing was published"
 	}
-	m.Channel = *v.Channel
-	if v.Data != nil {
-		m.Message = broadcast.Message{Kind: broadcast.Text, Payload: []byte(*v.Data)}
-	} else {
-		m.Message = broadcast.Message{Kind: broadcast.Binary, Payload: *v.Base64}
+	var line *lineError
+	if errors.As(err, &line) {
+		p.Line, p.Error = line.line, plain(line.err)
 	}
-	return m, nil
+	httpjson.Write(w, httpjson.Statuses[p.Code], p)
 }
 
-// answerLines answers a batch, a line for each message.
-func answerLines(w http.ResponseWriter, results []published) {
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	b := bufio.NewWriter(w)
-	enc := json.NewEncoder(b)
-	for _, p := range results {
-		_ = enc.Encode(p) // Who has gone is owed no answer.
-	}
-	_ = b.Flush()
-}
+// plain returns what an error says to somebody who does not know the program.
+func plain(err error) string { return strings.TrimPrefix(err.Error(), "broadcast: ") }

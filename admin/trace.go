@@ -29,7 +29,10 @@ func spanPublished(r *http.Request, channel string, size int, p published) {
 	if span := spanOf(r); span.IsRecording() {
 		span.SetAttributes(messagingSystem, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("publish"),
 			semconv.MessagingDestinationName(channel), semconv.MessagingMessageBodySize(size),
-			semconv.MessagingMessageID(p.ID), attribute.Int("crier.receivers", p.Receivers))
+			semconv.MessagingMessageID(p.ID))
+		if p.Receivers != unknown {
+			span.SetAttributes(attribute.Int("crier.receivers", int(p.Receivers)))
+		}
 	}
 }
 

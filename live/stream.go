@@ -2,7 +2,6 @@ package live
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log"
@@ -11,13 +10,15 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
+	"github.com/crier-ws/crier/internal/httpjson"
 	"golang.org/x/sys/unix"
 )
 
 // Stream answers a request for the snapshots: server-sent events, as docs/protocol.md has them.
-// What is wrong is said as JSON, {"error": "..."}.
+// Errors are JSON: see httpjson.Problem.
 func (l *Live) Stream(w http.ResponseWriter, r *http.Request) {
 	if err := l.enter(r.Context()); err != nil {
 		refuse(w, http.StatusServiceUnavailable, err.Error())
@@ -131,10 +132,10 @@ func fileConn(fd int) (net.Conn, error) {
 }
 
 func refuse(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "application/json")
+	code := httpjson.BadQuery
 	if status == http.StatusServiceUnavailable {
+		code = httpjson.Behind
 		w.Header().Set("Retry-After", "2")
 	}
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": text}) // Who has gone is owed no answer.
+	httpjson.Write(w, status, httpjson.Problem{Error: strings.TrimSpace(text), Code: code})
 }

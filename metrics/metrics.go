@@ -3,11 +3,11 @@
 package metrics
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/httpjson"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -56,14 +56,18 @@ func Handler(srv *broadcast.Server, cfg Config) http.Handler {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	plain := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		most := r.FormValue("channels")
-		if most == "" {
+		query, err := httpjson.Query(r.URL, "channels", "name[]") // Package promhttp reads the second one.
+		if err != nil {
+			httpjson.Fail(w, httpjson.BadQuery, "%v", err)
+			return
+		}
+		if !query.Has("channels") {
 			plain.ServeHTTP(w, r)
 			return
 		}
-		n, err := strconv.Atoi(most)
+		n, err := strconv.Atoi(query.Get("channels"))
 		if err != nil || n < 1 || n > MaxChannels {
-			http.Error(w, fmt.Sprintf("channels is %q, want 1 to %d", most, MaxChannels), http.StatusBadRequest)
+			httpjson.Fail(w, httpjson.BadQuery, "channels is %q, want 1 to %d", query.Get("channels"), MaxChannels)
 			return
 		}
 		named := prometheus.NewRegistry()

@@ -103,6 +103,9 @@ func TestAdmin(t *testing.T) {
 				t.Fatal(err)
 			}
 			resp.Body.Close()
+			if kind := resp.Header.Get("Content-Type"); addr == addrs["admin"] && kind != "application/json" {
+				t.Errorf("got %s with Content-Type %q, want JSON", resp.Status, kind)
+			}
 			return resp.StatusCode
 		}
 		bearer := map[string]string{"Authorization": "Bearer " + token}

@@ -11,6 +11,8 @@ import (
 	"runtime/pprof"
 	"strings"
 	"time"
+
+	"github.com/crier-ws/crier/internal/httpjson"
 )
 
 // endpoint is an HTTP server beside the one that clients connect to.
@@ -32,7 +34,8 @@ func startEndpoint(name string, ln net.Listener, handler http.Handler, logger *s
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       timeout,
 			WriteTimeout:      2 * timeout,
-			IdleTimeout:       time.Minute,
+			IdleTimeout:       idleTimeout,
+			ConnState:         newIdleConns(maxIdle).changed,
 			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 		},
 		ln:     ln,
@@ -84,9 +87,9 @@ func localOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch site := r.Header.Get("Sec-Fetch-Site"); {
 		case !onLoopback(hostname(r.Host)):
-			http.Error(w, "this is served to 127.0.0.1, [::1] and localhost only", http.StatusForbidden)
+			httpjson.Fail(w, httpjson.Forbidden, "this is served to 127.0.0.1, [::1] and localhost only")
 		case site != "" && site != "none" && site != "same-origin", !ownOrigin(r):
-			http.Error(w, "this is not served to other sites' pages", http.StatusForbidden)
+			httpjson.Fail(w, httpjson.Forbidden, "this is not served to other sites' pages")
 		default:
 			next.ServeHTTP(w, r)
 		}

@@ -100,7 +100,7 @@ const raiseFiles = "raise it with ulimit -n or LimitNOFILE="
 func (cmd *serveCmd) allowedConns(limit uint64) int {
 	reserved := uint64(reservedFDs)
 	if cmd.Admin != "" {
-		reserved += live.MaxFDs
+		reserved += live.MaxFDs + maxIdle
 	}
 	if limit <= reserved {
 		return 1

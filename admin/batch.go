@@ -1,0 +1,187 @@
+package admin
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/crier-ws/crier/broadcast"
+)
+
+// lineError tells which line of a batch is wrong.
+type lineError struct {
+	line int
+	err  error
+}
+
+func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
+
+func (e *lineError) Unwrap() error { return e.err }
+
+// publishBatch publishes lines of JSON, all or none.
+func (h *Handler) publishBatch(w http.ResponseWriter, r *http.Request) {
+	if _, err := kindOf(r.Header); err != nil {
+		failMediaType(w, err)
+		return
+	}
+	h.handle(w, r, h.cfg.MaxBatchBytes, func(body []byte) (thing, error) {
+		messages, lines, err := parseBatch(body)
+		return func(ctx context.Context) ([]published, error) {
+			return h.publishAll(ctx, messages, lines)
+		}, err
+	}, func(results []published) {
+		spanBatch(r, len(results))
+		answerLines(w, results)
+	})
+}
+
+func (h *Handler) publishAll(ctx context.Context, messages []broadcast.Addressed, lines []int) ([]published, error) {
+	select {
+	case h.batch <- struct{}{}:
+		defer func() { <-h.batch }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	all, err := h.srv.PublishAll(ctx, messages)
+	var wrong *broadcast.AddressedError
+	if errors.As(err, &wrong) {
+		return nil, &lineError{lines[wrong.Index], wrong.Err}
+	}
+	results := make([]published, len(all))
+	for i, p := range all {
+		results[i] = h.result(messages[i].Channel, p)
+	}
+	return results, err
+}
+
+// parseBatch reads lines of {"channel": ..., "data": ...}, or "data_base64" for what is binary.
+// lines are their numbers; empty lines are left out.
+func parseBatch(body []byte) (messages []broadcast.Addressed, lines []int, err error) {
+	number := 0
+	for line := range bytes.Lines(body) {
+		number++
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		m, err := parseLine(line)
+		if err != nil {
+			return nil, nil, &lineError{number, err}
+		}
+		messages = append(messages, m)
+		lines = append(lines, number)
+	}
+	if len(messages) == 0 {
+		return nil, nil, errors.New("the body is empty, want " + wantLine)
+	}
+	return messages, lines, nil
+}
+
+// wantLine is what each line has to be.
+const wantLine = `an object {"channel":"…","data":"…"} in each line`
+
+// lineMembers are the members of the object.
+var lineMembers = []string{"channel", "data", "data_base64"}
+
+func parseLine(line []byte) (m broadcast.Addressed, err error) {
+	var v struct {
+		Channel *string `json:"channel"`
+		Data    *string `json:"data"`
+		Base64  *string `json:"data_base64"`
+	}
+	if !utf8.Valid(line) {
+		return m, errors.New("not valid UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&v); err != nil {
+		return m, explainLine(line)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return m, errors.New("there is more than one JSON value: each message has a line of its own")
+	}
+	switch {
+	case v.Channel == nil:
+		return m, errors.New("channel is missing")
+	case (v.Data == nil) == (v.Base64 == nil):
+		return m, errors.New("want either data or data_base64")
+	}
+	m.Channel = *v.Channel
+	if v.Data != nil {
+		m.Message = broadcast.Message{Kind: broadcast.Text, Payload: []byte(*v.Data)}
+		return m, nil
+	}
+	m.Message.Kind = broadcast.Binary
+	if m.Payload, err = base64.StdEncoding.DecodeString(*v.Base64); err != nil {
+		return m, errors.New("data_base64 is not base64: want the standard alphabet, with padding (RFC 4648, section 4)")
+	}
+	return m, nil
+}
+
+// explainLine returns what is wrong with a line that is not a message, in the words of JSON.
+func explainLine(line []byte) error {
+	if line[0] == '[' {
+		return fmt.Errorf("this is %s, want %s, without brackets and commas between them", jsonType(line), wantLine)
+	}
+	if line[0] != '{' {
+		return fmt.Errorf("this is %s, want %s", jsonType(line), wantLine)
+	}
+	var members map[string]json.RawMessage
+	var syntax *json.SyntaxError
+	if err := json.NewDecoder(bytes.NewReader(line)).Decode(&members); errors.As(err, &syntax) {
+		return fmt.Errorf("this is not JSON: %w, at byte %d of the line", syntax, syntax.Offset)
+	} else if err != nil {
+		return errors.New("the JSON ends early: each message has a line of its own, and no line breaks in it")
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		switch value := members[name]; {
+		case !slices.ContainsFunc(lineMembers, func(known string) bool { return strings.EqualFold(name, known) }):
+			return fmt.Errorf("there is no member %q, want channel, and data or data_base64", name)
+		case value[0] == '"' || string(value) == "null":
+		case strings.EqualFold(name, "data"):
+			return fmt.Errorf(`data is %s, want a string: JSON goes into one, as "{\"a\":1}"`, jsonType(value))
+		default:
+			return fmt.Errorf("%s is %s, want a string", name, jsonType(value))
+		}
+	}
+	return errors.New("this is not a message, want " + wantLine)
+}
+
+// jsonType names the type of a JSON value by its first byte.
+func jsonType(value []byte) string {
+	switch c := value[0]; {
+	case c == '{':
+		return "an object"
+	case c == '[':
+		return "an array"
+	case c == '"':
+		return "a string"
+	case c == 't', c == 'f':
+		return "a boolean"
+	case c == 'n':
+		return "null"
+	case c == '-', '0' <= c && c <= '9':
+		return "a number"
+	}
+	return "not JSON"
+}
+
+// answerLines answers a batch, a line for each message.
+func answerLines(w http.ResponseWriter, results []published) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	b := bufio.NewWriter(w)
+	enc := json.NewEncoder(b)
+	for _, p := range results {
+		_ = enc.Encode(p) // An error means that the client has gone.
+	}
+	_ = b.Flush()
+}

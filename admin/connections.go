@@ -1,0 +1,192 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/httpjson"
+)
+
+// connInfo is an open connection at this server.
+type connInfo struct {
+	ID      string `json:"id"`
+	Channel string `json:"channel"`
+	Remote  string `json:"remote,omitempty"`
+}
+
+func (h *Handler) connections(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	limit, ok := limitOf(w, query)
+	if !ok {
+		return
+	}
+	filter, err := filterOf(query)
+	if err != nil {
+		failQuery(w, err)
+		return
+	}
+	if query.Has("after") && query.Get("after") == "" {
+		failQuery(w, broadcast.ErrAfter)
+		return
+	}
+	list := struct {
+		Connections []connInfo `json:"connections"`
+		After       string     `json:"after,omitempty"` // To go on with.
+	}{Connections: []connInfo{}}
+	var page []broadcast.ConnInfo
+	ok = h.walk(w, r, func(ctx context.Context) (err error) {
+		page, list.After, err = h.srv.FindConnections(ctx, filter, query.Get("after"), limit)
+		return err
+	})
+	if !ok {
+		return
+	}
+	for _, c := range page {
+		info := connInfo{ID: c.ID, Channel: c.Channel}
+		if c.Remote.IsValid() {
+			info.Remote = c.Remote.String()
+		}
+		list.Connections = append(list.Connections, info)
+	}
+	httpjson.Write(w, http.StatusOK, list)
+}
+
+// walkTime is how long a request may look at connections: at a million, closing all of them takes some 10 s.
+const walkTime = 40 * time.Second
+
+// walk has f look at all connections, one request at a time. If there is no time or f returns an error, it answers and
+// returns false.
+func (h *Handler) walk(w http.ResponseWriter, r *http.Request, f func(context.Context) error) (ok bool) {
+	waiting, cancel := context.WithTimeout(r.Context(), h.cfg.Wait)
+	defer cancel()
+	select {
+	case h.walks <- struct{}{}:
+		defer func() { <-h.walks }()
+	case <-waiting.Done():
+		httpjson.Fail(w, httpjson.Behind, "another request is looking at all connections")
+		return false
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), walkTime)
+	defer cancel()
+	err := f(ctx)
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, broadcast.ErrAfter):
+		failQuery(w, err)
+	case errors.Is(err, broadcast.ErrServerClosed):
+		httpjson.Fail(w, httpjson.Draining, "the server is shut down")
+	default:
+		httpjson.Fail(w, httpjson.Behind, "there was no time to look at all connections")
+	}
+	return false
+}
+
+// failQuery answers that a parameter has a wrong value.
+func failQuery(w http.ResponseWriter, err error) {
+	text := plain(err)
+	if errors.Is(err, broadcast.ErrAfter) {
+		text = "after is not what an answer has had"
+	}
+	httpjson.Fail(w, httpjson.BadQuery, "%s", text)
+}
+
+// filterOf returns which connections a query is about.
+func filterOf(query url.Values) (f broadcast.ConnFilter, err error) {
+	if query.Has("channel") {
+		if err := broadcast.CheckChannel(query.Get("channel")); err != nil {
+			return f, err
+		}
+		f.Channel = new(query.Get("channel"))
+	}
+	if query.Has("address") {
+		f.Network, err = parseNetwork(query.Get("address"))
+	}
+	return f, err
+}
+
+var errNetwork = errors.New("address is no IP address and no network: want it as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
+
+// parseNetwork reads an address or a network. IPv4 that is mapped into IPv6 is IPv4.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil && ip.Zone() == "" {
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return p, errNetwork
+	case p.Addr().Is4In6() && p.Bits() < 96:
+		return p, errNetwork
+	case p.Addr().Is4In6():
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), nil
+}
+
+// statusDisconnected is what a connection is closed with unless the request says otherwise:
+// RFC 6455, section 7.4.2, leaves it to applications.
+const statusDisconnected = 4000
+
+// closeOf returns the status and the reason that a query wants in a close frame. If no close frame can have them, it
+// answers and returns false.
+func closeOf(w http.ResponseWriter, query url.Values) (status uint16, reason string, ok bool) {
+	status, reason = statusDisconnected, query.Get("reason")
+	if query.Has("status") {
+		n, err := strconv.ParseUint(query.Get("status"), 10, 16)
+		if err != nil {
+			httpjson.Fail(w, httpjson.BadQuery, "status is %q, want a close code, as %d",
+				query.Get("status"), statusDisconnected)
+			return 0, "", false
+		}
+		status = uint16(n)
+	}
+	if err := broadcast.CheckClose(status, reason); err != nil {
+		failQuery(w, err)
+		return 0, "", false
+	}
+	return status, reason, true
+}
+
+func (h *Handler) disconnect(w http.ResponseWriter, r *http.Request) {
+	status, reason, ok := closeOf(w, r.URL.Query())
+	if !ok {
+		return
+	}
+	if !h.srv.Disconnect(r.PathValue("id"), status, reason) {
+		httpjson.Fail(w, httpjson.NoConnection, "there is no open connection %q", r.PathValue("id"))
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (h *Handler) disconnectAll(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	status, reason, ok := closeOf(w, query)
+	if !ok {
+		return
+	}
+	filter, err := filterOf(query)
+	if err == nil && !query.Has("channel") && !query.Has("address") {
+		err = errors.New("which connections? want channel or address, or both") // All of them would be a drain.
+	}
+	if err != nil {
+		failQuery(w, err)
+		return
+	}
+	var n int
+	ok = h.walk(w, r, func(ctx context.Context) (err error) {
+		n, err = h.srv.DisconnectAll(ctx, filter, status, reason)
+		return err
+	})
+	if ok {
+		httpjson.Write(w, http.StatusOK, map[string]int{"closed": n})
+	}
+}

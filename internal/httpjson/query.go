@@ -1,0 +1,46 @@
+package httpjson
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Query reads a query strictly: each parameter has one of the names and is there once. Parameters whose names end in
+// "[]" may be there several times. The standard library drops what it cannot read, and ignores unknown names; then a
+// request would do something else than it was meant to.
+func Query(u *url.URL, names ...string) (url.Values, error) {
+	values, err := url.ParseQuery(u.RawQuery)
+	switch {
+	case err != nil && strings.Contains(u.RawQuery, ";"):
+		return nil, errors.New("the query has a semicolon: write & between parameters, and %3B for a semicolon in a value")
+	case err != nil:
+		return nil, errors.New("the query has a percent sign without two hexadecimal digits: write %25 for a percent sign")
+	}
+	for name, all := range values {
+		switch {
+		case !slices.Contains(names, name):
+			return nil, fmt.Errorf("there is no parameter %q here: %s", name, known(names))
+		case len(all) > 1 && !strings.HasSuffix(name, "[]"):
+			return nil, fmt.Errorf("the parameter %s is there %d times, want it once", name, len(all))
+		case !utf8.ValidString(all[0]):
+			return nil, fmt.Errorf("the parameter %s is not valid UTF-8", name)
+		}
+	}
+	return values, nil
+}
+
+// known lists the names of parameters.
+func known(names []string) string {
+	switch n := len(names); n {
+	case 0:
+		return "want no query"
+	case 1:
+		return "the only one is " + names[0]
+	default:
+		return "want " + strings.Join(names[:n-1], ", ") + " or " + names[n-1]
+	}
+}
