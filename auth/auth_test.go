@@ -136,6 +136,7 @@ func TestTokens(t *testing.T) {
 		places := map[string]func(r *http.Request){
 			"header":       func(r *http.Request) { r.Header.Set("Authorization", "bearer  "+token) },
 			"query":        func(r *http.Request) { r.URL.RawQuery = "since=a-1&token=" + token },
+			"odd query":    func(r *http.Request) { r.URL.RawQuery = "a=b;c=d&rate=100%&token=" + token + "&%zz" },
 			"subprotocol":  func(r *http.Request) { r.Header.Set("Sec-WebSocket-Protocol", "crier.v1, bearer."+token) },
 			"other scheme": func(r *http.Request) { r.Header.Set("Authorization", "Basic QQ=="); r.URL.RawQuery = "token=" + token },
 		}
