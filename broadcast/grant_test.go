@@ -65,8 +65,8 @@ func TestAuthorize(t *testing.T) {
 		{"token=ok", "refused with a status that is no error's\n", "", 500},
 		{"token=s3cret%7", "who are you\n", "", 403},
 		{"", "who are you\n", "", 403},
-		{"last=5?token=eyJs3cret", "last is \"5?token=eyJs3cret\", want how many messages\n", "", 400},
-		{"since=k3-4?token=eyJs3cret", "since is \"k3-4?token=eyJs3cret\", want an id, as k3j5b2qa-42\n", "", 400},
+		{"last=5?token=eyJs3cret", "last is \"5?token=eyJs3cret\", want a number of messages\n", "", 400},
+		{"since=k3-4?token=eyJs3cret", "since is \"k3-4?token=eyJs3cret\", want an ID like k3j5b2qa-42\n", "", 400},
 	} {
 		c := connect(t, addr)
 		c.request("/news/sport?" + tt.query)
