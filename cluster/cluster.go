@@ -5,8 +5,8 @@
 //
 // # Files
 //
-//   - connect.go: connecting
-//   - starting.go: what keeps a server from it
+//   - connect.go, waiting.go: connecting, and waiting for NATS
+//   - starting.go: what keeps a server from starting
 //   - cluster.go, stream.go: the stream
 //   - publish.go, send.go: into the stream
 //   - consume.go: out of the stream
@@ -81,6 +81,9 @@ type Config struct {
 
 	// Timeout is how long NATS may take to answer. Defaults to 5 s.
 	Timeout time.Duration
+
+	// Waiting, if set, is called while Open, OpenFast or Start waits, with what it waits for. It must not block.
+	Waiting func(why error)
 
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
@@ -200,23 +203,23 @@ type Cluster struct {
 	presence *presence.Presence // Immutable after Open.
 }
 
-// Open connects to NATS, and makes the stream unless it is there. It waits for that until ctx is done, each answer at
-// most for Config.Timeout. The errors are those of NATS, which has not permitted something, perhaps; ErrStream, ErrUnalterable and
-// ErrNoJetStream.
+// Open connects to NATS, and makes the stream unless it exists. While NATS is not reachable or has no majority, it waits until
+// ctx is done, and logs what it waits for. The errors are ErrStream, ErrUnalterable, ErrNoJetStream, ctx's, and those of NATS
+// that do not pass by themselves, such as a user that it does not know or something that it does not permit.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg = cfg.withDefaults()
 	c := &Cluster{cfg: cfg, began: time.Now(), failed: make(chan error, 1), warm: make(chan struct{}), ahead: newBell(), doubt: newBell()}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.out.init(c)
 	c.interest.init(c)
-	nc, err := cfg.connect(c.options()...)
+	nc, err := cfg.connect(ctx, c.options()...)
 	if err != nil {
 		return nil, err
 	}
 	c.nc = nc
 	c.connected.Store(true)
 	c.presence = presence.New(nc, presence.Config{Subject: cfg.Stream + ".presence", TableBytes: cfg.PresenceBytes, Logger: cfg.Logger})
-	if err := c.starting(ctx, c.open); err != nil {
+	if err := c.starting(ctx, c.awaitStream); err != nil {
 		c.cancel()
 		nc.Close()
 		return nil, err

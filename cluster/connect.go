@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,8 +18,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// connect connects to NATS as cfg, with its defaults, says, and comes back for ever. What of it differs is in more.
-func (cfg *Config) connect(more ...nats.Option) (*nats.Conn, error) {
+// connect connects to NATS as cfg, with its defaults, says, and reconnects for ever. It waits for NATS until ctx is done,
+// see passes. The options in more come on top.
+func (cfg *Config) connect(ctx context.Context, more ...nats.Option) (nc *nats.Conn, err error) {
 	options := []nats.Option{
 		nats.Name("crier"), nats.Timeout(cfg.Timeout), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
 		nats.PingInterval(cfg.Timeout), nats.MaxPingsOutstanding(2), nats.FlusherTimeout(cfg.Timeout),
@@ -42,10 +44,15 @@ func (cfg *Config) connect(more ...nats.Option) (*nats.Conn, error) {
 	if cfg.Cert != "" {
 		options = append(options, nats.ClientCert(cfg.Cert, cfg.Key))
 	}
-	servers := strings.Join(cfg.Servers, ",")
-	nc, err := nats.Connect(servers, append(slices.Clip(options), more...)...)
+	servers := strings.Split(strings.Join(cfg.Servers, ","), ",")
+	err = cfg.reachable(ctx, servers, func() (err error) {
+		if nc, err = nats.Connect(strings.Join(servers, ","), append(slices.Clip(options), more...)...); err != nil {
+			err = refusals(servers, options, err)
+		}
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("cluster: connecting to NATS: %w", refusals(strings.Split(servers, ","), options, err))
+		return nil, fmt.Errorf("cluster: connecting to NATS: %w", err)
 	}
 	return nc, nil
 }

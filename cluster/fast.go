@@ -58,15 +58,16 @@ type FastStats struct {
 // at most 4 MiB.
 const FastMemoryBytes = defaultQueueBytes + pendingBytes + pendingMessages*pendingMessageBytes + 16<<20 + presence.DefaultTableBytes + presence.MemoryBytes
 
-// OpenFast connects to NATS. It does not wait for longer than Config.Timeout for each server. The errors are those of NATS.
-func OpenFast(cfg Config) (*Fast, error) {
+// OpenFast connects to NATS. While that is not reachable, it waits until ctx is done, and logs why. The errors are ctx's, and
+// those of NATS that do not pass by themselves.
+func OpenFast(ctx context.Context, cfg Config) (*Fast, error) {
 	cfg = cfg.withDefaults()
 	f := &Fast{cfg: cfg, prefix: cfg.Stream + ".fast.", origin: nuid.Next(), failed: make(chan error, 1)}
 	f.out.init(f)
 	f.in.init(f)
 	f.subs.init(f)
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	nc, err := cfg.connect(f.options()...)
+	nc, err := cfg.connect(ctx, f.options()...)
 	if err != nil {
 		f.cancel()
 		return nil, err
@@ -119,13 +120,8 @@ func (f *Fast) Start(ctx context.Context, srv *broadcast.Server) error {
 	if err := f.subs.begin(); err != nil {
 		return fmt.Errorf("cluster: subscribing to %s*: %w", f.prefix, err)
 	}
-	if err := f.out.probe(); err != nil {
+	if err := f.cfg.reachable(ctx, f.cfg.Servers, func() error { return f.tryOut(ctx) }); err != nil {
 		return fmt.Errorf("cluster: publishing to %s*: %w", f.prefix, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
-	defer cancel()
-	if err := f.nc.FlushWithContext(ctx); err != nil {
-		return fmt.Errorf("cluster: %w", err)
 	}
 	if err := f.nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
 		return fmt.Errorf("cluster: %w", err)
@@ -136,6 +132,16 @@ func (f *Fast) Start(ctx context.Context, srv *broadcast.Server) error {
 	f.running.Go(f.out.run)
 	f.running.Go(f.watch)
 	return f.presence.Start(srv) // Without permission for that, it goes on.
+}
+
+// tryOut publishes something, and waits until NATS has seen that and the subscriptions. The connection may be lost meanwhile.
+func (f *Fast) tryOut(ctx context.Context) error {
+	if err := f.out.probe(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
+	defer cancel()
+	return f.nc.FlushWithContext(ctx)
 }
 
 // Presence knows how many connections channels have at all servers.

@@ -244,7 +244,7 @@ func TestFastClosed(t *testing.T) {
 			}
 		}
 	}()
-	f, err := OpenFast(Config{Servers: []string{"nats://" + ln.Addr().String()}, Timeout: 20 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+	f, err := OpenFast(t.Context(), Config{Servers: []string{"nats://" + ln.Addr().String()}, Timeout: 20 * time.Second, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

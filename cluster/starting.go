@@ -44,17 +44,14 @@ func (c *Cluster) needs(err error) bool {
 		!strings.Contains(err.Error(), `"`+c.cfg.Stream+".presence.") && !strings.Contains(err.Error(), `"$JS.API.CONSUMER.DELETE.`)
 }
 
-// How long the start may wait before it says so, and how often it does then.
-const (
-	quietFor = 5 * time.Second
-	sayEvery = 10 * time.Second
-)
-
-// sayWaiting says that the stream is waited for, and why, until ctx is done.
+// sayWaiting tells what of the stream is waited for, and why, until ctx is done.
 func (c *Cluster) sayWaiting(ctx context.Context) {
-	for after := quietFor; ; after = sayEvery {
+	w := &waiting{cfg: &c.cfg}
+	ticker := time.NewTicker(quietFor)
+	defer ticker.Stop()
+	for {
 		select {
-		case <-time.After(after):
+		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
@@ -65,7 +62,7 @@ func (c *Cluster) sayWaiting(ctx context.Context) {
 		if !c.connected.Load() {
 			err = errNotReachable
 		}
-		c.cfg.Logger.Warn("waiting for the stream", "stream", c.cfg.Stream, "err", err, "read", c.delivered.Load())
+		w.say(err, "stream", c.cfg.Stream, "read", c.delivered.Load())
 	}
 }
 

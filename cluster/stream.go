@@ -12,6 +12,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// awaitStream is open, but waits while the stream may come.
+func (c *Cluster) awaitStream(ctx context.Context) error {
+	for {
+		err := c.open(ctx)
+		if err == nil || ctx.Err() != nil || !c.mayCome(err) {
+			return err
+		}
+		c.waitsFor(err)
+		select {
+		case <-time.After(tryEvery):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
 // open finds or makes the stream, and where to begin in it.
 func (c *Cluster) open(ctx context.Context) error {
 	var err error

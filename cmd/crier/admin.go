@@ -97,13 +97,16 @@ func nodeName() string {
 // bodyTimeout is how long a request may take to come.
 const bodyTimeout = 30 * time.Second
 
-// startAdmin serves back ends on ln, or returns nil if that is nil.
-func startAdmin(ln net.Listener, srv *broadcast.Server, cfg admin.Config, logger *slog.Logger) *endpoint {
+// startAdmin serves back ends on ln, or returns nil if that is nil. within, if not nil, is put around the handler.
+func startAdmin(ln net.Listener, srv *broadcast.Server, cfg admin.Config, within func(http.Handler) http.Handler, logger *slog.Logger) *endpoint {
 	if ln == nil {
 		return nil
 	}
 	back := admin.New(srv, cfg)
 	var handler http.Handler = back
+	if within != nil {
+		handler = within(handler)
+	}
 	if cfg.Token == "" {
 		handler = localOnly(handler)
 	}

@@ -99,14 +99,9 @@ type member interface {
 	NATS() string
 }
 
-// join makes the server of a Config a part of the cluster, or returns nil if there is none.
-func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member, error) {
-	if len(f.Cluster) == 0 {
-		return nil, nil
-	}
-	if err := f.files(); err != nil {
-		return nil, err
-	}
+// join makes the server of a Config a part of the cluster. It waits for NATS until ctx is done, and calls waiting with what it
+// waits for, and so does warmUp.
+func (f *clusterFlags) join(ctx context.Context, cfg *broadcast.Config, waiting func(error), logger *slog.Logger) (member, error) {
 	as, needs, larger := f.joinOrdered, "with JetStream (nats-server -js) and a majority, ", "raise max_payload of NATS"
 	if f.ClusterMode == "fast" {
 		as, needs, larger = f.joinFast, "", larger+", but --cluster-mode fast takes 16 MiB at the most"
@@ -115,10 +110,10 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member,
 	if cfg.MemoryBytes == 0 { // Else it is in f.memory.
 		table = 256 << 20
 	}
-	m, err := as(cfg, cluster.Config{
+	m, err := as(ctx, cfg, cluster.Config{
 		Servers: f.Cluster, Stream: f.ClusterStream,
 		Credentials: f.ClusterCredentials, NKey: f.ClusterNKey, CA: f.ClusterCA, Cert: f.ClusterCert, Key: f.ClusterKey,
-		Timeout: time.Duration(f.ClusterTimeout), PresenceBytes: table, Logger: logger,
+		Timeout: time.Duration(f.ClusterTimeout), PresenceBytes: table, Waiting: waiting, Logger: logger,
 	})
 	if err != nil {
 		return nil, hinted(fmt.Errorf("--cluster: %w", err), "%s", f.hint(err, "is NATS up, "+needs+"and may crier use it? See docs/operations.md"))
@@ -132,9 +127,9 @@ func (f *clusterFlags) join(cfg *broadcast.Config, logger *slog.Logger) (member,
 	return m, nil
 }
 
-func (f *clusterFlags) joinFast(cfg *broadcast.Config, with cluster.Config) (member, error) {
+func (f *clusterFlags) joinFast(ctx context.Context, cfg *broadcast.Config, with cluster.Config) (member, error) {
 	with.Channels, with.Linger = cfg.Channels, time.Duration(deref(f.ClusterLinger)) // 0 is a minute.
-	c, err := cluster.OpenFast(with)
+	c, err := cluster.OpenFast(ctx, with)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +137,7 @@ func (f *clusterFlags) joinFast(cfg *broadcast.Config, with cluster.Config) (mem
 	return c, nil
 }
 
-func (f *clusterFlags) joinOrdered(cfg *broadcast.Config, with cluster.Config) (member, error) {
+func (f *clusterFlags) joinOrdered(ctx context.Context, cfg *broadcast.Config, with cluster.Config) (member, error) {
 	history := cfg.RetainTotalBytes
 	if history == 0 {
 		history = max(cfg.RetainBytes, 8<<20)
@@ -150,8 +145,6 @@ func (f *clusterFlags) joinOrdered(cfg *broadcast.Config, with cluster.Config) (
 			history *= 8 // As broadcast does.
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Duration(f.ClusterTimeout))
-	defer cancel()
 	with.Replicas, with.MaxBytes, with.MaxAge = int(f.ClusterReplicas), int64(f.ClusterMaxBytes), time.Duration(f.ClusterMaxAge)
 	with.HistoryBytes, with.HistoryAge = int64(history), cfg.RetainAge
 	with.Channels, with.Linger = cfg.Channels, time.Duration(deref(f.ClusterLinger)) // 0 is a minute.
@@ -241,18 +234,11 @@ func (f *clusterFlags) memory() int {
 	return cluster.MemoryBytes
 }
 
-// warmUp waits until the server has the history of the stream, or hears the others. Who connects meanwhile waits in the
-// listener's queue.
-func (f *clusterFlags) warmUp(c member, srv *broadcast.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	hint := "the stream did not come within a minute: is NATS well?"
-	if f.ClusterMode == "fast" {
-		hint = "is NATS well, and may crier use these subjects? See docs/operations.md"
-	}
+// warmUp waits until the server has the history of the stream, or hears the others.
+func (f *clusterFlags) warmUp(ctx context.Context, c member, srv *broadcast.Server) error {
 	err := c.Start(ctx, srv)
 	if err == nil {
 		return nil
 	}
-	return hinted(err, "%s", f.hint(err, hint))
+	return hinted(err, "%s", f.hint(err, "is NATS well, and may crier use these subjects? See docs/operations.md"))
 }

@@ -193,7 +193,8 @@ func TestLogReaderStuckAtEnd(t *testing.T) {
 	log.fill(t)
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	exits(t, cmd, 1)
-	exits(t, startWith(t, bin, log.w, "--listen=nowhere"), 1)
+	taken := listening(t, "tcp", "127.0.0.1:0")
+	exits(t, startWith(t, bin, log.w, "--listen="+taken.Addr().String()), 1)
 	exits(t, startWith(t, bin, log.w, "--no-such-flag"), 2)
 }
 

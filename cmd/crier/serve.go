@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 	"github.com/crier-ws/crier/internal/logqueue"
 	"github.com/crier-ws/crier/internal/term"
 	"github.com/crier-ws/crier/live"
-	"github.com/crier-ws/crier/metrics"
 	"golang.org/x/sys/unix"
 )
 
@@ -80,35 +78,11 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 		Live: live.Config{Version: version(), Node: nodeName(), MemoryBytes: int64(cmd.Memory)},
 	}
 	cfg.Page = cmd.page(s.startedFromTerminal())
-	node, err := cmd.join(&cfg, logger)
-	if err != nil {
-		return errors.Join(err, lns.close())
+	v := &service{
+		serveCmd: cmd, streams: s, logger: logger, signals: signals, limit: limit, profiles: profiles,
+		lns: lns, cfg: cfg, adminCfg: adminCfg,
 	}
-	defer leave(node)
-	adminCfg.MaxMessageBytes = cfg.MaxMessageBytes
-	srv, err := cmd.server(cfg, adminCfg, lns.admin != nil, logger)
-	if err != nil {
-		return errors.Join(err, lns.close())
-	}
-	metricsCfg := metrics.Config{Version: version(), MemoryBytes: int64(cmd.Memory), LogDropped: s.dropped}
-	if node != nil {
-		if err := cmd.warmUp(node, srv); err != nil {
-			return errors.Join(err, lns.close())
-		}
-		adminCfg.Ready, adminCfg.Cluster = node.Ready, node.Presence()
-		tells(&metricsCfg, node)
-		adminCfg.Live.Cluster = func() live.Cluster { return clusterState(node, cmd.ClusterStream) }
-	}
-	adminCfg.Profiles = pprofMux()
-	adminCfg.Metrics = metrics.Handler(srv, metricsCfg)
-	back := startAdmin(lns.admin, srv, adminCfg, logger)
-	defer back.close()
-	logger.Info("serving", append([]any{"version", version(), "addr", lns.addr(), "path", cmd.Path,
-		"connections", srv.Stats().MaxConns, "fd_limit", limit, "max_message", cfg.MaxMessageBytes}, slices.Concat(cmd.attrs(node), back.attrs(), profiles.attrs())...)...)
-	if url := pageURL(lns.public[0], cmd.Path); cfg.Page != nil && url != "" {
-		logger.Info("to try it out, open this page in two tabs of a browser", "page", url)
-	}
-	return serve(srv, lns, signals, node, cmd.grace(cfg), logger)
+	return v.run()
 }
 
 // server makes the server, with the memory that --admin and --cluster leave.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -69,6 +70,35 @@ func (a *signalWatch) exitAtNext(before func(os.Signal)) {
 			}
 		}
 	}()
+}
+
+// interruptedError is why crier ends while it starts.
+type interruptedError struct {
+	sig     os.Signal
+	running bool // What was interrupted did not return in time.
+}
+
+func (e *interruptedError) Error() string { return "interrupted by the signal " + e.sig.String() }
+
+// during runs f, which returns soon after its context is done, and returns its error, or *interruptedError at a signal that
+// ends crier.
+func (a *signalWatch) during(f func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- f(ctx) }() // Ends soon after cancel, or with the process.
+	select {
+	case err := <-ended:
+		return err
+	case sig := <-a.ending:
+		cancel()
+		select {
+		case <-ended:
+			return &interruptedError{sig: sig}
+		case <-time.After(logPatience):
+			return &interruptedError{sig: sig, running: true}
+		}
+	}
 }
 
 // stop ends it. Signals do what they do to any process afterwards.

@@ -109,8 +109,4 @@ func TestFastFlags(t *testing.T) {
 			t.Errorf("%s: got %v, %s", flag, err, out)
 		}
 	}
-	out, err := exec.Command(crierBin, "--listen", "127.0.0.1:0", "--cluster", "nats://"+freeAddr(t), "--cluster-mode", "fast").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "hint: is NATS up, and may crier use it?") {
-		t.Errorf("without NATS: got %v, %s", err, out)
-	}
 }

@@ -26,7 +26,7 @@ type node struct {
 	addr, admin string
 }
 
-// startNode starts a crier, which waits for NATS by being started again.
+// startNode starts a crier and waits until it is ready.
 func startNode(t testing.TB, urls []string, args ...string) *node {
 	t.Helper()
 	return startPlain(t, urls, append([]string{"--cluster-replicas", "3"}, args...)...)

@@ -175,10 +175,10 @@ func TestToldWaiting(t *testing.T) {
 	for _, s := range servers.servers[1:] {
 		s.signal(syscall.SIGSTOP)
 	}
-	n := &process{t: t, name: "crier", args: []string{crierBin, "--listen", "127.0.0.1:0", "--cluster", servers.urls()[0], "--cluster-timeout", "30s"}}
+	n := &process{t: t, name: "crier", args: []string{crierBin, "--listen", "127.0.0.1:0", "--cluster", servers.urls()[0], "--cluster-timeout", "2s"}}
 	n.start()
 	t.Cleanup(func() { n.signal(syscall.SIGKILL) })
-	awaitLine(t, n, `msg="waiting for the stream" stream=CRIER err=`)
+	awaitLine(t, n, `msg="waiting for NATS" err="NATS does not answer: has it a majority?" stream=CRIER`)
 	for _, s := range servers.servers[1:] {
 		s.signal(syscall.SIGCONT)
 	}
