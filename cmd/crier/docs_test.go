@@ -44,6 +44,8 @@ func crierArgs(words []string) (args []string, ok bool) {
 	switch {
 	case filepath.Base(words[0]) == "crier":
 		return words[1:], true
+	case len(words) > 1 && words[0] == "npx" && words[1] == "@crier-ws/crier":
+		return words[2:], true
 	case len(words) > 2 && slices.Equal(words[:3], []string{"go", "run", "./cmd/crier"}):
 		return words[3:], true
 	case words[0] == "docker" && (slices.Contains(words, "run") || slices.Contains(words, "exec")):

@@ -59,11 +59,16 @@ func (cmd *serveCmd) watchSignals(parse again, s streams, logger *slog.Logger) (
 	return a, nil
 }
 
+// npmRepeats is how long npx and npm run may take to pass a signal on that crier has got, too: its process
+// group gets it, npm sends it to its shell, and the end of the shell is another one.
+const npmRepeats = time.Second
+
 // exitAtNext ends the process with 1 at the next SIGTERM or SIGINT, after before. A terminal may be closed meanwhile.
 func (a *signalWatch) exitAtNext(before func(os.Signal)) {
+	first, underNPM := time.Now(), os.Getenv("npm_command") != ""
 	go func() { // Ends with the process.
 		for sig := range a.ending {
-			if sig != syscall.SIGHUP {
+			if sig != syscall.SIGHUP && !(underNPM && time.Since(first) < npmRepeats) {
 				before(sig)
 				a.streams.flush()
 				os.Exit(1)

@@ -51,7 +51,7 @@ func wayOf(words []string) way {
 		return hasSyntax // What make dist has made.
 	case "measure", "run":
 		return hasFlags
-	case "apt-get", "cc", "cd", "cp", "docker", "echo", "helm", "kill", "kubectl", "make", "mkdir", "npm", "sed", "systemctl", "tar", "taskset":
+	case "apt-get", "cc", "cd", "cp", "docker", "echo", "helm", "kill", "kubectl", "make", "mkdir", "npm", "npx", "sed", "systemctl", "tar", "taskset":
 		return hasSyntax // test/kubernetes runs sed.
 	}
 	return unknown
