@@ -26,6 +26,7 @@
 //	town_test.go           examples/cluster: three NATS, three criers, HAProxy and the chat
 //	rolling_test.go        its nodes are restarted, one after the other, under clients/js
 //	jspackage_test.go      size, types, and what package.json says
+//	openapi_test.go        admin/openapi.json: two linters, and clients made of it in TypeScript and Go
 //
 // With CLIENTS_TARGET=broadcaster the same suites run against node/broadcaster.js, the
 // server that crier takes the place of. That tests the tests: what fails there is not
