@@ -3,7 +3,6 @@ package clients
 import (
 	"net"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -22,7 +21,8 @@ func TestFrontPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	desk := pictureFile(t, "page-desk-light.png")
-	t.Logf("\n%s", runScript(t, 10*time.Minute, nodeDir, "node", "frontpage.js", browser, crierBin, port, filepath.Dir(desk)))
+	desk, phone := pictureFile(t, "page.png"), pictureFile(t, "page-phone.png")
+	t.Logf("\n%s", runScript(t, 10*time.Minute, nodeDir, "node", "frontpage.js", browser, crierBin, port, desk, phone))
 	checkPicture(t, desk, 1280, 800)
+	checkPicture(t, phone, 780, 1688)
 }

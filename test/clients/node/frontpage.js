@@ -2,11 +2,10 @@
 
 // The page that crier shows to browsers, when it was started from a terminal:
 //
-//   node frontpage.js CHROMIUM CRIER PORT DIRECTORY
+//   node frontpage.js CHROMIUM CRIER PORT DESK.png PHONE.png
 //
-// Pictures of it go into the directory. The first failure ends the script with exit code 1.
+// The pictures are of it on a desk, and on a phone in the dark. The first failure ends the script with exit code 1.
 const assert = require('node:assert/strict');
-const path = require('node:path');
 const { chromium } = require('playwright-core');
 const { Terminal, timeout } = require('./terminal.js');
 
@@ -156,6 +155,22 @@ async function channels(browser, crier, port) {
   }
 }
 
+// full is --max-conns 1: who does not get in is told why.
+async function full(browser, crier, port) {
+  const terminal = await serve(crier, port, '--max-conns=1');
+  try {
+    const first = await open(browser, `http://localhost:${port}/`);
+    const second = await browser.newPage();
+    await second.goto(`http://localhost:${port}/`);
+    await has(second, '#trouble', 'The server refuses the connection for now: 503 ');
+    await first.close();
+    await connected(second);
+    await second.close();
+  } finally {
+    await terminal.stop();
+  }
+}
+
 // silent is --publish none, where nobody can say anything.
 async function silent(browser, crier, port) {
   const terminal = await serve(crier, port, '--publish=none');
@@ -169,8 +184,8 @@ async function silent(browser, crier, port) {
   }
 }
 
-// pictures takes some, in light and in dark.
-async function pictures(browser, crier, port, dir) {
+// pictures looks at the page in light and in dark, and takes pictures of some: file names by device and colours.
+async function pictures(browser, crier, port, files) {
   const terminal = await serve(crier, port);
   try {
     for (const [name, device] of Object.entries({ desk, phone })) {
@@ -178,14 +193,14 @@ async function pictures(browser, crier, port, dir) {
         const context = await browser.newContext({ ...device, colorScheme, reducedMotion: 'reduce' });
         const tab = await open(context, `http://localhost:${port}/`);
         const other = await open(context, `http://localhost:${port}/`);
-        await tab.screenshot({ path: path.join(dir, `page-${name}-${colorScheme}-empty.png`), fullPage: true });
         assert.deepEqual(await readable(tab), []);
         for (const text of ['Is anybody there?', 'Yes, in the other tab.', 'Then it works.']) await say(text.startsWith('Y') ? other : tab, text);
         await heard([tab], 'Is anybody there?', 'Yes, in the other tab.', 'Then it works.');
         await fits(tab);
         assert.deepEqual(await readable(tab), []);
         await tab.evaluate(() => document.activeElement.blur());
-        await tab.screenshot({ path: path.join(dir, `page-${name}-${colorScheme}.png`), fullPage: true });
+        const file = files[`${name} ${colorScheme}`];
+        if (file) await tab.screenshot({ path: file });
         await say(other, `${'long'.repeat(200)}\n${'words and '.repeat(60)}`);
         await tab.waitForFunction(() => document.querySelectorAll('#messages li').length === 4, null, { timeout });
         await fits(tab);
@@ -197,7 +212,6 @@ async function pictures(browser, crier, port, dir) {
     await terminal.stop();
     await has(tab, '#trouble', 'The server does not answer.');
     assert.deepEqual(await readable(tab), []);
-    await tab.screenshot({ path: path.join(dir, 'page-gone.png'), fullPage: true });
     await context.close();
   } finally {
     if (!terminal.ended) await terminal.stop();
@@ -205,13 +219,14 @@ async function pictures(browser, crier, port, dir) {
 }
 
 async function main() {
-  const [executablePath, crier, port, dir] = process.argv.slice(2);
+  const [executablePath, crier, port, deskFile, phoneFile] = process.argv.slice(2);
   const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
   try {
     await chat(browser, crier, port);
     await channels(browser, crier, port);
+    await full(browser, crier, port);
     await silent(browser, crier, port);
-    await pictures(browser, crier, port, dir);
+    await pictures(browser, crier, port, { 'desk light': deskFile, 'phone dark': phoneFile });
     console.log('the page: tabs hear each other by all names of this host, in channels, across a restart; on a desk and a phone, light and dark');
   } finally {
     await browser.close();
