@@ -21,3 +21,17 @@ func TestChromium(t *testing.T) {
 	t.Logf("\n%s", runScript(t, 3*time.Minute, nodeDir, "node", "browser.js", browser, plain.url))
 	t.Logf("\n%s", runScript(t, 3*time.Minute, nodeDir, "node", "browser.js", browser, compressing.url, "permessage-deflate"))
 }
+
+// TestChromiumEventsRefused is node/events_full.js: an EventSource that a full server refuses comes back.
+func TestChromiumEventsRefused(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	needCrier(t)
+	needTools(t, "chromium")
+	browser, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := startCrier(t, "--max-conns", "1")
+	t.Logf("\n%s", runScript(t, 3*time.Minute, nodeDir, "node", "events_full.js", browser, full.url))
+}
