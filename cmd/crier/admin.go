@@ -18,8 +18,8 @@ const leastToken = 16
 
 // adminFlags is where back ends publish.
 type adminFlags struct {
-	Admin          string    `placeholder:"HOST:PORT" help:"Serve publishing, administration and a page that shows the server at work over HTTP on this address, never the public one; port 0 picks a free one (default: off)."`
-	OTLPEndpoint   collector `name:"otlp-endpoint" placeholder:"URL" help:"Send a span of each request that publishes through --admin to the OpenTelemetry collector here, as http://127.0.0.1:4318, by OTLP over HTTP; headers, sampling and the like are as the OTEL_ variables of the environment say (default: off)."`
+	Admin          string    `empty:"" placeholder:"HOST:PORT" help:"Serve publishing, administration and a page that shows the server at work over HTTP on this address, never the public one; port 0 picks a free one (default: off)."`
+	OTLPEndpoint   collector `name:"otlp-endpoint" empty:"" placeholder:"URL" help:"Send a span of each request that publishes through --admin to the OpenTelemetry collector here, as http://127.0.0.1:4318, by OTLP over HTTP; headers, sampling and the like are as the OTEL_ variables of the environment say (default: off)."`
 	AdminTokenFile string    `placeholder:"FILE" help:"File with the token that requests to --admin must bear; needed unless that is a loopback address."`
 }
 

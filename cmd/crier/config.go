@@ -144,23 +144,21 @@ func (*configCmd) Help() string {
 }
 
 // Run prints.
-func (cmd *configCmd) Run(ctx *kong.Context, out io.Writer) error {
+func (cmd *configCmd) Run(ctx *kong.Context, out io.Writer, s streams) error {
+	warnOfVariables(ctx.Model, cmd.logger(s))
+	derived, err := cmd.derivedDefaults()
+	if err != nil {
+		return err
+	}
 	for _, flag := range ctx.Selected().Flags {
 		if flag.Name == "config" || flag.Name == "template" {
 			continue
 		}
-		value, given := text(flag.Target)
-		from := origin(ctx, flag)
-		line := fmt.Sprintf("%s = %s", flag.Name, value)
-		var err error
-		switch {
-		case cmd.Template:
-			_, err = fmt.Fprintf(out, "# %s\n#%s\n\n", plain(flag.Help), line)
-		case !given:
-			_, err = fmt.Fprintf(out, "#%-40s # %s\n", line, from)
-		default:
-			_, err = fmt.Fprintf(out, "%-41s # %s\n", line, from)
+		line := settingLine(flag, origin(ctx, flag), derived)
+		if cmd.Template {
+			line = fmt.Sprintf("# %s\n%s\n", plain(flag.Help), templateLine(flag, derived))
 		}
+		_, err = fmt.Fprintln(out, line)
 		if err != nil {
 			return err
 		}

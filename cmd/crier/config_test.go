@@ -44,7 +44,8 @@ func TestConfig(t *testing.T) {
 		`listen = ":18000" +# default`, `max-message = "2MiB" +# file`, `origin = \["https://a.test", "https://b.test"\] +# file`,
 		`channels = false +# command line`, `rate = 7 +# environment, CRIER_RATE`, `drain = "1s" +# environment, CRIER_DRAIN`,
 		`retain-age = "10m0s" +# file`, `trusted-proxies = \["10.0.0.0/8"\] +# file`, `max-conns-per-ip = 5 +# command line`,
-		`auth = "key.pem" +# file`, `#retain = "" +# default`,
+		`auth = "key.pem" +# file`, `retain = "8MiB" +# default`, `# retain-total: without effect`, `burst = 7 +# default`,
+		`ping-timeout = "1m0s" +# default`, `#max-conns = [1-9][0-9]+ +# default, the limit of open files`, `# path: not set`,
 	} {
 		if !regexp.MustCompile("(?m)^" + want + "$").MatchString(out) {
 			t.Errorf("there is no line %s in:\n%s", want, out)
@@ -56,16 +57,65 @@ func TestConfig(t *testing.T) {
 	if code != 0 || values(again) != values(out) {
 		t.Errorf("got code %d, %s and\n%s\nwant\n%s", code, log, again, out)
 	}
-	// And so is the template, with and without its comments.
-	os.Unsetenv("CRIER_RATE")
-	os.Unsetenv("CRIER_DRAIN")
+}
+
+// uncomment makes the settings in comments of a template count.
+func uncomment(template string) string {
+	return regexp.MustCompile(`(?m)^# ?([a-z-]+ = )`).ReplaceAllString(template, "$1")
+}
+
+// TestTemplate: a server starts with the template as it is, and with all of it uncommented, and is the same as without.
+func TestTemplate(t *testing.T) {
 	template, _, _ := config(t, "--template")
-	all := regexp.MustCompile(`(?m)^#([a-z-]+ = )`).ReplaceAllString(template, "$1")
-	all = regexp.MustCompile(`(?m)^(retain|ping-timeout|auth|cluster-hold|cluster-linger) = ""\n`).ReplaceAllString(all, "") // Without a default.
 	defaults, _, _ := config(t)
-	for _, text := range []string{template, all} {
-		if got, log, code := config(t, "--config", writeConfig(t, text)); code != 0 || values(got) != values(defaults) {
-			t.Errorf("the template: got code %d, %s and\n%s", code, log, got)
+	values := regexp.MustCompile(` +# .*`)
+	for name, text := range map[string]string{"template": template, "uncommented": uncomment(template)} {
+		file := writeConfig(t, text)
+		got, log, code := config(t, "--config", file)
+		if code != 0 || values.ReplaceAllString(got, "") != values.ReplaceAllString(defaults, "") {
+			t.Errorf("%s: got code %d, %s and\n%s\nwant\n%s", name, code, log, got, defaults)
+		}
+		_, stop := startCrier(t, "--config="+file, "--listen=127.0.0.1:0")
+		if err := stop(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := strings.Count(uncomment(template), " = "); n < 30 {
+		t.Errorf("there are %d settings only in\n%s", n, template)
+	}
+}
+
+// TestConfigInEffect: defaults that follow from other flags are printed as they are, and the output is a file that means
+// the same.
+func TestConfigInEffect(t *testing.T) {
+	values := func(s string) string { return regexp.MustCompile(` +# .*`).ReplaceAllString(s, "") }
+	for args, wants := range map[string][]string{
+		"--channels":                          {`retain-total = "64MiB" `, `retain = "8MiB" `, "# burst: without effect", "# cluster-replicas: without effect"},
+		"--max-message 16MiB --channels":      {`retain = "32MiB" `, `retain-total = "256MiB" `},
+		"--retain 1MiB --channels":            {`retain-total = "8MiB" `},
+		"--rate 2.5 --rate-bytes 2MiB":        {"burst = 2 ", `burst-bytes = "2MiB" `},
+		"--ping-interval 1m":                  {`ping-timeout = "2m0s" `},
+		"--ping-interval 0":                   {"# ping-timeout: without effect"},
+		"--ping-timeout 0":                    {`ping-timeout = "0s" `},
+		"--memory 64MiB":                      {`retain = "`, "#max-conns = ", "# default, --memory"},
+		"--memory 200MiB --admin 127.0.0.1:0": {`retain = "`},
+		"--cluster nats://a --channels": {"#cluster-replicas = 1 ", "unless the stream exists", `cluster-linger = "1m0s" `,
+			`cluster-hold = "30s" `},
+		"--cluster nats://a,nats://b --cluster-mode FAST":          {`cluster-mode = "fast" `, "# cluster-replicas: without effect"},
+		"--max-conns 2147483647":                                   {"max-conns = 2147483647 ", "; the limit of open files allows "},
+		"--trusted-proxies ::ffff:10.1.0.0/104 --max-conns 10":     {`trusted-proxies = ["10.0.0.0/8"] `, "max-conns = 10 "},
+		`--origin https://a.test,https://b.test --log-level DEBUG`: {`origin = ["https://a.test", "https://b.test"] `, `log-level = "debug" `},
+	} {
+		out, log, code := config(t, strings.Fields(args)...)
+		for _, want := range wants {
+			if code != 0 || !strings.Contains("\n"+out, "\n"+want) && !(strings.HasPrefix(want, "#") || want[0] == ';' || want[0] == 'u') ||
+				!strings.Contains(out, want) {
+				t.Errorf("%s: got code %d, %s, and no %s in\n%s", args, code, log, want, out)
+			}
+		}
+		again, log, code := config(t, "--config", writeConfig(t, out))
+		if code != 0 || values(again) != values(out) {
+			t.Errorf("%s: its output means something else: code %d, %s\n%s\nwant\n%s", args, code, log, again, out)
 		}
 	}
 }

@@ -50,10 +50,11 @@ func main() {
 // nobody reads standard output any longer is no fault.
 func run(args []string, stdout, stderr io.Writer) int {
 	exit := -1
+	args = joinNegative(respelled(args))
 	var c cli
 	c.Load.Progress = stderr
 	parser := newParser(&c, args, stdout, stderr, func(code int) { exit = code })
-	ctx, err := parser.Parse(respelled(args))
+	ctx, err := parser.Parse(args)
 	switch {
 	case exit >= 0:
 		return exit

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/flags"
@@ -33,7 +34,7 @@ const gcPercent = 25
 const reservedFDs = 100
 
 // Run serves until SIGTERM or SIGINT.
-func (cmd *serveCmd) Run(s streams, parse again) error {
+func (cmd *serveCmd) Run(ctx *kong.Context, s streams, parse again) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -44,6 +45,7 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 		return err
 	}
 	defer signals.stop()
+	warnOfVariables(ctx.Model, logger)
 	limit, err := raiseFDLimit()
 	if err != nil {
 		logger.Warn("the limit of open files stays as it is", "err", err, "fd_limit", limit)
@@ -87,32 +89,16 @@ func (cmd *serveCmd) Run(s streams, parse again) error {
 
 // server makes the server, with the memory that --admin and --cluster leave.
 func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdmin bool, logger *slog.Logger) (*broadcast.Server, error) {
-	own, names := 0, []string(nil)
-	for _, part := range []struct {
-		flag  string
-		on    bool
-		bytes int
-	}{
-		{"--admin", withAdmin, adminCfg.MemoryBytes()},
-		{"--otlp-endpoint", adminCfg.TracerProvider != nil, tracingMemory},
-		{"--cluster", len(cmd.Cluster) > 0, cmd.clusterFlags.memory()},
-	} {
-		if part.on {
-			own, names = own+part.bytes, append(names, part.flag)
-		}
+	own, names := cmd.ownMemory(adminCfg, withAdmin, adminCfg.TracerProvider != nil)
+	if err := leaveMemory(&cfg, own, names); err != nil {
+		return nil, err
 	}
 	if cfg.MemoryBytes > 0 && own > 0 {
-		of := strings.Join(names, " and ")
-		if cfg.MemoryBytes <= int64(own) {
-			err := fmt.Errorf("--memory is %d, and %s alone may take up %d", cfg.MemoryBytes, of, own)
-			return nil, hinted(wrongSetting(err), "%s", moreMemory)
-		}
-		cfg.MemoryBytes -= int64(own)
-		logger.Info("memory of "+of, "bytes", own)
+		logger.Info("memory of "+names, "bytes", own)
 	}
 	srv, err := broadcast.New(cfg)
 	if err != nil && own > 0 && cfg.MemoryBytes > 0 {
-		return nil, hinted(configFault(err), "that is without the %d bytes of %s; %s", own, strings.Join(names, " and "), moreMemory)
+		return nil, hinted(configFault(err), "that is without the %d bytes of %s; %s", own, names, moreMemory)
 	}
 	if err != nil {
 		return nil, configFault(err)
@@ -123,6 +109,38 @@ func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdm
 		logger.Info("memory", "contract", int64(cmd.Memory), "plan", srv.Memory().String())
 	}
 	return srv, nil
+}
+
+// ownMemory returns how many bytes of --memory the parts beside the server may take up, and their flags.
+func (cmd *serveCmd) ownMemory(adminCfg admin.Config, withAdmin, withTracing bool) (own int, names string) {
+	var on []string
+	for _, part := range []struct {
+		flag  string
+		on    bool
+		bytes int
+	}{
+		{"--admin", withAdmin, adminCfg.MemoryBytes()},
+		{"--otlp-endpoint", withTracing, tracingMemory},
+		{"--cluster", len(cmd.Cluster) > 0, cmd.clusterFlags.memory()},
+	} {
+		if part.on {
+			own, on = own+part.bytes, append(on, part.flag)
+		}
+	}
+	return own, strings.Join(on, " and ")
+}
+
+// leaveMemory takes what parts beside the server may take up from its memory, if that has a bound.
+func leaveMemory(cfg *broadcast.Config, own int, names string) error {
+	if cfg.MemoryBytes == 0 {
+		return nil
+	}
+	if cfg.MemoryBytes <= int64(own) {
+		err := fmt.Errorf("--memory is %d, and %s alone may take up %d", cfg.MemoryBytes, names, own)
+		return hinted(wrongSetting(err), "%s", moreMemory)
+	}
+	cfg.MemoryBytes -= int64(own)
+	return nil
 }
 
 // serve serves until a signal comes, or the cluster cannot go on, and drains. A second signal exits at once.

@@ -20,7 +20,7 @@ type serveCmd struct {
 
 	Channels bool `help:"The path names a channel, as /news/sport: who connects there gets what is published there (default: off; all get everything)."`
 
-	Greeting   string     `default:"${greeting}" placeholder:"TEXT" help:"Text that each connection gets first; empty for none (default: ${greeting})."`
+	Greeting   string     `empty:"" default:"${greeting}" placeholder:"TEXT" help:"Text that each connection gets first; empty for none (default: ${greeting})."`
 	MaxMessage flags.Size `default:"1MiB" placeholder:"SIZE" help:"Largest message; a larger one closes its sender with 1009 (default: 1MiB)."`
 
 	Compress    bool       `help:"Take clients' offers of permessage-deflate: each message is compressed once for all of them (default: off)."`
@@ -64,7 +64,7 @@ type serveCmd struct {
 
 	SlowPass flags.Span `default:"1s" placeholder:"DURATION" help:"Log what a pass did, which writes new messages to its connections, if it took longer; 0 for never (default: 1s)."`
 
-	Pprof loopback `placeholder:"HOST:PORT" help:"Serve profiles under /debug/pprof/ on this address, which must be a loopback address, as --admin does on its own; port 0 picks a free one (default: off)."`
+	Pprof loopback `empty:"" placeholder:"HOST:PORT" help:"Serve profiles under /debug/pprof/ on this address, which must be a loopback address, as --admin does on its own; port 0 picks a free one (default: off)."`
 }
 
 // Help is shown by --help, between the one-line help and the flags.

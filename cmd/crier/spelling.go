@@ -28,6 +28,22 @@ func respelled(args []string) []string {
 	return args
 }
 
+// joinNegative returns a command line with each negative number joined to the flag before it, as --rate=-1: kong would
+// take -1 for a flag, and say nothing of the number.
+func joinNegative(args []string) []string {
+	var joined []string
+	for _, arg := range args {
+		last := len(joined) - 1
+		isNumber := len(arg) > 1 && arg[0] == '-' && strings.ContainsRune(".0123456789", rune(arg[1]))
+		if isNumber && last >= 0 && strings.HasPrefix(joined[last], "--") && len(joined[last]) > 2 && !strings.Contains(joined[last], "=") {
+			joined[last] += "=" + arg
+			continue
+		}
+		joined = append(joined, arg)
+	}
+	return joined
+}
+
 // commandWords are what other programs call crier's commands.
 var commandWords = map[string]string{
 	"start": "serve", "run": "serve", "server": "serve", "up": "serve", "listen": "serve", "daemon": "serve",

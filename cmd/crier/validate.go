@@ -69,12 +69,14 @@ func checkAddress(check func(ok bool, flag string, value any, want string), flag
 	if err == nil {
 		_, err = net.LookupPort("tcp", port)
 	}
-	const want = "HOST:PORT, or :PORT for all interfaces, with a port from 0 to 65535"
-	check(err == nil && port != "" && !strings.ContainsAny(host, "/, "), flag, fmt.Sprintf("%q", addr), want)
-	if err == nil && strings.Contains(host, ":") {
+	want := "HOST:PORT, or :PORT for all interfaces, with a port from 0 to 65535"
+	if strings.Contains(host, ":") {
 		_, err = netip.ParseAddr(host)
-		check(err == nil, flag, fmt.Sprintf("%q", addr), "an IPv6 address in brackets, as [::1]:18000")
 	}
+	if strings.Count(addr, ":") > 1 {
+		want = "an IPv6 address in brackets, as [::1]:18000"
+	}
+	check(err == nil && port != "" && !strings.ContainsAny(host, "/, "), flag, fmt.Sprintf("%q", addr), want)
 }
 
 // configError is what is wrong with a Config, in the words of the command line.

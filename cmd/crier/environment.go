@@ -1,0 +1,127 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// Validate finds what would silently be ignored: variables whose names are nearly those of flags, and values of
+// serving that are empty. A server with CRIER_AUHT=key.pem, or with CRIER_ORIGIN= from a script whose variable is
+// not set, would be open to all. kong calls it.
+func (c *cli) Validate(ctx *kong.Context) error {
+	if cmd := ctx.Selected(); cmd == nil || cmd.Name != "serve" && cmd.Name != "config" {
+		return nil
+	}
+	var errs []error
+	var near []string
+	for _, v := range unknownVariables(ctx.Model) {
+		if flag := nearVariable(v, ctx.Selected().Flags); flag != "" {
+			errs = append(errs, fmt.Errorf("%s in the environment: there is no such variable", v))
+			near = append(near, flag)
+		}
+	}
+	if len(errs) > 0 {
+		return hinted(errors.Join(errs...), "did you mean %s? crier --help lists the flags; each has a variable",
+			strings.Join(slices.Compact(near), ", "))
+	}
+	for _, flag := range ctx.Selected().Flags {
+		if flag.Tag.Has("empty") || !isEmpty(flag.Target) || origin(ctx, flag) == "default" {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("--%s is empty, want %s, or leave it out", flag.Name, flag.PlaceHolder))
+	}
+	return errors.Join(errs...)
+}
+
+// isEmpty reports whether a flag's value is a text without characters.
+func isEmpty(v reflect.Value) bool {
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	return v.Kind() == reflect.String && v.Len() == 0
+}
+
+// warnOfVariables logs which variables that begin as crier's do are of no flag.
+func warnOfVariables(app *kong.Application, logger *slog.Logger) {
+	if names := unknownVariables(app); len(names) > 0 {
+		logger.Warn("variables that are of no flag are ignored", "variables", strings.Join(names, " "),
+			"hint", "crier --help lists the flags; --max-message is CRIER_MAX_MESSAGE")
+	}
+}
+
+// unknownVariables returns the variables of the environment that begin as crier's do and are of no flag of any
+// command. Those that Kubernetes makes for a service are not among them.
+func unknownVariables(app *kong.Application) []string {
+	known := make(map[string]bool)
+	for _, cmd := range app.Leaves(false) {
+		for _, flag := range cmd.Flags {
+			for _, name := range flag.Envs {
+				known[name] = true
+			}
+		}
+	}
+	var unknown []string
+	for _, variable := range os.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		if strings.HasPrefix(name, "CRIER_") && !known[name] && !isOfService(name, value) {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
+}
+
+var (
+	servicePort = regexp.MustCompile(`_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
+	serviceLink = regexp.MustCompile(`^(tcp|udp|sctp)://`)
+)
+
+// isOfService reports whether a variable is one that Kubernetes sets in each container for a service whose name begins
+// with crier, as CRIER_SERVICE_HOST, CRIER_PORT_18000_TCP_ADDR, or CRIER_ADMIN_PORT=tcp://10.96.0.7:18001.
+func isOfService(name, value string) bool {
+	return servicePort.MatchString(name) || strings.HasSuffix(name, "_PORT") && serviceLink.MatchString(value)
+}
+
+// typos is how many changes of one letter, or of two neighbours' places, make a name into another one.
+func typos(a, b string) int {
+	n := distance(a, b)
+	for i := 1; i < len(a) && len(a) == len(b) && n == 2; i++ {
+		if a[:i-1] == b[:i-1] && a[i-1] == b[i] && a[i] == b[i-1] && a[i+1:] == b[i+1:] {
+			return 1
+		}
+	}
+	return n
+}
+
+// nearVariable returns the variable of the flag that a name was probably meant for, or empty. That is one that takes
+// a few changes to become the name, or that the name begins with: CRIER_ORIGINS, CRIER_AUTH_FILE.
+func nearVariable(name string, flags []*kong.Flag) string {
+	var all []string
+	for _, flag := range flags {
+		all = append(all, flag.Envs...)
+	}
+	name = strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+	near := slices.MinFunc(all, func(a, b string) int {
+		return cmp.Or(typos(name, a)-typos(name, b), cmp.Compare(a, b))
+	})
+	// Of a short name, many a word is two changes away: CRIER_NAME is not CRIER_RATE.
+	if n := len(near) - len("CRIER_"); typos(name, near) <= 1 || n > 5 && typos(name, near) <= max(2, n/5) {
+		return near
+	}
+	longest := ""
+	for _, flag := range all {
+		if strings.HasPrefix(name, flag+"_") && len(flag) > len(longest) {
+			longest = flag
+		}
+	}
+	return longest
+}
