@@ -92,7 +92,7 @@ func (cmd *tokenCmd) Run(out io.Writer, s streams) error {
 	}
 	signer, err := auth.ParseSigner(b)
 	if err != nil {
-		return hinted(fmt.Errorf("--key %s: %w", cmd.Key, err), "crier token --new-key makes a key pair; openssl rand -hex 32 makes a secret")
+		return hinted(wrongSetting(fmt.Errorf("--key %s: %w", cmd.Key, err)), "crier token --new-key makes a key pair; openssl rand -hex 32 makes a secret")
 	}
 	token, err := signer.Sign(auth.Claims{
 		Join: cmd.Join, Publish: cmd.Publish, Expires: time.Now().Add(time.Duration(cmd.TTL)),
@@ -125,7 +125,7 @@ func (cmd *tokenCmd) makeKeys(log io.Writer) error {
 func writeNew(flag, file string, b []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, os.ErrExist) {
-		return hinted(fmt.Errorf("%s %s: the file exists", flag, file), "existing keys are kept: choose other names with --key and --public-key, or remove it")
+		return hinted(wrongSetting(fmt.Errorf("%s %s: the file exists", flag, file)), "existing keys are kept: choose other names with --key and --public-key, or remove it")
 	}
 	if err != nil {
 		return fileError(flag, file, err)

@@ -177,12 +177,12 @@ func TestTokenFail(t *testing.T) {
 		{"--join news/* --publish sport", 2, "--publish sport: no --join allows"},
 		{"--join news --ttl 0", 2, "--ttl is 0s, want more than 0"},
 		{"--join news --new-key", 2, "--new-key and --join"},
-		{"--join news", 1, "--key private.pem: no such file or directory\nhint: is the name right? crier token --new-key"},
-		{"--join news --key " + public, 1, "public key"},
-		{"--join news --key " + dir, 1, "is a directory"},
-		{"--new-key --key " + private + " --public-key " + lone, 1, private + ": the file exists"},
-		{"--new-key --public-key " + public + " --key " + lone, 1, public + ": the file exists"},
-		{"--new-key --key nowhere/a", 1, "--key nowhere/a: no such file"},
+		{"--join news", 2, "--key private.pem: no such file or directory\nhint: is the name right? crier token --new-key"},
+		{"--join news --key " + public, 2, "public key"},
+		{"--join news --key " + dir, 2, "is a directory"},
+		{"--new-key --key " + private + " --public-key " + lone, 2, private + ": the file exists"},
+		{"--new-key --public-key " + public + " --key " + lone, 2, public + ": the file exists"},
+		{"--new-key --key nowhere/a", 2, "--key nowhere/a: no such file"},
 	} {
 		if got := complaint(t, tt.code, append([]string{"token"}, strings.Fields(tt.args)...)...); !strings.Contains(got, tt.says) {
 			t.Errorf("token %s: got %q, want it to say %q", tt.args, got, tt.says)
