@@ -38,8 +38,8 @@
 // and across it: conn.go (a connection), turnstile.go (who owns its reading
 // side), reason.go, stats.go and histogram.go (how it ends, and the totals), sys_linux.go (system calls),
 // config.go, memory.go (what all of it may take up), extra.go (what only some connections have),
-// handler.go, handover.go and pump.go (connections of net/http), run.go, publish.go, alive.go, count.go, info.go
-// and find.go with walk.go (for programs that embed it).
+// direct.go (messages for one connection alone), handler.go, handover.go and pump.go (connections of net/http),
+// run.go, publish.go, alive.go, count.go, info.go and find.go with walk.go (for programs that embed it).
 //
 // # Who owns what
 //

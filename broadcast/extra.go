@@ -4,13 +4,17 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gobwas/ws"
 )
 
 // extra is what only some connections have, and so is not part of Conn.
 type extra struct {
+	unsent atomic.Int64 // Bytes of direct messages, see Send.
+
 	// Immutable after construction.
+	srv      *Server
 	remote   netip.AddrPort // The client's address, where the socket does not know it, or zero.
 	released func()         // Called when the fd is closed; or nil.
 
@@ -18,6 +22,7 @@ type extra struct {
 	gone    bool          // Guarded by mu: it is in the table no longer.
 	value   any           // Guarded by mu.
 	ending  bool          // Guarded by mu: Close has been called.
+	early   []Message     // Guarded by mu: what was sent to a connection that is not open yet.
 	closing *mail         // Guarded by mu: the close frame of a connection that is not open yet.
 	request *http.Request // Guarded by mu: of a handover, until it is answered.
 	waiting chan struct{} // Guarded by mu: closed then.
@@ -53,7 +58,7 @@ func (c *Conn) makeExtra() *extra {
 	}
 	x := t.byConn[c]
 	if x == nil {
-		x = new(extra)
+		x = &extra{srv: c.shard().srv}
 		t.put(c, x)
 	}
 	return x
@@ -127,7 +132,7 @@ func (c *Conn) answered() {
 	}
 	close(x.waiting)
 	x.waiting, x.request = nil, nil
-	if x.value == nil && !x.ending && x.released == nil && !x.remote.IsValid() {
+	if x.value == nil && !x.ending && x.unsent.Load() == 0 && x.released == nil && !x.remote.IsValid() {
 		x.gone = true
 		t.forget(c)
 	}
@@ -186,7 +191,7 @@ func (c *Conn) Close(status uint16, reason string) error {
 		x.closing = m
 		return nil
 	}
-	m.at = c.feed().encoding.log.Head()
+	m.at = c.logHead()
 	c.shard().post(c, postClose, ReasonDisconnected, m)
 	return nil
 }
@@ -200,13 +205,22 @@ func (c *Conn) open(m *mail) {
 	if x != nil {
 		x.mu.Lock()
 	}
-	c.shard().post(c, postOpened, 0, m)
+	what := postOpened
+	if x != nil && x.sendEarly(c, m, 0) {
+		what |= postDirect // Right after the greeting.
+	}
+	c.shard().post(c, what, 0, m)
 	c.set(opened) // Pairs with the loads of those that made an extra meanwhile.
 	if x == nil {
 		if x = c.extra(); x == nil {
 			return
 		}
 		x.mu.Lock()
+	}
+	if len(x.early) > 0 {
+		m := newMail()
+		x.sendEarly(c, m, c.logHead())
+		c.shard().post(c, postDirect, 0, m)
 	}
 	if x.closing != nil {
 		c.shard().post(c, postClose, ReasonDisconnected, x.closing)

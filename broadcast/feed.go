@@ -217,14 +217,14 @@ func (f *feed) fill(from, to uint64) {
 // handshake there, or before if the socket is full, and says no.
 func (f *feed) reach(c *Conn, a *aside) bool {
 	at := a.at
-	if !a.pongs.empty() {
-		at = a.pongs.first()
+	if !a.none() {
+		at = a.first()
 	}
 	ok := c.cursor >= at || f.writeLog(c, min(at, f.look().Head))
 	if ok && c.cursor < at {
 		return false // The next pass sees further.
 	}
-	if a.why != 0 && c.phase == phaseOpen && (!ok || a.pongs.empty()) {
+	if a.why != 0 && c.phase == phaseOpen && (!ok || a.none()) {
 		f.startClose(c, a.closing, a.why)
 		return false
 	}

@@ -169,6 +169,24 @@ func (f *form) appendID(dst []byte, id uint64) []byte {
 	return strconv.AppendUint(append(append(dst, f.epoch...), '-'), id, 10)
 }
 
+// direct appends a message for one connection, which has no id.
+func (f *form) direct(dst []byte, m Message) []byte {
+	switch f.kind {
+	case formIDs:
+		dst = appendHeader(dst, ws.OpCode(m.Kind), len(directLine)+len(m.Payload))
+		return append(append(dst, directLine...), m.Payload...)
+	case formEvents:
+		var b bytes.Buffer
+		appendLines(&b, m)
+		dst = appendChunkSize(dst, b.Len()-len(crlf))
+		return append(dst, b.Bytes()...)
+	}
+	return appendFrame(dst, ws.OpCode(m.Kind), m.Payload)
+}
+
+// directLine is the line before a direct message with ids.
+const directLine = "direct: -\n"
+
 // hello is what a connection gets first, when it will get what comes behind the message
 // of an id. gap is the id, as the client gave it, behind which messages are missing that it asked for, or
 // empty. It is appended to dst.

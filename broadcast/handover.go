@@ -26,7 +26,7 @@ func (h *handover) give(c *Conn) {
 	t := &c.shard().srv.extras
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.put(c, &extra{remote: h.remote, released: h.released, request: h.request, waiting: h.answered})
+	t.put(c, &extra{srv: c.shard().srv, remote: h.remote, released: h.released, request: h.request, waiting: h.answered})
 }
 
 // handedRequest returns the request of a handover for hooks, or nil if it is none.

@@ -15,6 +15,7 @@ const (
 	postOpened   postKind = 1 << iota // the handshake is done: mail.response, then messages from c.cursor on
 	postWritable                      // its socket has room again
 	postPong                          // the peer pinged: mail.pongs answers
+	postDirect                        // mail.direct is for it alone
 	postClose                         // the reading side is done: send mail.closing, a close frame
 	postEnd                           // the peer's stream has ended
 )
@@ -34,6 +35,7 @@ type mail struct {
 	begins   uint64    // How many messages lie before the place that it says.
 	until    time.Time // When it is over; see Grant.
 	pongs    pongs
+	direct   direct
 	closing  []byte // a frame
 	at       uint64 // The place in the log where closing goes out.
 }
@@ -46,7 +48,15 @@ var mails = sync.Pool{New: func() any { return &mail{response: make([]byte, 0, 2
 func newMail() *mail { return mails.Get().(*mail) }
 
 func (m *mail) free() {
-	if m == nil || cap(m.response) > 4096 || cap(m.pongs.frames) > maxPooledPongs {
+	if m == nil {
+		return
+	}
+	m.direct.drop() // Of a connection that is no longer open.
+	m.direct.x = nil
+	if cap(m.direct.frames) > 4096 {
+		m.direct.frames = nil
+	}
+	if cap(m.response) > 4096 || cap(m.pongs.frames) > maxPooledPongs {
 		return
 	}
 	m.response, m.closing, m.at, m.until = m.response[:0], m.closing[:0], 0, time.Time{}
@@ -136,6 +146,9 @@ func (b *inbox) merge(c *Conn, what postKind, why Reason, m *mail) *post {
 	}
 	if what&postPong != 0 {
 		p.mail.pongs.addAll(&m.pongs)
+	}
+	if what&postDirect != 0 {
+		p.mail.direct.addAll(&m.direct)
 	}
 	if what&postClose != 0 && len(p.mail.closing) == 0 { // The first close counts, as the first reason does.
 		p.mail.closing = append(p.mail.closing, m.closing...)

@@ -28,6 +28,8 @@ var (
 	ErrChannel = errors.New("broadcast: no such channel can be")
 	// ErrKind: a message to Publish is neither Text nor Binary.
 	ErrKind = errors.New("broadcast: message is neither text nor binary")
+	// ErrBusy: too many messages wait for the connection that Send was called for.
+	ErrBusy = errors.New("broadcast: too many messages wait for this connection")
 	// ErrClosed: the connection is closed or being closed. It is a net.ErrClosed.
 	ErrClosed = fmt.Errorf("broadcast: connection is closed: %w", net.ErrClosed)
 )
@@ -36,20 +38,21 @@ var (
 // Shutdown. All methods may be called from any goroutine.
 type Server struct {
 	// Immutable after construction.
-	cfg       Config
-	forms     [maxForms]*form // See formAt.
-	addresses *addresses      // nil unless it is needed.
-	page      pageAnswer
-	extras    extras
-	limiter   *limiter // nil unless there is a rate.
-	origins   origins
-	shards    []*shard
-	poller    poller
-	queue     *queue
-	started   time.Time
-	seed      maphash.Seed  // Of connections' ids.
-	stopTick  chan struct{} // Closed by Shutdown.
-	ticking   sync.WaitGroup
+	cfg         Config
+	forms       [maxForms]*form // See formAt.
+	addresses   *addresses      // nil unless it is needed.
+	page        pageAnswer
+	extras      extras
+	directBytes directBytes
+	limiter     *limiter // nil unless there is a rate.
+	origins     origins
+	shards      []*shard
+	poller      poller
+	queue       *queue
+	started     time.Time
+	seed        maphash.Seed  // Of connections' ids.
+	stopTick    chan struct{} // Closed by Shutdown.
+	ticking     sync.WaitGroup
 
 	opening    opening
 	holding    holding

@@ -215,8 +215,8 @@ func (s *shard) attend(p *post) {
 		if !p.mail.until.IsZero() {
 			s.lapses.add(c, p.mail.until)
 		}
-		// Pongs find their own place in front of what the peer published since.
-		if s.tell(c, p.mail.response) && p.what&postPong == 0 {
+		// Pongs and direct messages find their own places, before what was published since.
+		if s.tell(c, p.mail.response) && p.what&(postPong|postDirect) == 0 {
 			c.feed().flush(c)
 		}
 	}
@@ -225,6 +225,9 @@ func (s *shard) attend(p *post) {
 	}
 	if p.what&postPong != 0 && c.phase == phaseOpen {
 		s.pong(c, &p.mail.pongs)
+	}
+	if p.what&postDirect != 0 && c.phase == phaseOpen {
+		s.direct(c, &p.mail.direct)
 	}
 	if p.what&postClose != 0 {
 		switch c.phase {
@@ -243,9 +246,7 @@ func (s *shard) attend(p *post) {
 // at. It gets that if its socket has room. frame is copied.
 func (s *shard) close(c *Conn, frame []byte, why Reason, at uint64) {
 	if c.out&outAside != 0 {
-		if p := &s.asides[c].pongs; !p.empty() {
-			at = max(at, p.last())
-		}
+		at = max(at, s.asides[c].last())
 	}
 	if c.cursor >= at || c.out&outBlocked != 0 {
 		s.startClose(c, frame, why)
@@ -275,6 +276,7 @@ func (s *shard) startClose(c *Conn, frame []byte, why Reason) {
 	a := s.asideOf(c)
 	a.closing = append(a.closing[:0], f.encoding.form.closing(frame)...)
 	a.pongs.clear()
+	a.direct.drop()
 	if c.out&outBlocked == 0 {
 		s.flushAside(c)
 	}

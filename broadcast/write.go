@@ -61,6 +61,7 @@ func (s *shard) resume(c *Conn) {
 type aside struct {
 	sending []byte // Goes first, whole: c.cursor is at a boundary once it is out, unless pong or close waits for one.
 	pongs   pongs
+	direct  direct
 	closing []byte // A close frame: the last that is ever sent.
 	at      uint64 // Where closing goes out, and why it does, if the close handshake has not begun yet.
 	why     Reason
@@ -69,7 +70,35 @@ type aside struct {
 	gapFrom string // Behind sending a gap is to be said, if it is not empty.
 	gapTo   uint64
 	kept    int // How much of sending counts in shard.kept.
+	alone   int // How much of sending is counted in direct.x.
 }
+
+// first is where the oldest of the pongs and direct messages go out, or 0 if there are none; last is where the
+// newest do.
+func (a *aside) first() uint64 {
+	switch {
+	case a.pongs.empty() && a.direct.empty():
+		return 0
+	case a.direct.empty():
+		return a.pongs.first()
+	case a.pongs.empty():
+		return a.direct.first()
+	}
+	return min(a.pongs.first(), a.direct.first())
+}
+
+func (a *aside) last() (at uint64) {
+	if !a.pongs.empty() {
+		at = a.pongs.last()
+	}
+	if !a.direct.empty() {
+		at = max(at, a.direct.last())
+	}
+	return at
+}
+
+// none reports whether there is neither a pong nor a direct message.
+func (a *aside) none() bool { return a.pongs.empty() && a.direct.empty() }
 
 func (s *shard) asideOf(c *Conn) *aside {
 	if c.out&outAside == 0 {
@@ -81,7 +110,10 @@ func (s *shard) asideOf(c *Conn) *aside {
 
 func (s *shard) dropAside(c *Conn) {
 	if c.out&outAside != 0 {
-		s.kept -= s.asides[c].kept
+		a := s.asides[c]
+		s.kept -= a.kept
+		a.direct.done(a.alone)
+		a.direct.drop()
 		delete(s.asides, c)
 		c.clear(outAside)
 	}
@@ -148,6 +180,8 @@ func (s *shard) flushAside(c *Conn) bool {
 			s.kept -= a.kept
 			a.kept = 0
 		}
+		a.direct.done(a.alone)
+		a.alone = 0
 		if a.closed {
 			if a.heeded || !c.mayGoOn() {
 				_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
@@ -190,9 +224,12 @@ func (s *shard) heed(c *Conn) {
 	}
 }
 
-// next makes the next control frame the one to be sent.
+// next makes the next direct messages, or control frame, what is to be sent.
 func (a *aside) next() bool {
 	switch {
+	case !a.direct.empty() && (a.pongs.empty() || a.direct.first() < a.pongs.first()):
+		a.alone = a.direct.runs[0].n + a.direct.runs[0].added*directOverhead
+		a.sending = a.direct.take(a.sending[:0])
 	case !a.pongs.empty():
 		a.sending = a.pongs.take(a.sending[:0])
 	case len(a.closing) > 0:

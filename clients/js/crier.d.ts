@@ -45,6 +45,13 @@ export interface CrierMessageEvent extends Event {
   readonly data: string | Uint8Array;
 }
 
+/** A message for this connection alone came: it has no id, and does not come again. */
+export interface CrierDirectEvent extends Event {
+  readonly type: 'direct';
+  /** Text, or the bytes of a binary message. */
+  readonly data: string | Uint8Array;
+}
+
 /** The messages behind from, up to and with to, are not to be had. */
 export interface CrierGapEvent extends Event {
   readonly type: 'gap';
@@ -77,6 +84,7 @@ export interface CrierCloseEvent extends Event {
 export interface CrierEventMap {
   open: CrierOpenEvent;
   message: CrierMessageEvent;
+  direct: CrierDirectEvent;
   gap: CrierGapEvent;
   disconnect: CrierDisconnectEvent;
   close: CrierCloseEvent;

@@ -47,7 +47,7 @@ function shut(link) {
 }
 
 /**
- * A subscription to a channel. Events: open, message, gap, disconnect, close; see crier.d.ts.
+ * A subscription to a channel. Events: open, message, direct, gap, disconnect, close; see crier.d.ts.
  *
  * Of the links, which are connections of either kind, there are two at the most: what messages
  * come over, and the one that is being opened. That is how a silent connection is looked
@@ -299,9 +299,10 @@ export class Crier extends EventTarget {
     const { id, event: type, data } = event;
     if (type === 'close') this.#ended(link, { code: parseInt(data, 10), reason: data.slice(5) });
     else if (type === 'gap') this.#take(link, type, ...data.split(' '));
-    else if (type === 'binary') this.#take(link, 'id', id, '', bytesOf(data));
-    else if (type === 'text') this.#take(link, 'id', id, '', decoder().decode(bytesOf(data)));
+    else if (type === 'binary') this.#take(link, id ? 'id' : 'direct', id, '', bytesOf(data));
+    else if (type === 'text') this.#take(link, id ? 'id' : 'direct', id, '', decoder().decode(bytesOf(data)));
     else if (!type && id) this.#take(link, data === undefined ? 'at' : 'id', id, '', data);
+    else if (!type && data !== undefined) this.#take(link, 'direct', '', '', data);
     else if (event.retry) { // Refused for now: the status stands in a comment, and the answer ends.
       const status = parseInt(event[''], 10) || undefined;
       link.refused = { reason: `HTTP ${status}`, status, after: Number(event.retry) || 0 };
@@ -324,6 +325,8 @@ export class Crier extends EventTarget {
     } else if (word === 'gap') {
       this.#id = to;
       this.#deliver('gap', { from: id === '-' ? null : id, to });
+    } else if (word === 'direct') {
+      this.#emit('direct', { data });
     }
   }
 

@@ -289,6 +289,8 @@ func (c *follower) take(binary bool, b []byte) error {
 		e.From, e.To, _ = strings.Cut(value, " ")
 	case "id":
 		e = Event{ID: value, Binary: binary, Payload: rest}
+	case "direct": // For this connection alone.
+		e = Event{Binary: binary, Payload: rest}
 	default:
 		return nil // Of a later version.
 	}

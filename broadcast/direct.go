@@ -1,0 +1,167 @@
+package broadcast
+
+import (
+	"bytes"
+	"sync/atomic"
+)
+
+// Send sends m to this connection alone, and to nobody else. The payload is copied. It does not
+// block and may be called from any goroutine. In OnConnect the message goes out right after the
+// greeting; later, it goes out after all that was published to the channel before the call, and
+// before all that is published after it.
+//
+// It has no id and is not kept: a client that was away does not get it later. With the subprotocol
+// crier.v1 the line before it is "direct: -"; a server-sent event has no id.
+//
+// nil means that it was queued, not that it has arrived: it is lost if the connection ends before
+// the socket has taken it. ErrBusy means that more than 64 KiB wait for this connection already
+// (a peer that does not read), or too much for all together by Config.MemoryBytes: the caller
+// may drop the message, or Close the connection. ErrClosed means that the connection has ended
+// or that Close was called. ErrTooLarge, ErrNotText and ErrKind are as for Publish.
+func (c *Conn) Send(m Message) error {
+	srv := c.shard().srv
+	if err := srv.check(m); err != nil {
+		return err
+	}
+	x := c.lockExtra()
+	if x == nil {
+		return ErrClosed
+	}
+	defer x.mu.Unlock()
+	if x.ending || c.has(closed) {
+		return ErrClosed
+	}
+	if !x.reserve(len(m.Payload) + directOverhead) {
+		return ErrBusy
+	}
+	if !c.has(opened) { // Pairs with the set in open.
+		x.early = append(x.early, Message{m.Kind, bytes.Clone(m.Payload)})
+		return nil
+	}
+	mail := newMail()
+	mail.direct.append(c.feed().encoding.form, x, m, c.logHead())
+	c.shard().post(c, postDirect, 0, mail)
+	return nil
+}
+
+// maxDirectBytes is from what on a connection takes no more direct messages.
+const maxDirectBytes = 64 << 10
+
+// directOverhead is about what a direct message takes beside its payload.
+const directOverhead = 32
+
+// logHead is the place after all that was published to c, which is open.
+func (c *Conn) logHead() uint64 { return c.feed().encoding.log.Head() }
+
+// reserve counts n bytes that are to be sent, and reports whether they may be.
+func (x *extra) reserve(n int) bool {
+	if x.unsent.Load() > maxDirectBytes || !x.srv.directBytes.reserve(&x.srv.unfinished, int64(n)) {
+		return false
+	}
+	x.unsent.Add(int64(n))
+	return true
+}
+
+// directBytes is what direct messages to all connections take up. With Config.MemoryBytes they
+// share the room of unfinished messages, and have at most half of it.
+type directBytes struct{ atomic.Int64 }
+
+func (d *directBytes) reserve(u *unfinished, n int64) bool {
+	if u.most == 0 {
+		return true
+	}
+	if d.Add(n) > u.most/2 {
+		d.Add(-n)
+		return false
+	}
+	u.bytes.Add(n)
+	return true
+}
+
+func (d *directBytes) free(u *unfinished, n int64) {
+	if u.most > 0 {
+		d.Add(-n)
+		u.bytes.Add(-n)
+	}
+}
+
+// sendEarly puts what was sent before c was open into m. x.mu must be held.
+func (x *extra) sendEarly(c *Conn, m *mail, at uint64) bool {
+	for _, early := range x.early {
+		m.direct.append(c.feed().encoding.form, x, early, at)
+	}
+	some := len(x.early) > 0
+	x.early = nil
+	return some
+}
+
+// direct is messages for one connection alone, each counted with its frame and directOverhead.
+type direct struct {
+	placed
+	x *extra
+}
+
+// append adds a message for which Send has reserved room.
+func (d *direct) append(f *form, x *extra, m Message, at uint64) {
+	d.x = x
+	before := len(d.frames)
+	d.frames = f.direct(d.frames, m)
+	n := len(d.frames) - before
+	d.place(placedRun{at, n, 1})
+	d.done(len(m.Payload) - n) // It was reserved without its header.
+}
+
+// addAll moves all of from here.
+func (d *direct) addAll(from *direct) {
+	d.x = from.x
+	d.frames = append(d.frames, from.frames...)
+	for _, r := range from.runs {
+		d.place(r)
+	}
+	from.clear()
+}
+
+// done gives back n bytes that are out, or will never be.
+func (d *direct) done(n int) {
+	if d.x != nil && n != 0 {
+		d.x.unsent.Add(-int64(n))
+		d.x.srv.directBytes.free(&d.x.srv.unfinished, int64(n))
+	}
+}
+
+// counted is how much of it is counted as waiting.
+func (d *direct) counted() int {
+	n := len(d.frames)
+	for _, r := range d.runs {
+		n += r.added * directOverhead
+	}
+	return n
+}
+
+// drop forgets all.
+func (d *direct) drop() {
+	d.done(d.counted())
+	d.clear()
+}
+
+// direct sends messages for c alone, now or when it can. They are moved.
+func (s *shard) direct(c *Conn, d *direct) {
+	if c.out == 0 && c.cursor >= d.last() {
+		rest, ok := s.writeBytes(c, d.frames)
+		switch {
+		case ok:
+			d.drop()
+			c.feed().flush(c)
+		case c.phase != phaseNone: // Else it is gone, and free drops them.
+			a := s.asideOf(c)
+			a.sending = append(a.sending, rest...)
+			a.direct.x, a.alone = d.x, d.counted()
+			d.clear()
+		}
+		return
+	}
+	s.asideOf(c).direct.addAll(d)
+	if c.out&outBlocked == 0 {
+		c.feed().flush(c)
+	}
+}
