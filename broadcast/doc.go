@@ -2,6 +2,24 @@
 // client sends goes to all of them. It holds very many connections, most of
 // them idle, without a goroutine, a timer or a buffer for each.
 //
+//	srv, err := broadcast.New(broadcast.DefaultConfig())
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	ln, err := broadcast.Listen(":18000")
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+//	defer stop()
+//	if err := srv.Run(ctx, ln); err != nil { // Drains before it returns.
+//		log.Fatal(err)
+//	}
+//
+// A site that net/http serves already has Handler in its mux instead of a listener. Hooks in
+// Config decide who may connect and what is published; Publish and PublishTo send to all of a
+// channel, Conn.Send to one connection, and Conn.Close ends one.
+//
 // It knows WebSocket (RFC 6455) and sockets. It does not know flags, signals
 // or what messages mean. It runs on Linux only.
 //
