@@ -102,6 +102,7 @@ func TestErrorsAreJSON(t *testing.T) {
 		"POST /":                  {405, httpjson.MethodNotAllowed, "GET, HEAD"},
 		"PUT /livez":              {405, httpjson.MethodNotAllowed, "GET, HEAD"},
 		"OPTIONS /v1/channels":    {405, httpjson.MethodNotAllowed, "GET, HEAD"},
+		"HEAD /v1/live":           {405, httpjson.MethodNotAllowed, "GET"},
 		"GET /v1/publish":         {405, httpjson.MethodNotAllowed, "POST"},
 		"GET /v1/publish/a/b":     {405, httpjson.MethodNotAllowed, "POST"},
 		"TRACE /v1/connections":   {405, httpjson.MethodNotAllowed, "DELETE, GET, HEAD"},

@@ -133,9 +133,13 @@ func fileConn(fd int) (net.Conn, error) {
 
 func refuse(w http.ResponseWriter, status int, text string) {
 	code := httpjson.BadQuery
-	if status == http.StatusServiceUnavailable {
+	switch status {
+	case http.StatusServiceUnavailable:
 		code = httpjson.Behind
 		w.Header().Set("Retry-After", "2")
+	case http.StatusMethodNotAllowed: // HEAD: there is no head of a stream without the stream.
+		code, text = httpjson.MethodNotAllowed, "this is a stream: want GET"
+		w.Header().Set("Allow", http.MethodGet)
 	}
 	httpjson.Write(w, status, httpjson.Problem{Error: strings.TrimSpace(text), Code: code})
 }
