@@ -56,14 +56,16 @@ func (cmd *tokenCmd) Validate() error {
 	}{{"--join", cmd.Join}, {"--publish", cmd.Publish}} {
 		for _, pattern := range list.patterns {
 			if err := checkChannelPattern(pattern); err != nil {
-				return hinted(fmt.Errorf("%s: %w", list.flag, err), "patterns are like news/sport, news/* or news/**; docs/protocol.md has them")
+				return hinted(fmt.Errorf("%s: %w", list.flag, err),
+					"patterns are like news/sport, news/* or news/**; docs/protocol.md has them")
 			}
 		}
 	}
 	for _, pattern := range cmd.Publish {
 		joins := func(join string) bool { return auth.Match(join, pattern) }
 		if !strings.Contains(pattern, "*") && !slices.ContainsFunc(cmd.Join, joins) {
-			return hinted(fmt.Errorf("--publish %s: no --join allows to connect to that channel", pattern), "add --join %s", pattern)
+			return hinted(fmt.Errorf("--publish %s: no --join allows to connect to that channel", pattern),
+				"add --join %s", pattern)
 		}
 	}
 	return nil
@@ -92,7 +94,8 @@ func (cmd *tokenCmd) Run(out io.Writer, s streams) error {
 	}
 	signer, err := auth.ParseSigner(b)
 	if err != nil {
-		return hinted(wrongSetting(fmt.Errorf("--key %s: %w", cmd.Key, err)), "crier token --new-key makes a key pair; openssl rand -hex 32 makes a secret")
+		return hinted(wrongSetting(fmt.Errorf("--key %s: %w", cmd.Key, err)),
+			"crier token --new-key makes a key pair; openssl rand -hex 32 makes a secret")
 	}
 	token, err := signer.Sign(auth.Claims{
 		Join: cmd.Join, Publish: cmd.Publish, Expires: time.Now().Add(time.Duration(cmd.TTL)),
@@ -117,7 +120,8 @@ func (cmd *tokenCmd) makeKeys(log io.Writer) error {
 	if err := writeNew("--public-key", cmd.PublicKey, public, 0o644); err != nil {
 		return errors.Join(err, os.Remove(cmd.Key)) // It is of no use alone.
 	}
-	note(log, fmt.Sprintf("wrote %s, which makes tokens: keep it secret; and %s, for crier --auth %s", cmd.Key, cmd.PublicKey, cmd.PublicKey))
+	note(log, fmt.Sprintf("wrote %s, which makes tokens: keep it secret; and %s, for crier --auth %s",
+		cmd.Key, cmd.PublicKey, cmd.PublicKey))
 	return nil
 }
 
@@ -125,7 +129,8 @@ func (cmd *tokenCmd) makeKeys(log io.Writer) error {
 func writeNew(flag, file string, b []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, os.ErrExist) {
-		return hinted(wrongSetting(fmt.Errorf("%s %s: the file exists", flag, file)), "existing keys are kept: choose other names with --key and --public-key, or remove it")
+		return hinted(wrongSetting(fmt.Errorf("%s %s: the file exists", flag, file)),
+			"existing keys are kept: choose other names with --key and --public-key, or remove it")
 	}
 	if err != nil {
 		return fileError(flag, file, err)
