@@ -15,8 +15,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// How long the start may wait before the log says so without a reason, how often it does after that, and how often NATS is
-// tried.
+// How long the start may wait before the log says so without a reason, how often it does after that, and how often
+// NATS is tried.
 const (
 	quietFor = time.Second
 	sayEvery = 10 * time.Second
@@ -71,9 +71,9 @@ func (cfg *Config) reachable(ctx context.Context, servers []string, try func() e
 	}
 }
 
-// passes reports whether what keeps a server from connecting, or one of several that do, may pass by itself: NATS, its
-// network or its name is not there yet, or it has no room for one more. Everything else needs somebody to change something,
-// such as a password, a certificate or what a server permits, and is told at once.
+// passes reports whether what keeps a server from connecting may pass by itself: NATS, its network or its name is not
+// there yet, or it has no room for one more. Of several reasons, all must. Everything else needs somebody to change
+// something, such as a password, a certificate or what a server permits.
 func passes(err error) bool {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, err := range joined.Unwrap() {
@@ -84,7 +84,8 @@ func passes(err error) bool {
 		return true
 	}
 	for _, sentinel := range []error{
-		io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, nats.ErrNoServers, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrStaleConnection,
+		io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded,
+		nats.ErrNoServers, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrStaleConnection,
 		nats.ErrReconnectBufExceeded, nats.ErrMaxConnectionsExceeded, nats.ErrMaxAccountConnectionsExceeded,
 	} {
 		if errors.Is(err, sentinel) {
@@ -98,18 +99,18 @@ func passes(err error) bool {
 	return !alert && !errors.As(err, &file) && errors.As(err, &network)
 }
 
-// Codes of JetStream's errors, which are in nats-server's errors.json: there is no leader yet, or none that has heard of the
-// stream's servers; and there are not as many servers as a stream is to have.
+// Codes of JetStream's errors, which are in nats-server's errors.json: there is no leader yet, or none that has heard
+// of the stream's servers; and there are not as many servers as a stream is to have.
 var (
 	noLeader = []jetstream.ErrorCode{10004, 10006, 10007, 10008, 10009, 10118}
 	noPeers  = jetstream.ErrorCode(10005)
 )
 
-// peersFor is how long a start waits for as many servers of NATS as the stream is to have: perhaps they are starting as well.
+// peersFor is how long a start waits for as many servers of NATS as the stream is to have: they may be starting as well.
 const peersFor = 10 * time.Second
 
-// mayCome reports whether a stream that could not be found or made may come: NATS does not answer, has no majority, or not
-// yet all servers.
+// mayCome reports whether a stream that could not be found or made may come: NATS does not answer, has no majority, or
+// not yet all servers.
 func (c *Cluster) mayCome(err error) bool {
 	if fails(err, noPeers) {
 		return time.Since(c.began) < peersFor

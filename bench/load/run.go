@@ -34,6 +34,7 @@ func (cmd *Cmd) Run(out io.Writer) error {
 	r := &result{cmd: cmd, stalled: cmd.Stalled}
 	failed := r.run(s)
 	p.stop()
+	stop() // From here on a signal ends the process, also where nobody reads what it prints.
 	if r.stats == nil {
 		return failed // before anything was sent
 	}

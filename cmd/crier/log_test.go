@@ -45,7 +45,8 @@ func newStuckPipe(t *testing.T) *stuckPipe {
 // fill fills the pipe, so that the next write blocks.
 func (p *stuckPipe) fill(t *testing.T) {
 	t.Helper()
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", p.w.Fd()), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) // Not the program's O_NONBLOCK.
+	name := fmt.Sprintf("/proc/self/fd/%d", p.w.Fd()) // Opened anew, it does not make the program's pipe non-blocking.
+	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +164,10 @@ func TestLogReaderStuck(t *testing.T) {
 
 // TestDroppedLinesNotice checks that what the log says of lines that it lacks is in its format.
 func TestDroppedLinesNotice(t *testing.T) {
-	for format, want := range map[string]string{"text": " level=ERROR msg=\"lines of the log were dropped: ", "json": `"level":"ERROR","msg":"lines of the log were dropped: `} {
+	for format, want := range map[string]string{
+		"text": ` level=ERROR msg="lines of the log were dropped: `,
+		"json": `"level":"ERROR","msg":"lines of the log were dropped: `,
+	} {
 		var out logtest.Buffer
 		q := logqueue.New(&out)
 		logger := (&serveCmd{LogFormat: flags.Choice(format), LogLevel: "info"}).logger(streams{q})
@@ -272,7 +276,8 @@ func TestOutputReaderGone(t *testing.T) {
 	lines := strings.Repeat("line\n", 2500)
 	for _, args := range [][]string{
 		{"pub", admin, "--json", "c"}, {"sub", server, "--last=2500", "c"}, {"sub", server, "--last=1", "--json", "c"},
-		{"version"}, {"--help"}, {"config"}, {"config", "--template"}, {"completion", "bash"}, {"doctor", "--quick", "--conns=1"}, {"man", t.TempDir()},
+		{"version"}, {"--help"}, {"config"}, {"config", "--template"}, {"completion", "bash"},
+		{"doctor", "--quick", "--conns=1"}, {"man", t.TempDir()},
 		{"load", "--conns=2", "--duration=100ms", "ws://" + addrs["addr"] + "/load"},
 	} {
 		r, w, err := os.Pipe()
@@ -333,24 +338,33 @@ func TestLogReaderGoneOfCommands(t *testing.T) {
 	}
 }
 
-// TestSubStuck checks that crier sub ends at a signal while nobody reads what it prints.
-func TestSubStuck(t *testing.T) {
+// TestOutputStuck checks that crier sub and crier load end at a signal while nobody reads what they print.
+func TestOutputStuck(t *testing.T) {
 	bin := build(t)
 	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels")
-	if _, log, code := command(t, bin, strings.Repeat("line\n", 2000), "pub", "--admin-url=http://"+addrs["admin"], "c"); code != 0 {
+	lines := strings.Repeat("line\n", 2000)
+	if _, log, code := command(t, bin, lines, "pub", "--admin-url=http://"+addrs["admin"], "c"); code != 0 {
 		t.Fatal(log)
 	}
-	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, tt := range []struct {
+		sig  os.Signal
+		code int
+		args []string
+	}{
+		{syscall.SIGINT, 0, []string{"sub", "--server=ws://" + addrs["addr"], "--last=2000", "c"}},
+		{syscall.SIGTERM, 0, []string{"sub", "--server=ws://" + addrs["addr"], "--last=2000", "c"}},
+		{syscall.SIGINT, -1, []string{"load", "--conns=2", "--duration=100ms", "ws://" + addrs["addr"] + "/load"}}, // By it.
+	} {
 		out := newStuckPipe(t)
 		out.fill(t)
-		cmd := exec.Command(bin, "sub", "--server=ws://"+addrs["addr"], "--last=2000", "c")
+		cmd := exec.Command(bin, tt.args...)
 		cmd.Stdout = out.w
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		awaitBlocked(t, cmd.Process.Pid)
-		_ = cmd.Process.Signal(sig)
-		exits(t, cmd, 0)
+		_ = cmd.Process.Signal(tt.sig)
+		exits(t, cmd, tt.code)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)

@@ -42,8 +42,10 @@ func (v *service) run() error {
 	}
 	back := v.startAdmin()
 	defer back.close()
-	v.logger.Info("serving", append([]any{"version", version(), "addr", v.lns.addr(), "path", v.Path, "connections", v.srv.Stats().MaxConns,
-		"fd_limit", v.limit, "max_message", v.cfg.MaxMessageBytes}, slices.Concat(v.attrs(v.node), back.attrs(), v.profiles.attrs())...)...)
+	v.logger.Info("serving", slices.Concat([]any{
+		"version", version(), "addr", v.lns.addr(), "path", v.Path, "connections", v.srv.Stats().MaxConns,
+		"fd_limit", v.limit, "max_message", v.cfg.MaxMessageBytes,
+	}, v.attrs(v.node), back.attrs(), v.profiles.attrs())...)
 	if url := pageURL(v.lns.public[0], v.Path); v.cfg.Page != nil && url != "" {
 		v.logger.Info("to try it out, open this page in two tabs of a browser", "page", url)
 	}

@@ -40,8 +40,8 @@ func (cmd *serveCmd) watchSignals(parse again, s streams, logger *slog.Logger) (
 		return nil, err
 	}
 	a := &signalWatch{
-		ending: make(chan os.Signal, 2), others: make(chan os.Signal, 2), stopping: make(chan struct{}), stopped: make(chan struct{}),
-		streams: s, reload: reload, dump: cmd.dumper(s, logger),
+		ending: make(chan os.Signal, 2), others: make(chan os.Signal, 2),
+		stopping: make(chan struct{}), stopped: make(chan struct{}), streams: s, reload: reload, dump: cmd.dumper(s, logger),
 	}
 	signal.Notify(a.ending, syscall.SIGTERM, syscall.SIGINT)
 	signal.Ignore(syscall.SIGTTOU, syscall.SIGTTIN)

@@ -23,8 +23,8 @@ const (
 	tellEvery = 10 * time.Second
 )
 
-// standIn answers in the place of the server while that waits for NATS: clients get 503 with Retry-After, /readyz is 503 with
-// the reason, and /livez is 200.
+// standIn answers in the place of the server while that waits for NATS: clients get 503 with Retry-After, /readyz is
+// 503 with the reason, and /livez is 200.
 type standIn struct {
 	lns      sockets
 	cfg      broadcast.Config
@@ -37,7 +37,10 @@ type standIn struct {
 
 // newStandIn makes one that begins to answer on lns after a while, until close. lns stay open.
 func newStandIn(lns sockets, cfg broadcast.Config, adminCfg admin.Config, logger *slog.Logger) *standIn {
-	w := &standIn{lns: lns, cfg: cfg, adminCfg: adminCfg, logger: logger, stop: make(chan struct{}), stopped: make(chan struct{})}
+	w := &standIn{
+		lns: lns, cfg: cfg, adminCfg: adminCfg, logger: logger,
+		stop: make(chan struct{}), stopped: make(chan struct{}),
+	}
 	w.cfg.MemoryBytes, w.cfg.RetainBytes, w.cfg.RetainTotalBytes = 0, 0, 0 // Nothing is published.
 	w.cfg.Page, w.cfg.Authorize = nil, nil                                 // Nobody is let in.
 	w.cfg.OnConnect = func(*broadcast.Conn, *http.Request) error {

@@ -10,8 +10,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// TestWithoutNATS checks that crier waits for NATS, says at once for what, and ends at once when it is told to. The server
-// of NATS refuses connections, or accepts them and says nothing.
+// TestWithoutNATS checks that crier waits for NATS, says at once for what, and ends at once when it is told to. The
+// server of NATS refuses connections, or accepts them and says nothing.
 func TestWithoutNATS(t *testing.T) {
 	bin := build(t)
 	silent := listening(t, "tcp", "127.0.0.1:0").Addr().String()
@@ -24,8 +24,10 @@ func TestWithoutNATS(t *testing.T) {
 		for _, mode := range []string{"ordered", "fast"} {
 			for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 				log := newStuckPipe(t)
-				cmd := startWith(t, bin, log.w, "--listen=127.0.0.1:0", "--cluster="+tt.url, "--cluster-mode="+mode, "--cluster-timeout=1h")
-				if line := log.await(t, `level=WARN msg="waiting for NATS"`); !strings.Contains(line, tt.why) || strings.Contains(line, "s3cret") {
+				cmd := startWith(t, bin, log.w, "--listen=127.0.0.1:0", "--cluster="+tt.url, "--cluster-mode="+mode,
+					"--cluster-timeout=1h")
+				line := log.await(t, `level=WARN msg="waiting for NATS"`)
+				if !strings.Contains(line, tt.why) || strings.Contains(line, "s3cret") {
 					t.Errorf("%s, %s: got %q, want %q", tt.name, mode, line, tt.why)
 				}
 				_ = cmd.Process.Signal(sig)
@@ -45,7 +47,9 @@ func TestStandIn(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", notify.LocalAddr().String())
 	cmd := startWith(t, build(t), log.w, "--listen="+addr, "--admin="+admin, "--cluster=nats://"+freeAddr(t))
 	awaitServing(t, "the admin", admin)
-	for path, want := range map[string]int{"/livez": 200, "/readyz": 503, "/metrics": 200, "/v1/channels": 503, "/v1/publish": 503} {
+	for path, want := range map[string]int{
+		"/livez": 200, "/readyz": 503, "/metrics": 200, "/v1/channels": 503, "/v1/publish": 503,
+	} {
 		resp, err := http.Get("http://" + admin + path)
 		if err != nil {
 			t.Fatal(err)
@@ -59,7 +63,8 @@ func TestStandIn(t *testing.T) {
 	if status := ws.StatusError(0); !errors.As(err, &status) || status != http.StatusServiceUnavailable {
 		t.Errorf("a client: got %v, want 503", err)
 	}
-	if got := heard(t, notify); !strings.HasPrefix(got, "STATUS=waiting for NATS: ") || !strings.Contains(got, "\nEXTEND_TIMEOUT_USEC=30000000") {
+	got := heard(t, notify)
+	if !strings.HasPrefix(got, "STATUS=waiting for NATS: ") || !strings.Contains(got, "\nEXTEND_TIMEOUT_USEC=30000000") {
 		t.Errorf("the service manager: got %q, want the reason and more time", got)
 	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)

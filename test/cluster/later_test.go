@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestLater checks that a crier that is started before NATS waits for it, says so, is not ready and lets nobody in, and
+// TestLater checks that a crier that starts before NATS waits for it, says so, is not ready and lets nobody in, and
 // works when NATS comes.
 func TestLater(t *testing.T) {
 	t.Parallel()
@@ -17,8 +17,11 @@ func TestLater(t *testing.T) {
 		nats := servers.servers[0]
 		nats.signal(syscall.SIGKILL)
 		n := &node{addr: freeAddr(t), admin: freeAddr(t)}
-		n.process = &process{t: t, name: "crier " + n.addr, args: []string{crierBin, "--listen", n.addr, "--admin", n.admin, "--channels",
-			"--drain", "200ms", "--cluster-timeout", "2s", "--cluster-mode", mode, "--cluster", strings.Replace(servers.urls()[0], "nats://", "nats://u:s3cret@", 1)}}
+		url := strings.Replace(servers.urls()[0], "nats://", "nats://u:s3cret@", 1)
+		n.process = &process{t: t, name: "crier " + n.addr, args: []string{
+			crierBin, "--listen", n.addr, "--admin", n.admin, "--channels", "--drain", "200ms",
+			"--cluster-timeout", "2s", "--cluster-mode", mode, "--cluster", url,
+		}}
 		n.start()
 		t.Cleanup(func() { n.signal(syscall.SIGKILL) })
 		awaitLine(t, n.process, `level=WARN msg="waiting for NATS" err="`+servers.addrs[0]+`: connection refused"`)
@@ -26,7 +29,8 @@ func TestLater(t *testing.T) {
 		if err := n.ready(); err == nil || !strings.Contains(err.Error(), "connection refused") {
 			t.Errorf("%s: got %v from /readyz, want the reason", mode, err)
 		}
-		if resp, err := http.Get("http://" + n.admin + "/livez"); err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusOK {
+		resp, err := http.Get("http://" + n.admin + "/livez")
+		if err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: /livez: got %v, %v, want 200", mode, resp, err)
 		}
 		if _, err := n.publish("news", "", "too early"); err == nil || !strings.Contains(err.Error(), "503") {
@@ -48,7 +52,10 @@ func refusedWith503(t *testing.T, n *node) error {
 	if err != nil {
 		return err
 	}
-	for key, value := range map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="} {
+	for key, value := range map[string]string{
+		"Upgrade": "websocket", "Connection": "Upgrade",
+		"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+	} {
 		r.Header.Set(key, value)
 	}
 	resp, err := http.DefaultClient.Do(r)
@@ -69,7 +76,9 @@ func TestLaterMajority(t *testing.T) {
 	for _, s := range servers.servers[1:] {
 		s.signal(syscall.SIGKILL)
 	}
-	n := &process{t: t, name: "crier", args: []string{crierBin, "--listen", "127.0.0.1:0", "--cluster", servers.urls()[0], "--cluster-timeout", "200ms", "--cluster-replicas", "3"}}
+	n := &process{t: t, name: "crier", args: []string{
+		crierBin, "--listen", "127.0.0.1:0", "--cluster", servers.urls()[0], "--cluster-timeout", "200ms", "--cluster-replicas", "3",
+	}}
 	n.start()
 	t.Cleanup(func() { n.signal(syscall.SIGKILL) })
 	awaitLine(t, n, `msg="waiting for NATS"`)
