@@ -2,12 +2,10 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"reflect"
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/internal/flags"
 )
 
@@ -19,16 +17,9 @@ type derivedDefault struct {
 
 // derivedDefaults returns them by their flags.
 func (cmd *serveCmd) derivedDefaults() (map[string]derivedDefault, error) {
-	cfg := cmd.configured()
-	cfg.Logger = slog.New(slog.DiscardHandler)
-	adminCfg := admin.Config{MaxMessageBytes: cfg.MaxMessageBytes}
-	own, names := cmd.ownMemory(adminCfg, cmd.Admin != "", cmd.OTLPEndpoint != "")
-	if err := leaveMemory(&cfg, own, names); err != nil {
-		return nil, err
-	}
-	cfg, err := cfg.WithDefaults()
+	cfg, err := cmd.planned()
 	if err != nil {
-		return nil, configFault(err)
+		return nil, err
 	}
 	limit, err := raiseFDLimit()
 	if err != nil {

@@ -97,11 +97,8 @@ func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdm
 		logger.Info("memory of "+names, "bytes", own)
 	}
 	srv, err := broadcast.New(cfg)
-	if err != nil && own > 0 && cfg.MemoryBytes > 0 {
-		return nil, hinted(configFault(err), "that is without the %d bytes of %s; %s", own, names, moreMemory)
-	}
 	if err != nil {
-		return nil, configFault(err)
+		return nil, memoryFault(configFault(err), own, names)
 	}
 	if cmd.Memory > 0 {
 		// The collector works harder when it comes near; the plan has room for its pace before.

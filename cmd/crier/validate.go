@@ -9,6 +9,9 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/crier-ws/crier/admin"
+	"github.com/crier-ws/crier/broadcast"
 )
 
 // Validate finds flags of which the server would refuse the value, or which can have no effect. kong calls it.
@@ -37,12 +40,20 @@ func (cmd *serveCmd) Validate() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	_, err := cmd.planned()
+	return err
+}
+
+// planned returns the server's configuration with all defaults, but for what this process can have open.
+func (cmd *serveCmd) planned() (broadcast.Config, error) {
 	cfg := cmd.configured()
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	if _, err := cfg.WithDefaults(); err != nil {
-		return configFault(err)
+	own, names := cmd.ownMemory(admin.Config{MaxMessageBytes: cfg.MaxMessageBytes}, cmd.Admin != "", cmd.OTLPEndpoint != "")
+	if err := leaveMemory(&cfg, own, names); err != nil {
+		return cfg, err
 	}
-	return nil
+	cfg, err := cfg.WithDefaults()
+	return cfg, memoryFault(configFault(err), own, names)
 }
 
 // validateRates finds what is wrong with bounds of publishing.
@@ -110,8 +121,19 @@ var flagOfField = map[string]string{
 
 const moreMemory = "give more of it, or lower --max-message, --retain or --max-conns; without --memory there is no bound"
 
-// configFault says what is wrong with a Config, and what to do.
+// memoryFault returns err, which may be nil, with what --memory does not count of the other parts, if there are any.
+func memoryFault(err error, own int, names string) error {
+	if own == 0 || err == nil || !strings.HasPrefix(err.Error(), "--memory") {
+		return err
+	}
+	return hinted(err, "that is without the %d bytes of %s; %s", own, names, moreMemory)
+}
+
+// configFault says what is wrong with a Config, and what to do. err may be nil.
 func configFault(err error) error {
+	if err == nil {
+		return nil
+	}
 	err = wrongSetting(configError{err})
 	switch text := err.Error(); {
 	case strings.HasPrefix(text, "--memory"):
