@@ -97,13 +97,16 @@ func (a *addresses) enter(c *Conn, from netip.AddrPort) bool {
 	return true
 }
 
+// minCrowd is how many connections above a small limit stay until they are refused.
+const minCrowd = 16
+
 // crowd notes that c stays until it is refused, since there are too many of its address. It returns false if as many
 // already do.
 func (a *addresses) crowd(c *Conn, from netip.AddrPort) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	g := group(from.Addr())
-	if a.crowds[g] >= a.most {
+	if a.crowds[g] >= max(a.most, minCrowd) {
 		return false
 	}
 	a.crowds[g]++

@@ -141,8 +141,8 @@ type Config struct {
 	MaxConns int
 
 	// MaxConnsPerIP bounds the connections, those in the handshake included, from one
-	// IPv4 address or one IPv6 /64 network. More are answered 429; as many again may be open until their requests have
-	// come, which tell how to answer them. 0 is no bound.
+	// IPv4 address or one IPv6 /64 network. More are answered 429; as many again, and at least 16, may be
+	// open until their requests have come, which tell how to answer them. 0 is no bound.
 	// Counting takes about 100 bytes for each connection.
 	MaxConnsPerIP int
 

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Refusals of connections that are too many. Of an address, there may be twice as many as Config.MaxConnsPerIP: those above
-// it are only read until it is known how to refuse them.
+// Refusals of connections that are too many. Of an address, there may be as many again as Config.MaxConnsPerIP, and at least
+// minCrowd: those above it are only read until it is known how to refuse them.
 var (
 	errManyHandshakes = &Refusal{http.StatusServiceUnavailable, "too many handshakes at once"}
 	errManyOfAddress  = &Refusal{http.StatusTooManyRequests, "too many connections from this address"}

@@ -156,19 +156,24 @@ func TestRefusedByProxyHeader(t *testing.T) {
 
 // TestCrowdIsBounded: of an address that is above the limit, only so many are heard before they are refused.
 func TestCrowdIsBounded(t *testing.T) {
-	const most = 3
-	srv, addr := newServer(t, Config{MaxConnsPerIP: most})
+	for limit, crowd := range map[int]int{3: minCrowd, minCrowd + 4: minCrowd + 4} {
+		testCrowd(t, limit, limit+crowd)
+	}
+}
+
+func testCrowd(t *testing.T, limit, most int) {
+	srv, addr := newServer(t, Config{MaxConnsPerIP: limit})
 	var silent []*client
-	for range 2 * most { // The second half is to be refused, but says nothing.
+	for range most { // Those above the limit are to be refused, but say nothing.
 		silent = append(silent, from(t, "127.0.9.1", addr))
 	}
-	eventually(t, "them to be accepted", func() bool { return srv.Stats().Handshakes == 2*most })
+	eventually(t, "them to be accepted", func() bool { return srv.Stats().Handshakes == most })
 	over := from(t, "127.0.9.1", addr) // Answered at once.
 	if r := over.readResponse(); r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" {
 		t.Errorf("got %d %v, want 429", r.StatusCode, r.Header)
 	}
 	from(t, "127.0.9.2", addr)
-	eventually(t, "another address", func() bool { return srv.Stats().Handshakes == 2*most+1 })
+	eventually(t, "another address", func() bool { return srv.Stats().Handshakes == most+1 })
 	for _, c := range silent {
 		c.Close()
 	}
@@ -268,7 +273,7 @@ func TestHandlerRefusesForNow(t *testing.T) {
 	}
 	expectForNow(t, ask().readResponse(), http.StatusServiceUnavailable)
 	expectForNow(t, ask("X-Long: "+strings.Repeat("x", maxHeadBytes)).readResponse(), http.StatusRequestHeaderFieldsTooLarge)
-	for range 4 { // Those above the limit wait to be refused.
+	for range 2 + minCrowd { // Those above the limit wait to be refused.
 		connect(t, addr)
 	}
 	eventually(t, "too many of the address", func() bool { return srv.Stats().ShedPerIP > 0 })
