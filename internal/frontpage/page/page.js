@@ -63,7 +63,8 @@ async function why() {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), PATIENCE);
   try {
-    const answer = await fetch(location.href, { headers: { Accept: 'text/event-stream' }, cache: 'no-store', signal: stop.signal });
+    const headers = { Accept: 'text/event-stream' };
+    const answer = await fetch(location.href, { headers, cache: 'no-store', signal: stop.signal });
     if (!answer.ok) return `The server refuses the connection: ${answer.status}, ${(await answer.text()).trim()}.`;
     // An event stream that ends at once begins with the reason, as a comment.
     const { value } = await answer.body.getReader().read();
@@ -117,9 +118,11 @@ function describe() {
   const name = document.createElement('b');
   name.textContent = channel;
   if (server.channels && channel) {
-    $('about').append('This is the channel ', name, ': what a client sends to it goes to every client in it, the sender included.');
+    $('about').append('This is the channel ', name, ': what a client sends to it goes to every client in it, ');
+    $('about').append('the sender included.');
   } else if (server.channels) {
-    $('about').append('This is the channel without a name; every other path is a channel of its own. What a client sends to a channel goes to every client in it, the sender included.');
+    $('about').append('This is the channel without a name; every other path is a channel of its own. ');
+    $('about').append('What a client sends to a channel goes to every client in it, the sender included.');
   } else {
     $('about').append('What a client sends goes to every client, the sender included.');
     if (location.pathname !== '/') $('about').append(' The path makes no difference: channels need --channels.');
@@ -134,7 +137,8 @@ ${server.receiveOnly ? '' : 'ws.onopen = () => ws.send("hello");\n'}`;
   $('sh').textContent = `curl -N -H 'Accept: text/event-stream' '${events}'`;
   if (server.receiveOnly) {
     $('form').hidden = true;
-    $('hint').textContent = 'This server takes no messages from clients (--publish none): back ends publish through its --admin.';
+    $('hint').textContent = 'This server takes no messages from clients (--publish none): '
+      + 'back ends publish through its --admin.';
     $('empty').textContent = 'Nothing yet.';
   }
 }

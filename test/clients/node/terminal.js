@@ -27,8 +27,11 @@ class Terminal {
     this.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'terminal-'));
     this.pidFile = path.join(this.dir, 'pid');
     const line = `echo $$ >${this.pidFile}; exec ${command}`;
-    this.child = spawn('script', ['-qec', line, '/dev/null'], { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1', SHELL: '/bin/bash' } });
-    for (const out of [this.child.stdout, this.child.stderr]) out.on('data', (data) => { this.printed += String(data).replaceAll('\r', ''); });
+    const env = { ...process.env, NO_COLOR: '1', SHELL: '/bin/bash' };
+    this.child = spawn('script', ['-qec', line, '/dev/null'], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const out of [this.child.stdout, this.child.stderr]) {
+      out.on('data', (data) => { this.printed += String(data).replaceAll('\r', ''); });
+    }
     this.child.on('exit', () => { this.ended = true; });
   }
 
