@@ -1,7 +1,7 @@
 // Command values knows who its connections are:
 //
 //	go run ./examples/embed/values
-//	crier sub 'ws://127.0.0.1:8080/?name=ann'     # in another terminal
+//	crier sub --server 'ws://127.0.0.1:8080/?name=ann'     # in another terminal
 //
 // Each message goes out with the name of its sender, and one that shouts is closed.
 package main
