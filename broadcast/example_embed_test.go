@@ -29,7 +29,8 @@ func ExampleServer_Handler() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := srv.PublishTo(ctx, "news", broadcast.Message{Kind: broadcast.Text, Payload: []byte("hello")}); err != nil {
+	hello := broadcast.Message{Kind: broadcast.Text, Payload: []byte("hello")}
+	if _, err := srv.PublishTo(ctx, "news", hello); err != nil {
 		log.Fatal(err)
 	}
 	text, err := wsutil.ReadServerText(client)

@@ -52,7 +52,8 @@ func (srv *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		if listHas([]byte(strings.Join(r.Header["Upgrade"], ",")), "websocket") {
 			srv.cfg.Logger.Error("a WebSocket handshake cannot be answered: its http.ResponseWriter cannot be hijacked",
-				"err", err, "type", fmt.Sprintf("%T", w), "hint", "let the middleware's ResponseWriter have a method Unwrap or Hijack")
+				"err", err, "type", fmt.Sprintf("%T", w),
+				"hint", "let the middleware's ResponseWriter have a method Unwrap or Hijack")
 			http.Error(w, "WebSockets do not work behind this server's middleware", http.StatusInternalServerError)
 			return
 		}

@@ -19,7 +19,11 @@ import (
 const page = `<!doctype html><title>mux</title><input autofocus placeholder="say something"><ul></ul>
 <script>
 const ws = new WebSocket(location.href.replace(/^http/, 'ws') + 'ws/lobby');
-ws.onmessage = ({ data }) => document.querySelector('ul').append(Object.assign(document.createElement('li'), { textContent: data }));
+ws.onmessage = ({ data }) => {
+	const line = document.createElement('li');
+	line.textContent = data;
+	document.querySelector('ul').append(line);
+};
 document.querySelector('input').onchange = ({ target }) => { ws.send(target.value); target.value = ''; };
 </script>`
 
