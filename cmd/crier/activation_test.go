@@ -143,8 +143,8 @@ func TestActivationRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			out, err := activate(t, bin, tt.names, tt.lns, nil, tt.args...).CombinedOutput()
 			exit, ok := err.(*exec.ExitError)
-			if !ok || exit.ExitCode() != 1 || !strings.Contains(string(out), tt.says) {
-				t.Errorf("got %v and %q, want exit 1 and %q", err, out, tt.says)
+			if !ok || exit.ExitCode() != 2 || !strings.Contains(string(out), tt.says) {
+				t.Errorf("got %v and %q, want exit 2 and %q", err, out, tt.says)
 			}
 		})
 	}

@@ -61,12 +61,12 @@ func TestPprofCommandLine(t *testing.T) {
 		code int
 		says []string
 	}{
-		{"help", "--help", "", 0, []string{"--pprof=HOST:PORT", "$CRIER_PPROF"}},
+		{"help", "serve --help", "", 0, []string{"--pprof=HOST:PORT", "$CRIER_PPROF"}},
 		{"all interfaces", "--pprof :6060", "", 2, []string{"--pprof", `":6060"`, "loopback", "127.0.0.1:PORT"}},
 		{"other host's", "serve --pprof 192.168.1.5:6060", "", 2, []string{"--pprof", `"192.168.1.5:6060"`, "this host only", "127.0.0.1:PORT"}},
 		{"from the environment", "", "0.0.0.0:6060", 2, []string{"--pprof", "CRIER_PPROF", `"0.0.0.0:6060"`}},
 		{"port in use", "--listen 127.0.0.1:0 --pprof " + addr, "", 1, []string{"--pprof " + addr, "in use"}},
-		{"port too large", "--listen 127.0.0.1:0 --pprof 127.0.0.1:65536", "", 1, []string{"--pprof 127.0.0.1:65536", "port", "127.0.0.1:PORT"}},
+		{"port too large", "--listen 127.0.0.1:0 --pprof 127.0.0.1:65536", "", 2, []string{"--pprof 127.0.0.1:65536", "port", "127.0.0.1:PORT"}},
 		{"port of --listen in use", "--pprof 127.0.0.1:0 --listen " + addr, "", 1, []string{"--listen " + addr, "in use"}},
 		{"empty is off", "--listen " + addr, "", 1, []string{"--listen " + addr, "in use"}},
 	}

@@ -157,7 +157,7 @@ func TestLogOnTerminal(t *testing.T) {
 	}
 	args := []string{"--listen=127.0.0.1:0", "--channels", "--max-conns=2000000000", "--log-level=debug", "--drain=0"}
 	got := shown(t, bin, true, nil, ask, args...)
-	if !strings.Contains(got, " \x1b[33mlevel=WARN\x1b[0m msg=\"the fd limit allows fewer") || !strings.Contains(got, `\x1b[31mlevel=ERROR`) || !strings.Contains(got, "msg=connected") {
+	if !strings.Contains(got, " \x1b[33mlevel=WARN\x1b[0m msg=\"--max-conns is more than the limit") || !strings.Contains(got, `\x1b[31mlevel=ERROR`) || !strings.Contains(got, "msg=connected") {
 		t.Errorf("the warning has no colour, or the peer is not in the log: %q", got)
 	}
 	rest := strings.NewReplacer("\x1b[33mlevel=WARN\x1b[0m", "", "\n", "").Replace(got)
