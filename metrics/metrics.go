@@ -199,21 +199,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge(queued, float64(st.Queued))
 
 	counter(refusals, st.Refusals)
-	counter(accepted, st.Accepted)
-	counter(handshakes, st.Upgraded, "open")
-	for _, status := range statuses {
-		counter(handshakes, st.Refused[status], strconv.Itoa(status))
-	}
-	for status, n := range st.Refused {
-		if !known[status] {
-			counter(handshakes, n, strconv.Itoa(status))
-		}
-	}
-	counter(handshakes, st.HandshakeTimeouts, "timeout")
-	counter(handshakes, st.HandshakeAbandoned, "abandoned")
-	counter(handshakes, st.TLS, "tls")
-	counter(handshakes, st.Shed, "shed")
-	counter(handshakes, st.ShedPerIP, "shed_per_ip")
+	collectHandshakes(&st, counter)
 	counter(denied, st.Denied)
 	for _, reason := range broadcast.Reasons() {
 		counter(disconnects, st.Disconnects[reason.String()], reason.String())
@@ -235,6 +221,25 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- histogram(passes, st.Passes)
 	out <- histogram(latency, st.Latency)
+}
+
+// collectHandshakes counts accepted connections by how their handshakes ended.
+func collectHandshakes(st *broadcast.Stats, counter func(d *prometheus.Desc, v uint64, labels ...string)) {
+	counter(accepted, st.Accepted)
+	counter(handshakes, st.Upgraded, "open")
+	for _, status := range statuses {
+		counter(handshakes, st.Refused[status], strconv.Itoa(status))
+	}
+	for status, n := range st.Refused {
+		if !known[status] {
+			counter(handshakes, n, strconv.Itoa(status))
+		}
+	}
+	counter(handshakes, st.HandshakeTimeouts, "timeout")
+	counter(handshakes, st.HandshakeAbandoned, "abandoned")
+	counter(handshakes, st.TLS, "tls")
+	counter(handshakes, st.Shed, "shed")
+	counter(handshakes, st.ShedPerIP, "shed_per_ip")
 }
 
 // statuses are those that crier refuses with by itself: they are there from the start, so that
