@@ -83,7 +83,7 @@ export class Crier extends EventTarget {
     for (const name in options) if (options[name] !== undefined) this.#set[name] = options[name];
     this.#need();
     this.#url = new URL(url, globalThis.location?.href);
-    if (!/^(ws|http)s?:$/.test(this.#url.protocol)) throw new TypeError(`crier: no address of a channel: ${url}`);
+    if (!/^(ws|http)s?:$/.test(this.#url.protocol)) throw new TypeError(`crier: not the address of a channel: ${url}`);
     this.#url.hash = '';
     const query = this.#url.searchParams;
     this.#id = this.#set.since ?? query.get('since') ?? undefined;

@@ -18,8 +18,8 @@ const leastToken = 16
 
 // adminFlags is where back ends publish.
 type adminFlags struct {
-	Admin          string    `empty:"" placeholder:"HOST:PORT" help:"Serve publishing, administration and a page that shows the server at work over HTTP on this address, never the public one; port 0 picks a free one (default: off)."`
-	OTLPEndpoint   collector `name:"otlp-endpoint" empty:"" placeholder:"URL" help:"Send a span of each request that publishes through --admin to the OpenTelemetry collector here, as http://127.0.0.1:4318, by OTLP over HTTP; headers, sampling and the like are as the OTEL_ variables of the environment say (default: off)."`
+	Admin          string    `empty:"" placeholder:"HOST:PORT" help:"Serve publishing, administration and a live page over HTTP on this address, which must not be public; port 0 picks a free one (default: off)."`
+	OTLPEndpoint   collector `name:"otlp-endpoint" empty:"" placeholder:"URL" help:"Send a span of each request that publishes through --admin to the OpenTelemetry collector at this URL, such as http://127.0.0.1:4318, by OTLP over HTTP; the OTEL_ environment variables set headers, sampling and the like (default: off)."`
 	AdminTokenFile string    `placeholder:"FILE" help:"File with the token that requests to --admin must bear; needed unless that is a loopback address."`
 }
 
@@ -56,7 +56,7 @@ func readToken(flag, file string) (string, error) {
 	}
 	token := strings.TrimSpace(string(b))
 	if strings.ContainsFunc(token, notInToken) {
-		err := wrongSetting(fmt.Errorf("--%s %s: there is something else beside a token", flag, file))
+		err := wrongSetting(fmt.Errorf("--%s %s: the file has more in it than a token", flag, file))
 		return "", hinted(err, "want the token alone, in one line")
 	}
 	return token, nil

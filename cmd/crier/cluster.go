@@ -19,20 +19,20 @@ import (
 
 // clusterFlags make servers one.
 type clusterFlags struct {
-	Cluster            flags.List   `placeholder:"URL,..." help:"Be one with all servers that have the same stream of NATS JetStream, which they reach at these URLs, as nats://10.0.0.1:4222; repeat it or separate by commas for more (default: off)."`
-	ClusterMode        flags.Choice `default:"ordered" enum:"ordered,fast" placeholder:"ordered|fast" help:"ordered: one order and the same ids on all servers, through the stream. fast: each server delivers what is published there at once, the others get it soon, or not, without JetStream (default: ordered)."`
-	ClusterStream      string       `default:"CRIER" placeholder:"NAME" help:"The stream; it is made unless it is there. With fast, what subjects begin with (default: CRIER)."`
-	ClusterReplicas    flags.Count  `placeholder:"N" help:"How many servers of NATS have the stream; 0 is 1, or what it has if it is there (default: 0)."`
-	ClusterMaxBytes    flags.Size   `placeholder:"SIZE" help:"What the stream keeps; 0 for no bound, or what it has if it is there (default: 0)."`
-	ClusterMaxAge      flags.Span   `placeholder:"DURATION" help:"How long it keeps that; 0 for ever, or what it has if it is there (default: 0)."`
+	Cluster            flags.List   `placeholder:"URL,..." help:"URL of a NATS server, such as nats://10.0.0.1:4222: form a cluster with all servers that use the same stream of NATS JetStream; repeat it or separate by commas for more (default: off)."`
+	ClusterMode        flags.Choice `default:"ordered" enum:"ordered,fast" placeholder:"ordered|fast" help:"ordered: one order and the same ids on all servers, through the stream. fast: without JetStream; each server delivers its own clients' messages at once, and the others get them soon after, or lose them (default: ordered)."`
+	ClusterStream      string       `default:"CRIER" placeholder:"NAME" help:"Name of the stream, which is created if it does not exist. With fast, the prefix of the subjects (default: CRIER)."`
+	ClusterReplicas    flags.Count  `placeholder:"N" help:"How many NATS servers store the stream; 0 for 1, or for what an existing stream has (default: 0)."`
+	ClusterMaxBytes    flags.Size   `placeholder:"SIZE" help:"Most bytes that the stream keeps; 0 for no bound, or for what an existing stream has (default: 0)."`
+	ClusterMaxAge      flags.Span   `placeholder:"DURATION" help:"How long the stream keeps a message; 0 for ever, or for what an existing stream has (default: 0)."`
 	ClusterCredentials string       `placeholder:"FILE" help:"Credentials for NATS: a user's JWT and seed."`
 	ClusterNKey        string       `name:"cluster-nkey" placeholder:"FILE" help:"The seed of an NKey for NATS."`
-	ClusterCA          string       `name:"cluster-ca" placeholder:"FILE" help:"Certificates that NATS' servers are trusted by; the URLs begin with tls://."`
+	ClusterCA          string       `name:"cluster-ca" placeholder:"FILE" help:"CA certificates to verify NATS servers with; the URLs must begin with tls://."`
 	ClusterCert        string       `placeholder:"FILE" help:"Certificate of crier for NATS."`
 	ClusterKey         string       `placeholder:"FILE" help:"Key of that certificate."`
 	ClusterTimeout     flags.Span   `default:"5s" placeholder:"DURATION" help:"How long NATS may take to answer (default: 5s)."`
-	ClusterLinger      *flags.Span  `placeholder:"DURATION" help:"With --channels: how long what others publish in a channel is still taken when nobody is connected to it any more (default: 1m)."`
-	ClusterHold        *flags.Span  `placeholder:"DURATION" help:"How long who publishes waits while NATS takes nothing: then it is closed with 1013 (default: 30s)."`
+	ClusterLinger      *flags.Span  `placeholder:"DURATION" help:"With --channels: how long this server still receives a channel's messages after the last connection to the channel has ended (default: 1m)."`
+	ClusterHold        *flags.Span  `placeholder:"DURATION" help:"How long publishers may block while NATS is unavailable before they are closed with 1013 (default: 30s)."`
 }
 
 // validate finds what is wrong with the flags. channels is --channels.

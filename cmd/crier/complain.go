@@ -50,8 +50,8 @@ func hintOf(err error) string {
 	return ""
 }
 
-// settingError is an error that lasts until a setting is changed: the exit code is 2, which keeps a service manager
-// from trying again and again.
+// settingError is an error that persists until a setting is changed. The exit code is 2, which keeps a service
+// manager from restarting crier again and again.
 type settingError struct{ err error }
 
 func (e *settingError) Error() string { return e.err.Error() }
@@ -76,8 +76,8 @@ func exitCode(err error) int {
 	return 1
 }
 
-// passes reports whether err may end without a change of settings: a port gets free, an interface comes up, and
-// memory, files or a server of names are there again.
+// passes reports whether the cause of err may go away without a change of settings: a port becomes free, an interface
+// comes up, or memory, files or a name server become available again.
 func passes(err error) bool {
 	for _, kind := range []error{
 		unix.EADDRINUSE, unix.EADDRNOTAVAIL, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, unix.ENOSPC, unix.EDQUOT,

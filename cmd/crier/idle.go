@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// idleTimeout is how long an endpoint keeps a connection between two requests. The side that sends requests has to be
-// the first to close, or now and then a request meets the server's close: load balancers keep theirs for up to ten minutes.
+// idleTimeout is how long an endpoint keeps a connection between two requests. The side that sends requests has to
+// close first; otherwise a request occasionally arrives while the server closes the connection. Load balancers keep
+// idle connections for up to ten minutes.
 const idleTimeout = 11 * time.Minute
 
 // maxIdle is how many connections an endpoint keeps between two requests: each takes some 10 KiB and a file descriptor.

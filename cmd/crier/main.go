@@ -15,7 +15,7 @@ import (
 
 // cli is the one definition of commands, flags and environment variables.
 type cli struct {
-	Serve      serveCmd      `cmd:"" default:"withargs" help:"Broadcast what any client sends to all (the default command)."`
+	Serve      serveCmd      `cmd:"" default:"withargs" help:"Send each client's messages to all clients (the default)."`
 	Pub        pubCmd        `cmd:"" help:"Publish lines to a channel, through a server's --admin."`
 	Sub        subCmd        `cmd:"" help:"Follow a channel, and print what is published there."`
 	Token      tokenCmd      `cmd:"" help:"Make a token (JWT) for a server with --auth, or a key pair."`

@@ -15,7 +15,7 @@ import (
 
 // pageFlag is --page.
 type pageFlag struct {
-	Page flags.Choice `default:"auto" enum:"auto,off,on" placeholder:"auto|off|on" help:"Answer browsers that open the address with a page to try it out: on, off, or auto: if crier was started from a terminal, for browsers on this host, without --auth, --origin, --trusted-proxies and --path (default: auto)."`
+	Page flags.Choice `default:"auto" enum:"auto,off,on" placeholder:"auto|off|on" help:"Show browsers that open the address a page to try crier out: on, off, or auto. With auto, only browsers on this host get it, and only if crier was started from a terminal without --auth, --origin, --trusted-proxies and --path (default: auto)."`
 }
 
 // page returns the page for browsers, or nil. onTerminal reports whether crier was started from a terminal.

@@ -30,7 +30,7 @@ type pubCmd struct {
 	AdminURL  string     `name:"admin-url" default:"http://127.0.0.1:18001" placeholder:"URL" help:"Where the server has its --admin (default: ${default})."`
 	TokenFile string     `placeholder:"FILE" help:"File with its token."`
 	Retry     flags.Span `default:"30s" placeholder:"DURATION" help:"How long to try again when the server cannot be reached or is behind (default: ${default})."`
-	JSON      bool       `name:"json" help:"Print a line of JSON for each message: its id, and how many receivers there were, in a cluster at all servers as far as they have told."`
+	JSON      bool       `name:"json" help:"Print a line of JSON for each message: its id and the number of receivers; in a cluster, those at all servers, as far as they have reported."`
 }
 
 // Help is shown by --help.

@@ -13,43 +13,43 @@ import (
 
 // serveCmd is the flags of serving.
 type serveCmd struct {
-	Config kong.ConfigFlag `placeholder:"FILE" help:"TOML file with flags, as max-message = \"2MiB\"; see crier config --template."`
+	Config kong.ConfigFlag `placeholder:"FILE" help:"TOML file with flags, such as max-message = \"2MiB\"; see crier config --template."`
 
 	Listen string `default:":18000" placeholder:"HOST:PORT" help:"Address to listen on; without a host, all interfaces. Port 0 picks a free one."`
 	Path   string `placeholder:"/PATH" help:"Serve this path only; others get 404. Without it, any path is served."`
 
-	Channels bool `help:"The path names a channel, as /news/sport: who connects there gets what is published there (default: off; all get everything)."`
+	Channels bool `help:"The path names a channel, such as /news/sport: clients get only what is published to their own channel (default: off; all get everything)."`
 
 	Greeting   string     `empty:"" default:"${greeting}" placeholder:"TEXT" help:"Text that each connection gets first; empty for none (default: ${greeting})."`
 	MaxMessage flags.Size `default:"1MiB" placeholder:"SIZE" help:"Largest message; a larger one closes its sender with 1009 (default: 1MiB)."`
 
-	Compress    bool       `help:"Take clients' offers of permessage-deflate: each message is compressed once for all of them (default: off)."`
+	Compress    bool       `help:"Accept clients' offers of permessage-deflate; each message is compressed once for all clients (default: off)."`
 	CompressMin flags.Size `default:"512B" placeholder:"SIZE" help:"Smallest message that is compressed (default: 512 bytes)."`
 
-	Retain      *flags.Size  `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message where that is more)."`
-	RetainTotal flags.Size   `placeholder:"SIZE" help:"With --channels: what is kept of the messages of all of them; the oldest give way (default: 8 times --retain)."`
+	Retain      *flags.Size  `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message if that is more)."`
+	RetainTotal flags.Size   `placeholder:"SIZE" help:"With --channels: size of the messages that are kept in all channels together; the oldest are dropped first (default: 8 times --retain)."`
 	RetainAge   flags.Span   `placeholder:"DURATION" help:"How long messages are kept; 0 for as long as there is room (default: 0)."`
-	Slow        flags.Choice `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What becomes of a connection that fell further behind: close it with 1008, or skip to the newest message (default: close)."`
+	Slow        flags.Choice `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What to do with a connection that falls further behind than --retain: close it with 1008, or skip to the newest message (default: close)."`
 
 	PingInterval     flags.Span  `default:"30s" placeholder:"DURATION" help:"How often each connection is pinged; 0 for never (default: 30s)."`
 	PingTimeout      *flags.Span `placeholder:"DURATION" help:"How long a ping may stay unanswered before the connection is dropped; 0 for ever (default: twice --ping-interval)."`
 	HandshakeTimeout flags.Span  `default:"10s" placeholder:"DURATION" help:"How long a handshake may take (default: 10s)."`
-	Drain            flags.Span  `default:"5s" placeholder:"DURATION" help:"Over how long connections are closed after SIGTERM or SIGINT (default: 5s)."`
+	Drain            flags.Span  `default:"5s" placeholder:"DURATION" help:"Time over which connections are closed after SIGTERM or SIGINT (default: 5s)."`
 
-	Origin  flags.List   `placeholder:"ORIGIN,..." help:"Let only pages of this origin connect, as https://example.com, https://*.example.com or file://; repeat it or separate by commas for more. Requests that do not come from a browser's page are not affected (default: all)."`
-	Publish flags.Choice `default:"all" enum:"all,none" placeholder:"all|none" help:"Who may publish: all, or none, so that clients only receive and one that sends is closed with 1008 (default: all)."`
+	Origin  flags.List   `placeholder:"ORIGIN,..." help:"Let only pages of this origin connect, such as https://example.com, https://*.example.com or file://; repeat it or separate by commas for more. Requests that do not come from a browser's page are not affected (default: all)."`
+	Publish flags.Choice `default:"all" enum:"all,none" placeholder:"all|none" help:"Which clients may publish: all, or none; with none, a client that sends is closed with 1008 (default: all)."`
 
 	Rate       float64      `placeholder:"N" help:"Messages a second that each connection may publish; 0 for no bound (default: 0)."`
-	Burst      flags.Count  `placeholder:"N" help:"Messages that it may publish at once after a rest (default: a second's worth)."`
+	Burst      flags.Count  `placeholder:"N" help:"Messages that a connection may publish at once after a pause (default: a second's worth)."`
 	RateBytes  flags.Size   `placeholder:"SIZE" help:"Bytes a second that each connection may publish; 0 for no bound (default: 0)."`
-	BurstBytes flags.Size   `placeholder:"SIZE" help:"Bytes that it may publish at once after a rest; at least --max-message (default: a second's worth)."`
-	OverRate   flags.Choice `default:"hold" enum:"hold,close" placeholder:"hold|close" help:"What becomes of a connection that publishes more: it is read more slowly, or closed with 1008 (default: hold)."`
+	BurstBytes flags.Size   `placeholder:"SIZE" help:"Bytes that a connection may publish at once after a pause; at least --max-message (default: a second's worth)."`
+	OverRate   flags.Choice `default:"hold" enum:"hold,close" placeholder:"hold|close" help:"What to do with a connection that publishes more: hold reads it more slowly, close closes it with 1008 (default: hold)."`
 
 	MaxConnsPerIP  flags.Count    `name:"max-conns-per-ip" placeholder:"N" help:"Most connections from one IPv4 address or IPv6 /64 network; more get 429. 0 for no bound (default: 0)."`
-	TrustedProxies flags.Networks `placeholder:"CIDR,..." help:"Networks or addresses of proxies whose X-Forwarded-For, or PROXY header, says where a client is, as 10.0.0.0/8; repeat it or separate by commas for more (default: none)."`
+	TrustedProxies flags.Networks `placeholder:"CIDR,..." help:"Networks or addresses of proxies that are trusted to report the client's address in X-Forwarded-For or a PROXY header, such as 10.0.0.0/8; repeat it or separate by commas for more (default: none)."`
 	ProxyProtocol  bool           `help:"Connections of --trusted-proxies start with a PROXY protocol header, version 1 or 2 (default: off)."`
 
-	Memory   flags.Size  `placeholder:"SIZE" help:"What the process may take up of memory of its own, as 4GiB: bounds connections, what is kept of messages, and handshakes; more get 503 or 1013. 0 for no bound (default: 0)."`
+	Memory   flags.Size  `placeholder:"SIZE" help:"Memory that the process itself may use, such as 4GiB: limits connections, kept messages and handshakes; clients beyond the limits get 503 or 1013. 0 for no bound (default: 0)."`
 	MaxConns flags.Count `placeholder:"N" help:"Most open connections; more get 503. 0 is as many as the fd limit allows (default: 0)."`
 
 	pageFlag
@@ -60,11 +60,11 @@ type serveCmd struct {
 	level slog.LevelVar // LogLevel, or what SIGHUP made of it.
 
 	LogFormat flags.Choice `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
-	LogLevel  flags.Choice `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`
+	LogLevel  flags.Choice `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Lowest level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`
 
-	SlowPass flags.Span `default:"1s" placeholder:"DURATION" help:"Log what a pass did, which writes new messages to its connections, if it took longer; 0 for never (default: 1s)."`
+	SlowPass flags.Span `default:"1s" placeholder:"DURATION" help:"A pass writes new messages to connections; log what it did if it took longer than this, 0 for never (default: 1s)."`
 
-	Pprof loopback `empty:"" placeholder:"HOST:PORT" help:"Serve profiles under /debug/pprof/ on this address, which must be a loopback address, as --admin does on its own; port 0 picks a free one (default: off)."`
+	Pprof loopback `empty:"" placeholder:"HOST:PORT" help:"Serve profiles under /debug/pprof/ on this address, which must be a loopback address; --admin serves them without this flag; port 0 picks a free one (default: off)."`
 }
 
 // Help is shown by --help, between the one-line help and the flags.

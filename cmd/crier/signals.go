@@ -164,8 +164,8 @@ const terminalTick = time.Second
 
 // hangup tells the SIGHUP of a terminal that was closed from one that somebody sent. The two look the same, but the
 // kernel takes a closed terminal away from the processes that it controlled. So SIGHUP ends crier if the terminal
-// goes at the same time. It does not if the terminal has been gone for longer: crier has outlived it, and whoever sends
-// SIGHUP now wants a reload. Time is counted in ticks, which do not pass while the process is stopped.
+// disappears at the same time. If the terminal has been gone for longer, crier has outlived it, and SIGHUP means a
+// reload. Time is counted in ticks, which do not pass while the process is stopped.
 type hangup struct {
 	gone        int // Ticks without the terminal.
 	sinceSignal int // Ticks since the last SIGHUP.

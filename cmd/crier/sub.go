@@ -30,7 +30,7 @@ type subCmd struct {
 	JSON      bool        `name:"json" help:"Print a line of JSON for each message, with its id."`
 	Once      bool        `help:"End with exit code 1 when the connection is lost, in the place of coming back."`
 	TokenFile string      `placeholder:"FILE" help:"File with the token (JWT) for a server with --auth; read at each connection."`
-	Token     string      `placeholder:"TOKEN" help:"The token itself. Everybody on this host can read a command line: CRIER_TOKEN in the environment or --token-file keep it to yourself."`
+	Token     string      `placeholder:"TOKEN" help:"The token itself. Everybody on this host can read a command line: to keep the token secret, use the environment variable CRIER_TOKEN or --token-file."`
 	Silence   flags.Span  `default:"90s" placeholder:"DURATION" help:"How long nothing may come, not even a ping, before the connection is taken for dead; 0 for ever (default: ${default})."`
 }
 

@@ -15,17 +15,17 @@ import (
 
 // tokenCmd is the flags of making tokens.
 type tokenCmd struct {
-	NewKey bool   `help:"Make a key pair (Ed25519) and no token: --key for whoever makes tokens, --public-key for the server's --auth. Existing files are kept."`
+	NewKey bool   `help:"Make a key pair (Ed25519) and no token: --key is the file for the issuer of tokens, --public-key the file for the server's --auth. Existing files are kept."`
 	Key    string `default:"private.pem" placeholder:"FILE" help:"Private key in PEM (Ed25519, P-256 or RSA), or a secret in one line (default: ${default})."`
 
 	PublicKey string `default:"public.pem" placeholder:"FILE" help:"With --new-key: file for the public key (default: ${default})."`
 
 	// CRIER_PUBLISH is a flag of serving.
-	Join     []string   `placeholder:"PATTERN" help:"Channels that the bearer may connect to, as news/*; repeat it or separate by commas for more."`
-	Publish  []string   `env:"-" placeholder:"PATTERN" help:"Channels of --join that it may publish to, as news/chat; repeat it or separate by commas for more (default: none)."`
-	Audience []string   `placeholder:"AUD" help:"Servers that the token is for, where they have --auth-audience; repeat it or separate by commas for more (default: not stated)."`
-	Issuer   string     `placeholder:"ISS" help:"Issuer of the token, where servers have --auth-issuer (default: not stated)."`
-	Subject  string     `placeholder:"SUB" help:"User that the token is for; crier does not look at it (default: not stated)."`
+	Join     []string   `placeholder:"PATTERN" help:"Channels that the bearer may connect to, such as news/*; repeat it or separate by commas for more."`
+	Publish  []string   `env:"-" placeholder:"PATTERN" help:"Channels of --join that the bearer may publish to, such as news/chat; repeat it or separate by commas for more (default: none)."`
+	Audience []string   `placeholder:"AUD" help:"Audience of the token, for servers with --auth-audience; repeat it or separate by commas for more (default: not stated)."`
+	Issuer   string     `placeholder:"ISS" help:"Issuer of the token, for servers with --auth-issuer (default: not stated)."`
+	Subject  string     `placeholder:"SUB" help:"User that the token is for; crier does not check it (default: not stated)."`
 	TTL      flags.Span `name:"ttl" default:"1h" placeholder:"DURATION" help:"Time until the token expires and its connection is closed (default: ${default})."`
 }
 

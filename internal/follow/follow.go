@@ -205,7 +205,7 @@ func (c *follower) target() (string, error) {
 		return "", err
 	}
 	if u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
-		return "", fmt.Errorf("%q is no address of a channel, want ws://HOST:PORT/CHANNEL", c.cfg.URL)
+		return "", fmt.Errorf("%q is not the address of a channel, want ws://HOST:PORT/CHANNEL", c.cfg.URL)
 	}
 	query := u.Query()
 	switch {

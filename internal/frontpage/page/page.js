@@ -54,7 +54,7 @@ function take(data) {
     show(binary ? `binary message, ${data.byteLength - end - 1} bytes` : text.slice(end + 1), binary);
   } else if (word === 'gap') {
     since = to;
-    show('Messages may be missing here: the server does not have them, or was started again.', true);
+    show('Messages may be missing here: the server no longer has them, or was restarted.', true);
   }
 }
 
@@ -70,7 +70,7 @@ async function why() {
     const { value } = await answer.body.getReader().read();
     const [, reason] = /^: (\d{3} .*)/.exec(new TextDecoder().decode(value)) ?? [];
     if (reason) return `The server refuses the connection for now: ${reason}.`;
-    return 'The server answers, but no WebSocket opens: is something between it and this page?';
+    return 'The server answers, but no WebSocket opens: a proxy between this page and the server may block it.';
   } catch {
     return 'The server does not answer.';
   } finally {
