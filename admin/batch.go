@@ -18,7 +18,7 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// lineError tells which line of a batch is wrong.
+// lineError names the line of a batch that is wrong.
 type lineError struct {
 	line int
 	err  error

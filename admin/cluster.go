@@ -12,8 +12,8 @@ type Cluster interface {
 	// Elsewhere is how many connections a channel has at other servers.
 	Elsewhere(channel string) int
 
-	// Unlisted is how many connections at other servers are missing in what Elsewhere returns, because it is not known
-	// which channels they have.
+	// Unlisted is how many connections at other servers are missing in the result of Elsewhere, because their
+	// channels are not known.
 	Unlisted() int
 
 	// Channels returns the names of the channels with connections at other servers which begin with prefix and come

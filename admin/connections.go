@@ -175,7 +175,7 @@ func (h *Handler) disconnectAll(w http.ResponseWriter, r *http.Request) {
 	}
 	filter, err := filterOf(query)
 	if err == nil && !query.Has("channel") && !query.Has("address") {
-		err = errors.New("which connections? want channel or address, or both") // All of them would be a drain.
+		err = errors.New("no connections are selected: want channel or address, or both") // All of them would be a drain.
 	}
 	if err != nil {
 		failQuery(w, err)

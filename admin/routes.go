@@ -12,8 +12,8 @@ import (
 type route struct {
 	handle http.HandlerFunc
 
-	// query is the names of the parameters that a request may have: all others are refused. anyQuery is for those who do
-	// not read the query: load balancers and browsers add what they like.
+	// query is the names of the parameters that a request may have: all others are refused. anyQuery is for routes
+	// that do not read the query: load balancers and browsers add parameters of their own.
 	query    []string
 	anyQuery bool
 }

@@ -28,7 +28,7 @@ type Keys struct {
 	skipped []SkippedKey
 }
 
-// SkippedKey is a key of a file that is not used, and does not keep the others from it.
+// SkippedKey is a key of a file that is not used; the other keys of the file are.
 type SkippedKey struct {
 	Place  string // Which one it is, as: JWKS key 2 (kid "a").
 	Reason string // What is wrong with it, or what else it is for.
@@ -49,13 +49,12 @@ const (
 	mostKeys     = 16   // A token that names none may be tried with all of one kind.
 )
 
-// ParseKeys reads keys from a file's contents: public keys or certificates in PEM, one or more; a JWKS
-// (RFC 7517, section 5); or else a secret for HS256: one word of visible ASCII. What looks as if it was
-// meant to be something else, as a public key in base64, is not taken for a secret: anybody may know it.
+// ParseKeys reads keys from a file's contents: public keys or certificates in PEM, one or more; a JWKS (RFC 7517,
+// section 5); or else a secret for HS256: one word of visible ASCII. A line that looks like something else, such as a
+// public key in base64, is not accepted as a secret, since it may be public.
 //
-// A key among others that cannot be used is left out, see Keys.Skipped. ParseKeys returns an error if no key is
-// left, and for what concerns the whole file: one that is damaged, and so may be only half written, and one that
-// has a private key.
+// If a file has several keys, those that cannot be used are left out: see Keys.Skipped. ParseKeys returns an error if
+// no key is left, if the file is damaged (it may be half written), and if it contains a private key.
 func ParseKeys(b []byte) (*Keys, error) {
 	b = bytes.TrimSpace(b)
 	keys := new(Keys)
@@ -158,7 +157,7 @@ func (k *Keys) parsePEM(b []byte) error {
 		block, rest := pem.Decode(b)
 		if block == nil {
 			if len(bytes.TrimSpace(b)) > 0 {
-				return fmt.Errorf("what stands behind block %d is no PEM", n-1)
+				return fmt.Errorf("the text after block %d is no PEM", n-1)
 			}
 			if n-1 < blocks {
 				return fmt.Errorf("%d of %d PEM blocks are damaged", blocks-n+1, blocks)
@@ -213,7 +212,7 @@ func newKey(id string, k any) (key, error) {
 			return key{}, fmt.Errorf("an RSA key has %d bits, want at least %d", n, leastRSABits)
 		}
 		if k.E < 3 || k.E%2 == 0 || k.E > math.MaxInt32 || k.N.Bit(0) == 0 { // Package rsa verifies nothing with it.
-			return key{}, errors.New("an RSA key has a modulus or exponent (n, e) that is none of RSA")
+			return key{}, errors.New("an RSA key has a modulus or exponent (n, e) that is not valid for RSA")
 		}
 		return key{id, "RS256", k}, nil
 	case *ecdsa.PublicKey:

@@ -17,8 +17,8 @@ import (
 
 // Claims are the contents of a token.
 type Claims struct {
-	// Join and Publish are patterns of channels, see Match: those that the bearer may connect
-	// to, and those that it may publish to over its connection.
+	// Join and Publish are patterns of channels: see Match. The bearer may connect to the channels of Join, and
+	// publish to those of Publish over its connection.
 	Join, Publish []string
 
 	// Expires is when the token ends, in whole seconds. The zero value is never.

@@ -81,9 +81,9 @@ func group(ip netip.Addr) netip.Addr {
 	return ip
 }
 
-// enter records that c comes from an address, in place of one recorded before. It returns false if there are too
-// many connections from that address. A trusted proxy's own address stands for clients that nobody can tell apart,
-// so it has no bound.
+// enter records that c comes from an address, in place of one recorded before. It returns false if there are too many
+// connections from that address. A trusted proxy's own address stands for any number of unknown clients, so its
+// connections are not limited.
 func (a *addresses) enter(c *Conn, from netip.AddrPort) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -154,7 +154,7 @@ func (a *addresses) told(c *Conn) (from netip.AddrPort, ok bool) {
 
 // client returns the address that a request comes from, given the peer's address and all lists of X-Forwarded-For:
 // the peer's, or if that is a trusted proxy, the last one in the lists that is not. Each entry was written by the hop
-// after it, so the first one from the right that nobody trusted wrote, and all before it, could be made up.
+// after it. So an entry that an untrusted hop wrote may be made up, and so may all entries before that one.
 //
 // An entry that is no address, as of a proxy that does not know its client or does not tell, ends the search, too:
 // the client is then taken to be at the last address before, which is a trusted proxy's, and the entry is returned.

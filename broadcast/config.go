@@ -46,9 +46,9 @@ type Message struct {
 
 // Refusal is an error with which OnConnect refuses a connection.
 type Refusal struct {
-	// Status is the HTTP status of the answer, 400 to 599. To a request for server-sent events, one that may pass (408,
-	// 425, 429, 431, and from 500 on all but 501 and 505) is told by an event stream that ends at once, since an
-	// EventSource never comes back after another status than 200.
+	// Status is the HTTP status of the answer, 400 to 599. If the status may pass (408, 425, 429, 431, and from 500
+	// on all but 501 and 505), a request for server-sent events is answered with an event stream that ends at once,
+	// since an EventSource never reconnects after any status but 200.
 	Status int
 	// Reason is the body of the answer: a line of text for the client.
 	Reason string
@@ -140,17 +140,17 @@ type Config struct {
 	// 503 with Retry-After. 0 is no bound but the kernel's.
 	MaxConns int
 
-	// MaxConnsPerIP bounds the connections, those in the handshake included, from one
-	// IPv4 address or one IPv6 /64 network. More are answered 429; as many again, and at least 16, may be
-	// open until their requests have come, which tell how to answer them. 0 is no bound.
-	// Counting takes about 100 bytes for each connection.
+	// MaxConnsPerIP bounds the connections, those in the handshake included, from one IPv4 address or one IPv6 /64
+	// network. More are answered 429. The server reads the requests of some excess connections to find out how to
+	// answer them: of as many as MaxConnsPerIP, and of at least 16. 0 is no bound. Counting takes about 100 bytes for
+	// each connection.
 	MaxConnsPerIP int
 
-	// TrustedProxies are the networks of proxies that are believed when they tell where a
-	// request comes from: by X-Forwarded-For, of which the last address counts that is
-	// not itself in these networks, or by the header of ProxyProtocol. A client whose
-	// address they do not tell is taken to be at the last proxy known; MaxConnsPerIP does
-	// not bound those. IPv4-mapped networks are the IPv4 networks that they stand for. A peer on a Unix socket is trusted if there are any networks.
+	// TrustedProxies are the networks of proxies that are trusted to report a client's address: in X-Forwarded-For,
+	// where the last address outside these networks is the client's, or in the header of ProxyProtocol. A client
+	// whose address they do not report counts as connected from the last known proxy, and MaxConnsPerIP does not
+	// limit such clients. IPv4-mapped networks are the IPv4 networks that they stand for. A peer on a Unix socket is
+	// trusted if TrustedProxies is not empty.
 	TrustedProxies []netip.Prefix
 
 	// ProxyProtocol makes connections of TrustedProxies start with a header of the
@@ -293,8 +293,8 @@ const (
 	maxDuration   = 14 * 24 * time.Hour // The clock is 32 bits of milliseconds.
 )
 
-// WithDefaults returns cfg as New uses it: zero fields have their defaults, and with MemoryBytes what does not fit is
-// less. The error joins all faults.
+// WithDefaults returns cfg as New uses it: zero fields have their defaults, and with MemoryBytes, fields whose values
+// do not fit are lowered. The error joins all faults.
 func (cfg Config) WithDefaults() (Config, error) {
 	setDefault(&cfg.MaxMessageBytes, 1<<20)
 	setDefault(&cfg.CompressMinBytes, 512)

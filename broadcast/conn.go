@@ -108,8 +108,8 @@ func (c *Conn) channel() *channel { return c.at.Load().encoding.channel }
 
 func (c *Conn) shard() *shard { return c.at.Load().shard }
 
-// Channel returns the name of the connection's channel. It is empty without
-// Config.Channels. It may be called from within the hooks only.
+// Channel returns the name of the connection's channel, which is empty without Config.Channels. Only hooks may call
+// Channel.
 func (c *Conn) Channel() string {
 	if e := c.feed().encoding; e != nil {
 		return e.channel.name

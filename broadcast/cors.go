@@ -2,8 +2,8 @@ package broadcast
 
 import "net/http"
 
-// mayRead reports whether the request is for events, and one whose answer a page may read: that of any origin, or of
-// one in Config.Origins.
+// mayRead reports whether the request is for events and comes from a page that may read the answer: a page of any
+// origin, or of an origin in Config.Origins.
 func (srv *Server) mayRead(r *request) bool {
 	return r.events && !r.upgrade && string(r.method) == http.MethodGet && srv.origins.check(r) == nil
 }

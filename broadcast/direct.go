@@ -5,19 +5,18 @@ import (
 	"sync/atomic"
 )
 
-// Send sends m to this connection alone, and to nobody else. The payload is copied. It does not
-// block and may be called from any goroutine. In OnConnect the message goes out right after the
-// greeting; later, it goes out after all that was published to the channel before the call, and
-// before all that is published after it.
+// Send sends m to this connection alone. The payload is copied. It does not block and may be called from any
+// goroutine. In OnConnect the message goes out right after the greeting; later, it goes out after all that was
+// published to the channel before the call, and before all that is published after it.
 //
-// It has no id and is not kept: a client that was away does not get it later. With the subprotocol
-// crier.v1 the line before it is "direct: -"; a server-sent event has no id.
+// The message has no id and is not kept: a client that was disconnected does not get it later. With the subprotocol
+// crier.v1, the line before the message is "direct: -"; as a server-sent event, the message has no id.
 //
-// nil means that it was queued, not that it has arrived: it is lost if the connection ends before
-// the socket has taken it. ErrBusy means that more than 64 KiB wait for this connection already
-// (a peer that does not read), or too much for all together by Config.MemoryBytes: the caller
-// may drop the message, or Close the connection. ErrClosed means that the connection has ended
-// or that Close was called. ErrTooLarge, ErrNotText and ErrKind are as for Publish.
+// A nil error means that the message was queued, not that it has arrived: the message is lost if the connection ends
+// before the socket has taken it. ErrBusy means that more than 64 KiB already wait for this connection (its peer does
+// not read), or that direct messages of all connections exceed their share of Config.MemoryBytes: the caller may drop
+// the message, or Close the connection. ErrClosed means that the connection has ended or that Close was called.
+// ErrTooLarge, ErrNotText and ErrKind are as for Publish.
 func (c *Conn) Send(m Message) error {
 	srv := c.shard().srv
 	if err := srv.check(m); err != nil {
@@ -44,7 +43,7 @@ func (c *Conn) Send(m Message) error {
 	return nil
 }
 
-// maxDirectBytes is from what on a connection takes no more direct messages.
+// maxDirectBytes is how much may wait for a connection before it takes no more direct messages.
 const maxDirectBytes = 64 << 10
 
 // directOverhead is about what a direct message takes beside its payload.

@@ -16,9 +16,9 @@
 //		log.Fatal(err)
 //	}
 //
-// A site that net/http serves already has Handler in its mux instead of a listener. Hooks in
-// Config decide who may connect and what is published; Publish and PublishTo send to all of a
-// channel, Conn.Send to one connection, and Conn.Close ends one.
+// If net/http already serves a site, put Handler into its mux instead of using a listener. Hooks in Config decide who
+// may connect and what is published. Publish and PublishTo send to every connection of a channel, Conn.Send sends to
+// one connection, and Conn.Close closes one.
 //
 // It knows WebSocket (RFC 6455) and sockets. It does not know flags, signals
 // or what messages mean. It runs on Linux only.

@@ -138,8 +138,8 @@ func (c *Conn) answered() {
 	}
 }
 
-// Value returns what Grant.Value or SetValue has given the connection, or nil. Any goroutine
-// may call it, within OnDisconnect and until it returns; after that it returns nil.
+// Value returns the value that Grant.Value or SetValue has given the connection, or nil. Any goroutine may call
+// Value. Once OnDisconnect has returned, Value returns nil.
 func (c *Conn) Value() any {
 	x := c.extra()
 	if x == nil {
@@ -150,9 +150,9 @@ func (c *Conn) Value() any {
 	return x.value
 }
 
-// SetValue sets what Value returns, as OnConnect may without Config.Authorize. Any goroutine
-// may call it. It returns ErrClosed if the connection has ended. A connection with a value
-// takes about 150 bytes more, and what the value takes.
+// SetValue sets the value that Value returns, for instance in OnConnect if there is no Config.Authorize. Any
+// goroutine may call SetValue. It returns ErrClosed if the connection has ended. A value takes about 150 bytes in
+// addition to its own size.
 func (c *Conn) SetValue(v any) error {
 	x := c.lockExtra()
 	if x == nil {
@@ -163,15 +163,14 @@ func (c *Conn) SetValue(v any) error {
 	return nil
 }
 
-// Close begins to close the connection with a status of RFC 6455, section 7.4, and a reason:
-// UTF-8 without control characters, at most 123 bytes. The peer first gets what was published
-// before, unless its socket is full. Nothing that the peer sends is published any more, nor
-// is the message that OnMessage returns. OnDisconnect gets ReasonDisconnected.
+// Close begins to close the connection with a status of RFC 6455, section 7.4, and a reason: UTF-8 without control
+// characters, at most 123 bytes. The peer first gets what was published before, unless its socket is full. Messages
+// that the peer sends afterwards are not published, and neither is the message that a running OnMessage returns.
+// OnDisconnect gets ReasonDisconnected.
 //
-// Any goroutine may call it, hooks among them, and it does not block. In OnConnect the
-// connection is opened first and closed after the greeting: a browser's page learns the
-// status and the reason so, which it does not of a connection that OnConnect refuses. After
-// the first call it returns ErrClosed.
+// Any goroutine may call it, hooks among them, and it does not block. If OnConnect calls Close, the connection is
+// opened first and closed after the greeting, so that a browser's page gets the status and the reason; it gets
+// neither from a connection that OnConnect refuses. After the first call, Close returns ErrClosed.
 func (c *Conn) Close(status uint16, reason string) error {
 	if err := CheckClose(status, reason); err != nil {
 		return err

@@ -33,16 +33,16 @@ func (f *ConnFilter) selects(c *Conn) bool {
 
 // Errors of FindConnections and DisconnectAll.
 var (
-	// ErrAfter: FindConnections was told to go on after something that it has not returned.
-	ErrAfter = errors.New("broadcast: there is no such place to go on from")
+	// ErrAfter: the argument after of FindConnections is not a value that FindConnections has returned.
+	ErrAfter = errors.New("broadcast: after is not the next of an earlier page")
 	// ErrClose: there can be no close frame with this status and this reason.
 	ErrClose = errors.New("broadcast: no such close frame can be sent")
 )
 
 // FindConnections returns a page of the open connections that f selects: at most n, in the order of their file
-// descriptors. The first page comes after "". next is what the following page comes after. It is empty if this page is
-// the last one; a page may be short, or even empty, without being the last. A connection that stays open is on exactly
-// one page. Those that open or close meanwhile may be missing.
+// descriptors. For the first page, after is ""; for the following page, after is next. next is empty if this page is
+// the last one; a page may be short, or even empty, without being the last. A connection that stays open is on
+// exactly one page. Connections that open or close meanwhile may be missing.
 //
 // Each page looks at all connections that f may select: at a million, this takes each shard some 10 ms, or a second
 // with f.Network. Every 10 ms shards do their other work. The error is ErrAfter, ErrServerClosed, or that of ctx.
@@ -144,8 +144,9 @@ func (l *lowest) infos() (infos []numbered) {
 	return infos
 }
 
-// DisconnectAll begins to close all open connections that f selects, each as Disconnect does, and returns their number.
-// Those whose sockets are not full first get what was published before. Those that open meanwhile may stay open.
+// DisconnectAll begins to close all open connections that f selects, each as Disconnect does, and returns their
+// number. Connections whose sockets are not full first get what was published before. Connections that open meanwhile
+// may stay open.
 //
 // It returns when all close frames are on their way. At a million connections, this takes seconds. Every 10 ms shards do
 // their other work. The error is an ErrClose, ErrServerClosed, or that of ctx; with the latter two, n connections have

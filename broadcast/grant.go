@@ -24,7 +24,7 @@ type Grant struct {
 	// It is the wall clock's time: one that is set right counts at once.
 	Until time.Time
 
-	// Value is what Conn.Value returns from then on: who it is, or a session. nil takes no memory.
+	// Value is what Conn.Value returns afterwards, such as a user or a session. nil takes no memory.
 	Value any
 }
 

@@ -14,21 +14,18 @@ import (
 	"time"
 )
 
-// Handler returns a handler with which the server shares the port, the mux and the middleware
-// of a net/http server. It answers WebSocket handshakes and requests for server-sent events as
-// the server's own port does; hooks get the request as the handler got it, with the values of
-// its context, its pattern and its TLS state. With Config.Channels the path in r.URL names
-// the channel, so http.StripPrefix can be in front. It returns when the handshake is over;
-// the connection then belongs to the Server, whose Shutdown (or Run) ends it: that of the
+// Handler returns a handler with which the server shares the port, the mux and the middleware of a net/http server.
+// It answers WebSocket handshakes and requests for server-sent events as the server's own port does; hooks get the
+// request as the handler got it, with the values of its context, its pattern and its TLS state. With Config.Channels
+// the path in r.URL names the channel, so http.StripPrefix can be in front. The handler returns when the handshake is
+// over. The connection then belongs to the Server, and only the Server's Shutdown (or Run) ends it; Shutdown of the
 // http.Server does not.
 //
-// A connection of TCP or of a Unix socket, as package net makes them, costs what it costs on the
-// server's own port: no goroutine and no buffer. Any other one, above all one of TLS, has no
-// file descriptor that the server could watch. Two goroutines then carry its bytes over a pair of
-// sockets. That takes 2 more file descriptors and about 12 KiB for each connection (as measured
-// with Go 1.26), beside the 10 KiB or so of crypto/tls, and three more system calls for each
-// message. Config.MemoryBytes does not count it. For very many connections put a TLS proxy in
-// front instead.
+// A TCP or Unix socket connection of package net costs no more than on the server's own port: it needs no goroutine
+// and no buffer. Any other connection, such as one with TLS, has no file descriptor that the server can watch. Two
+// goroutines then carry its bytes over a pair of sockets. That takes 2 more file descriptors and about 12 KiB for
+// each connection (as measured with Go 1.26), beside the 10 KiB or so of crypto/tls, and three more system calls for
+// each message. Config.MemoryBytes does not count it. For very many connections put a TLS proxy in front instead.
 //
 // Over HTTP/2, and where middleware hides http.Hijacker, events are written through the
 // ResponseWriter on the handler's goroutine; WebSockets need HTTP/1.1, which browsers use for

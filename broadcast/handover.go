@@ -48,15 +48,14 @@ func (c *Conn) handedRequest() *http.Request {
 	return r
 }
 
-// ServeConn serves one connection, from its handshake on: one that was accepted, passed or made
-// elsewhere. It takes conn over, closes it, and does not wait for its end. conn must be a stream
-// socket with a file descriptor, like *net.TCPConn and *net.UnixConn, of which nothing was read
-// yet. It counts as accepted. After Shutdown the error is ErrServerClosed.
+// ServeConn serves one connection that was accepted, passed or made elsewhere, starting with its handshake. ServeConn
+// takes conn over and closes it, but returns without waiting for its end. conn must be a stream socket with a file
+// descriptor, like *net.TCPConn and *net.UnixConn, from which nothing has been read yet. conn counts as accepted.
+// After Shutdown, the error is ErrServerClosed.
 //
-// A connection that an http.Handler has hijacked is not for ServeConn, since net/http has read
-// its request: Handler serves it. The client of such a connection is answered 500 at once,
-// and the error says so; only on a Unix socket that cannot be seen, and the client is answered
-// 408 after Config.HandshakeTimeout.
+// A connection that an http.Handler has hijacked is not for ServeConn, since net/http has read its request: Handler
+// serves it. The client of such a connection is answered 500 at once, and the error says so. On a Unix socket,
+// ServeConn cannot tell that the request was read, and the client is answered 408 after Config.HandshakeTimeout.
 func (srv *Server) ServeConn(conn net.Conn) error {
 	fd, err := dup(conn, "connection")
 	conn.Close()
@@ -69,7 +68,7 @@ func (srv *Server) ServeConn(conn net.Conn) error {
 	}
 	if wasRead(fd) {
 		srv.refuseFD(fd, &Refusal{http.StatusInternalServerError, "the server has lost this request"}, nil)
-		return errors.New("broadcast: connection: something of it was read already, so its request is lost; " +
+		return errors.New("broadcast: connection: part of it was read already, so its request is lost;  " +
 			"in an http.Handler use Server.Handler")
 	}
 	return srv.take(fd, nil)

@@ -318,9 +318,9 @@ func (c *Conn) proxy(b []byte) (int, *Refusal) {
 	return p.length, nil
 }
 
-// forwarded takes the client's address from X-Forwarded-For, if the peer is a trusted proxy. Behind a PROXY header
-// that does not tell the client's address the request may be the client's own bytes: what it says of where it comes
-// from proves nothing.
+// forwarded takes the client's address from X-Forwarded-For, if the peer is a trusted proxy. After a PROXY header
+// without the client's address, the request may consist of the client's own bytes, so its X-Forwarded-For proves
+// nothing.
 func (c *Conn) forwarded(list []byte) *Refusal {
 	srv := c.shard().srv
 	if srv.addresses == nil || list == nil || c.in != nil && c.in.nameless {

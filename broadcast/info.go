@@ -186,9 +186,9 @@ func (t *top[T]) offer(v T, before func(a, b T) bool) {
 	*t = slices.Insert(s, i, v)
 }
 
-// Disconnect begins to close the open connection of an id, and publishes nothing more of what it sends. It reports
-// whether there was one. status and reason go out in the close frame; if none can have them (see CheckClose), Disconnect
-// returns false. It waits until all shards come by.
+// Disconnect begins to close the open connection with an id, and reports whether there was one. Messages that the
+// connection sends afterwards are not published. status and reason go out in the close frame; if no close frame can
+// contain them (see CheckClose), Disconnect returns false. It waits until every shard has handled the call.
 func (srv *Server) Disconnect(id string, status uint16, reason string) bool {
 	digits, _, _ := strings.Cut(id, "-")
 	fd, err := strconv.ParseInt(digits, 10, 32)

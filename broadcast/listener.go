@@ -31,7 +31,7 @@ type listener struct {
 }
 
 // Listen listens on a TCP address like ":18000" or "127.0.0.1:0". Without a host, and with "[::]", it listens on all
-// addresses of IPv4 and IPv6; with "0.0.0.0", on those of IPv4 only, other than net.Listen.
+// addresses of IPv4 and IPv6; with "0.0.0.0", on those of IPv4 only, unlike net.Listen.
 //
 // It does without Multipath TCP, which Go's listeners offer by default: its
 // connections do not inherit all options of the listener, so that accepting

@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Refusals of connections that are too many. Of an address, there may be as many again as Config.MaxConnsPerIP, and at least
-// minCrowd: those above it are only read until it is known how to refuse them.
+// Refusals of excess connections. An address may have as many connections again as Config.MaxConnsPerIP, and at least
+// minCrowd: the server reads these only until it knows how to refuse them.
 var (
 	errManyHandshakes = &Refusal{http.StatusServiceUnavailable, "too many handshakes at once"}
 	errManyOfAddress  = &Refusal{http.StatusTooManyRequests, "too many connections from this address"}
 	errManyAtAccept   = &Refusal{errManyOfAddress.Status, errManyOfAddress.Reason} // Counted as shed.
 )
 
-// turnAway answers a connection at once, by what has come of its request, which in a flood is often all of it. It
-// waits for nothing, so that a flood costs little. It returns false.
+// turnAway answers a connection at once, based on the part of its request that has arrived (in a flood, often all of
+// it). It waits for nothing, so that a flood costs little. It returns false.
 func (c *Conn) turnAway(r *Refusal) bool {
 	srv := c.shard().srv
 	if c.in != nil && c.in.handed {
@@ -133,8 +133,8 @@ func appendError(dst []byte, r *Refusal, head bool, lines []byte) []byte {
 	return append(append(dst, r.Reason...), '\n')
 }
 
-// looksLikeTLS says whether b starts like a TLS handshake record (RFC 8446,
-// section 5.1), which no HTTP request does.
+// looksLikeTLS reports whether b starts like a TLS handshake record (RFC 8446, section 5.1), which no HTTP request
+// does.
 func looksLikeTLS(b []byte) bool { return len(b) >= 2 && b[0] == 0x16 && b[1] == 3 }
 
 // tlsAlert is a fatal handshake_failure, RFC 8446, section 6: what a TLS client

@@ -6,14 +6,13 @@ import (
 	"net"
 )
 
-// Run serves listeners until ctx is done, or Shutdown is called, and returns nil when all
-// connections are closed and all goroutines of the server have ended: it drains as Shutdown
-// does, which takes Config.DrainTime and Config.CloseTimeout at most, and the time of a hook
-// that is running. Without a listener it does the same for a server that has only its
-// Handler. It takes the listeners over and closes them.
+// Run serves listeners until ctx is done, or Shutdown is called. It then drains as Shutdown does, and returns nil
+// when all connections are closed and all goroutines of the server have ended. Draining takes at most
+// Config.DrainTime plus Config.CloseTimeout, plus the time of a hook that is running. Call Run without a listener for
+// a server that has only its Handler. Run takes the listeners over and closes them.
 //
-// If one of them cannot be served, it drains at once and returns that error. If Shutdown was
-// called before, it returns ErrServerClosed.
+// If a listener cannot be served, Run drains at once and returns that error. If Shutdown was called before, Run
+// returns ErrServerClosed.
 func (srv *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	if srv.Draining() {
 		for _, ln := range listeners {

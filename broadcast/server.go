@@ -151,11 +151,10 @@ func newWorker() *worker {
 	return w
 }
 
-// Serve accepts connections on ln until Shutdown is called. It returns ErrServerClosed when
-// Shutdown is done, so that a program whose main function returns after it cuts nobody off.
-// It takes ln over and closes it. ln must have a file descriptor, like *net.TCPListener and
-// *net.UnixListener; what it wraps beyond that (TLS) is not used: see Handler. Several
-// listeners may be served at once.
+// Serve accepts connections on ln until Shutdown is called. Serve returns ErrServerClosed when Shutdown is done, so
+// that a program may end its main function after Serve without cutting clients off. Serve takes ln over and closes
+// it. ln must have a file descriptor, like *net.TCPListener and *net.UnixListener; a layer on top of the descriptor,
+// such as TLS, is bypassed: see Handler. Several listeners may be served at once.
 func (srv *Server) Serve(ln net.Listener) error {
 	l, err := newListener(srv, ln)
 	if err != nil {
@@ -225,8 +224,8 @@ func (srv *Server) unadopt(c *Conn) {
 	srv.extras.remove(c)
 }
 
-// knock looks at where a new connection comes from, and reports whether it may stay, be it only to be refused when its
-// request has come.
+// knock looks at the address of a new connection, and reports whether the connection may stay, even if only until its
+// request has come and is refused.
 func (srv *Server) knock(c *Conn) bool {
 	if most := srv.cfg.memory.MaxHandshakes; most > 0 && srv.opening.len() >= most {
 		srv.total.refusals(errManyHandshakes.Status)

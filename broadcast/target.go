@@ -56,8 +56,8 @@ func malformedTarget(target []byte) *Refusal {
 	return badRequest(malformed + "want a path that starts with /, or the whole URL of one")
 }
 
-// isHost says whether b is a host and perhaps a port, or empty: RFC 9110, section 7.2,
-// and RFC 3986, section 3.2.2.
+// isHost reports whether b is a host and perhaps a port, or empty: RFC 9110, section 7.2, and RFC 3986, section
+// 3.2.2.
 func isHost(b []byte) bool {
 	host, port := b, []byte(nil)
 	if i := bytes.LastIndexByte(b, ':'); i >= 0 && bytes.IndexByte(b[i:], ']') < 0 {
@@ -79,15 +79,15 @@ func isHost(b []byte) bool {
 	return badEscape(host) < 0
 }
 
-// serves reports whether p, a request's path, is path, or with below, one below it, without looking at dots. An
-// empty path is any.
+// serves reports whether p, the path of a request, is path or, if below is set, a path below it. Dots are not
+// resolved. An empty path matches any p.
 func serves(p []byte, path string, below bool) bool {
 	rest, ok := cutPath(p, path)
 	return ok && (path == "" || len(rest) == 0 || below && (path[len(path)-1] == '/' || rest[0] == '/'))
 }
 
-// cutPath returns what follows path in p. A character is the same with percent-encoding and without, whatever of that
-// a client chooses (RFC 3986, section 6.2.2), but for the slash: encoded, it separates nothing.
+// cutPath returns the part of p that follows path. A percent-encoded character equals the plain one (RFC 3986,
+// section 6.2.2), except for the slash: an encoded slash separates nothing.
 func cutPath(p []byte, path string) (rest []byte, ok bool) {
 	for path != "" {
 		if len(p) == 0 {
@@ -158,8 +158,7 @@ func (r *request) channel(path string) (string, *Refusal) {
 	return name, nil
 }
 
-// CheckChannel says whether a channel can have a name: see Config.Channels. The error
-// is an ErrChannel.
+// CheckChannel returns an ErrChannel if a channel cannot have the name: see Config.Channels.
 func CheckChannel(name string) error {
 	switch {
 	case len(name) > maxChannelName:

@@ -82,7 +82,8 @@ type Config struct {
 	// Timeout is how long NATS may take to answer. Defaults to 5 s.
 	Timeout time.Duration
 
-	// Waiting, if set, is called while Open, OpenFast or Start waits, with what it waits for. It must not block.
+	// Waiting, if set, is called while Open, OpenFast or Start waits. The error says why they wait. Waiting must not
+	// block.
 	Waiting func(why error)
 
 	// Logger defaults to slog.Default().
@@ -203,9 +204,9 @@ type Cluster struct {
 	presence *presence.Presence // Immutable after Open.
 }
 
-// Open connects to NATS, and makes the stream unless it exists. While NATS is not reachable or has no majority, it waits until
-// ctx is done, and logs what it waits for. The errors are ErrStream, ErrUnalterable, ErrNoJetStream, ctx's, and those of NATS
-// that do not pass by themselves, such as a user that it does not know or something that it does not permit.
+// Open connects to NATS, and makes the stream unless it exists. While NATS is not reachable or has no majority, it
+// waits until ctx is done, and logs what it waits for. The errors are ErrStream, ErrUnalterable, ErrNoJetStream, that
+// of ctx, and errors of NATS that waiting cannot solve, such as an unknown user or a missing permission.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg = cfg.withDefaults()
 	c := &Cluster{cfg: cfg, began: time.Now(), failed: make(chan error, 1), warm: make(chan struct{}), ahead: newBell(), doubt: newBell()}

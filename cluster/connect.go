@@ -18,8 +18,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// connect connects to NATS as cfg, with its defaults, says, and reconnects for ever. It waits for NATS until ctx is done,
-// see passes. The options in more come on top.
+// connect connects to NATS as cfg (with its defaults) says, and reconnects for ever. connect waits for NATS until ctx
+// is done: see passes. The options in more are added to those of cfg.
 func (cfg *Config) connect(ctx context.Context, more ...nats.Option) (nc *nats.Conn, err error) {
 	options := []nats.Option{
 		nats.Name("crier"), nats.Timeout(cfg.Timeout), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),

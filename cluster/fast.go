@@ -58,8 +58,8 @@ type FastStats struct {
 // at most 4 MiB.
 const FastMemoryBytes = defaultQueueBytes + pendingBytes + pendingMessages*pendingMessageBytes + 16<<20 + presence.DefaultTableBytes + presence.MemoryBytes
 
-// OpenFast connects to NATS. While that is not reachable, it waits until ctx is done, and logs why. The errors are ctx's, and
-// those of NATS that do not pass by themselves.
+// OpenFast connects to NATS. While NATS is not reachable, OpenFast waits until ctx is done, and logs why. The errors
+// are that of ctx, and errors of NATS that waiting cannot solve.
 func OpenFast(ctx context.Context, cfg Config) (*Fast, error) {
 	cfg = cfg.withDefaults()
 	f := &Fast{cfg: cfg, prefix: cfg.Stream + ".fast.", origin: nuid.Next(), failed: make(chan error, 1)}
@@ -134,7 +134,8 @@ func (f *Fast) Start(ctx context.Context, srv *broadcast.Server) error {
 	return f.presence.Start(srv) // Without permission for that, it goes on.
 }
 
-// tryOut publishes something, and waits until NATS has seen that and the subscriptions. The connection may be lost meanwhile.
+// tryOut publishes a message, and waits until NATS has processed the message and the subscriptions. The connection
+// may be lost meanwhile.
 func (f *Fast) tryOut(ctx context.Context) error {
 	if err := f.out.probe(); err != nil {
 		return err

@@ -71,9 +71,9 @@ func (cfg *Config) reachable(ctx context.Context, servers []string, try func() e
 	}
 }
 
-// passes reports whether what keeps a server from connecting may pass by itself: NATS, its network or its name is not
-// there yet, or it has no room for one more. Of several reasons, all must. Everything else needs somebody to change
-// something, such as a password, a certificate or what a server permits.
+// passes reports whether the reason why a server cannot connect may pass by itself: NATS, its network or its name is
+// not available yet, or NATS accepts no more connections. If there are several reasons, all must be of this kind. Any
+// other reason needs a change, such as to a password, a certificate or a permission.
 func passes(err error) bool {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, err := range joined.Unwrap() {

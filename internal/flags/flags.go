@@ -111,7 +111,7 @@ func faultOf(text []byte, n int64, err error, most int64, want, bound string) er
 	return nil
 }
 
-// Choice is one of a few words, in capitals or not. The words are in the flag's enum tag.
+// Choice is one of a few words, in upper or lower case. The words are in the flag's enum tag.
 type Choice string
 
 // UnmarshalText takes a word.

@@ -1,5 +1,5 @@
-// Package frontpage has the page that crier shows to a browser that opens its address: say something, and hear it
-// in a second tab. It knows requests and nothing of sockets or flags.
+// Package frontpage has the page that crier shows to a browser that opens crier's address. A message sent in one tab
+// appears in a second tab. The package knows requests, but nothing about sockets or flags.
 package frontpage
 
 import (
@@ -23,7 +23,7 @@ var (
 	pageJS string
 )
 
-// Config is what the page says of the server, and who gets it.
+// Config describes the server for the page, and selects who gets the page.
 type Config struct {
 	Path        string `json:"path"`        // As in broadcast.Config.
 	Channels    bool   `json:"channels"`    // As in broadcast.Config.

@@ -9,9 +9,9 @@ import (
 )
 
 // Local reports whether r comes from a browser on this host that connected directly: from a loopback address, to a
-// name of this host, without a sign of a proxy. What a proxy on this host forwards must not get the page, as it
-// comes from anywhere. A page of another site whose name was made to resolve to this host (DNS rebinding) has that
-// name in Host.
+// name of this host, without a sign of a proxy. A request that a proxy on this host forwards must not get the page,
+// since its client may be anywhere. A page of another site whose name was made to resolve to this host (DNS
+// rebinding) has that name in Host.
 func Local(r *http.Request) bool {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !peer.Addr().Unmap().IsLoopback() || !isLocalHost(r.Host) {

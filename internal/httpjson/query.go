@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Query reads a query strictly: each parameter has one of the names and is there once. Parameters whose names end in
-// "[]" may be there several times. The standard library drops what it cannot read, and ignores unknown names; then a
-// request would do something else than it was meant to.
+// Query reads a query strictly: each parameter must have one of the names and must not be repeated, unless its name
+// ends in "[]". The standard library drops parameters that it cannot read, and ignores unknown names, so a request
+// could do something other than it was meant to.
 func Query(u *url.URL, names ...string) (url.Values, error) {
 	values, err := url.ParseQuery(u.RawQuery)
 	switch {
@@ -25,7 +25,7 @@ func Query(u *url.URL, names ...string) (url.Values, error) {
 		case !slices.Contains(names, name):
 			return nil, fmt.Errorf("there is no parameter %q here: %s", name, known(names))
 		case len(all) > 1 && !strings.HasSuffix(name, "[]"):
-			return nil, fmt.Errorf("the parameter %s is there %d times, want it once", name, len(all))
+			return nil, fmt.Errorf("the parameter %s is given %d times, want it once", name, len(all))
 		case !utf8.ValidString(all[0]):
 			return nil, fmt.Errorf("the parameter %s is not valid UTF-8", name)
 		}

@@ -1,6 +1,6 @@
 // Package logqueue keeps a program's log from blocking the program. A Queue is an io.Writer that stands between the
 // log and the file or pipe that it goes to: Write takes a line and returns at once, and one goroutine writes the
-// lines in order. A reader that has stopped, a full disk or a terminal that is gone costs lines, which are counted.
+// lines in order. If a reader has stopped, a disk is full or a terminal is gone, lines are dropped and counted.
 //
 // It does not know what a line says, except for the notice that stands where lines are missing.
 //

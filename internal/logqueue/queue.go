@@ -119,7 +119,7 @@ func (q *Queue) Close(most time.Duration) bool {
 	return q.Flush(most)
 }
 
-// SyscallConn is the output's, so that q is taken for a terminal where that is one.
+// SyscallConn returns the output's, so that q counts as a terminal if the output is one.
 func (q *Queue) SyscallConn() (syscall.RawConn, error) {
 	if c, ok := q.out.(syscall.Conn); ok {
 		return c.SyscallConn()

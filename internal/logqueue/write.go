@@ -78,9 +78,9 @@ func (w *writer) writeNotice() bool {
 	return true
 }
 
-// write writes a line and reports whether all of it was taken. It blocks as long as a pipe or a terminal is full, also
-// where that is in non-blocking mode: others may have set that, since it belongs to all who share it, fcntl(2). Every
-// other error stands for the one line: a disk may have room again, and a pipe's name a new reader.
+// write writes a line and reports whether all of it was taken. It blocks as long as a pipe or a terminal is full,
+// even in non-blocking mode, which any process that shares the output may have set (fcntl(2)). Every other error
+// concerns this line only: a disk may have room again, and a named pipe a new reader.
 func (w *writer) write(line []byte) bool {
 	if w.inLine {
 		line = append([]byte("\n"), line...)

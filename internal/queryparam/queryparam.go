@@ -1,5 +1,5 @@
-// Package queryparam reads single parameters from the query of a URL whose other parameters belong to somebody else, in
-// whatever form that wants: "?a=b;c=d" and "?rate=100%" are no errors.
+// Package queryparam reads single parameters from the query of a URL. The other parameters belong to somebody else
+// and may have any form: "?a=b;c=d" and "?rate=100%" are no errors.
 package queryparam
 
 import (

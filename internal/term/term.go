@@ -15,8 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// IsTerminal reports whether w is a terminal, ioctl_tty(2): an *os.File, or something that stands before one and has
-// its SyscallConn.
+// IsTerminal reports whether w is a terminal, ioctl_tty(2): an *os.File, or a wrapper with the SyscallConn of one.
 func IsTerminal(w io.Writer) bool {
 	f, ok := w.(syscall.Conn)
 	if !ok {
