@@ -29,11 +29,11 @@ func (k *Keys) parseJWKS(b []byte) error {
 			err = errors.New("it has no type (kty)")
 		}
 		switch other := otherUse(&m); {
+		case private:
+			return fmt.Errorf("%s: %w", place, errPrivate)
 		case err == nil && other != "":
 			k.skipped = append(k.skipped, SkippedKey{place, other, true})
 			continue
-		case private:
-			return fmt.Errorf("%s: %w", place, errPrivate)
 		case err != nil:
 			k.add(place, key{}, plainJSONError(err))
 			continue

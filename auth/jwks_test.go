@@ -107,6 +107,8 @@ func TestPrivateInSet(t *testing.T) {
 		`{"kty":"EC","crv":"P-256","x":"AA","y":"AA","d":"?","kid":"p"}`,
 		`{"kty":"OKP","crv":"Ed25519","x":"AAAA","d":7,"kid":"p"}`,
 		`{"kty":"RSA","n":["AAAA"],"e":"AQAB","d":"AAAA","kid":"p"}`,
+		`{"kty":"OKP","crv":"Ed25519","x":"AAAA","d":"AAAA","use":"enc","kid":"p"}`,
+		`{"kty":"RSA","n":"AAAA","e":"AQAB","d":"AAAA","alg":"RSA-OAEP","kid":"p"}`,
 	} {
 		for _, file := range []string{good + "," + private, private + "," + good} {
 			_, err := ParseKeys([]byte(`{"keys":[` + file + `]}`))

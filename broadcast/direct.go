@@ -61,6 +61,12 @@ func (x *extra) reserve(n int) bool {
 	return true
 }
 
+// free gives back n bytes that reserve has counted.
+func (x *extra) free(n int) {
+	x.unsent.Add(-int64(n))
+	x.srv.directBytes.free(&x.srv.unfinished, int64(n))
+}
+
 // directBytes is what direct messages to all connections take up. With Config.MemoryBytes they
 // share the room of unfinished messages, and have at most half of it.
 type directBytes struct{ atomic.Int64 }
@@ -123,8 +129,7 @@ func (d *direct) addAll(from *direct) {
 // done gives back n bytes that are out, or will never be.
 func (d *direct) done(n int) {
 	if d.x != nil && n != 0 {
-		d.x.unsent.Add(-int64(n))
-		d.x.srv.directBytes.free(&d.x.srv.unfinished, int64(n))
+		d.x.free(n)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -243,6 +244,66 @@ func TestSendMemory(t *testing.T) {
 	eventually(t, "all to be given back", func() bool {
 		return srv.directBytes.Load() == 0 && srv.unfinished.bytes.Load() == 0 && srv.Stats().Open == 0
 	})
+}
+
+// TestSendThenRefused: a message to a connection that is refused afterwards is no longer counted.
+func TestSendThenRefused(t *testing.T) {
+	srv, addr := newServer(t, Config{MemoryBytes: 256 << 20, OnConnect: func(c *Conn, r *http.Request) error {
+		if err := c.Send(Message{Text, []byte("not for you")}); err != nil {
+			t.Error(err)
+		}
+		if r.URL.Path == "/panic" {
+			panic("a hook")
+		}
+		return &Refusal{http.StatusForbidden, "no"}
+	}})
+	for range 3 {
+		for _, path := range []string{"/refused", "/panic"} {
+			c := connect(t, addr)
+			c.send([]byte(headWith(baseLine, "GET "+path+" HTTP/1.1")))
+			if path == "/refused" {
+				if got := c.readResponse().StatusCode; got != http.StatusForbidden {
+					t.Errorf("got %d, want 403", got)
+				}
+			}
+			c.Close()
+		}
+	}
+	eventually(t, "all to be given back", func() bool {
+		return srv.directBytes.Load() == 0 && srv.unfinished.bytes.Load() == 0
+	})
+	eventually(t, "the table to be empty", func() bool { return countExtras(srv) == 0 })
+}
+
+// TestSendWhileEnding: whatever is asked of a connection while it ends leaves nothing behind.
+func TestSendWhileEnding(t *testing.T) {
+	var asking sync.WaitGroup
+	began := make(chan struct{})
+	srv, addr := newServer(t, Config{OnConnect: func(c *Conn, _ *http.Request) error {
+		for range 3 {
+			asking.Go(func() { // Ends with the connection, awaited below.
+				for c.SetValue(1) == nil && c.Send(Message{Kind: Text}) == nil {
+					runtime.Gosched()
+				}
+			})
+		}
+		began <- struct{}{}
+		return nil
+	}})
+	for range 50 {
+		c := connect(t, addr)
+		c.send([]byte(handshakeHead))
+		<-began
+		c.Close()
+	}
+	asking.Wait()
+	eventually(t, "the table to be empty", func() bool { return countExtras(srv) == 0 })
+}
+
+func countExtras(srv *Server) int {
+	srv.extras.mu.RLock()
+	defer srv.extras.mu.RUnlock()
+	return len(srv.extras.byConn)
 }
 
 // TestSendConcurrent: from many goroutines, from before the connection is open until after it has

@@ -60,6 +60,10 @@ func (c *Conn) makeExtra() *extra {
 	if x == nil {
 		x = &extra{srv: c.shard().srv}
 		t.put(c, x)
+		if c.has(closed) { // remove may have been called before put, and found nothing.
+			t.forget(c)
+			return nil
+		}
 	}
 	return x
 }
@@ -98,9 +102,24 @@ func (t *extras) remove(c *Conn) {
 	x := t.byConn[c]
 	t.forget(c)
 	t.mu.Unlock()
-	if x != nil && x.released != nil {
+	if x == nil {
+		return
+	}
+	x.end()
+	if x.released != nil {
 		x.released()
 	}
+}
+
+// end gives back what is counted of messages to a connection that was never opened, and takes no more of them.
+func (x *extra) end() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.gone = true
+	for _, early := range x.early {
+		x.free(len(early.Payload) + directOverhead)
+	}
+	x.early = nil
 }
 
 // forget takes c's out. mu must be held.

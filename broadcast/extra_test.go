@@ -53,11 +53,7 @@ func TestValue(t *testing.T) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	}
-	extras := func() int {
-		srv.extras.mu.RLock()
-		defer srv.extras.mu.RUnlock()
-		return len(srv.extras.byConn)
-	}
+	extras := func() int { return countExtras(srv) }
 	eventually(t, "the value to be forgotten", func() bool { return extras() == 0 })
 	conn := <-met
 	if err := conn.SetValue(1); !errors.Is(err, ErrClosed) || !errors.Is(err, net.ErrClosed) || extras() != 0 || conn.Value() != nil {
