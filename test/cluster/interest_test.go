@@ -124,7 +124,9 @@ func TestInterestChanges(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 				select {
 				case <-crowd:
-					return
+					if k >= 100 { // On a busy machine there may have been few.
+						return
+					}
 				default:
 				}
 			}
