@@ -113,7 +113,8 @@ func (r *request) checkEvents() *Refusal {
 }
 
 // watchOver lets the kernel find out that the peer has gone, since it answers nothing: what
-// it does not acknowledge for that long ends the connection, tcp(7).
+// it does not acknowledge for that long ends the connection, tcp(7). This fails on the pair of a
+// pump or of Server.stream, which have deadlines instead: see writeLimit.
 func (c *Conn) watchOver() {
 	if d := c.shard().srv.cfg.PingTimeout; d > 0 {
 		_ = unix.SetsockoptInt(int(c.fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(milliseconds(d)))

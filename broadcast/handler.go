@@ -3,6 +3,7 @@ package broadcast
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -10,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -30,7 +30,9 @@ import (
 // Over HTTP/2, and where middleware hides http.Hijacker, events are written through the
 // ResponseWriter on the handler's goroutine; WebSockets need HTTP/1.1, which browsers use for
 // them by themselves, and a ResponseWriter that can be hijacked, perhaps by its Unwrap method:
-// see http.ResponseController.
+// see http.ResponseController. Events need one that can be flushed. A peer that does not read them
+// is dropped after Config.PingTimeout; if it reads nothing at all from an HTTP/2 connection, net/http
+// keeps that, and the goroutine, unless the http.Server has an HTTP2Config.WriteByteTimeout.
 func (srv *Server) Handler() http.Handler { return http.HandlerFunc(srv.serveHTTP) }
 
 func (srv *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
@@ -40,7 +42,7 @@ func (srv *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		srv.refuseHTTP(w, r, refusal, head)
 		return
 	}
-	h := &handover{head: head, request: r, remote: clientAddr(r), answered: make(chan struct{})}
+	h := &handover{head: head, request: r, answered: make(chan struct{})}
 	if r.ProtoMajor == 1 {
 		conn, buffered, err := http.NewResponseController(w).Hijack()
 		if err == nil {
@@ -95,19 +97,38 @@ var leftOut = map[string]bool{
 	"Cookie": true, "Authorization": true, "User-Agent": true, "Referer": true,
 }
 
-// clientAddr is where a request comes from, as net/http or its middleware says.
-func clientAddr(r *http.Request) netip.AddrPort {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
+// clientAddr returns the address that a request comes from, as net/http or its middleware has set it. If that is not
+// an address, it is the peer's, as far as it is known: peer is nil for a request whose connection was not hijacked.
+// Zero is a peer on a Unix socket, which may be trusted.
+func clientAddr(r *http.Request, local, peer net.Addr) netip.AddrPort {
+	from, ok := parsePeer(r.RemoteAddr)
+	if !ok && peer != nil {
+		from, ok = parsePeer(peer.String())
+	}
+	if !ok && (local == nil || local.Network() != "unix") {
+		return unknownPeer
+	}
+	return from
+}
+
+// unknownPeer stands for peers whose address nobody knows. They are not trusted, and they count as one address.
+var unknownPeer = netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
+
+// parsePeer reads an IP address with or without a port.
+func parsePeer(s string) (from netip.AddrPort, ok bool) {
+	from, err := netip.ParseAddrPort(s)
 	if err != nil {
-		addr, _ := netip.ParseAddr(r.RemoteAddr)
+		var addr netip.Addr
+		addr, err = netip.ParseAddr(s)
 		from = netip.AddrPortFrom(addr, 0)
 	}
-	return netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	return netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err == nil
 }
 
 // handOver gives a hijacked connection to the server, and waits for the end of its handshake.
 func (srv *Server) handOver(h *handover, conn net.Conn, buffered *bufio.Reader) {
 	_ = conn.SetDeadline(time.Time{}) // Those of net/http.
+	h.remote = clientAddr(h.request, conn.LocalAddr(), conn.RemoteAddr())
 	early, _ := buffered.Peek(buffered.Buffered())
 	h.head = append(h.head, early...)
 	fd, err := srv.descriptor(h, conn)
@@ -140,7 +161,7 @@ func (srv *Server) descriptor(h *handover, conn net.Conn) (fd int, err error) {
 	case *net.UnixConn:
 		fd, err = dup(conn, "connection")
 	default:
-		p := &pump{srv: srv, conn: conn}
+		p := &pump{srv: srv, conn: conn, limit: writeLimit{set: conn.SetWriteDeadline, timeout: srv.cfg.PingTimeout}}
 		if fd, p.pair, err = srv.socketPair(); err == nil {
 			h.released = p.released
 			p.start()
@@ -167,20 +188,48 @@ func (srv *Server) stream(w http.ResponseWriter, r *http.Request, h *handover) {
 		srv.refuseHTTP(w, r, &Refusal{http.StatusServiceUnavailable, "no file descriptor is free"}, h.head)
 		return
 	}
-	defer pair.Close() // The server sees that the peer is gone.
+	// The server sees that the peer is gone. The answer's Body stays open: Close would read an event stream to its end.
+	defer pair.Close()
 	defer context.AfterFunc(r.Context(), func() { _ = pair.Close() })()
-	out := &streamWriter{rc: http.NewResponseController(w)}
-	defer out.end()
-	h.released = func() { out.hurry(min(srv.cfg.CloseTimeout, stopTime/2)) }
-	_ = srv.take(fd, h) // With an error it is answered all the same.
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	h.remote = clientAddr(r, local, nil)
+	out := &streamWriter{ResponseWriter: w, rc: http.NewResponseController(w), pair: pair}
+	out.limit.set, out.limit.timeout = out.rc.SetWriteDeadline, srv.cfg.PingTimeout
+	defer out.limit.end() // The ResponseWriter must not be used after the handler has returned.
+	h.released = func() { out.limit.hurry(min(srv.cfg.CloseTimeout, stopTime/2)) }
+	takeErr := srv.take(fd, h) // With an error it is answered all the same.
 	answer, err := http.ReadResponse(bufio.NewReader(pair), r)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	defer answer.Body.Close()
+	if takeErr != nil || !h.opened() { // It is short, and the deadline of net/http holds.
+		writeHead(w, r, answer)
+		_, _ = io.Copy(w, answer.Body)
+		return
+	}
+	if !canFlush(w) {
+		srv.cfg.Logger.Error("a request for events cannot be answered: its http.ResponseWriter cannot be flushed",
+			"type", fmt.Sprintf("%T", w), "hint", "let the middleware's ResponseWriter have a method Unwrap or Flush")
+		http.Error(w, "server-sent events do not work behind this server's middleware", http.StatusInternalServerError)
+		return
+	}
+	out.limit.put(time.Time{}) // Events go on for longer than the http.Server allows.
 	writeHead(w, r, answer)
-	_ = out.rc.SetWriteDeadline(time.Time{}) // Events go on for longer than the http.Server allows.
-	out.copyFrom(w, answer)
+	out.copyFrom(answer.Body)
+}
+
+// canFlush reports whether http.ResponseController.Flush works with w, without flushing it.
+func canFlush(w http.ResponseWriter) bool {
+	for {
+		switch v := w.(type) {
+		case http.Flusher, interface{ FlushError() error }:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = v.Unwrap()
+		default:
+			return false
+		}
+	}
 }
 
 // writeHead writes the status and the headers of an answer.
@@ -206,43 +255,36 @@ func (srv *Server) refuseHTTP(w http.ResponseWriter, r *http.Request, refusal *R
 	_, _ = io.Copy(w, answer.Body)
 }
 
-// streamWriter is the way to the client of stream.
+// streamWriter is the way to the client of stream that gets events.
 type streamWriter struct {
-	mu   sync.Mutex
-	rc   *http.ResponseController
-	over bool // Guarded by mu: the handler has returned, so rc must not be used.
+	http.ResponseWriter
+	rc    *http.ResponseController
+	pair  net.Conn
+	limit writeLimit
 }
 
-// copyFrom copies an answer's body, and sends on each piece at once.
-func (s *streamWriter) copyFrom(w http.ResponseWriter, answer *http.Response) {
+// copyFrom copies events, and sends on each piece at once.
+func (s *streamWriter) copyFrom(body io.Reader) {
 	buf := make([]byte, 4<<10)
-	for {
-		if s.rc.Flush() != nil {
-			return
-		}
-		n, err := answer.Body.Read(buf)
-		if n > 0 {
-			if _, err := w.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
+	err := s.send(nil)
+	for err == nil {
+		var n int
+		n, err = body.Read(buf)
+		err = cmp.Or(s.send(buf[:n]), err)
 	}
 }
 
-// hurry bounds the time that a client may take for the rest: the server has given it up.
-func (s *streamWriter) hurry(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.over {
-		_ = s.rc.SetWriteDeadline(time.Now().Add(d))
+// send writes b, and the head before.
+func (s *streamWriter) send(b []byte) error {
+	s.limit.begin()
+	defer s.limit.done()
+	if d := s.limit.timeout; d > 0 {
+		// The server drops the client even if nothing ends the write: middleware may have no deadline, and that of
+		// HTTP/2 does not work while the whole connection is stuck.
+		defer time.AfterFunc(d, func() { _ = s.pair.Close() }).Stop()
 	}
-}
-
-func (s *streamWriter) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.over = true
+	if _, err := s.Write(b); err != nil {
+		return err
+	}
+	return s.rc.Flush()
 }

@@ -254,14 +254,6 @@ func TestHandlerWrapped(t *testing.T) {
 
 // TestHandlerEvents: over each version of HTTP, and where the ResponseWriter is hidden.
 func TestHandlerEvents(t *testing.T) {
-	hidden := func(h http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h.ServeHTTP(struct {
-				http.ResponseWriter
-				http.Flusher
-			}{w, w.(http.Flusher)}, r)
-		})
-	}
 	for name, tt := range map[string]struct {
 		start func(*httptest.Server)
 		wrap  func(http.Handler) http.Handler

@@ -15,11 +15,13 @@ type handover struct {
 	request  *http.Request
 	remote   netip.AddrPort // As extra.remote.
 	released func()         // As extra.released.
-	answered chan struct{}  // Closed when c is open, refused or closed.
+	answered chan struct{}  // Closed when conn is open, refused or closed.
+	conn     *Conn          // Set by take, unless that returns an error.
 }
 
 // give makes c the connection of h. Nobody else knows c yet.
 func (h *handover) give(c *Conn) {
+	h.conn = c
 	in := c.inbound()
 	in.rest = append(in.rest[:0], h.head...)
 	in.handed = true
@@ -27,6 +29,12 @@ func (h *handover) give(c *Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.put(c, &extra{srv: c.shard().srv, remote: h.remote, released: h.released, request: h.request, waiting: h.answered})
+}
+
+// opened waits for the end of the handshake, and reports whether the connection was opened.
+func (h *handover) opened() bool {
+	<-h.answered
+	return h.conn.has(opened)
 }
 
 // handedRequest returns the request of a handover for hooks, or nil if it is none.

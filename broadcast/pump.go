@@ -16,8 +16,13 @@ type pump struct {
 	srv     *Server
 	conn    net.Conn
 	pair    *net.UnixConn
+	limit   writeLimit
 	running atomic.Int32
 }
+
+// minPairBytes is the least send buffer of a pair's end. What is sent once and not again if it does not fit, such as a
+// Page or an answer that refuses, is smaller.
+const minPairBytes = 32 << 10
 
 // socketPair returns both ends of a pair of stream sockets; fd is the server's.
 func (srv *Server) socketPair() (fd int, pair *net.UnixConn, err error) {
@@ -26,7 +31,7 @@ func (srv *Server) socketPair() (fd int, pair *net.UnixConn, err error) {
 		return -1, nil, os.NewSyscallError("socketpair", err)
 	}
 	// What the server has written and the pump has not read yet is bounded as with TCP.
-	_ = unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUF, srv.cfg.UnsentBytes)
+	_ = unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUF, max(srv.cfg.UnsentBytes, minPairBytes))
 	f := os.NewFile(uintptr(fds[1]), "socketpair")
 	defer f.Close() // FileConn makes an fd of its own.
 	conn, err := net.FileConn(f)
@@ -60,7 +65,7 @@ func (p *pump) run(direction func()) {
 // time if the peer takes it, and nothing is read any more.
 func (p *pump) released() {
 	_ = p.conn.SetReadDeadline(time.Unix(1, 0))
-	_ = p.conn.SetWriteDeadline(time.Now().Add(min(p.srv.cfg.CloseTimeout, stopTime/2)))
+	p.limit.hurry(min(p.srv.cfg.CloseTimeout, stopTime/2))
 }
 
 // up carries what the peer sends.
@@ -90,15 +95,67 @@ func (p *pump) down() {
 			}
 			return
 		}
+		p.limit.begin()
 		_, err := p.conn.Write(buf[:n])
+		p.limit.done()
 		pumpBuffers.Put(buf)
 		if err != nil {
-			p.conn.Close()          // Which ends up.
 			_ = p.pair.CloseRead()  // The server's next send fails.
 			_ = p.pair.CloseWrite() // It sees the end of the stream, too.
+			p.conn.Close()          // Which ends up. crypto/tls may wait for a peer that does not read.
 			return
 		}
 	}
+}
+
+// writeLimit bounds the time that each write to a peer may take, until hurry bounds all that are left together.
+type writeLimit struct {
+	// Immutable after construction.
+	set     func(time.Time) error // Sets the deadline for writes.
+	timeout time.Duration         // Of each write. 0 and less is no bound.
+
+	mu    sync.Mutex
+	fixed bool // Guarded by mu: the deadline stays as it is, and set is not called any more.
+}
+
+// begin is called before a write.
+func (l *writeLimit) begin() {
+	if l.timeout > 0 {
+		l.put(time.Now().Add(l.timeout))
+	}
+}
+
+// done is called after a write. Over HTTP/2 a deadline also ends a stream to which nothing is written.
+func (l *writeLimit) done() {
+	if l.timeout > 0 {
+		l.put(time.Time{})
+	}
+}
+
+// put sets the deadline unless it is fixed.
+func (l *writeLimit) put(deadline time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.fixed {
+		_ = l.set(deadline)
+	}
+}
+
+// hurry gives all writes that are left a time together: the server has given the peer up.
+func (l *writeLimit) hurry(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.fixed {
+		_ = l.set(time.Now().Add(d))
+	}
+	l.fixed = true
+}
+
+// end keeps the deadline as it is.
+func (l *writeLimit) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fixed = true
 }
 
 // pumpBuffers has what is between a read and a write. Idle pumps hold none.
