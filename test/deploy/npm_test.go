@@ -121,8 +121,7 @@ func packages(t *testing.T, tarballs, env []string) map[string]nodePackage {
 // registry serves packages as npm's does.
 func registry(t *testing.T, all map[string]nodePackage) string {
 	t.Helper()
-	var srv *httptest.Server
-	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := strings.TrimPrefix(r.URL.Path, "/")
 		if p, ok := all[strings.TrimSuffix(name, ".tgz")]; ok && strings.HasSuffix(name, ".tgz") {
 			_, _ = w.Write(p.file)
@@ -135,7 +134,7 @@ func registry(t *testing.T, all map[string]nodePackage) string {
 		}
 		sum := sha512.Sum512(p.file)
 		p.manifest["dist"] = map[string]string{
-			"tarball": srv.URL + "/" + name + ".tgz", "integrity": "sha512-" + base64.StdEncoding.EncodeToString(sum[:]),
+			"tarball": "http://" + r.Host + "/" + name + ".tgz", "integrity": "sha512-" + base64.StdEncoding.EncodeToString(sum[:]),
 		}
 		version := p.manifest["version"].(string)
 		_ = json.NewEncoder(w).Encode(map[string]any{ // The client sees to the rest.
