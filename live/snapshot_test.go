@@ -84,7 +84,7 @@ func named(s *snapshot) map[string]any {
 func TestAgreesWithMetrics(t *testing.T) {
 	hooked, release := make(chan struct{}), make(chan struct{})
 	srv, addr := servertest.Start(t, servertest.Loopback, broadcast.Config{
-		Workers: 1, MaxConns: 100, Rate: 0.001, Burst: 2, CloseTimeout: giveUp,
+		Workers: 1, MaxConns: 100, Rate: 0.001, Burst: 2, CloseTimeout: time.Second,
 		OnMessage: func(_ *broadcast.Conn, m broadcast.Message) (broadcast.Message, bool) {
 			hooked <- struct{}{}
 			<-release
