@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -158,13 +159,19 @@ func TestListenerShedWithoutReserve(t *testing.T) {
 				t.Fatal(err)
 			}
 			var f acceptFunc
-			srv, _ := newServer(t, Config{sockets: &f})
+			srv, err := New(Config{sockets: &f, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer srv.Shutdown(t.Context())
 			ln, err := Listen("127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer ln.Close()
-			l, err := newListener(srv, ln) // Not served: the test is the accepting side.
+			// Nothing is served: the test is the accepting side, and takes the last file
+			// descriptor from the whole process.
+			l, err := newListener(srv, ln)
 			if err != nil {
 				t.Fatal(err)
 			}
