@@ -1,11 +1,11 @@
-// Package clidoc makes manual pages and shell completion of a command line's one definition:
-// kong's model, of which --help comes, too.
+// Package clidoc writes manual pages, shell completion and a Markdown document from the one definition of a command
+// line: kong's model, which --help is made of, too.
 //
 //	man.go         manual pages, man(7)
-//	completion.go  what the shells have in common
+//	markdown.go    a document with all flags
+//	completion.go  what the completion of all shells has in common
 //	bash.go, zsh.go, fish.go
 //
-// It knows programs with one level of commands, of which one may be the default. Packages that
-// make completion for kong there are (kongplete, kong-completion), but none had a release
-// since 2023, and each needs the program to be run at each key press.
+// It knows programs with one level of commands, one of which may be the default. Two packages add completion to kong
+// (kongplete, kong-completion): neither has had a release since 2023, and both run the program at each key press.
 package clidoc

@@ -91,7 +91,7 @@ var kinds = map[string]func(t *testing.T, text string){
 // outputs begin blocks that show what is printed, or a picture: what was typed stands behind a
 // prompt, and is parsed in cmd/crier.
 var outputs = []string{
-	"$ crier doctor --conns 1000000\n",     // README.md
+	"$ crier doctor --conns 1000000\n",     // docs/operations.md
 	"crier: --listen :18000: the port is ", // README.md; TestCommandLine has it.
 	"before: nproc 2, MemTotal: ",          // docs/performance.md
 	"accept -> handshake -> readable -> ",  // docs/architecture.md

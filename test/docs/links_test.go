@@ -72,3 +72,22 @@ func TestLinks(t *testing.T) {
 		t.Errorf("found %d links only", links)
 	}
 }
+
+// TestReadmeLinksAll: README links to every document, and to the examples for proxies.
+func TestReadmeLinksAll(t *testing.T) {
+	docs := documents(t)
+	linked := make(map[string]bool)
+	for _, m := range link.FindAllStringSubmatch(docs["README.md"], -1) {
+		file, _, _ := strings.Cut(m[1]+m[2], "#")
+		linked[filepath.Clean(file)] = true
+	}
+	want := []string{"examples/nginx.conf", "examples/haproxy.cfg", "examples/Caddyfile", "LICENSE", "NOTICE"}
+	for path := range docs {
+		want = append(want, path)
+	}
+	for _, path := range want {
+		if path != "README.md" && !linked[path] {
+			t.Errorf("README.md has no link to %s", path)
+		}
+	}
+}
