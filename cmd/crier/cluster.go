@@ -116,7 +116,11 @@ func (f *clusterFlags) join(ctx context.Context, cfg *broadcast.Config, waiting 
 		Timeout: time.Duration(f.ClusterTimeout), PresenceBytes: table, Waiting: waiting, Logger: logger,
 	})
 	if err != nil {
-		return nil, hinted(fmt.Errorf("--cluster: %w", err), "%s", f.hint(err, "is NATS up, "+needs+"and may crier use it? See docs/operations.md"))
+		hint := f.hint(err, "is NATS up, "+needs+"and may crier use it? See docs/operations.md")
+		if err = fmt.Errorf("--cluster: %w", err); contradictsStream(err) {
+			err = wrongSetting(err)
+		}
+		return nil, hinted(err, "%s", hint)
 	}
 	if most := m.MaxMessageBytes(); cfg.MaxMessageBytes > most {
 		if cfg.MaxMessageBytes-most >= 1<<10 { // With the defaults of both it is the headers.

@@ -69,18 +69,31 @@ func (f *clusterFlags) hint(err error, otherwise string) string {
 		return fmt.Sprintf("delete it with all that is in it (nats stream rm %s), or take another --cluster-stream", f.ClusterStream)
 	case errors.Is(err, cluster.ErrStream):
 		return fmt.Sprintf("change it (nats stream edit %s), or what is wanted: --cluster-replicas, --cluster-max-bytes, --cluster-max-age", f.ClusterStream)
-	case says(err, 10065):
+	case says(err, overlap):
 		return "another stream has some of these subjects (nats stream ls): take another --cluster-stream, which has others"
-	case says(err, 10002, 10005, 10023, 10028, 10047, 10074, 10113, 10122):
+	case says(err, noRoom...):
 		return fmt.Sprintf("--cluster-replicas takes %d servers of NATS with JetStream, each with room for --cluster-max-bytes (%s): nats server report jetstream shows what there is",
 			max(1, f.ClusterReplicas), f.ClusterMaxBytes.Text())
 	}
 	return otherwise
 }
 
-// says says whether an error is JetStream's with one of these codes, which are in nats-server's errors.json: subjects that overlap,
-// and no room, or no servers for the replicas.
+// Codes of JetStream's errors, which are in nats-server's errors.json.
+const overlap jetstream.ErrorCode = 10065 // Another stream has some of the subjects.
+
+var noRoom = []jetstream.ErrorCode{ // No room, or too few servers for the replicas.
+	10002, 10005, 10023, 10028, 10047, 10074, 10113, 10122,
+}
+
+// says reports whether err is JetStream's with one of these codes.
 func says(err error, codes ...jetstream.ErrorCode) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode)
+}
+
+// contradictsStream reports whether a server cannot start until the flags or the stream are changed: the existing
+// stream differs from the flags, or another stream has its subjects. What NATS refuses otherwise, such as a user that
+// it does not know, may be allowed later without a change of flags.
+func contradictsStream(err error) bool {
+	return errors.Is(err, cluster.ErrStream) || says(err, overlap)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/httpjson"
 	"github.com/crier-ws/crier/metrics"
 )
 
@@ -44,7 +45,7 @@ func newStandIn(lns sockets, cfg broadcast.Config, adminCfg admin.Config, logger
 	w.cfg.MemoryBytes, w.cfg.RetainBytes, w.cfg.RetainTotalBytes = 0, 0, 0 // Nothing is published.
 	w.cfg.Page, w.cfg.Authorize = nil, nil                                 // Nobody is let in.
 	w.cfg.OnConnect = func(*broadcast.Conn, *http.Request) error {
-		return &broadcast.Refusal{Status: http.StatusServiceUnavailable, Reason: "this server waits for its cluster"}
+		return &broadcast.Refusal{Status: http.StatusServiceUnavailable, Reason: "this server is waiting for its cluster"}
 	}
 	w.adminCfg.Ready = w.reason
 	go w.run() // Stopped and awaited by close.
@@ -125,7 +126,7 @@ func (w *standIn) answer() (end func(), err error) {
 	}, nil
 }
 
-// onlyProbes passes on what asks how the server is. Everything else has to wait for the real one.
+// onlyProbes passes probes and metrics on to next, and refuses all other requests for now.
 func onlyProbes(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -133,7 +134,7 @@ func onlyProbes(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		default:
 			w.Header().Set("Retry-After", "5")
-			http.Error(w, "this server waits for its cluster: /readyz says why", http.StatusServiceUnavailable)
+			httpjson.Fail(w, httpjson.NotReady, "this server is waiting for its cluster: see /readyz")
 		}
 	})
 }

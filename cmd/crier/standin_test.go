@@ -1,12 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/crier-ws/crier/internal/httpjson"
 	"github.com/gobwas/ws"
 )
 
@@ -48,13 +51,18 @@ func TestStandIn(t *testing.T) {
 	cmd := startWith(t, build(t), log.w, "--listen="+addr, "--admin="+admin, "--cluster=nats://"+freeAddr(t))
 	awaitServing(t, "the admin", admin)
 	for path, want := range map[string]int{
-		"/livez": 200, "/readyz": 503, "/metrics": 200, "/v1/channels": 503, "/v1/publish": 503,
+		"/livez": 200, "/readyz": 503, "/metrics": 200, "/v1/channels": 503, "/v1/publish": 503, "/": 503,
 	} {
 		resp, err := http.Get("http://" + admin + path)
 		if err != nil {
 			t.Fatal(err)
 		}
+		body, _ := io.ReadAll(resp.Body) // What is missing is no JSON.
 		resp.Body.Close()
+		var problem httpjson.Problem
+		if want == 503 && (json.Unmarshal(body, &problem) != nil || problem.Code != httpjson.NotReady || problem.Error == "") {
+			t.Errorf("%s: got %q, want an error in JSON with the code %s", path, body, httpjson.NotReady)
+		}
 		if resp.StatusCode != want || want == 503 && resp.Header.Get("Retry-After") == "" {
 			t.Errorf("%s: got %s, %v, want %d", path, resp.Status, resp.Header, want)
 		}

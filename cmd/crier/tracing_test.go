@@ -146,6 +146,27 @@ func TestTracing(t *testing.T) {
 	}
 }
 
+// TestTracingFullPath checks that spans arrive at one place, whether the URL of --otlp-endpoint is that of the collector
+// or the full one of its traces.
+func TestTracingFullPath(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20abc")
+	for _, path := range []string{"/base", "/base/", "/base/v1/traces", "/base/v1/traces/"} {
+		c := newCollector(t) // Which refuses all other paths.
+		addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--otlp-endpoint="+c.URL+path)
+		if status, body := publishTraced(t, addrs["admin"], "", "00-"+traceID+"-"+parentID+"-01", "hello"); status != 200 {
+			t.Fatalf("%s: got %d %s", path, status, body)
+		}
+		if err := stop(); err != nil {
+			t.Errorf("%s: it ended with %v", path, err)
+		}
+		c.mu.Lock()
+		if len(c.spans) != 1 {
+			t.Errorf("%s: got %d spans, want 1", path, len(c.spans))
+		}
+		c.mu.Unlock()
+	}
+}
+
 // TestTracingWithoutCollector: that nobody takes the spans, or takes them slowly, holds up nothing for long, and is said.
 func TestTracingWithoutCollector(t *testing.T) {
 	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -185,8 +186,8 @@ func TestStream(t *testing.T) {
 		{"--cluster-credentials /does/not/exist --cluster " + nats.urls()[0], []string{"/does/not/exist"}},
 	} {
 		out, err := exec.Command(crierBin, append([]string{"--listen", "127.0.0.1:0", "--cluster-timeout", "500ms"}, strings.Fields(tt.args)...)...).CombinedOutput()
-		if err == nil {
-			t.Errorf("%s: got %v, %s", tt.args, err, out)
+		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 2 {
+			t.Errorf("%s: got %v, %s, want exit code 2", tt.args, err, out)
 		}
 		for _, want := range tt.want {
 			if !strings.Contains(string(out), want) {

@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// told runs a crier that is to end with 1, and returns what it says then: an error, and one hint.
-func told(t *testing.T, args ...string) (says, hint string) {
+// told runs a crier that must exit with code, and returns its error and its one hint.
+func told(t *testing.T, code int, args ...string) (says, hint string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -25,8 +25,9 @@ func told(t *testing.T, args ...string) (says, hint string) {
 		says += after(lines.Text(), "crier: ")
 		hint += after(lines.Text(), "hint: ")
 	}
-	if code := cmd.ProcessState.ExitCode(); code != 1 || says == "" || hint == "" || strings.Count(string(out), "hint: ") != 1 || strings.Contains(string(out), "s3cret") {
-		t.Errorf("%q: got %d and %s", args, code, out)
+	if got := cmd.ProcessState.ExitCode(); got != code || says == "" || hint == "" ||
+		strings.Count(string(out), "hint: ") != 1 || strings.Contains(string(out), "s3cret") {
+		t.Errorf("%q: got %d and %s, want %d", args, got, out, code)
 	}
 	return says, hint
 }
@@ -39,10 +40,10 @@ func after(line, prefix string) string {
 	return ""
 }
 
-// wantTold wants both to be said.
-func wantTold(t *testing.T, says, hint string, args ...string) {
+// wantTold checks the exit code, the error and the hint of a crier that cannot start.
+func wantTold(t *testing.T, code int, says, hint string, args ...string) {
 	t.Helper()
-	if is, what := told(t, args...); !strings.Contains(is, says) || !strings.Contains(what, hint) {
+	if is, what := told(t, code, args...); !strings.Contains(is, says) || !strings.Contains(what, hint) {
 		t.Errorf("%q: got %q and the hint %q, want %q and %q", args, is, what, says, hint)
 	}
 }
@@ -68,14 +69,14 @@ func TestToldWhere(t *testing.T) {
 	}()
 	gone, strange, known := freeAddr(t), other.Addr().String(), servers.addrs[0]
 	for _, mode := range []string{"ordered", "fast"} {
-		says, _ := told(t, "--cluster-mode", mode, "--cluster", "nats://s3cret@"+gone+",nats://u:s3cret@"+strange)
+		says, _ := told(t, 1, "--cluster-mode", mode, "--cluster", "nats://s3cret@"+gone+",nats://u:s3cret@"+strange)
 		for _, want := range []string{gone + ": connection refused", strange + ": nats: ", "INFO"} {
 			if !strings.Contains(says, want) {
 				t.Errorf("%s: got %q, want %q", mode, says, want)
 			}
 		}
 		for _, as := range []string{"", "crier:s3cret@"} {
-			wantTold(t, known+": nats: Authorization Violation", "--cluster-credentials", "--cluster-mode", mode, "--cluster", "nats://"+as+known)
+			wantTold(t, 1, known+": nats: Authorization Violation", "--cluster-credentials", "--cluster-mode", mode, "--cluster", "nats://"+as+known)
 		}
 	}
 }
@@ -84,19 +85,19 @@ func TestToldWhere(t *testing.T) {
 func TestToldNoJetStream(t *testing.T) {
 	t.Parallel()
 	none := startNATS(t, 1, noJetStream)
-	wantTold(t, "JetStream is not on", "nats-server -js", "--cluster", none.urls()[0])
+	wantTold(t, 1, "JetStream is not on", "nats-server -js", "--cluster", none.urls()[0])
 	account := startNATS(t, 1, "accounts { A { users: [ { user: a, password: a } ] } }", "no_auth_user: a")
-	wantTold(t, "JetStream is not on", "--cluster-mode fast", "--cluster", account.urls()[0])
+	wantTold(t, 1, "JetStream is not on", "--cluster-mode fast", "--cluster", account.urls()[0])
 }
 
 // TestToldNoRoom: the stream has more replicas than there are servers, or is larger than they have room.
 func TestToldNoRoom(t *testing.T) {
 	t.Parallel()
 	alone, three := startNATS(t, 1).urls()[0], startNATS(t, 3)
-	wantTold(t, "replicas > 1", "takes 3 servers", "--cluster", alone, "--cluster-replicas", "3")
-	wantTold(t, "insufficient storage", "--cluster-max-bytes (100GiB)", "--cluster", alone, "--cluster-max-bytes", "100GiB")
+	wantTold(t, 1, "replicas > 1", "takes 3 servers", "--cluster", alone, "--cluster-replicas", "3")
+	wantTold(t, 1, "insufficient storage", "--cluster-max-bytes (100GiB)", "--cluster", alone, "--cluster-max-bytes", "100GiB")
 	three.leader(t, startMade(t, three))
-	wantTold(t, "no suitable peers", "takes 5 servers", "--cluster", three.urls()[0], "--cluster-replicas", "5")
+	wantTold(t, 1, "no suitable peers", "takes 5 servers", "--cluster", three.urls()[0], "--cluster-replicas", "5")
 }
 
 // startMade makes a stream, when the servers have found each other, and returns its name.
@@ -110,7 +111,8 @@ func startMade(t *testing.T, servers *natsCluster) string {
 	return "OTHER"
 }
 
-// TestToldUnfit: a stream that cannot be altered is to be deleted; and another one may have its subjects.
+// TestToldUnfit checks that a server does not start on a stream that cannot be altered to fit, or whose subjects
+// another stream has, and that a service manager does not try again: the exit code is 2.
 func TestToldUnfit(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1)
@@ -124,9 +126,12 @@ func TestToldUnfit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantTold(t, "cannot be altered to be: MEMORY: storage is Memory, wanted File", "nats stream rm MEMORY", "--cluster", servers.urls()[0], "--cluster-stream", "MEMORY")
-	wantTold(t, "WORK: retention is WorkQueue, wanted Limits", "another --cluster-stream", "--cluster", servers.urls()[0], "--cluster-stream", "WORK")
-	wantTold(t, "TAKEN.*", "another --cluster-stream", "--cluster", servers.urls()[0], "--cluster-stream", "TAKEN")
+	wantTold(t, 2, "cannot be altered to be: MEMORY: storage is Memory, wanted File", "nats stream rm MEMORY",
+		"--cluster", servers.urls()[0], "--cluster-stream", "MEMORY")
+	wantTold(t, 2, "WORK: retention is WorkQueue, wanted Limits", "another --cluster-stream",
+		"--cluster", servers.urls()[0], "--cluster-stream", "WORK")
+	wantTold(t, 2, "TAKEN.*", "another --cluster-stream",
+		"--cluster", servers.urls()[0], "--cluster-stream", "TAKEN")
 }
 
 // TestToldNotPermitted: a server ends when NATS says that it may not do what it needs, and does not wait for the answer.
@@ -147,7 +152,7 @@ func TestToldNotPermitted(t *testing.T) {
 		}
 		replaced := strings.Replace(all, part, part[:strings.IndexByte(part, '"')]+`"nothing"`, 1)
 		servers := startNATS(t, 1, user("crier", replaced))
-		wantTold(t, "Permissions Violation for "+other, "docs/operations.md", "--cluster-timeout", "1m", "--cluster", servers.as("crier")[0])
+		wantTold(t, 1, "Permissions Violation for "+other, "docs/operations.md", "--cluster-timeout", "1m", "--cluster", servers.as("crier")[0])
 		servers.servers[0].signal(syscall.SIGKILL)
 	}
 }
