@@ -11,7 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -65,7 +65,11 @@ func startTracing(c collector, logger *slog.Logger) (provider trace.TracerProvid
 		return fail(err)
 	}
 	ctx := context.Background()
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(target))
+	client, err := newOTLPClient(target)
+	if err != nil {
+		return fail(err)
+	}
+	exporter, err := otlptrace.New(ctx, client)
 	if err != nil {
 		return fail(err)
 	}
