@@ -81,36 +81,71 @@ func (srv *Server) ticked() {
 
 // expireHandshakes ends connections that took too long to become open or, once
 // refused, to go.
-func (srv *Server) expireHandshakes() {
-	for _, c := range srv.opening.expired(srv.clock()) {
-		// Owned, so that the answer does not come in between that of a worker.
-		if c.enter(0) {
-			c.tooLate(nil)
-			c.kill()
-			c.release()
+func (srv *Server) expireHandshakes() { endHandshakes(srv.opening.expired(srv.clock())) }
+
+// endHandshakes closes connections that were taken out of Server.opening, and answers those that were not answered.
+func endHandshakes(conns []*Conn) {
+	var buf []byte
+	for _, c := range conns {
+		if !c.enter(0) {
+			c.kill() // The worker that owns the reading side answers, and releases the connection: see turn and upgrade.
 			continue
 		}
-		c.kill() // Its worker tells it and lets go of it.
+		// Owned, so that no worker answers at the same time.
+		if buf == nil {
+			buf = make([]byte, maxHeadBytes)
+		}
+		c.tooLate(buf)
+		c.kill()
+		c.release()
 	}
 }
 
-// tooLate answers a connection whose time for the handshake is up, unless it was
-// answered. r is its request, or nil if that has not come whole. The caller owns the reading side.
-func (c *Conn) tooLate(r *request) {
-	if c.readPhase != readHead {
-		return
+// tooLate answers a connection whose handshake was ended before the connection was open, unless it was answered
+// already. The rest of the request that has arrived is read into buf. The caller owns the reading side.
+func (c *Conn) tooLate(buf []byte) {
+	if c.readPhase == readHead {
+		var req request
+		req.parseBegun(c.begunHead(buf))
+		c.refuseLate(&req)
 	}
+}
+
+// refuseLate refuses req, whose connection must close.
+func (c *Conn) refuseLate(req *request) {
 	c.readPhase = readEnd
 	srv := c.shard().srv
-	srv.total.timedOut.Add(1)
-	switch {
-	case r != nil:
-		_, _ = c.shard().sockets.send(int(c.fd), [][]byte{srv.appendRefusal(nil, errTooLate, r)})
-	case c.in != nil && !c.in.proxied:
-		srv.sendRefusal(int(c.fd), errTooLate, c.in.rest)
-	default:
-		srv.sendRefusal(int(c.fd), errTooLate, nil)
+	refusal := errTooLate
+	if srv.draining.Load() {
+		refusal = errShuttingDown
+		srv.total.refusals(refusal.Status)
+	} else {
+		srv.total.timedOut.Add(1)
 	}
+	_, _ = c.shard().sockets.send(int(c.fd), [][]byte{srv.appendRefusal(nil, refusal, req)})
+}
+
+// begunHead returns what has arrived of c's request head, without a PROXY header. It is in buf, or in c.in.
+func (c *Conn) begunHead(buf []byte) []byte {
+	if c.in != nil && c.in.handed {
+		return c.in.rest
+	}
+	n := 0
+	if c.in != nil {
+		n = copy(buf, c.in.rest)
+	}
+	if k, _ := c.shard().sockets.recv(int(c.fd), buf[n:]); k > 0 {
+		n += k
+	}
+	head := buf[:n]
+	if c.in == nil || !c.in.proxied {
+		return head
+	}
+	p, refusal := readProxyHeader(head)
+	if refusal != nil || p.length == 0 {
+		return nil
+	}
+	return head[p.length:]
 }
 
 var errTooLate = &Refusal{http.StatusRequestTimeout, "the handshake took too long"}

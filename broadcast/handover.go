@@ -88,11 +88,13 @@ func (srv *Server) take(fd int, from *handover) error {
 	srv.mu.Lock() // Shutdown begins before, or when it is known.
 	defer srv.mu.Unlock()
 	if srv.closing {
+		var head []byte
 		if from != nil {
-			srv.refuseFD(fd, errShuttingDown, from.head)
+			head = from.head
 		} else {
-			unix.Close(fd)
+			head = srv.arrived(fd)
 		}
+		srv.refuseFD(fd, errShuttingDown, head)
 		return ErrServerClosed
 	}
 	srv.total.accepted.Add(1)

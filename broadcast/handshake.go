@@ -178,8 +178,8 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	if refusal := c.ask(head, want.channel); refusal != nil {
 		return refusal
 	}
-	if !srv.opening.remove(c) { // Whoever took it out ends it.
-		c.tooLate(&w.handshake.req)
+	if !srv.opening.remove(c) { // endHandshakes has taken it.
+		c.refuseLate(&w.handshake.req)
 		return nil
 	}
 	opened = true

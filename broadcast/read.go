@@ -14,7 +14,7 @@ func (c *Conn) turn(w *worker) {
 	srv := c.shard().srv
 	for range readsPerTurn {
 		if c.has(closed) {
-			c.tooLate(nil) // Only that closes it before it is open or answered.
+			c.tooLate(w.buf) // Only endHandshakes closes it before it is open or answered.
 			c.release()
 			return
 		}

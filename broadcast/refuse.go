@@ -26,16 +26,21 @@ func (c *Conn) turnAway(r *Refusal) bool {
 		srv.sendRefusal(int(c.fd), r, c.in.rest)
 		return false
 	}
-	b := make([]byte, turnAwayBytes)
-	n, _ := c.shard().sockets.recv(int(c.fd), b) // With an error it is 0.
-	srv.sendRefusal(int(c.fd), r, b[:n])
+	srv.sendRefusal(int(c.fd), r, srv.arrived(int(c.fd)))
 	return false
+}
+
+// arrived reads the bytes that wait in a socket, of a request that is refused at once.
+func (srv *Server) arrived(fd int) []byte {
+	b := make([]byte, turnAwayBytes)
+	n, _ := srv.cfg.sockets.recv(fd, b)
+	return b[:max(n, 0)]
 }
 
 // turnAwayBytes is how much is read of a request that is refused at once.
 const turnAwayBytes = 4 << 10
 
-// sendRefusal sends the answer that refuses a request of which begun has come.
+// sendRefusal sends the answer that refuses a request of which begun has arrived.
 func (srv *Server) sendRefusal(fd int, r *Refusal, begun []byte) {
 	var req request
 	req.parseBegun(begun)

@@ -200,7 +200,8 @@ func (srv *Server) adopt(fd int, from *handover) {
 	}
 	// Owned until it is registered: so who ends it meanwhile leaves the fd to us.
 	c.enter(0)
-	if !srv.opening.add(c) {
+	if !srv.opening.add(c) { // Accepted just before the listener was closed.
+		c.turnAway(errShuttingDown)
 		srv.unadopt(c)
 		return
 	}
@@ -266,7 +267,7 @@ func (srv *Server) abandon(c *Conn) {
 // admit counts a connection in, or says why it cannot be.
 func (srv *Server) admit() *Refusal {
 	if srv.draining.Load() {
-		return &Refusal{503, "the server is shutting down"}
+		return errShuttingDown
 	}
 	if n := srv.open.Add(1); srv.cfg.MaxConns > 0 && n > int64(srv.cfg.MaxConns) {
 		srv.open.Add(-1)
@@ -336,9 +337,7 @@ func (srv *Server) stop() {
 	srv.opening.mu.Lock()
 	srv.opening.closed = true
 	srv.opening.mu.Unlock()
-	for _, c := range srv.opening.expired(0) {
-		c.kill()
-	}
+	endHandshakes(srv.opening.expired(0)) // All of them.
 	for _, s := range srv.shards {
 		s.stop.Store(true)
 		s.wakeUp()
