@@ -169,9 +169,12 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 	return n, more
 }
 
-// mayNotPublish says whether what comes has to wait: for the server, or for what c may
-// publish in a time.
+// mayNotPublish reports whether what c sends has to wait: until the server has caught up, or until c's rate allows it.
+// What nobody will get does not wait.
 func (c *Conn) mayNotPublish() bool {
+	if c.has(mute) {
+		return false
+	}
 	srv := c.shard().srv
 	return c.channel().behind.Load() || srv.gated.Load() || srv.limiter.ahead(c)
 }
@@ -273,6 +276,9 @@ func (c *Conn) finishMessage(w *worker) verdict {
 // message publishes a message, or gives it to OnMessage. The payload is
 // borrowed.
 func (c *Conn) message(w *worker, m Message) verdict {
+	if c.has(mute) { // Cut off since its header was checked.
+		return c.discard()
+	}
 	srv := c.shard().srv
 	if l := srv.limiter; l != nil && !l.take(c, len(m.Payload), time.Now()) {
 		return c.violated(errRate)
@@ -287,9 +293,8 @@ func (c *Conn) message(w *worker, m Message) verdict {
 			return more
 		}
 	}
-	if c.has(mute) { // Cut off since its header was checked, perhaps by the hook.
-		c.readPhase = readDiscard
-		return over
+	if c.has(mute) { // Perhaps by the hook.
+		return c.discard()
 	}
 	c.sayPongs(w) // To what came before it.
 	if order := srv.cfg.Order; order != nil {
@@ -306,6 +311,12 @@ func (c *Conn) message(w *worker, m Message) verdict {
 	}
 	c.set(spoke)
 	return more
+}
+
+// discard ends decoding: what the peer still sends is thrown away.
+func (c *Conn) discard() verdict {
+	c.readPhase = readDiscard
+	return over
 }
 
 // control takes a control frame, RFC 6455, section 5.5. p is borrowed.

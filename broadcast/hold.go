@@ -105,13 +105,13 @@ func (srv *Server) caughtUp(ch *channel) {
 	}
 }
 
-// mustGo takes out those connections that cannot wait: they have to go.
+// mustGo takes out the connections that have to go, and those whose messages will not be published.
 func (h *holding) mustGo() (conns []*Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, w := range h.of {
 		w.conns = slices.DeleteFunc(w.conns, func(c *Conn) bool {
-			gone := c.has(closed | evicted)
+			gone := c.has(closed | evicted | mute)
 			if gone {
 				conns = append(conns, c)
 			}

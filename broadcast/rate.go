@@ -27,6 +27,7 @@ type limiter struct {
 	burst           int
 	burstBytes      int
 	policy          RatePolicy
+	closeTimeout    time.Duration
 
 	mu      sync.Mutex
 	of      map[*Conn]*quota // Guarded by mu.
@@ -52,12 +53,15 @@ func newLimiter(cfg *Config) *limiter {
 	return &limiter{
 		messages: limit(cfg.Rate), burst: cfg.Burst,
 		bytes: limit(cfg.RateBytes), burstBytes: cfg.BurstBytes,
-		policy: cfg.OverRate, of: make(map[*Conn]*quota),
+		policy: cfg.OverRate, closeTimeout: cfg.CloseTimeout, of: make(map[*Conn]*quota),
 	}
 }
 
-// take takes a message of n bytes from c's quota, and says whether it may be
-// published. With RateHold it may; what it is ahead of its rate by, c waits behind it.
+// take takes a message of n bytes from c's quota, and reports whether it may be published. With RateHold it may, and c
+// then waits until it is no longer ahead of its rate.
+//
+// A connection that the server closes does not wait: otherwise its peer's close frame, behind the messages, would not
+// be read. It may still publish what it could have published until CloseTimeout ends the connection.
 func (l *limiter) take(c *Conn, n int, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,10 +80,10 @@ func (l *limiter) take(c *Conn, n int, now time.Time) bool {
 		n -= k
 	}
 	q.until = now.Add(wait)
-	return true
+	return wait <= l.closeTimeout || !c.has(leaving)
 }
 
-// ahead says whether c has published more than its rate allows by now. l may be nil.
+// ahead reports whether c must wait, because it has published more than its rate allows by now. l may be nil.
 func (l *limiter) ahead(c *Conn) bool {
 	if l == nil || l.policy == RateClose {
 		return false
@@ -91,11 +95,11 @@ func (l *limiter) ahead(c *Conn) bool {
 
 func (l *limiter) isAhead(c *Conn, now time.Time) bool {
 	q := l.of[c]
-	return q != nil && q.until.After(now)
+	return q != nil && q.until.After(now) && !c.has(leaving)
 }
 
-// hold keeps c until it may publish again, or says no if it may. The caller owns its
-// reading side. l may be nil.
+// hold keeps c until it may publish again. It returns false if c may publish now. The caller owns its reading side. l
+// may be nil.
 func (l *limiter) hold(c *Conn) bool {
 	if l == nil {
 		return false
@@ -109,7 +113,7 @@ func (l *limiter) hold(c *Conn) bool {
 	return true
 }
 
-// due takes out those that may go on, and those that have to go, or simply all.
+// due takes out the connections that may go on or have to go, or simply all.
 func (l *limiter) due(now time.Time, all bool) (conns []*Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -149,8 +153,7 @@ func (l *limiter) sweep(now time.Time) {
 	}
 }
 
-// goOn gives those held by their rate a turn that may publish again or have to go, or
-// all.
+// goOn gives a turn to the connections held by their rate that may publish again or have to go, or to all of them.
 func (srv *Server) goOn(all bool) {
 	if l := srv.limiter; l != nil {
 		for _, c := range l.due(time.Now(), all) {

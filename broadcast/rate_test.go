@@ -112,3 +112,48 @@ func TestRateHeldEnds(t *testing.T) {
 		t.Errorf("Shutdown: %v", err)
 	}
 }
+
+// TestRateHeldIsClosed: a connection that is held by its rate when the server closes it ends as soon as its peer does,
+// and not after CloseTimeout. What it could have published until then is published at once.
+func TestRateHeldIsClosed(t *testing.T) {
+	const messages = 10
+	shutdown := func(t *testing.T, srv *Server) {
+		go func() { _ = srv.Shutdown(t.Context()) }() // The cleanup of newServer waits for it, by Serve.
+	}
+	disconnect := func(t *testing.T, srv *Server) {
+		if n, err := srv.DisconnectAll(t.Context(), ConnFilter{}, 4000, ""); n != 1 || err != nil {
+			t.Errorf("DisconnectAll: got %d, %v", n, err)
+		}
+	}
+	for _, tt := range []struct {
+		name      string
+		rate      float64
+		end       func(*testing.T, *Server)
+		status    ws.StatusCode
+		published uint64
+	}{
+		{"all within the time", 0.1, shutdown, ws.StatusGoingAway, messages},
+		{"some within the time", 0.001, shutdown, ws.StatusGoingAway, 4}, // The first, and one each 1000 s.
+		{"disconnected", 0.1, disconnect, 4000, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			srv, addr := newServer(t, Config{Rate: tt.rate, Burst: 1, CloseTimeout: time.Hour})
+			c := dial(t, addr)
+			for range messages {
+				c.sendText("m")
+			}
+			c.expectText("m")
+			c.expectText("m") // The one that is ahead of the rate.
+			eventually(t, "it to be held", func() bool { return srv.Stats().RateHolds > 0 })
+			tt.end(t, srv)
+			c.expectClose(tt.status)
+			c.sendFrame(true, ws.OpClose, []byte{0x03, 0xe8})
+			c.expectEOF()
+			c.Close()
+			eventually(t, "it to be gone", func() bool { return srv.Stats().Open == 0 })
+			if got := srv.Stats().Messages; got != tt.published {
+				t.Errorf("got %d messages, want %d", got, tt.published)
+			}
+		})
+	}
+}

@@ -268,6 +268,7 @@ func (s *shard) startClose(c *Conn, frame []byte, why Reason) {
 	f.leave(c)
 	s.closing.add(c)
 	c.phase = phaseClosing
+	c.set(leaving)
 	c.why = why
 	c.since = s.srv.clock() + milliseconds(s.srv.cfg.CloseTimeout)
 	if f.betweenFrames(c) {

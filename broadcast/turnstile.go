@@ -19,13 +19,14 @@ import "sync/atomic"
 //	bit 9  mute     it may not publish: see Grant
 //	bit 10 opened   the shard was told that it is open
 //	bit 11 extended it has an extra
+//	bit 12 leaving  the server has begun to close it: see limiter
 //
 // owned and again are written by the loop (enter) and the worker (leave);
 // closed by whoever ends the connection; heard is set by the worker and taken
 // by the shard; wantOut is set by the shard and taken by the loop; spoke and
 // costly are the worker's alone; mute is set before it is open, by the shard, and by Conn.Close;
 // opened is set by the worker; extended is set by any goroutine, see extras; evicted is set by other workers and
-// taken by it.
+// taken by it; leaving is set by the shard.
 type turnstile struct{ state atomic.Uint32 }
 
 const (
@@ -41,6 +42,7 @@ const (
 	mute
 	opened
 	extended
+	leaving
 )
 
 // enter notes an event and says whether the caller now owns the reading side

@@ -82,14 +82,8 @@ func TestSmallIsSpared(t *testing.T) {
 // rate, go on when they have to give way, or are closed.
 func TestHeldMustGo(t *testing.T) {
 	srv := quietServer(t, Config{Rate: 0.001, Burst: 1, Shards: 1})
-	for _, flag := range []uint32{closed, evicted} {
+	for _, flag := range []uint32{closed, evicted, mute | leaving} {
 		stays, goes := newConn(firstFD, srv.shards[0].lobby), newConn(firstFD+1, srv.shards[0].lobby)
-		goes.set(flag)
-		w := &waiters{conns: []*Conn{stays, goes}}
-		srv.holding.of[srv.root] = w
-		if got := srv.holding.mustGo(); len(got) != 1 || got[0] != goes || len(w.conns) != 1 || w.conns[0] != stays {
-			t.Errorf("flag %b: behind: got %d connections, %d stay", flag, len(got), len(w.conns))
-		}
 		for _, c := range []*Conn{stays, goes} {
 			for range 2 {
 				srv.limiter.take(c, 1, time.Now())
@@ -97,6 +91,12 @@ func TestHeldMustGo(t *testing.T) {
 			if !srv.limiter.hold(c) {
 				t.Fatal("it is not ahead of its rate")
 			}
+		}
+		goes.set(flag)
+		w := &waiters{conns: []*Conn{stays, goes}}
+		srv.holding.of[srv.root] = w
+		if got := srv.holding.mustGo(); len(got) != 1 || got[0] != goes || len(w.conns) != 1 || w.conns[0] != stays {
+			t.Errorf("flag %b: behind: got %d connections, %d stay", flag, len(got), len(w.conns))
 		}
 		if got := srv.limiter.due(time.Now(), false); len(got) != 1 || got[0] != goes {
 			t.Errorf("flag %b: rate: got %d connections", flag, len(got))
