@@ -31,12 +31,12 @@ func (f *ConnFilter) selects(c *Conn) bool {
 	return !f.Network.IsValid() || f.Network.Contains(c.RemoteAddr().Addr())
 }
 
-// Errors of FindConnections and DisconnectAll.
+// Errors of FindConnections, DisconnectAll and Conn.Close.
 var (
 	// ErrAfter: the argument after of FindConnections is not a value that FindConnections has returned.
 	ErrAfter = errors.New("broadcast: after is not the next of an earlier page")
-	// ErrClose: there can be no close frame with this status and this reason.
-	ErrClose = errors.New("broadcast: no such close frame can be sent")
+	// ErrClose: no close frame can contain this status or this reason.
+	ErrClose = errors.New("broadcast: a close frame cannot contain this")
 )
 
 // FindConnections returns a page of the open connections that f selects: at most n, in the order of their file
@@ -145,12 +145,11 @@ func (l *lowest) infos() (infos []numbered) {
 }
 
 // DisconnectAll begins to close all open connections that f selects, each as Disconnect does, and returns their
-// number. Connections whose sockets are not full first get what was published before. Connections that open meanwhile
-// may stay open.
+// number. Connections that open meanwhile may stay open.
 //
-// It returns when all close frames are on their way. At a million connections, this takes seconds. Every 10 ms shards do
-// their other work. The error is an ErrClose, ErrServerClosed, or that of ctx; with the latter two, n connections have
-// been closed, and a few more may be.
+// DisconnectAll returns when all close frames are on their way. At a million connections, this takes seconds; every 10
+// ms, shards do their other work. The error is an ErrClose, ErrServerClosed, or that of ctx; with the latter two, n
+// connections have been closed, and a few more may be.
 func (srv *Server) DisconnectAll(
 	ctx context.Context, f ConnFilter, status uint16, reason string,
 ) (n int, err error) {
@@ -173,25 +172,30 @@ func (srv *Server) DisconnectAll(
 	return int(closed.Load()), err
 }
 
-// catchUp brings a feed's connections to the head of its log.
+// catchUp brings a feed's connections to the head of its log, and handles what was posted about them.
 func (s *shard) catchUp(f *feed) {
-	if f.offered != f.encoding.log.Head() {
+	switch {
+	case f.offered != f.encoding.log.Head():
 		s.offer(dueFeed{feed: f})
+	case s.inbox.waiting.Load():
+		s.readInbox()
 	}
 }
 
-// CheckClose returns an ErrClose if no close frame can have the status and the reason. A status must be one that
-// endpoints may send (RFC 6455, section 7.4), a reason UTF-8 without control characters, at most 123 bytes long.
+// CheckClose returns nil if a close frame can contain the status and the reason; otherwise its error wraps ErrClose and
+// describes what is wrong. The status must be one that an endpoint may send: 1000 to 1003, 1007 to 1014, or 3000 to 4999
+// (RFC 6455, section 7.4, and the IANA registry of close codes). The reason must be UTF-8 without control characters, at
+// most 123 bytes long. It may be empty.
 func CheckClose(status uint16, reason string) error {
 	switch {
 	case !validStatus(status):
-		return fmt.Errorf("%w: status is %d, want 1000 to 1003, 1007 to 1014 or 3000 to 4999", ErrClose, status)
+		return fmt.Errorf("%w: the status is %d, want 1000 to 1003, 1007 to 1014 or 3000 to 4999", ErrClose, status)
 	case len(reason) > maxCloseReason:
-		return fmt.Errorf("%w: reason has %d bytes, want at most %d", ErrClose, len(reason), maxCloseReason)
+		return fmt.Errorf("%w: the reason is %d bytes long, want at most %d", ErrClose, len(reason), maxCloseReason)
 	case !utf8.ValidString(reason):
-		return fmt.Errorf("%w: reason is not valid UTF-8", ErrClose)
+		return fmt.Errorf("%w: the reason is not valid UTF-8", ErrClose)
 	case strings.ContainsFunc(reason, unicode.IsControl):
-		return fmt.Errorf("%w: reason has a control character", ErrClose)
+		return fmt.Errorf("%w: the reason contains a control character", ErrClose)
 	}
 	return nil
 }

@@ -24,8 +24,8 @@ type ChannelInfo struct {
 	Rate        float64 // messages a second lately: in the last ten seconds or, if it has had few, longer
 }
 
-// Channel returns a channel's state. It says no if there is none of that name: it has neither
-// connections nor messages.
+// Channel returns a channel's state, and reports whether there is a channel of that name: one with connections or
+// messages.
 func (srv *Server) Channel(name string) (ChannelInfo, bool) {
 	ch := srv.channel(name)
 	if ch == nil {
@@ -186,9 +186,10 @@ func (t *top[T]) offer(v T, before func(a, b T) bool) {
 	*t = slices.Insert(s, i, v)
 }
 
-// Disconnect begins to close the open connection with an id, and reports whether there was one. Messages that the
-// connection sends afterwards are not published. status and reason go out in the close frame; if no close frame can
-// contain them (see CheckClose), Disconnect returns false. It waits until every shard has handled the call.
+// Disconnect begins to close the open connection with an id, and reports whether there was one. Unless its socket is
+// full, the connection first gets what was published to its channel, and sent to it alone, before the call. Messages
+// that the connection sends afterwards are not published. status and reason go out in the close frame; if no close
+// frame can contain them (see CheckClose), Disconnect returns false. It waits until every shard has handled the call.
 func (srv *Server) Disconnect(id string, status uint16, reason string) bool {
 	digits, _, _ := strings.Cut(id, "-")
 	fd, err := strconv.ParseInt(digits, 10, 32)
@@ -197,24 +198,38 @@ func (srv *Server) Disconnect(id string, status uint16, reason string) bool {
 	}
 	found := make([]bool, len(srv.shards))
 	frame := appendClose(nil, ws.StatusCode(status), reason)
-	ok := srv.eachShard(func(i int, s *shard) {
-		for _, f := range s.feeds {
-			for _, c := range f.open {
-				if int64(c.fd) == fd {
-					if c.ID() == id {
-						c.set(mute)
-						s.startClose(c, frame, ReasonDisconnected)
-						found[i] = true
-					}
-					return
-				}
-			}
-		}
-	})
+	ok := srv.eachShard(func(i int, s *shard) { found[i] = s.disconnect(int32(fd), id, frame) })
 	return ok && slices.Contains(found, true)
 }
 
-// eachShard has each shard call f, and waits for that. It says no if the server has ended.
+// disconnect begins to close the open connection with a file descriptor and an id, and reports whether there is one.
+func (s *shard) disconnect(fd int32, id string, frame []byte) bool {
+	c := s.openConn(fd)
+	if c == nil || c.ID() != id {
+		return false
+	}
+	s.catchUp(c.feed())
+	if c.phase != phaseOpen {
+		return false
+	}
+	c.set(mute)
+	s.startClose(c, frame, ReasonDisconnected)
+	return true
+}
+
+// openConn returns the open connection of s with a file descriptor, or nil.
+func (s *shard) openConn(fd int32) *Conn {
+	for _, f := range s.feeds {
+		for _, c := range f.open {
+			if c.fd == fd {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// eachShard has each shard call f, and waits for that. It returns false if the server has ended.
 func (srv *Server) eachShard(f func(i int, s *shard)) bool {
 	return srv.awaitShards(context.Background(), f) == nil
 }
@@ -241,5 +256,5 @@ func (srv *Server) awaitShards(ctx context.Context, f func(i int, s *shard)) err
 	return nil
 }
 
-// Draining says whether Shutdown has been called.
+// Draining reports whether Shutdown has been called.
 func (srv *Server) Draining() bool { return srv.draining.Load() }

@@ -93,6 +93,28 @@ func TestDisconnect(t *testing.T) {
 	eventually(t, "it to be counted", func() bool { return srv.Stats().Disconnects["disconnected"] == 1 })
 }
 
+// TestDisconnectAfterWhatWasPublished: Disconnect does not overtake what was published, or sent to the connection
+// alone, before.
+func TestDisconnectAfterWhatWasPublished(t *testing.T) {
+	for name, direct := range map[string]bool{"published": false, "direct": true} {
+		b := newBench(t, Config{}, 1)
+		c := b.conns[0]
+		if direct {
+			c.set(opened)
+			if err := c.Send(Message{Text, []byte("one")}); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			b.publish("one")
+		}
+		bye := appendClose(nil, 4000, "bye")
+		if !b.shard.disconnect(c.fd, c.ID(), bye) {
+			t.Errorf("%s: disconnect returned false", name)
+		}
+		b.expect(0, append(texts("one"), bye...))
+	}
+}
+
 func TestPublishAll(t *testing.T) {
 	srv, addr := newServer(t, Config{Channels: true, MaxMessageBytes: 100})
 	news, other := dialPath(t, addr, "/news"), dialPath(t, addr, "/other")
