@@ -121,17 +121,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		httpjson.Fail(w, httpjson.Unauthorized, "want the header Authorization: Bearer TOKEN")
 		return
 	}
-	if path := r.URL.EscapedPath(); isAmbiguous(path) {
+	switch path := r.URL.EscapedPath(); {
+	case !strings.HasPrefix(path, "/"):
+		httpjson.Fail(w, httpjson.BadPath, "the path is %q, want one that starts with /", path)
+		return
+	case isAmbiguous(path):
 		httpjson.Fail(w, httpjson.BadPath,
-			"the path %q can be read in two ways: write %%2F for the slashes of a channel's name, and %%2E for dots", path)
+			"the path %q is ambiguous: write %%2F for the slashes of a channel's name, and %%2E for dots", path)
 		return
 	}
 	h.mux.ServeHTTP(w, r)
 }
 
-// isAmbiguous reports whether some programs would make another path of a path, as http.ServeMux does.
+// isAmbiguous reports whether some programs would change a path, as http.ServeMux does.
 func isAmbiguous(path string) bool {
-	return !strings.HasPrefix(path, "/") || strings.Contains(path, "//") ||
+	return strings.Contains(path, "//") ||
 		strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../")
 }
 

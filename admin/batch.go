@@ -94,66 +94,86 @@ var lineMembers = []string{"channel", "data", "data_base64"}
 
 func parseLine(line []byte) (m broadcast.Addressed, err error) {
 	var v struct {
-		Channel *string `json:"channel"`
-		Data    *string `json:"data"`
-		Base64  *string `json:"data_base64"`
+		Channel member `json:"channel"`
+		Data    member `json:"data"`
+		Base64  member `json:"data_base64"`
 	}
 	if !utf8.Valid(line) {
-		return m, errors.New("not valid UTF-8")
+		return m, errors.New("the line is not valid UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&v); err != nil {
+	switch err := dec.Decode(&v); {
+	case errors.Is(err, errRepeated):
+		return m, errRepeated
+	case err != nil:
 		return m, explainLine(line)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return m, errors.New("there is more than one JSON value: each message has a line of its own")
+		return m, errors.New("the line goes on after the message: want one message in each line")
 	}
 	switch {
-	case v.Channel == nil:
+	case v.Channel.text == nil:
 		return m, errors.New("channel is missing")
-	case (v.Data == nil) == (v.Base64 == nil):
+	case (v.Data.text == nil) == (v.Base64.text == nil):
 		return m, errors.New("want either data or data_base64")
 	}
-	m.Channel = *v.Channel
-	if v.Data != nil {
-		m.Message = broadcast.Message{Kind: broadcast.Text, Payload: []byte(*v.Data)}
+	m.Channel = *v.Channel.text
+	if v.Data.text != nil {
+		m.Message = broadcast.Message{Kind: broadcast.Text, Payload: []byte(*v.Data.text)}
 		return m, nil
 	}
 	m.Message.Kind = broadcast.Binary
-	if m.Payload, err = base64.StdEncoding.DecodeString(*v.Base64); err != nil {
+	if m.Payload, err = base64.StdEncoding.DecodeString(*v.Base64.text); err != nil {
 		return m, errors.New("data_base64 is not base64: want the standard alphabet, with padding (RFC 4648, section 4)")
 	}
 	return m, nil
 }
 
+// member is the value of a member that must not be repeated: encoding/json takes the last one and drops the others.
+type member struct {
+	text *string // nil if the member is missing or null.
+	seen bool
+}
+
+var errRepeated = errors.New("a member appears more than once in the object, want each once")
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *member) UnmarshalJSON(b []byte) error {
+	if m.seen {
+		return errRepeated
+	}
+	m.seen = true
+	return json.Unmarshal(b, &m.text)
+}
+
 // explainLine returns what is wrong with a line that is not a message, in the words of JSON.
 func explainLine(line []byte) error {
 	if line[0] == '[' {
-		return fmt.Errorf("this is %s, want %s, without brackets and commas between them", jsonType(line), wantLine)
+		return fmt.Errorf("the line is %s, want %s, without brackets and commas between them", jsonType(line), wantLine)
 	}
 	if line[0] != '{' {
-		return fmt.Errorf("this is %s, want %s", jsonType(line), wantLine)
+		return fmt.Errorf("the line is %s, want %s", jsonType(line), wantLine)
 	}
 	var members map[string]json.RawMessage
 	var syntax *json.SyntaxError
 	if err := json.NewDecoder(bytes.NewReader(line)).Decode(&members); errors.As(err, &syntax) {
-		return fmt.Errorf("this is not JSON: %w, at byte %d of the line", syntax, syntax.Offset)
+		return fmt.Errorf("the line is not JSON: %w, at byte %d", syntax, syntax.Offset)
 	} else if err != nil {
-		return errors.New("the JSON ends early: each message has a line of its own, and no line breaks in it")
+		return errors.New("the line ends in the middle of the JSON: want each message in one line, without line breaks in it")
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		switch value := members[name]; {
 		case !slices.ContainsFunc(lineMembers, func(known string) bool { return strings.EqualFold(name, known) }):
-			return fmt.Errorf("there is no member %q, want channel, and data or data_base64", name)
+			return fmt.Errorf("unknown member %q: want channel, and data or data_base64", name)
 		case value[0] == '"' || string(value) == "null":
 		case strings.EqualFold(name, "data"):
-			return fmt.Errorf(`data is %s, want a string: JSON goes into one, as "{\"a\":1}"`, jsonType(value))
+			return fmt.Errorf(`data is %s, want a string; write JSON as a string: "{\"a\":1}"`, jsonType(value))
 		default:
 			return fmt.Errorf("%s is %s, want a string", name, jsonType(value))
 		}
 	}
-	return errors.New("this is not a message, want " + wantLine)
+	return errors.New("the line is not a message, want " + wantLine)
 }
 
 // jsonType names the type of a JSON value by its first byte.

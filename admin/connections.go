@@ -92,7 +92,7 @@ func (h *Handler) walk(w http.ResponseWriter, r *http.Request, f func(context.Co
 func failQuery(w http.ResponseWriter, err error) {
 	text := plain(err)
 	if errors.Is(err, broadcast.ErrAfter) {
-		text = "after is not what an answer has had"
+		text = "after is not valid: want the value of after in an earlier answer"
 	}
 	httpjson.Fail(w, httpjson.BadQuery, "%s", text)
 }
@@ -111,7 +111,7 @@ func filterOf(query url.Values) (f broadcast.ConnFilter, err error) {
 	return f, err
 }
 
-var errNetwork = errors.New("address is no IP address and no network: want it as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
+var errNetwork = errors.New("address is not an IP address or a network: want a value like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
 
 // parseNetwork reads an address or a network. IPv4 that is mapped into IPv6 is IPv4.
 func parseNetwork(s string) (netip.Prefix, error) {
@@ -142,7 +142,7 @@ func closeOf(w http.ResponseWriter, query url.Values) (status uint16, reason str
 	if query.Has("status") {
 		n, err := strconv.ParseUint(query.Get("status"), 10, 16)
 		if err != nil {
-			httpjson.Fail(w, httpjson.BadQuery, "status is %q, want a close code, as %d",
+			httpjson.Fail(w, httpjson.BadQuery, "status is %q, want a close code such as %d",
 				query.Get("status"), statusDisconnected)
 			return 0, "", false
 		}

@@ -82,12 +82,12 @@ func notAllowed(allowed []string) http.HandlerFunc {
 	list := strings.Join(allowed, ", ")
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", list)
-		httpjson.Fail(w, httpjson.MethodNotAllowed, "%s takes no %s: want %s", r.URL.Path, r.Method, list)
+		httpjson.Fail(w, httpjson.MethodNotAllowed, "%s is not allowed for %s: want %s", r.Method, r.URL.Path, list)
 	}
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {
-	httpjson.Fail(w, httpjson.NotFound, "there is nothing at %s: /v1/openapi.json lists all paths", r.URL.Path)
+	httpjson.Fail(w, httpjson.NotFound, "no such path: %s; /v1/openapi.json lists all paths", r.URL.Path)
 }
 
 // toProfiles sends to where the profiles are. http.ServeMux would do so with a page in HTML.

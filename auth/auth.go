@@ -7,7 +7,7 @@
 //
 //	{"exp": 1795500000, "crier": {"join": ["news/*", "chat/42"], "publish": ["chat/42"]}}
 //
-// What is not said is not allowed. The entries are patterns, see Match. To publish over a
+// What a token does not list is not allowed. The entries are patterns, see Match. To publish over a
 // connection its channel must match both lists.
 package auth
 
@@ -43,7 +43,7 @@ type Config struct {
 	// so long before its nbf and after its exp.
 	Leeway time.Duration
 
-	now func() time.Time // time.Now, unless a test says otherwise.
+	now func() time.Time // time.Now, except in tests.
 }
 
 // Verifier verifies tokens. Its methods may be called from any goroutine.
@@ -83,12 +83,13 @@ type denied struct {
 func (d *denied) Error() string { return d.why }
 func (d *denied) Unwrap() error { return d.refusal }
 
-// The answers do not tell why: they go to whoever asks.
+// The answers do not give the reason: anybody can ask.
 var (
-	refusalNone    = &broadcast.Refusal{Status: http.StatusUnauthorized, Reason: "a token is needed: in the header Authorization, as token= in the query, or as a subprotocol"}
+	refusalNone = &broadcast.Refusal{Status: http.StatusUnauthorized,
+		Reason: "want a token: in the header Authorization, as token= in the query, or as a subprotocol"}
 	refusalMany    = &broadcast.Refusal{Status: http.StatusBadRequest, Reason: "more than one token"}
-	refusalInvalid = &broadcast.Refusal{Status: http.StatusUnauthorized, Reason: "the token is not valid here, or not any more"}
-	refusalChannel = &broadcast.Refusal{Status: http.StatusForbidden, Reason: "the token does not allow to join this channel"}
+	refusalInvalid = &broadcast.Refusal{Status: http.StatusUnauthorized, Reason: "the token is not valid, or has expired"}
+	refusalChannel = &broadcast.Refusal{Status: http.StatusForbidden, Reason: "the token does not allow this channel"}
 )
 
 // Authorize is a broadcast.Config.Authorize. It takes some 30 to 150 us for each key that may be the
@@ -108,7 +109,7 @@ func (v *Verifier) Authorize(r *http.Request, channel string) (broadcast.Grant, 
 		return grant, &denied{refusalInvalid, why(err, claims)}
 	}
 	if aud, has := claims["aud"]; has && len(v.cfg.Audience) == 0 {
-		return grant, &denied{refusalInvalid, fmt.Sprintf("the token is for %s, and no audience is configured here", brief(aud))}
+		return grant, &denied{refusalInvalid, fmt.Sprintf("the token is for the audience %s, and this server has none: set --auth-audience", brief(aud))}
 	}
 	for _, name := range []string{"exp", "nbf"} {
 		if at, _ := claims[name].(float64); math.Abs(at) > maxDate {
@@ -120,7 +121,8 @@ func (v *Verifier) Authorize(r *http.Request, channel string) (broadcast.Grant, 
 		return grant, &denied{refusalInvalid, err.Error()}
 	}
 	if !slices.ContainsFunc(join, matches(channel)) {
-		return grant, &denied{refusalChannel, fmt.Sprintf("the token allows to join %s only", brief(join))}
+		list := brief(append([]string{}, join...)) // [] and not null.
+		return grant, &denied{refusalChannel, "the token's claim crier.join allows only " + list}
 	}
 	grant.Publish = slices.ContainsFunc(publish, matches(channel))
 	exp, _ := claims.GetExpirationTime() // It was checked.
@@ -143,7 +145,7 @@ const maxDate = 1e11
 func brief(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
-		return "no JSON" // It came from JSON.
+		return "?" // It came from JSON.
 	}
 	return string(b[:min(len(b), 200)])
 }
@@ -167,7 +169,7 @@ func tokensOf(r *http.Request) (tokens []string) {
 	return slices.DeleteFunc(tokens, func(token string) bool { return token == "" })
 }
 
-// why says what is wrong with a token. Parts of what does not decode are not quoted.
+// why returns what is wrong with a token. Parts of what does not decode are not quoted.
 func why(err error, claims jwt.MapClaims) string {
 	switch {
 	case errors.Is(err, jwt.ErrTokenMalformed):
@@ -182,7 +184,7 @@ func why(err error, claims jwt.MapClaims) string {
 	return err.Error()
 }
 
-// allowed is what the claim crier says.
+// allowed returns the lists of the claim crier.
 func allowed(claims jwt.MapClaims) (join, publish []string, err error) {
 	object, ok := claims["crier"].(map[string]any)
 	if !ok {
@@ -194,7 +196,7 @@ func allowed(claims jwt.MapClaims) (join, publish []string, err error) {
 	return join, publish, err
 }
 
-// patterns is a list of the claim, or nothing if it is not there.
+// patterns returns a list of the claim, or nothing if the claim does not have it.
 func patterns(object map[string]any, name string) (all []string, err error) {
 	value, has := object[name]
 	list, ok := value.([]any)
@@ -204,7 +206,7 @@ func patterns(object map[string]any, name string) (all []string, err error) {
 		all = append(all, pattern)
 	}
 	if has && !ok {
-		return nil, fmt.Errorf("the token's claim crier.%s is no list of patterns of channels", name)
+		return nil, fmt.Errorf("the token's claim crier.%s is not an array of channel patterns", name)
 	}
 	return all, nil
 }

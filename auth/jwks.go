@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/MicahParks/jwkset"
 )
@@ -15,18 +17,20 @@ func (k *Keys) parseJWKS(b []byte) error {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := json.Unmarshal(b, &set); err != nil {
-		return fmt.Errorf("JWKS: %w", err)
+	err := json.Unmarshal(b, &set)
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("JWKS: %w, at byte %d", err, syntax.Offset)
 	}
-	if set.Keys == nil {
-		return errors.New(`JWKS: want {"keys": [...]}`)
+	if err != nil || set.Keys == nil {
+		return errors.New(`JWKS: "keys" is missing or not an array: want {"keys": [...]}`)
 	}
 	for i, raw := range set.Keys {
 		var m jwkset.JWKMarshal
 		err := json.Unmarshal(raw, &m)
 		place, private := describeJWK(i, raw)
 		if err == nil && m.KTY == "" {
-			err = errors.New("it has no type (kty)")
+			err = errors.New("its type (kty) is missing")
 		}
 		switch other := otherUse(&m); {
 		case private:
@@ -44,7 +48,7 @@ func (k *Keys) parseJWKS(b []byte) error {
 	return nil
 }
 
-// describeJWK names the key at index i, and reports whether it is a private one, even if it is not well-formed.
+// describeJWK names the key at index i, and reports whether it is a private key, even if it is malformed.
 func describeJWK(i int, raw json.RawMessage) (place string, private bool) {
 	var m struct{ Kid, D any }
 	_ = json.Unmarshal(raw, &m)
@@ -62,13 +66,36 @@ func plainJSONError(err error) error {
 	case !errors.As(err, &wrongType):
 		return err
 	case wrongType.Field == "":
-		return fmt.Errorf("it is a %s, want an object", wrongType.Value)
+		return fmt.Errorf("it is %s, want an object", withArticle(wrongType.Value))
 	default:
-		return fmt.Errorf("its member %q is a %s, which it cannot be", wrongType.Field, wrongType.Value)
+		return fmt.Errorf("its member %q is %s, want %s", wrongType.Field, withArticle(wrongType.Value), jsonType(wrongType.Type))
 	}
 }
 
-// otherUse returns for what a key is if it is not for verifying with one of algorithms, or "".
+// withArticle returns the name of a JSON type as part of a sentence: array, bool, number, object or string, and perhaps
+// the number.
+func withArticle(name string) string {
+	switch name, _, _ = strings.Cut(name, " "); name {
+	case "array", "object":
+		return "an " + name
+	case "bool":
+		return "a boolean"
+	}
+	return "a " + name
+}
+
+// jsonType names the JSON type that a Go type is read from.
+func jsonType(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Slice:
+		return "an array"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	}
+	return "a string"
+}
+
+// otherUse returns why a key is not meant for verifying with one of algorithms, or "" if it is.
 func otherUse(m *jwkset.JWKMarshal) string {
 	kind := m.KTY.String()
 	if m.CRV != "" {

@@ -43,10 +43,10 @@ func TestSkippedKeys(t *testing.T) {
 		{"short secret", `{"kty":"oct","k":"AAAA","kid":"bad"}`, "3 bytes", false},
 		{"no secret", `{"kty":"oct","kid":"bad"}`, "", false},
 		{"kid a number", `{"kty":"RSA","n":"` + n + `","e":"AQAB","kid":7}`, `its member "kid" is a number`, false},
-		{"kid an object", `{"kty":"RSA","n":"` + n + `","e":"AQAB","kid":{"bad":1}}`, `its member "kid" is a object`, false},
+		{"kid an object", `{"kty":"RSA","n":"` + n + `","e":"AQAB","kid":{"bad":1}}`, `its member "kid" is an object, want a string`, false},
 		{"key_ops a text", `{"kty":"RSA","n":"` + n + `","e":"AQAB","key_ops":"verify","kid":"bad"}`, `its member "key_ops"`, false},
-		{"no type", `{"kid":"bad"}`, "no type", false},
-		{"null", `null`, "no type", false},
+		{"(kty) is missing", `{"kid":"bad"}`, "(kty) is missing", false},
+		{"null", `null`, "(kty) is missing", false},
 		{"a number", `7`, "want an object", false},
 		{"a list", `[]`, "want an object", false},
 		{"unknown type", `{"kty":"AKP","alg":"ML-DSA-65","pub":"AAAA","kid":"bad"}`, `its type (kty, crv) is "AKP"`, true},
@@ -112,14 +112,14 @@ func TestPrivateInSet(t *testing.T) {
 	} {
 		for _, file := range []string{good + "," + private, private + "," + good} {
 			_, err := ParseKeys([]byte(`{"keys":[` + file + `]}`))
-			if err == nil || !strings.Contains(err.Error(), `(kid "p"): it is a private key`) {
+			if err == nil || !strings.Contains(err.Error(), `(kid "p"): this is a private key`) {
 				t.Errorf("%s: got %v", private, err)
 			}
 		}
 	}
 	for _, typ := range []string{"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "OPENSSH PRIVATE KEY"} {
 		file := slices.Concat(all["ES256"].file, pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: []byte("x")}))
-		if _, err := ParseKeys(file); err == nil || !strings.Contains(err.Error(), "PEM block 2: it is a private key") {
+		if _, err := ParseKeys(file); err == nil || !strings.Contains(err.Error(), "PEM block 2: this is a private key") {
 			t.Errorf("%s: got %v", typ, err)
 		}
 	}

@@ -65,7 +65,7 @@ func ParseKeys(b []byte) (*Keys, error) {
 	case bytes.HasPrefix(b, []byte("{")):
 		err = keys.parseJWKS(b)
 	case !isSecret(b):
-		err = errors.New("want public keys in PEM, a JWKS, or one line with a secret, as of: openssl rand -hex 32")
+		err = errors.New("want public keys in PEM, a JWKS, or one line with a secret; openssl rand -hex 32 makes one")
 	default:
 		var k key
 		k, err = newKey("", b)
@@ -75,9 +75,9 @@ func ParseKeys(b []byte) (*Keys, error) {
 	case err != nil:
 		return nil, fmt.Errorf("auth: %w", err)
 	case len(keys.all) == 0:
-		return nil, fmt.Errorf("auth: there is no key for RS256, ES256, EdDSA or HS256%s", keys.whyNone())
+		return nil, fmt.Errorf("auth: no key for RS256, ES256, EdDSA or HS256%s", keys.whyNone())
 	case len(keys.all) > mostKeys:
-		return nil, fmt.Errorf("auth: there are %d keys, want at most %d", len(keys.all), mostKeys)
+		return nil, fmt.Errorf("auth: the file has %d keys, want at most %d", len(keys.all), mostKeys)
 	}
 	return keys, nil
 }
@@ -123,13 +123,14 @@ func (k *Keys) add(place string, each key, err error) {
 	k.all = append(k.all, each)
 }
 
-// errPrivate concerns the whole file: whoever put the key there has to know, and to make a new one.
-var errPrivate = errors.New("it is a private key, which belongs to the issuer alone: want the public one")
+// errPrivate concerns the whole file: whoever put the key there has to make a new one.
+var errPrivate = errors.New("this is a private key, which only the issuer may have: want the public key")
 
-// isSecret says whether b may be meant for one.
+// isSecret reports whether b may be meant as a secret, and not as something that others know.
 func isSecret(b []byte) bool {
 	notOne := func(r rune) bool { return r <= ' ' || r > '~' }
-	if bytes.ContainsFunc(b, notOne) || bytes.Contains(b, []byte("://")) || bytes.HasPrefix(b, []byte("/")) || bytes.HasPrefix(b, []byte("[")) {
+	if bytes.ContainsFunc(b, notOne) || bytes.Contains(b, []byte("://")) ||
+		bytes.HasPrefix(b, []byte("/")) || bytes.HasPrefix(b, []byte("[")) {
 		return false
 	}
 	text := strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(string(b)), "=")
@@ -156,8 +157,11 @@ func (k *Keys) parsePEM(b []byte) error {
 	for n := 1; ; n++ {
 		block, rest := pem.Decode(b)
 		if block == nil {
-			if len(bytes.TrimSpace(b)) > 0 {
-				return fmt.Errorf("the text after block %d is no PEM", n-1)
+			switch {
+			case n == 1:
+				return errors.New("the PEM is damaged: want whole lines from -----BEGIN to -----END")
+			case len(bytes.TrimSpace(b)) > 0:
+				return fmt.Errorf("the text after PEM block %d is not PEM: want nothing after the last block", n-1)
 			}
 			if n-1 < blocks {
 				return fmt.Errorf("%d of %d PEM blocks are damaged", blocks-n+1, blocks)
@@ -204,26 +208,26 @@ func newKey(id string, k any) (key, error) {
 	switch k := k.(type) {
 	case []byte:
 		if len(k) < leastSecret {
-			return key{}, fmt.Errorf("a secret has %d bytes, want at least %d, as of: openssl rand -hex 32", len(k), leastSecret)
+			return key{}, fmt.Errorf("the secret has %d bytes, want at least %d; openssl rand -hex 32 makes one", len(k), leastSecret)
 		}
 		return key{id, "HS256", k}, nil
 	case *rsa.PublicKey:
 		if n := k.N.BitLen(); n < leastRSABits {
-			return key{}, fmt.Errorf("an RSA key has %d bits, want at least %d", n, leastRSABits)
+			return key{}, fmt.Errorf("the RSA key has %d bits, want at least %d", n, leastRSABits)
 		}
 		if k.E < 3 || k.E%2 == 0 || k.E > math.MaxInt32 || k.N.Bit(0) == 0 { // Package rsa verifies nothing with it.
-			return key{}, errors.New("an RSA key has a modulus or exponent (n, e) that is not valid for RSA")
+			return key{}, errors.New("the RSA key has an invalid modulus or exponent (n, e)")
 		}
 		return key{id, "RS256", k}, nil
 	case *ecdsa.PublicKey:
 		if k.Curve != elliptic.P256() {
-			return key{}, fmt.Errorf("a key is on the curve %s, want P-256, for ES256", k.Curve.Params().Name)
+			return key{}, fmt.Errorf("the key is on the curve %s, want P-256, for ES256", k.Curve.Params().Name)
 		}
 		return key{id, "ES256", k}, nil
 	case ed25519.PublicKey:
 		return key{id, "EdDSA", k}, nil
 	default:
-		return key{}, fmt.Errorf("a key is a %T, want one of RSA, P-256 or Ed25519", k)
+		return key{}, errors.New("the key is of another kind, want RSA, P-256 or Ed25519")
 	}
 }
 
@@ -243,7 +247,7 @@ func (v *Verifier) key(t *jwt.Token) (any, error) {
 		}
 	}
 	if len(set.Keys) == 0 {
-		return nil, fmt.Errorf("there is no key for %s with the id %.40q", t.Method.Alg(), id)
+		return nil, fmt.Errorf("no key for %s with the id %.40q", t.Method.Alg(), id)
 	}
 	return set, nil
 }

@@ -130,23 +130,25 @@ func TestParseKeys(t *testing.T) {
 		"a damaged block":                {strings.Replace(string(all["ES256"].file), "MFkw", "M?kw", 1) + string(all["RS256"].file), "1 of 2 PEM blocks"},
 		"a short secret":                 {strings.Repeat("x", 31), "31 bytes"},
 		"two lines":                      {strings.Repeat("x", 40) + "\n" + strings.Repeat("y", 40), "one line"},
-		"a private key":                  {string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})), "PEM block 1: it is a private key"},
-		"a cut PEM":                      {string(all["RS256"].file[:200]), "no PEM"},
+		"a private key":                  {string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})), "PEM block 1: this is a private key"},
+		"a cut PEM":                      {string(all["RS256"].file[:200]), "the PEM is damaged"},
 		"rubbish behind":                 {string(all["RS256"].file) + "x", "block 1"},
 		"another block":                  {string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL"})), "X509 CRL"},
 		"no key in it":                   {string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")})), "PEM block 1"},
 		"a small key":                    {string(publicPEM(t, small.Public())), "1024 bits"},
 		"another curve":                  {string(publicPEM(t, p384.Public())), "P-384"},
 		"no JWKS":                        {`{"kty": "oct"}`, `{"keys": [...]}`},
+		"keys in an object":              {`{"keys": {"a": {}}}`, `JWKS: "keys" is missing or not an array`},
+		"text after the JWKS":            {`{"keys": []}x`, "at byte 13"},
 		"cut":                            {`{"keys": [`, "JWKS"},
 		"none for us":                    {`{"keys": [{"kty":"EC","crv":"P-521"}]}`, "no key"},
-		"a private one":                  {`{"keys": [{"kty":"OKP","crv":"Ed25519","x":"AAAA","d":"AAAA","kid":"k1"}]}`, `key 1 (kid "k1"): it is a private key`},
+		"a private one":                  {`{"keys": [{"kty":"OKP","crv":"Ed25519","x":"AAAA","d":"AAAA","kid":"k1"}]}`, `key 1 (kid "k1"): this is a private key`},
 		"a malformed one":                {`{"keys": [{"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"k1"}]}`, `key 1 (kid "k1")`},
 		"a short one in JWKS":            {`{"keys": [{"kty":"oct","k":"AAAA"}]}`, "3 bytes"},
 		"too many":                       {strings.Repeat(string(all["EdDSA"].file), mostKeys+1), "17 keys"},
 	} {
 		_, err := ParseKeys([]byte(tt.file))
-		if err == nil || !strings.Contains(err.Error(), tt.why) {
+		if err == nil || !strings.Contains(err.Error(), tt.why) || strings.Contains(err.Error(), "Go ") {
 			t.Errorf("%s: got %v, want %q", what, err, tt.why)
 		}
 		if err != nil && strings.Contains(err.Error(), "xxxx") {

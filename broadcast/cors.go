@@ -39,7 +39,7 @@ func (r *request) preflight() bool {
 // answerPreflight appends the answer to a preflight.
 func (srv *Server) answerPreflight(dst []byte, r *request) []byte {
 	dst = append(dst, "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Methods: GET\r\n"+
-		"Access-Control-Allow-Headers: Authorization, Last-Event-ID, Cache-Control\r\n"+
+		"Access-Control-Allow-Headers: Authorization, Last-Event-ID, Cache-Control, X-Requested-With\r\n"+
 		"Access-Control-Max-Age: 86400\r\nConnection: close\r\n"...)
 	return append(srv.appendCORS(dst, r), crlf...)
 }

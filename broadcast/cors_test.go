@@ -48,11 +48,14 @@ func TestPreflight(t *testing.T) {
 			t.Errorf("%s: got %d, want %d", tt.name, r.StatusCode, tt.status)
 		}
 		expectCORS(t, tt.name, r, tt.allow, tt.credentials)
-		names := r.Header.Get("Access-Control-Allow-Headers")
-		if r.StatusCode == 204 && (!strings.Contains(names, "Authorization") || !strings.Contains(names, "Last-Event-ID") || r.Header.Get("Content-Length") != "") {
+		const names = "Authorization, Last-Event-ID, Cache-Control, X-Requested-With"
+		if got := r.Header.Get("Access-Control-Allow-Headers"); r.StatusCode == 204 && (got != names || r.Header.Get("Content-Length") != "") {
 			t.Errorf("%s: got %v", tt.name, r.Header)
 		}
-		_, _ = io.Copy(io.Discard, r.Body)
+		body, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(body), "broadcast:") {
+			t.Errorf("%s: got %q, which names a package", tt.name, body)
+		}
 		c.expectEOF()
 	}
 }

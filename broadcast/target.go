@@ -153,7 +153,7 @@ func (r *request) channel(path string) (string, *Refusal) {
 		return "", badRequest("malformed request target: " + err.Error())
 	}
 	if err := CheckChannel(name); err != nil {
-		return "", badRequest(err.Error())
+		return "", badRequest(strings.TrimPrefix(err.Error(), "broadcast: "))
 	}
 	return name, nil
 }

@@ -144,7 +144,7 @@ func TestAuth(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	for _, says := range []string{"no token", "token is expired", "signature is invalid", `allows to join [\"news/*\"] only`, "expired:2"} {
+	for _, says := range []string{"no token", "token is expired", "signature is invalid", `allows only [\"news/*\"]`, "expired:2"} {
 		if !log.Has(says) {
 			t.Errorf("the log has no %q:\n%s", says, log.String())
 		}

@@ -8,7 +8,11 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime"
+	profiles "runtime/pprof"
+	"strings"
 	"time"
+
+	"github.com/crier-ws/crier/internal/httpjson"
 )
 
 // loopback is a TCP address on the command line that no other host can reach,
@@ -84,10 +88,21 @@ func noSamples() { runtime.MemProfileRate = 0 }
 // slow down what they measure.
 func pprofMux() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/", profile)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
+}
+
+// profile serves the page that lists the profiles, and those of the runtime. If there is no such profile, the answer is
+// JSON like all errors of --admin.
+func profile(w http.ResponseWriter, r *http.Request) {
+	name := strings.TrimPrefix(r.URL.Path, "/debug/pprof/")
+	if name != "" && profiles.Lookup(name) == nil {
+		httpjson.Fail(w, httpjson.NotFound, "no such profile: %s; /debug/pprof/ lists all profiles", name)
+		return
+	}
+	pprof.Index(w, r)
 }

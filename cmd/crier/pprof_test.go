@@ -209,7 +209,7 @@ func TestPprofProfiles(t *testing.T) {
 		"/debug/pprof/symbol":                   "num_symbols: 1",
 		"/debug/pprof/goroutine?debug=1":        "goroutine profile: total",
 		"/debug/pprof/trace?seconds=0.01":       "go 1.",
-		"/debug/pprof/nothing-of-this-name":     "Unknown profile",
+		"/debug/pprof/nothing-of-this-name":     `"code":"not_found"`,
 		"/":                                     "404",
 		"/debug/vars":                           "404",
 		"/debug/pprof/../../etc/passwd?debug=1": "404",

@@ -59,8 +59,15 @@ func TestLocal(t *testing.T) {
 		{"another loopback address", func(r *http.Request) { r.RemoteAddr, r.Host = "127.1.2.3:4000", "127.1.2.3:18000" }, true},
 		{"port 80", host("LocalHost"), true},
 		{"IPv6 without a port", host("[::1]"), true},
-		{"what browsers send along", header("Sec-Fetch-Mode", "navigate"), true},
-		{"what XMLHttpRequest libraries send along", header("X-Requested-With", "XMLHttpRequest"), true},
+		{"a header of browsers", header("Sec-Fetch-Mode", "navigate"), true},
+		{"a language", header("Accept-Language", "de"), true},
+		{"a cookie", header("Cookie", "a=b"), true},
+		{"a link on another page", header("Referer", "http://localhost:8080/"), true},
+		{"reload", header("Cache-Control", "max-age=0"), true},
+		{"do not track", header("DNT", "1"), true},
+		{"upgrade to https", header("Upgrade-Insecure-Requests", "1"), true},
+		{"priority", header("Priority", "u=0, i"), true},
+		{"a header of XMLHttpRequest libraries", header("X-Requested-With", "XMLHttpRequest"), true},
 
 		{"another host", peer("192.0.2.1:4000"), false},
 		{"another host, IPv6", peer("[2001:db8::1]:4000"), false},
@@ -85,6 +92,11 @@ func TestLocal(t *testing.T) {
 		{"CF-Connecting-IP", header("CF-Connecting-IP", "127.0.0.1"), false},
 		{"X-Amzn-Trace-Id", header("X-Amzn-Trace-Id", "Root=1"), false},
 		{"CDN-Loop", header("CDN-Loop", "cdn"), false},
+		{"Front-End-Https", header("Front-End-Https", "on"), false},
+		{"X-ARR-SSL", header("X-ARR-SSL", "2048"), false},
+		{"WL-Proxy-Client-IP", header("WL-Proxy-Client-IP", "127.0.0.1"), false},
+		{"traceparent", header("Traceparent", "00-0-0-01"), false},
+		{"a header that nobody knows", header("Example-Gateway", "1"), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest("GET", "/", nil)

@@ -23,7 +23,7 @@ func Local(r *http.Request) bool {
 		return false
 	}
 	for name := range r.Header {
-		if isProxyHeader(name) {
+		if !isBrowserHeader(name) {
 			return false
 		}
 	}
@@ -44,23 +44,20 @@ func isLocalHost(hostport string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// proxyHeaders are what proxies, gateways and CDNs add to requests.
-var proxyHeaders = []string{
-	"Upgrade", "Forwarded", "Via", "Cdn-Loop", "Client-Ip", "True-Client-Ip", "Proxy-Client-Ip", "Proxy-Connection",
-	"Max-Forwards", "Remote-Addr", "Fly-Client-Ip", "Fastly-Client-Ip", "Cloudfront-Viewer-Address",
+// browserHeaders are the headers that a browser sends when it opens a page, and X-Requested-With, which libraries and
+// embedded browsers add. The headers of proxies cannot be listed: each product has its own.
+var browserHeaders = []string{
+	"Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Alt-Used", "Authorization", "Cache-Control",
+	"Connection", "Content-Length", "Cookie", "Device-Memory", "Dnt", "Downlink", "Dpr", "Ect", "If-Modified-Since",
+	"If-None-Match", "Keep-Alive", "Origin", "Pragma", "Priority", "Purpose", "Referer", "Rtt", "Save-Data",
+	"Service-Worker-Navigation-Preload", "Te", "Upgrade-Insecure-Requests", "User-Agent", "Viewport-Width", "Width",
+	"X-Purpose", "X-Requested-With",
 }
 
-// proxyPrefixes are how names of further ones begin.
-var proxyPrefixes = []string{
-	"X-Forwarded", "X-Real-", "X-Original-", "X-Client-", "X-Cluster-", "X-Envoy-", "X-Request-", "X-Amz", "X-Azure-",
-	"X-Appengine-", "X-Cloud-Trace-", "X-Proxy", "X-Scheme", "X-Varnish", "X-Nginx-", "X-Haproxy-", "X-Remote-",
-	"X-Host", "X-Correlation-", "X-Tailscale-", "Tailscale-", "Cf-", "Fly-", "Ngrok-",
-}
-
-// isProxyHeader reports whether a header, in canonical form, is one that browsers do not send and proxies do.
-func isProxyHeader(name string) bool {
-	return slices.Contains(proxyHeaders, name) ||
-		slices.ContainsFunc(proxyPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+// isBrowserHeader reports whether a header, in canonical form, is one that browsers send. Names that begin with Sec-
+// are reserved for browsers (the Fetch standard, section 2.2.2).
+func isBrowserHeader(name string) bool {
+	return strings.HasPrefix(name, "Sec-") || slices.Contains(browserHeaders, name)
 }
 
 // listHas reports whether a token is in lists of tokens, RFC 9110, section 5.6.1.

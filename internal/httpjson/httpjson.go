@@ -6,6 +6,7 @@
 package httpjson
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -23,18 +24,18 @@ type Code string
 
 // The codes of problems.
 const (
-	BadPath          Code = "bad_path"           // the path can be read in two ways.
+	BadPath          Code = "bad_path"           // the path is ambiguous.
 	BadQuery         Code = "bad_query"          // the query cannot be read, or has an unknown parameter or a wrong value.
 	BadHeader        Code = "bad_header"         // a header is wrong.
-	BadBody          Code = "bad_body"           // the body did not come whole.
-	BadMessage       Code = "bad_message"        // a message is not what it should be.
+	BadBody          Code = "bad_body"           // the body is incomplete.
+	BadMessage       Code = "bad_message"        // a message is malformed.
 	BadChannel       Code = "bad_channel"        // a channel cannot have this name.
 	Unauthorized     Code = "unauthorized"       // the token is missing or wrong.
 	Forbidden        Code = "forbidden"          // the request may come from a page of another site.
-	NotFound         Code = "not_found"          // there is nothing at this path.
+	NotFound         Code = "not_found"          // no such path.
 	NoChannel        Code = "no_such_channel"    // the channel has neither connections nor messages.
 	NoConnection     Code = "no_such_connection" // there is no open connection with this id.
-	MethodNotAllowed Code = "method_not_allowed" // the header Allow has the methods that are.
+	MethodNotAllowed Code = "method_not_allowed" // the header Allow lists the methods that are.
 	BodyTimeout      Code = "body_timeout"       // the body took too long.
 	TooLarge         Code = "too_large"          // the body, or a message in it, is too large.
 	MediaType        Code = "bad_media_type"     // the Content-Type, its charset or the Content-Encoding is not supported.
@@ -80,9 +81,13 @@ func Fail(w http.ResponseWriter, code Code, format string, args ...any) {
 
 // Write answers with body as JSON. A client that gets 503 is told to try again.
 func Write(w http.ResponseWriter, status int, body any) {
-	b, err := json.Marshal(body)
-	if err != nil {
-		status, b = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written","code":"internal"}`)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // People read the errors: "write & between parameters".
+	if enc.Encode(body) != nil {
+		status = http.StatusInternalServerError
+		b.Reset()
+		b.WriteString(`{"error":"the answer cannot be written as JSON","code":"internal"}` + "\n")
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -90,5 +95,5 @@ func Write(w http.ResponseWriter, status int, body any) {
 		h.Set("Retry-After", "1")
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // An error means that the client has gone.
+	_, _ = w.Write(b.Bytes()) // An error means that the client has gone.
 }

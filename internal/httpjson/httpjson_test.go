@@ -22,11 +22,11 @@ func TestQuery(t *testing.T) {
 		{"channel=100%", "%25"},
 		{"channel=%zz", "%25"},
 		{"chan%nel=x", "%25"},
-		{"chanel=x", `no parameter "chanel" here: want channel, limit or name[]`},
-		{"Channel=x", `no parameter "Channel"`},
-		{"channel=x&cache=1", `no parameter "cache"`},
-		{"x", `no parameter "x"`},
-		{"=x", `no parameter ""`},
+		{"chanel=x", `unknown parameter "chanel": want channel, limit or name[]`},
+		{"Channel=x", `unknown parameter "Channel"`},
+		{"channel=x&cache=1", `unknown parameter "cache"`},
+		{"x", `unknown parameter "x"`},
+		{"=x", `unknown parameter ""`},
 		{"channel=a&channel=a", "2 times"},
 		{"channel=%FF", "UTF-8"},
 	} {
@@ -35,7 +35,7 @@ func TestQuery(t *testing.T) {
 			t.Errorf("%s: got %v, %v, want an error with %q", tt.query, values, err, tt.wrong)
 		}
 	}
-	for names, want := range map[string]string{"": "want no query", "since": "the only one is since"} {
+	for names, want := range map[string]string{"": "want no parameters", "since": "want since"} {
 		if _, err := Query(&url.URL{RawQuery: "x=1"}, strings.Fields(names)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("with %q: got %v, want %s", names, err, want)
 		}
@@ -44,8 +44,8 @@ func TestQuery(t *testing.T) {
 
 func TestWrite(t *testing.T) {
 	w := httptest.NewRecorder()
-	Fail(w, Draining, "100%% is %d", 5)
-	if got := w.Body.String(); got != `{"error":"100% is 5","code":"draining"}`+"\n" || w.Header().Get("Retry-After") != "1" {
+	Fail(w, Draining, "100%% is %d & <more>", 5)
+	if got := w.Body.String(); got != `{"error":"100% is 5 & <more>","code":"draining"}`+"\n" || w.Header().Get("Retry-After") != "1" {
 		t.Errorf("got %s, %v", got, w.Header())
 	}
 	w = httptest.NewRecorder()

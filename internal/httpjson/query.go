@@ -23,9 +23,9 @@ func Query(u *url.URL, names ...string) (url.Values, error) {
 	for name, all := range values {
 		switch {
 		case !slices.Contains(names, name):
-			return nil, fmt.Errorf("there is no parameter %q here: %s", name, known(names))
+			return nil, fmt.Errorf("unknown parameter %q: %s", name, known(names))
 		case len(all) > 1 && !strings.HasSuffix(name, "[]"):
-			return nil, fmt.Errorf("the parameter %s is given %d times, want it once", name, len(all))
+			return nil, fmt.Errorf("the parameter %s appears %d times, want it once", name, len(all))
 		case !utf8.ValidString(all[0]):
 			return nil, fmt.Errorf("the parameter %s is not valid UTF-8", name)
 		}
@@ -37,9 +37,9 @@ func Query(u *url.URL, names ...string) (url.Values, error) {
 func known(names []string) string {
 	switch n := len(names); n {
 	case 0:
-		return "want no query"
+		return "want no parameters"
 	case 1:
-		return "the only one is " + names[0]
+		return "want " + names[0]
 	default:
 		return "want " + strings.Join(names[:n-1], ", ") + " or " + names[n-1]
 	}
