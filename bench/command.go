@@ -215,7 +215,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.BoolVar(&o.deflate, "deflate", false, "clients ask the server to compress (permessage-deflate)")
 	f.StringVar(&o.serverCPU, "server-cpu", o.serverCPU, "cores for the server, as for taskset -c")
 	f.IntVar(&o.clientCPU, "client-cpu", o.clientCPU, "core for the clients")
-	f.BoolVar(&o.syscalls, "syscalls", false, "fanout, burst: count system calls as well")
+	f.BoolVar(&o.syscalls, "syscalls", false, "fanout, burst: count system calls with strace(1) as well")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 }
 

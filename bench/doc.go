@@ -35,6 +35,7 @@
 //	command.go        the command measure: flags, rounds, several servers
 //	server_linux.go   the process measured: start, CPU, memory, end
 //	window.go         CPU over a span of time
+//	strace_linux.go   system calls that the server makes
 //	idle.go ...       the modes, a file each: idle, handshake, fanout, stalled, overload
 //	report.go         medians, ratios, table and JSON
 //	million.go        a million connections

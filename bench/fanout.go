@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"os"
 	"time"
-
-	"github.com/crier-ws/crier/bench/systrace"
-	"golang.org/x/sys/unix"
 )
 
 // fanout measures the CPU per delivery. It sends a burst (of one, in mode fanout),
@@ -52,26 +49,22 @@ func (r *round) fanout() ([]metric, error) {
 	}, calls...), used.metrics()...), nil
 }
 
-// countCalls counts the server's system calls per delivery, of those that move bytes and
-// wait for sockets, during a few more bursts. Others a server makes by the clock, and it
-// runs much slower while it is counted. Where counting is not permitted there is none.
+// countCalls returns the server's socketCalls per delivery, counted during a few more bursts. The server runs much
+// slower meanwhile. Without strace(1), or where it is not permitted, countCalls returns none.
 func (r *round) countCalls() ([]metric, error) {
 	if !r.syscalls {
 		return nil, nil
 	}
 	const deliveries = 10000
 	bursts := max(1, deliveries/(r.conns*r.burst))
-	calls, err := systrace.Count(r.server.cmd.Process.Pid, func() error {
+	n, err := traceCalls(r.server.cmd.Process.Pid, socketCalls, func() error {
 		_, err := r.broadcastFor(0, bursts)
 		return err
 	})
-	if errors.Is(err, systrace.ErrNotPermitted) {
+	if errors.Is(err, errNoStrace) {
 		fmt.Fprintf(os.Stderr, "no system calls are counted: %v\n", err)
 		return nil, nil
 	}
-	n := calls.Of(unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_WRITE, unix.SYS_WRITEV,
-		unix.SYS_RECVFROM, unix.SYS_RECVMSG, unix.SYS_READ, unix.SYS_READV,
-		unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_PWAIT2, epollWait, unix.SYS_EPOLL_CTL)
 	return []metric{{callsPerDelivery, "", float64(n) / float64(bursts*r.burst*r.conns)}}, err
 }
 

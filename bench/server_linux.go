@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/crier-ws/crier/bench/systrace"
 	"github.com/crier-ws/crier/internal/procfs"
 	"golang.org/x/sys/unix"
 )
@@ -50,8 +49,6 @@ func startServer(command, cpu string, deadline time.Time) (*server, error) {
 	s := &server{cmd: cmd, port: port, ended: make(chan struct{})}
 	// Ends with the process, which stop kills; stop waits for it.
 	go func() {
-		// A wait(2) that is under way would take the stops of a tracer for the end.
-		_ = systrace.AwaitEnd(cmd.Process.Pid)
 		_ = cmd.Wait()
 		close(s.ended)
 	}()

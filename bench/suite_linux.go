@@ -78,7 +78,7 @@ const spareFDs = 100
 // server, the kernel's included, and swarm-ns/delivery what the clients took: where that
 // is more, deliveries/s is not the server's limit; p50-ns and p99-ns are latencies from the time when a
 // message was due; syscalls/delivery counts calls that move bytes or wait for sockets,
-// where ptrace(2) is permitted. million runs as many connections as the host's limits
+// where strace(1) is installed and permitted. million runs as many connections as the host's limits
 // allow, and logs which those are. With -short only the quick ones run, for a shorter
 // time. What needs more file descriptors than the hard limit allows is skipped.
 func Run(b *testing.B) {
@@ -143,7 +143,7 @@ func (bm *benchmark) run(b *testing.B, o *options, m *mode, crier string) {
 		switch {
 		case counts[name] > 0:
 			b.ReportMetric(sums[name]/counts[name]*u.factor, u.name)
-		case name != callsPerDelivery: // which needs a permission
+		case name != callsPerDelivery: // which needs strace(1)
 			b.Fatalf("mode %s has no figure %q", o.mode, name)
 		}
 	}
