@@ -50,14 +50,17 @@ func (f *adminFlags) token() (string, error) {
 
 // readToken reads the token in the file that a flag names: visible ASCII in one line.
 func readToken(flag, file string) (string, error) {
-	b, err := os.ReadFile(file)
+	b, err := readSetting(file)
+	const want = "want the token alone, in one line"
 	if err != nil {
-		return "", fileError("--"+flag, file, err)
+		if err = fileError("--"+flag, file, err); hintOf(err) == "" {
+			err = hinted(err, want)
+		}
+		return "", err
 	}
 	token := strings.TrimSpace(string(b))
 	if strings.ContainsFunc(token, notInToken) {
-		err := wrongSetting(fmt.Errorf("--%s %s: the file has more in it than a token", flag, file))
-		return "", hinted(err, "want the token alone, in one line")
+		return "", hinted(wrongSetting(fmt.Errorf("--%s %s: the file has more in it than a token", flag, file)), want)
 	}
 	return token, nil
 }

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -33,13 +31,10 @@ func (f *authFlags) validate(check func(ok bool, flag string, value any, want st
 
 // keys reads the file.
 func (f *authFlags) keys() (*auth.Keys, error) {
-	info, err := os.Stat(*f.Auth)
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is no regular file, which could be read again")
-	}
+	err := checkRegular(*f.Auth)
 	var b []byte
 	if err == nil {
-		b, err = os.ReadFile(*f.Auth)
+		b, err = readSetting(*f.Auth)
 	}
 	var keys *auth.Keys
 	if err == nil {

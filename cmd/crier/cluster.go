@@ -35,24 +35,36 @@ type clusterFlags struct {
 	ClusterHold        *flags.Span  `placeholder:"DURATION" help:"How long publishers may block while NATS is unavailable before they are closed with 1013 (default: 30s)."`
 }
 
+// natsURL is what a value of --cluster has to be.
+const natsURL = "a URL as nats://HOST:4222 or tls://HOST:4222, with a port from 1 to 65535 and without a path"
+
+// Bounds of NATS for streams.
+const (
+	maxReplicas  = 5
+	minStreamAge = 100 * time.Millisecond
+)
+
 // validate finds what is wrong with the flags. channels is --channels.
 func (f *clusterFlags) validate(channels bool, check func(ok bool, flag string, value any, want string)) {
 	f.validateAlone(check)
 	for _, s := range f.Cluster {
 		u, err := url.Parse(s)
-		ok := err == nil && (u.Scheme == "nats" || u.Scheme == "tls") && u.Host != ""
-		is := "not a URL" // A part of it may be a secret.
-		if err == nil {
-			is = fmt.Sprintf("of scheme %q and host %q", u.Scheme, u.Host)
+		if err != nil { // The error is not shown: a part of the URL may be a secret.
+			check(false, "cluster", "not a URL", natsURL)
+			continue
 		}
-		check(ok, "cluster", is, "a URL as nats://HOST:4222 or tls://HOST:4222")
+		ok := (u.Scheme == "nats" || u.Scheme == "tls") && hasAddress(u) && strings.Trim(u.Path, "/") == "" && u.RawQuery+u.Fragment == ""
+		check(ok, "cluster", fmt.Sprintf("of scheme %q, host %q and path %q", u.Scheme, u.Host, u.Path), natsURL)
 	}
 	bad := func(ch rune) bool {
 		return unicode.IsControl(ch) || unicode.IsSpace(ch) || strings.ContainsRune(`.*>/\`, ch)
 	}
 	check(f.ClusterStream != "" && len(f.ClusterStream) <= 255 && !strings.ContainsFunc(f.ClusterStream, bad), "cluster-stream", fmt.Sprintf("%q", f.ClusterStream), "a name of at most 255 bytes, without spaces, dots, slashes, wildcards and control characters")
 	check((f.ClusterCert == "") == (f.ClusterKey == ""), "cluster-cert", fmt.Sprintf("%q", f.ClusterCert), "--cluster-key as well, and neither alone")
-	check(f.ClusterTimeout > 0, "cluster-timeout", time.Duration(f.ClusterTimeout), "more than 0")
+	check(time.Duration(f.ClusterTimeout) >= time.Millisecond, "cluster-timeout", time.Duration(f.ClusterTimeout), "at least 1ms")
+	check(f.ClusterReplicas <= maxReplicas, "cluster-replicas", int(f.ClusterReplicas), "at most 5")
+	check(f.ClusterMaxAge == 0 || time.Duration(f.ClusterMaxAge) >= minStreamAge, "cluster-max-age", time.Duration(f.ClusterMaxAge),
+		"at least 100ms, or 0 for ever")
 	check(f.ClusterCredentials == "" || f.ClusterNKey == "", "cluster-nkey", fmt.Sprintf("%q", f.ClusterNKey), "no --cluster-credentials, which say who crier is, too")
 	check(f.ClusterLinger == nil || channels, "cluster-linger", "given", "--channels as well")
 	check(f.ClusterLinger == nil || *f.ClusterLinger > 0, "cluster-linger", time.Duration(deref(f.ClusterLinger)), "more than 0")

@@ -1,11 +1,13 @@
 package main
 
 import (
-	"cmp"
+	"bytes"
 	"encoding"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -15,56 +17,107 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// configFile is the flags in a TOML file, which count less than the environment and the command
-// line. It is a kong.Resolver.
+// settingsFile is the value of --config.
+type settingsFile string
+
+// BeforeResolve reads the file, before the flags that are not on the command line get their values. kong calls it.
+func (f settingsFile) BeforeResolve(ctx *kong.Context, trace *kong.Path, c *cli) error {
+	name := string(ctx.FlagValue(trace.Flag).(settingsFile)) // f is the value of before.
+	if strings.TrimSpace(name) == "" {
+		return errors.New("--config is empty, want FILE, or leave it out")
+	}
+	if c.piped != nil {
+		c.file = c.piped
+		ctx.AddResolver(c.file)
+		return nil
+	}
+	file := kong.ExpandPath(name)
+	b, err := readSetting(file)
+	if err != nil {
+		return fileError("--config", file, err)
+	}
+	c.file, err = parseConfig(file, b)
+	c.file.once = checkRegular(file) != nil
+	if err == nil {
+		ctx.AddResolver(c.file)
+	}
+	return err
+}
+
+// configFile holds the flags of a TOML file. The environment and the command line win over it. It is a kong.Resolver.
 type configFile struct {
 	name     string
 	values   map[string]any
 	resolved map[string]bool // The flags that it has given.
+	once     bool            // It is a pipe or the like.
 }
 
-// loadConfig reads a file for the flags of serving. It is a kong.ConfigurationLoader.
-func (c *cli) loadConfig(r io.Reader) (kong.Resolver, error) {
-	f := &configFile{name: "--config", resolved: make(map[string]bool)}
-	if file, ok := r.(*os.File); ok {
-		f.name += " " + file.Name()
+// unlessRegular returns a copy of f for another parse if the file cannot be read again, or nil. f may be nil.
+func (f *configFile) unlessRegular() *configFile {
+	if f == nil || !f.once {
+		return nil
 	}
-	c.file = f
-	if err := toml.NewDecoder(r).Decode(&f.values); err != nil {
-		var at *toml.DecodeError
-		if errors.As(err, &at) {
+	return &configFile{name: f.name, values: f.values, resolved: make(map[string]bool), once: true}
+}
+
+// parseConfig parses the bytes of the file called name.
+func parseConfig(name string, b []byte) (*configFile, error) {
+	f := &configFile{name: "--config " + name, resolved: make(map[string]bool)}
+	b = bytes.TrimPrefix(b, []byte("\ufeff")) // Editors on Windows put it in front.
+	if err := toml.Unmarshal(b, &f.values); err != nil {
+		where := f.name
+		if at := (*toml.DecodeError)(nil); errors.As(err, &at) {
 			line, column := at.Position()
-			return nil, hinted(fmt.Errorf("%s: line %d, column %d: %w", f.name, line, column, err), "lines are as max-message = \"2MiB\"; crier config --template prints them all")
+			where = fmt.Sprintf("%s: line %d, column %d", f.name, line, column)
 		}
-		return nil, fileError("--config", strings.TrimPrefix(f.name, "--config "), err)
+		return f, hinted(fmt.Errorf("%s: %w", where, err), "lines are as max-message = \"2MiB\"; crier config --template prints them all")
 	}
-	return f, nil
+	var errs []error
+	for _, key := range slices.Sorted(maps.Keys(f.values)) {
+		if isNested(f.values[key]) {
+			errs = append(errs, fmt.Errorf("%s: [%s]: there are no tables, want lines as listen = \":18000\"", f.name, key))
+		}
+	}
+	return f, hinted(errors.Join(errs...), "crier config --template prints all lines that a file can have")
 }
 
-// Validate says which keys there cannot be.
+// isNested reports whether a value is a table, or a list of tables or lists.
+func isNested(value any) bool {
+	list, ok := value.([]any)
+	if !ok {
+		_, table := value.(map[string]any)
+		return table
+	}
+	return slices.ContainsFunc(list, func(item any) bool {
+		_, inner := item.([]any)
+		return inner || isNested(item)
+	})
+}
+
+// Validate returns which keys are not flags of serving. kong calls it.
 func (f *configFile) Validate(app *kong.Application) error {
 	var known []string
 	for _, cmd := range app.Leaves(true) {
 		if cmd.Name == "serve" {
 			for _, flag := range cmd.Flags {
-				known = append(known, flag.Name)
+				if flag.Name != "config" {
+					known = append(known, flag.Name)
+				}
 			}
 		}
 	}
 	var errs []error
 	var near []string
-	for key, value := range f.values {
-		switch value.(type) {
-		case map[string]any:
-			errs = append(errs, fmt.Errorf("%s: [%s]: there are no tables, want lines as listen = \":18000\"", f.name, key))
-		default:
-			if !slices.Contains(known, key) || key == "config" {
-				errs = append(errs, fmt.Errorf("%s: there is no %s", f.name, key))
-				near = append(near, nearest(key, known))
-			}
+	for _, key := range slices.Sorted(maps.Keys(f.values)) {
+		if slices.Contains(known, key) {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%s: there is no %s", f.name, key))
+		word := strings.ToLower(strings.ReplaceAll(key, "_", "-"))
+		if flag := nearest(word, known); distance(word, flag) <= max(2, len(word)/3) {
+			near = append(near, flag)
 		}
 	}
-	slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	hint := "crier config --template prints all there are"
 	if len(near) > 0 {
 		slices.Sort(near)
@@ -73,7 +126,7 @@ func (f *configFile) Validate(app *kong.Application) error {
 	return hinted(errors.Join(errs...), "%s", hint)
 }
 
-// Resolve returns what a flag is in the file, as it would be written on the command line.
+// Resolve returns the value of a flag in the file, as it would be written on the command line.
 func (f *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	value, ok := f.values[flag.Name]
 	if !ok || fromEnvironment(flag) != "" {
@@ -85,7 +138,7 @@ func (f *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (an
 		return fmt.Sprint(value), nil
 	}
 	if len(list) == 0 {
-		return nil, nil // That is as if it were not given.
+		return nil, nil // As if the flag were not given.
 	}
 	var texts []string
 	for _, v := range list {
@@ -94,7 +147,7 @@ func (f *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (an
 	return strings.Join(texts, ","), nil
 }
 
-// fromEnvironment is the variable that gives a flag, or empty.
+// fromEnvironment returns the variable that sets a flag, or empty.
 func fromEnvironment(flag *kong.Flag) string {
 	for _, name := range flag.Envs {
 		if _, ok := os.LookupEnv(name); ok {
@@ -104,12 +157,12 @@ func fromEnvironment(flag *kong.Flag) string {
 	return ""
 }
 
-// nearest is the word that takes the fewest changes of one letter to be made into word.
+// nearest returns the one of words that is the fewest changes of one letter away from word.
 func nearest(word string, words []string) string {
 	return slices.MinFunc(words, func(a, b string) int { return distance(word, a) - distance(word, b) })
 }
 
-// distance is Levenshtein's.
+// distance returns the Levenshtein distance of two words.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -130,7 +183,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// configCmd prints what serving would be done with.
+// configCmd prints the settings of serving.
 type configCmd struct {
 	serveCmd `embed:""`
 
@@ -143,7 +196,7 @@ func (*configCmd) Help() string {
 		`the file of --config, or its default. What it prints is a file for --config. Examples: crier config --template > crier.toml; crier config --config crier.toml.`
 }
 
-// Run prints.
+// Run prints the settings or the template.
 func (cmd *configCmd) Run(ctx *kong.Context, out io.Writer, s streams) error {
 	warnOfVariables(ctx.Model, cmd.logger(s))
 	derived, err := cmd.derivedDefaults()
@@ -166,13 +219,13 @@ func (cmd *configCmd) Run(ctx *kong.Context, out io.Writer, s streams) error {
 	return nil
 }
 
-// plain is a help text without what it says of defaults: they stand behind it.
+// plain returns a help text without its defaults, which the template has in the line after it.
 func plain(help string) string {
 	before, _, _ := strings.Cut(help, " (default:")
 	return strings.TrimSuffix(before, ".") + "."
 }
 
-// origin is where a flag's value comes from.
+// origin returns where a flag's value comes from.
 func origin(ctx *kong.Context, flag *kong.Flag) string {
 	for _, p := range ctx.Path {
 		if p.Flag != nil && p.Flag.Name == flag.Name {
@@ -188,7 +241,16 @@ func origin(ctx *kong.Context, flag *kong.Flag) string {
 	return "default"
 }
 
-// text is a flag's value in TOML. It is not given if it is of a kind that may be absent and is.
+// quoted returns s as a string of TOML: that of JSON, but for DEL.
+func quoted(s string) string {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(s) // A string and a Builder do not fail.
+	return strings.ReplaceAll(strings.TrimSuffix(b.String(), "\n"), "\x7f", `\u007f`)
+}
+
+// text returns a flag's value in TOML. given is false if the value is a pointer to nothing.
 func text(v reflect.Value) (value string, given bool) {
 	switch {
 	case v.Kind() == reflect.Pointer && v.IsNil():
@@ -208,18 +270,16 @@ func text(v reflect.Value) (value string, given bool) {
 	}
 	switch x := v.Interface().(type) {
 	case interface{ Text() string }: // Of internal/flags.
-		return fmt.Sprintf("%q", x.Text()), true
+		return quoted(x.Text()), true
 	case encoding.TextMarshaler:
 		b, err := x.MarshalText()
 		if err != nil {
 			panic(err) // The types of flags that have it do not fail.
 		}
-		return fmt.Sprintf("%q", b), true
-	case string:
-		return fmt.Sprintf("%q", x), true
+		return quoted(string(b)), true
 	default:
 		if v.Kind() == reflect.String {
-			return fmt.Sprintf("%q", v.String()), true
+			return quoted(v.String()), true
 		}
 		return fmt.Sprint(x), true
 	}

@@ -124,7 +124,13 @@ func TestConfigWrong(t *testing.T) {
 	for text, want := range map[string]string{
 		"max-mesage = 5":           "there is no max-mesage\nhint: did you mean max-message? crier config --template",
 		"Listen = \":1\"":          "did you mean listen?",
-		"config = \"x\"":           "there is no config",
+		"config = \"x\"":           "there is no config\nhint: crier config --template",
+		"template = true":          "there is no template\nhint: crier config --template",
+		"max_message = 5":          "did you mean max-message?",
+		"max-conns = {a = 1}":      "[max-conns]: there are no tables",
+		"origin = [[\"a\"]]":       "[origin]: there are no tables",
+		"[[serve]]\nrate = 1":      "[serve]: there are no tables",
+		"rate = nan":               "--rate is \"NaN\", want a number",
 		"[serve]\nlisten = \":1\"": "[serve]: there are no tables",
 		"listen = = 1":             "line 1, column 10",
 		"max-message = \"5x\"":     `--max-message is "5x"`,
@@ -138,6 +144,30 @@ func TestConfigWrong(t *testing.T) {
 	if _, log, code := config(t, "--config", "/nonexistent/crier.toml"); code != 2 || !strings.Contains(log, "/nonexistent/crier.toml") {
 		t.Errorf("no file: got code %d, %s", code, log)
 	}
+}
+
+// TestConfigCharacters checks that the output of crier config starts again, whatever characters a setting has.
+func TestConfigCharacters(t *testing.T) {
+	const greeting = "\"a\\b\"\n\t\x01\a\v\x7f\u00e9<&>\u2028'\U0001f4e3"
+	out, log, code := config(t, "--greeting="+greeting)
+	if code != 0 {
+		t.Fatal(log)
+	}
+	again, log, code := config(t, "--config="+writeConfig(t, "\ufeff"+out)) // As an editor on Windows saves it.
+	if code != 0 || strings.ReplaceAll(again, "# file", "# command line") == again ||
+		!strings.Contains(again, strings.TrimSuffix(settingOf(out, "greeting"), "# command line")+"# file") {
+		t.Errorf("got code %d, %s\n%s\nwant the same greeting as in\n%s", code, log, again, out)
+	}
+}
+
+// settingOf returns the line of a setting.
+func settingOf(config, name string) string {
+	for line := range strings.Lines(config) {
+		if strings.HasPrefix(line, name+" = ") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
 }
 
 // TestReload: SIGHUP brings into effect what can be, and says what cannot.

@@ -24,7 +24,8 @@ func (c *cli) Validate(ctx *kong.Context) error {
 	var errs []error
 	var near []string
 	for _, v := range unknownVariables(ctx.Model) {
-		if flag := nearVariable(v, ctx.Selected().Flags); flag != "" {
+		flag := nearVariable(v, ctx.Selected().Flags)
+		if flag != "" && (strings.HasPrefix(v, "CRIER_") || isSlip(v, flag)) {
 			errs = append(errs, fmt.Errorf("%s in the environment: there is no such variable", v))
 			near = append(near, flag)
 		}
@@ -42,24 +43,33 @@ func (c *cli) Validate(ctx *kong.Context) error {
 	return errors.Join(errs...)
 }
 
-// isEmpty reports whether a flag's value is a text without characters.
+// isEmpty reports whether a flag's value is a text of nothing but spaces.
 func isEmpty(v reflect.Value) bool {
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
 	}
-	return v.Kind() == reflect.String && v.Len() == 0
+	return v.Kind() == reflect.String && strings.TrimSpace(v.String()) == ""
 }
 
-// warnOfVariables logs which variables that begin as crier's do are of no flag.
+// isSlip reports whether the name of a variable that does not begin with CRIER_ was meant for that of a flag: it is
+// the same in other letters or with other underscores, or one typing error away. It must have the flag's whole name.
+func isSlip(name, flag string) bool {
+	bare := strings.NewReplacer("_", "", "-", "")
+	return bare.Replace(strings.ToUpper(name)) == bare.Replace(flag) || typos(strings.ToUpper(name), flag) == 1
+}
+
+// warnOfVariables logs which variables with the prefix CRIER_ do not set any flag.
 func warnOfVariables(app *kong.Application, logger *slog.Logger) {
-	if names := unknownVariables(app); len(names) > 0 {
-		logger.Warn("variables that are of no flag are ignored", "variables", strings.Join(names, " "),
-			"hint", "crier --help lists the flags; --max-message is CRIER_MAX_MESSAGE")
+	names := slices.DeleteFunc(unknownVariables(app), func(name string) bool { return !strings.HasPrefix(name, "CRIER_") })
+	if len(names) > 0 {
+		logger.Warn("these variables do not set any flag and are ignored", "variables", strings.Join(names, " "),
+			"hint", "crier serve --help lists the flags; CRIER_MAX_MESSAGE sets --max-message")
 	}
 }
 
-// unknownVariables returns the variables of the environment that begin as crier's do and are of no flag of any
-// command. Those that Kubernetes makes for a service are not among them.
+// unknownVariables returns the variables of the environment whose names begin like crier's, in upper or lower case, or
+// with a typing error, and that do not set a flag of any command. Those that Kubernetes makes for a service are left
+// out.
 func unknownVariables(app *kong.Application) []string {
 	known := make(map[string]bool)
 	for _, cmd := range app.Leaves(false) {
@@ -72,12 +82,23 @@ func unknownVariables(app *kong.Application) []string {
 	var unknown []string
 	for _, variable := range os.Environ() {
 		name, value, _ := strings.Cut(variable, "=")
-		if strings.HasPrefix(name, "CRIER_") && !known[name] && !isOfService(name, value) {
+		if beginsLikeOurs(name) && !known[name] && !isOfService(name, value) {
 			unknown = append(unknown, name)
 		}
 	}
 	slices.Sort(unknown)
 	return unknown
+}
+
+// beginsLikeOurs reports whether the first letters of a variable's name are CRIER, give or take one.
+func beginsLikeOurs(name string) bool {
+	name = strings.ToUpper(name)
+	for n := 4; n <= min(6, len(name)); n++ {
+		if typos(name[:n], "CRIER") <= 1 {
+			return true
+		}
+	}
+	return false
 }
 
 var (
@@ -91,7 +112,7 @@ func isOfService(name, value string) bool {
 	return servicePort.MatchString(name) || strings.HasSuffix(name, "_PORT") && serviceLink.MatchString(value)
 }
 
-// typos is how many changes of one letter, or of two neighbours' places, make a name into another one.
+// typos returns how many changes of one letter make a into b; two neighbours in each other's place are one change.
 func typos(a, b string) int {
 	n := distance(a, b)
 	for i := 1; i < len(a) && len(a) == len(b) && n == 2; i++ {
@@ -103,7 +124,7 @@ func typos(a, b string) int {
 }
 
 // nearVariable returns the variable of the flag that a name was probably meant for, or empty. That is one that takes
-// a few changes to become the name, or that the name begins with: CRIER_ORIGINS, CRIER_AUTH_FILE.
+// a few changes to become the name, or that is a part of it: CRIER_ORIGINS, CRIER_AUTH_FILE, CRIER_SERVE_AUTH.
 func nearVariable(name string, flags []*kong.Flag) string {
 	var all []string
 	for _, flag := range flags {
@@ -119,7 +140,8 @@ func nearVariable(name string, flags []*kong.Flag) string {
 	}
 	longest := ""
 	for _, flag := range all {
-		if strings.HasPrefix(name, flag+"_") && len(flag) > len(longest) {
+		named := strings.HasPrefix(name, flag+"_") || name == "CRIER_SERVE_"+strings.TrimPrefix(flag, "CRIER_")
+		if named && len(flag) > len(longest) {
 			longest = flag
 		}
 	}

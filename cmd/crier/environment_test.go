@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 )
@@ -14,6 +15,8 @@ func TestNearVariables(t *testing.T) {
 		"CRIER_AUHT": "CRIER_AUTH", "CRIER_AUTHH": "CRIER_AUTH", "CRIER_ORIGINS": "CRIER_ORIGIN", "CRIER_ORIGN": "CRIER_ORIGIN",
 		"CRIER_AUTH_FILE": "CRIER_AUTH", "CRIER_AUTH_AUDIENCES": "CRIER_AUTH_AUDIENCE", "CRIER_AUTH_ISSUER_URL": "CRIER_AUTH_ISSUER",
 		"CRIER_MAX_CONN_PER_IP": "CRIER_MAX_CONNS_PER_IP", "CRIER_TRUSTED_PROXY": "CRIER_TRUSTED_PROXIES", "CRIER_CONFIG_FILE": "CRIER_CONFIG",
+		"crier_auth": "CRIER_AUTH", "Crier_Origin": "CRIER_ORIGIN", "CRIERAUTH": "CRIER_AUTH", "CRIER.AUTH": "CRIER_AUTH",
+		"CIRER_AUTH": "CRIER_AUTH", "CRIE_AUTH": "CRIER_AUTH", "CRIER_SERVE_AUTH": "CRIER_AUTH", "CRIER__AUTH": "CRIER_AUTH",
 		"CRIER_MAX-MESSAGE": "CRIER_MAX_MESSAGE", "CRIER_ADMIN_PASSWORD": "CRIER_ADMIN", "CRIER_LISTEN_PORT": "CRIER_LISTEN",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -38,6 +41,7 @@ func TestOtherVariables(t *testing.T) {
 		"CRIER_PORT": "tcp://10.96.0.7:18000", "CRIER_SERVICE_HOST": "10.96.0.7", "CRIER_SERVICE_PORT": "18000", "CRIER_SERVICE_PORT_WS": "18000",
 		"CRIER_PORT_18000_TCP": "tcp://10.96.0.7:18000", "CRIER_PORT_18000_TCP_PROTO": "tcp", "CRIER_PORT_18000_TCP_PORT": "18000",
 		"CRIER_PORT_18000_TCP_ADDR": "10.96.0.7", "CRIER_ADMIN_PORT": "tcp://10.96.0.8:18001", "CRIER_ADMIN_SERVICE_HOST": "10.96.0.8",
+		"CARRIER_PATH": "/bin", "CRIERS_HOME": "/", "CRIED_NAME": "x", "Crier": "x", "CRIER": "x", "CRI_ORIGIN": "x",
 		"CRIER_TOKEN_FILE": "/run/token", "CRIER_SERVER": "ws://127.0.0.1:1", "CRIER_VERSION": "1", "CRIER_NAME": "/web/crier",
 	} {
 		t.Setenv(name, value)
@@ -50,7 +54,7 @@ func TestOtherVariables(t *testing.T) {
 	for command, want := range map[string]int{"serve": 1, "config": 0} { // It is as far as serving gets.
 		var log bytes.Buffer
 		code := run([]string{command, "--listen=" + taken.Addr().String()}, io.Discard, &log)
-		if code != want || !strings.Contains(log.String(), `msg="variables that are of no flag are ignored" variables="CRIER_NAME CRIER_VERSION"`) {
+		if code != want || !strings.Contains(log.String(), `msg="these variables do not set any flag and are ignored" variables="CRIER_NAME CRIER_VERSION"`) {
 			t.Errorf("%s: got code %d, want %d, and %s", command, code, want, log.String())
 		}
 	}
@@ -76,6 +80,14 @@ func TestEmptySettings(t *testing.T) {
 			}
 		})
 	}
+	if got := complaint(t, 2, "config", "--config="); !strings.Contains(got, "--config is empty") {
+		t.Errorf("--config: got %q", got)
+	}
+	t.Setenv("CRIER_AUTH_ISSUER", " \t")
+	if got := complaint(t, 2, "config", "--auth=x"); !strings.Contains(got, "--auth-issuer is empty") {
+		t.Errorf("spaces alone: got %q", got)
+	}
+	os.Unsetenv("CRIER_AUTH_ISSUER")
 	var out, log bytes.Buffer
 	if code := run([]string{"config", "--admin=", "--greeting=", "--pprof=", "--otlp-endpoint="}, &out, &log); code != 0 {
 		t.Errorf("flags that may be empty: got code %d, %s", code, log.String())
@@ -102,7 +114,7 @@ func TestNegativeNumbers(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"config --rate -0.5": "--rate is -0.5, want 0 to 2^30", "load --conns -5": "--conns is -5, want at least 1",
+		"config --rate -0.5": "--rate is -0.5, want 0 or more", "load --conns -5": "--conns is -5, want at least 1",
 		"sub --last -1": "--last is -1, want 0 or more", "probe --timeout -1s": "--timeout is -1s, want 0 or more",
 		"doctor --conns -1": "--conns is -1, want 0 or more",
 	} {
@@ -118,7 +130,7 @@ func TestBounds(t *testing.T) {
 		"--drain 600h": "--drain is 600h, want at most 336h", "--ping-interval 337h": "want at most 336h",
 		"--max-message 2GiB": "1 to 1GiB", "--memory 9999999GiB": "--memory is 9999999GiB, want at most 1048576GiB",
 		"--max-conns 3000000000": "--max-conns is 3000000000, want at most 2147483647", "--auth x --auth-leeway 1h": "--auth-leeway is 1h0m0s, want at most 10m",
-		"--rate 1e10": "--rate is 1e+10, want 0 to 2^30", "--rate 1 --burst 2147483647": "--burst is 2147483647, want 1 to 2^30",
+		"--rate 1e10": "--rate is 1e10, want at most 2^30", "--rate 1 --burst 2147483647": "--burst is 2147483647, want 1 to 2^30",
 		"--rate-bytes 1048576GiB": "--rate-bytes is 1.125899906842624e+15, want 0 to 2^40", "--listen :65536": "a port from 0 to 65535",
 		"--admin 127.0.0.1:99999": "a port from 0 to 65535", "--retain 1": "at least 64KiB",
 	} {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestWrongSettings: a wrong setting exits with 2, wherever it stands, and a port in use with 1.
@@ -20,6 +22,11 @@ func TestWrongSettings(t *testing.T) {
 	if err := os.WriteFile(garbage, []byte("two words"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	fifo := filepath.Join(t.TempDir(), "fifo") // Nobody writes to it.
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const cluster = "--cluster=nats://127.0.0.1:1"
 	for _, tt := range []struct{ name, value, with string }{
 		{"origin", "example.com", ""}, {"origin", "https://*", ""}, {"path", "/a?b", ""}, {"trusted-proxies", "proxy", ""},
 		{"listen", "18000", ""}, {"listen", "127.0.0.1:99999", ""}, {"listen", "::1:18000", ""},
@@ -29,6 +36,17 @@ func TestWrongSettings(t *testing.T) {
 		{"admin-token-file", garbage, "--admin=127.0.0.1:0"}, {"otlp-endpoint", "collector:4318", "--admin=127.0.0.1:0"},
 		{"log-level", "loud", ""}, {"log-format", "xml", ""}, {"slow", "maybe", ""}, {"publish", "some", ""}, {"over-rate", "x", "--rate=1"},
 		{"rate", "many", ""}, {"rate", "NaN", ""}, {"channels", "perhaps", ""}, {"max-conns", "-1", ""}, {"drain", "600h", ""},
+		{"listen", "127.0.0.1:+1", ""}, {"listen", "127.0.0.1: 80", ""}, {"listen", "224.0.0.1:18000", ""}, {"listen", "[ff02::1]:18000", ""},
+		{"listen", "255.255.255.255:18000", ""}, {"listen", "http://127.0.0.1:18000", ""}, {"path", "/ws ", ""}, {"path", " /ws", ""},
+		{"compress-min", "2MiB", "--compress"}, {"rate", "10/s", ""}, {"rate", "-1", ""}, {"rate", "1e400", ""}, {"rate", "Inf", ""},
+		{"auth", fifo, ""}, {"admin-token-file", fifo, "--admin=127.0.0.1:0"}, {"admin-token-file", "/dev/zero", "--admin=127.0.0.1:0"},
+		{"otlp-endpoint", "http://127.0.0.1:99999", "--admin=127.0.0.1:0"}, {"otlp-endpoint", "http://:4318", "--admin=127.0.0.1:0"},
+		{"otlp-endpoint", "http://127.0.0.1:4318/v1/traces?", "--admin=127.0.0.1:0"},
+		{"cluster", "nats://127.0.0.1:99999", ""}, {"cluster", "nats://127.0.0.1:0", ""}, {"cluster", "nats://:4222", ""},
+		{"cluster", "nats://127.0.0.1:4222/crier", ""}, {"cluster", "nats://127.0.0.1:4222?tls=1", ""},
+		{"cluster-replicas", "6", cluster}, {"cluster-max-age", "1ns", cluster}, {"cluster-timeout", "1ns", cluster},
+		{"cluster-credentials", fifo, cluster}, {"cluster-nkey", fifo, cluster}, {"cluster-ca", fifo, cluster}, {"cluster-ca", "/", cluster},
+		{"cluster-ca", garbage, cluster}, {"cluster-credentials", garbage, cluster}, {"cluster-nkey", garbage, cluster},
 		{"cluster", "127.0.0.1:4222", ""}, {"cluster-mode", "quick", "--cluster=nats://127.0.0.1:1"},
 	} {
 		args := []string{"serve", listen}

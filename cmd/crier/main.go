@@ -4,8 +4,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 	"github.com/crier-ws/crier/bench/swarm"
@@ -28,7 +30,8 @@ type cli struct {
 	Completion completionCmd `cmd:"" help:"Print a script for completion in bash, zsh or fish."`
 	Man        manCmd        `cmd:"" hidden:"" help:"Write manual pages."`
 
-	file *configFile // That of --config, once it is read.
+	file  *configFile // That of --config, once it is read.
+	piped *configFile // That of an earlier parse, if it cannot be read again.
 }
 
 const description = `Each flag can also be given in the environment, as CRIER_ and its name in capitals, or in the TOML file of --config; a flag wins over the environment, and that over the file. ` +
@@ -39,6 +42,7 @@ func main() {
 	swarm.Child()
 	coarseTimers()
 	outliveReaders()
+	early.keep()
 	stderr := logqueue.New(os.Stderr)
 	code := run(os.Args[1:], output{os.Stdout}, stderr)
 	stderr.Close(logPatience)
@@ -46,10 +50,14 @@ func main() {
 }
 
 // run is main with its surroundings as arguments. It returns the exit code: 0,
-// 1 if the command failed, 2 if a setting was wrong, so that trying again cannot help. That
-// nobody reads standard output any longer is no fault.
+// 1 if the command failed, 2 if a setting was wrong, so that trying again cannot help. If
+// nobody reads standard output any longer, that is not a failure.
 func run(args []string, stdout, stderr io.Writer) int {
 	exit := -1
+	if err := checkUTF8(args); err != nil {
+		complain(stderr, err)
+		return 2
+	}
 	args = joinNegative(respelled(args))
 	var c cli
 	c.Load.Progress = stderr
@@ -60,9 +68,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exit
 	case errors.Is(err, errReaderGone): // Of --help.
 		return 0
+	case errors.As(err, new(*outputError)):
+		complain(stderr, err)
+		return 1
 	case err != nil:
 		complain(stderr, usageError(&c, err))
 		return 2
+	}
+	if ctx.Selected() == nil || ctx.Selected().Name != "serve" {
+		early.release()
 	}
 	if err := ctx.Run(); err != nil && !errors.Is(err, errReaderGone) {
 		err = c.Load.explain(ctx, err)
@@ -72,6 +86,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// checkUTF8 returns an error if an argument is not valid UTF-8, which kong would replace with something else.
+func checkUTF8(args []string) error {
+	for _, arg := range args {
+		if !utf8.ValidString(arg) {
+			return hinted(fmt.Errorf("the argument %q is not valid UTF-8", arg), "write it, or name the file, in UTF-8")
+		}
+	}
+	return nil
+}
+
 // newParser makes what parses args into c. exit is called for --help.
 func newParser(c *cli, args []string, stdout, stderr io.Writer, exit func(code int)) *kong.Kong {
 	return kong.Must(c,
@@ -79,14 +103,14 @@ func newParser(c *cli, args []string, stdout, stderr io.Writer, exit func(code i
 		kong.Description("A WebSocket broadcast server: what any client sends goes to all of them."),
 		kong.Writers(stdout, stderr),
 		kong.DefaultEnvars("CRIER"),
-		kong.Configuration(c.loadConfig),
+		kong.Bind(c),
 		kong.Help(printHelp),
 		kong.PostBuild(groupServing),
 		kong.Vars{"greeting": broadcast.DefaultGreeting},
 		kong.BindTo(stdout, (*io.Writer)(nil)),
 		kong.Bind(streams{stderr}),
 		kong.Bind(again(func() (*serveCmd, map[string]string, error) {
-			var c cli
+			c := cli{piped: c.file.unlessRegular()}
 			ctx, err := newParser(&c, args, io.Discard, io.Discard, func(int) {}).Parse(args)
 			if err != nil {
 				return nil, nil, usageError(&c, err)

@@ -12,7 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// files finds what is wrong with files for NATS, which would say nothing of them.
+// files returns what is wrong with the files for NATS. nats.go reads them at each connect, and its errors do not tell
+// which of them is wrong.
 func (f *clusterFlags) files() error {
 	seed := func(file string) error { _, err := nats.NkeyOptionFromSeed(file); return err }
 	option := func(o nats.Option) error { return o(new(nats.Options)) }
@@ -28,7 +29,11 @@ func (f *clusterFlags) files() error {
 		if file.name == "" {
 			continue
 		}
-		if err := file.read(file.name); err != nil {
+		err := checkRegular(file.name)
+		if err == nil {
+			err = file.read(file.name)
+		}
+		if err != nil {
 			var at *fs.PathError
 			if errors.As(err, &at) && file.name == f.ClusterCert && at.Path == f.ClusterKey {
 				file.flag, file.name = "--cluster-key", f.ClusterKey
@@ -42,7 +47,7 @@ func (f *clusterFlags) files() error {
 	return nil
 }
 
-// credentials reads what nats.go reads when it connects.
+// credentials reads the parts of a file that nats.go reads when it connects.
 func credentials(file string) error {
 	var o nats.Options
 	if err := nats.UserCredentials(file)(&o); err != nil {
@@ -55,7 +60,7 @@ func credentials(file string) error {
 	return err
 }
 
-// hint is what to do about what NATS, or the stream, is not as it should; or else otherwise.
+// hint returns what to do about an error of NATS, or otherwise if that is not known.
 func (f *clusterFlags) hint(err error, otherwise string) string {
 	text := strings.ToLower(err.Error())
 	switch {

@@ -63,6 +63,9 @@ func (cmd *serveCmd) Run(ctx *kong.Context, s streams, parse again) error {
 	if cfg.Authorize, err = cmd.authorize(logger); err != nil {
 		return err
 	}
+	if err := cmd.files(); err != nil {
+		return err
+	}
 	lns, err := cmd.openSockets(logger)
 	if err != nil {
 		return err

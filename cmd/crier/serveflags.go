@@ -5,7 +5,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/flags"
 	"github.com/crier-ws/crier/live"
@@ -13,7 +12,7 @@ import (
 
 // serveCmd is the flags of serving.
 type serveCmd struct {
-	Config kong.ConfigFlag `placeholder:"FILE" help:"TOML file with flags, such as max-message = \"2MiB\"; see crier config --template."`
+	Config settingsFile `placeholder:"FILE" help:"TOML file with flags, such as max-message = \"2MiB\"; see crier config --template."`
 
 	Listen string `default:":18000" placeholder:"HOST:PORT" help:"Address to listen on; without a host, all interfaces. Port 0 picks a free one."`
 	Path   string `placeholder:"/PATH" help:"Serve this path only; others get 404. Without it, any path is served."`
@@ -39,7 +38,7 @@ type serveCmd struct {
 	Origin  flags.List   `placeholder:"ORIGIN,..." help:"Let only pages of this origin connect, such as https://example.com, https://*.example.com or file://; repeat it or separate by commas for more. Requests that do not come from a browser's page are not affected (default: all)."`
 	Publish flags.Choice `default:"all" enum:"all,none" placeholder:"all|none" help:"Which clients may publish: all, or none; with none, a client that sends is closed with 1008 (default: all)."`
 
-	Rate       float64      `placeholder:"N" help:"Messages a second that each connection may publish; 0 for no bound (default: 0)."`
+	Rate       flags.Rate   `placeholder:"N" help:"Messages a second that each connection may publish; 0 for no bound (default: 0)."`
 	Burst      flags.Count  `placeholder:"N" help:"Messages that a connection may publish at once after a pause (default: a second's worth)."`
 	RateBytes  flags.Size   `placeholder:"SIZE" help:"Bytes a second that each connection may publish; 0 for no bound (default: 0)."`
 	BurstBytes flags.Size   `placeholder:"SIZE" help:"Bytes that a connection may publish at once after a pause; at least --max-message (default: a second's worth)."`
@@ -127,7 +126,7 @@ func (cmd *serveCmd) configured() broadcast.Config {
 		MemoryBytes:      int64(cmd.Memory),
 		Origins:          cmd.Origin,
 		ReceiveOnly:      cmd.Publish == "none",
-		Rate:             cmd.Rate,
+		Rate:             float64(cmd.Rate),
 		Burst:            int(cmd.Burst),
 		RateBytes:        float64(cmd.RateBytes),
 		BurstBytes:       int(cmd.BurstBytes),

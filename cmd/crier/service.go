@@ -12,7 +12,7 @@ import (
 	"github.com/crier-ws/crier/metrics"
 )
 
-// service is a server with what the flags have come to.
+// service is a server with everything that the flags ask for.
 type service struct {
 	*serveCmd
 	streams
@@ -28,7 +28,7 @@ type service struct {
 	node member            // Set by open, if there is a cluster.
 }
 
-// run makes the server, serves until it is to end, and drains.
+// run makes the server, serves until a signal or an error, and drains.
 func (v *service) run() error {
 	err := v.open()
 	defer leave(v.node)
@@ -52,13 +52,10 @@ func (v *service) run() error {
 	return serve(v.srv, v.lns, v.signals, v.node, v.grace(v.cfg), v.logger)
 }
 
-// open makes the server and, if there is a cluster, a part of that. It waits for NATS, with a stand-in for the server.
+// open makes the server. With --cluster it waits for NATS first, while a stand-in answers clients.
 func (v *service) open() (err error) {
 	if len(v.Cluster) == 0 {
 		return v.makeServer()
-	}
-	if err := v.files(); err != nil {
-		return err
 	}
 	w := newStandIn(v.lns, v.cfg, v.adminCfg, v.logger)
 	defer w.close()
@@ -87,7 +84,7 @@ func (v *service) makeServer() (err error) {
 	return err
 }
 
-// startAdmin serves back ends, if that is wanted.
+// startAdmin serves back ends if there is an address for them, and returns nil otherwise.
 func (v *service) startAdmin() *endpoint {
 	metricsCfg := metrics.Config{Version: version(), MemoryBytes: int64(v.Memory), LogDropped: v.dropped}
 	if node := v.node; node != nil {

@@ -33,6 +33,52 @@ type signalWatch struct {
 	terminal     *hangup // Or nil: it was not started from a terminal, or with nohup(1).
 }
 
+// earlySignals keeps SIGHUP from ending the process until its flags are read and it is known to serve. Script and
+// supervisors send it to all servers alike, also to one that has just started.
+type earlySignals struct{ kept chan os.Signal } // Its channel is nil if the signal is ignored, as by nohup(1).
+
+// early is the process's.
+var early earlySignals
+
+// keep begins to keep the signal.
+func (e *earlySignals) keep() {
+	if !signal.Ignored(syscall.SIGHUP) {
+		e.kept = make(chan os.Signal, 1)
+		signal.Notify(e.kept, syscall.SIGHUP)
+	}
+}
+
+// release gives up the signal. One that came meanwhile does what it does to any process.
+func (e *earlySignals) release() {
+	if e.kept == nil {
+		return
+	}
+	signal.Stop(e.kept)
+	select {
+	case <-e.kept:
+		_ = unix.Kill(unix.Getpid(), unix.SIGHUP)
+	default:
+	}
+	e.kept = nil
+}
+
+// handOver gives up the signal to a channel that receives it already, and one that came meanwhile as well.
+func (e *earlySignals) handOver(to chan<- os.Signal) {
+	if e.kept == nil {
+		return
+	}
+	signal.Stop(e.kept)
+	select {
+	case sig := <-e.kept:
+		select {
+		case to <- sig:
+		default: // It has got one itself.
+		}
+	default:
+	}
+	e.kept = nil
+}
+
 // watchSignals receives signals until stop.
 func (cmd *serveCmd) watchSignals(parse again, s streams, logger *slog.Logger) (*signalWatch, error) {
 	reload, err := cmd.reloader(parse, logger)
@@ -52,6 +98,7 @@ func (cmd *serveCmd) watchSignals(parse again, s streams, logger *slog.Logger) (
 	if !nohup || cmd.hasFiles() {
 		signal.Notify(a.others, syscall.SIGHUP)
 	}
+	early.handOver(a.others)
 	if !signal.Ignored(syscall.SIGQUIT) { // A shell ignores it for what a script starts in the background.
 		signal.Notify(a.others, syscall.SIGQUIT)
 	}

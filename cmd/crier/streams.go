@@ -2,8 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,10 +15,10 @@ import (
 // logPatience is how long crier waits for its log when it ends.
 const logPatience = 500 * time.Millisecond
 
-// streams is where a command writes what is not its output.
+// streams is where a command writes everything that is not its output.
 type streams struct{ log io.Writer }
 
-// flush waits for the log, but not for long: its reader may have stopped.
+// flush waits until the log is written, for logPatience at most: its reader may have stopped.
 func (s streams) flush() {
 	if q, ok := s.log.(*logqueue.Queue); ok {
 		q.Flush(logPatience)
@@ -33,22 +33,36 @@ func (s streams) dropped() uint64 {
 	return 0
 }
 
-// errReaderGone is the error of output that nobody reads any longer: crier sub | head -1.
-var errReaderGone = fmt.Errorf("standard output: %w", syscall.EPIPE)
+// outputError is why standard output could not be written. Its type tells it from errors of connections and settings.
+type outputError struct{ err error }
 
-// output is standard output. Its errors are told apart from those of connections.
+func (e *outputError) Error() string { return "standard output: " + e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *outputError) Unwrap() error { return e.err }
+
+// errReaderGone is the error of output that nobody reads any longer: crier sub | head -1.
+var errReaderGone error = &outputError{syscall.EPIPE}
+
+// output is standard output. Its errors are of type *outputError.
 type output struct{ file *os.File }
 
 // Write writes p. The error is errReaderGone if the pipe has no reader.
 func (o output) Write(p []byte) (int, error) {
 	n, err := o.file.Write(p)
-	if errors.Is(err, syscall.EPIPE) {
+	if at := (*fs.PathError)(nil); errors.As(err, &at) {
+		err = at.Err // The name of the file, /dev/stdout, is no help.
+	}
+	switch {
+	case errors.Is(err, syscall.EPIPE):
 		err = errReaderGone
+	case err != nil:
+		err = &outputError{err}
 	}
 	return n, err
 }
 
-// SyscallConn is the file's: term.IsTerminal asks for it.
+// SyscallConn returns that of the file, for term.IsTerminal.
 func (o output) SyscallConn() (syscall.RawConn, error) { return o.file.SyscallConn() }
 
 // outliveReaders makes a write to a pipe without a reader an error. Go ends the process by SIGPIPE if that is

@@ -84,7 +84,7 @@ func (cmd *tokenCmd) Run(out io.Writer, s streams) error {
 	if cmd.NewKey {
 		return cmd.makeKeys(s.log)
 	}
-	b, err := os.ReadFile(cmd.Key)
+	b, err := readSetting(cmd.Key)
 	if err != nil {
 		err = fileError("--key", cmd.Key, err)
 		if errors.Is(err, os.ErrPermission) {

@@ -26,9 +26,9 @@ func (c *collector) UnmarshalText(text []byte) error {
 	u, err := url.Parse(string(text))
 	switch {
 	case len(text) == 0: // Off.
-	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", !hasAddress(u):
 		return fmt.Errorf("%q is not the URL of a collector; want one as http://127.0.0.1:4318", text)
-	case u.User != nil, u.RawQuery != "", u.Fragment != "": // Not shown: it may be a secret.
+	case u.User != nil, strings.ContainsAny(string(text), "?#"): // Not shown: it may be a secret.
 		return fmt.Errorf("want a URL as http://127.0.0.1:4318, and what proves who crier is in OTEL_EXPORTER_OTLP_HEADERS")
 	}
 	*c = collector(text)

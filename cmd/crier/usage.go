@@ -74,7 +74,8 @@ func usageError(c *cli, err error) error {
 // text does not say.
 func (c *cli) source(ctx *kong.Context, part, text string) string {
 	m := flagNamed.FindStringSubmatch(part)
-	if m == nil || ctx == nil || ctx.Selected() == nil || strings.Contains(text, "--config ") || strings.Contains(text, "(from CRIER_") {
+	inFile := m != nil && m[1] != "config" && strings.Contains(text, "--config ")
+	if m == nil || inFile || ctx == nil || ctx.Selected() == nil || strings.Contains(text, "(from CRIER_") {
 		return ""
 	}
 	if c.file != nil && c.file.resolved[m[1]] {

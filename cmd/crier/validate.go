@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,6 +38,10 @@ func (cmd *serveCmd) Validate() error {
 	check(len(cmd.Greeting) <= 64<<10, "greeting", fmt.Sprintf("%d bytes long", len(cmd.Greeting)), "at most 64KiB")
 	cmd.validateRates(check)
 	check(cmd.Compress || cmd.CompressMin == 512, "compress-min", cmd.CompressMin.Text(), "--compress as well")
+	check(!cmd.Compress || cmd.CompressMin <= max(512, cmd.MaxMessage), "compress-min", cmd.CompressMin.Text(),
+		"at most --max-message, which is "+cmd.MaxMessage.Text())
+	check(cmd.Path == strings.TrimSpace(cmd.Path), "path", fmt.Sprintf("%q", cmd.Path),
+		"no space at either end: browsers leave it out, and %20 stands for one")
 	check(cmd.PingTimeout == nil || cmd.PingInterval > 0, "ping-timeout", "given", "a --ping-interval of more than 0 as well")
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -59,7 +65,6 @@ func (cmd *serveCmd) planned() (broadcast.Config, error) {
 // validateRates finds what is wrong with bounds of publishing.
 func (cmd *serveCmd) validateRates(check func(ok bool, flag string, value any, want string)) {
 	check(cmd.BurstBytes == 0 || cmd.BurstBytes >= cmd.MaxMessage, "burst-bytes", int(cmd.BurstBytes), "at least --max-message")
-	check(cmd.Rate >= 0 && cmd.Rate <= 1<<30, "rate", cmd.Rate, "0 to 2^30")
 	check(cmd.Burst == 0 || cmd.Rate > 0, "burst", cmd.Burst, "--rate as well")
 	check(cmd.BurstBytes == 0 || cmd.RateBytes > 0, "burst-bytes", cmd.BurstBytes.Text(), "--rate-bytes as well")
 	bounded := cmd.Rate > 0 || cmd.RateBytes > 0
@@ -81,13 +86,31 @@ func checkAddress(check func(ok bool, flag string, value any, want string), flag
 		_, err = net.LookupPort("tcp", port)
 	}
 	want := "HOST:PORT, or :PORT for all interfaces, with a port from 0 to 65535"
+	ip, notIP := netip.ParseAddr(host)
 	if strings.Contains(host, ":") {
-		_, err = netip.ParseAddr(host)
+		err = notIP
 	}
-	if strings.Count(addr, ":") > 1 {
+	if strings.Count(addr, ":") > 1 && !strings.ContainsAny(addr, "/, ") {
 		want = "an IPv6 address in brackets, as [::1]:18000"
 	}
-	check(err == nil && port != "" && !strings.ContainsAny(host, "/, "), flag, fmt.Sprintf("%q", addr), want)
+	if notIP == nil && (ip.IsMulticast() || ip == broadcastAddr) {
+		err, want = errNoListener, "an address of this host: nobody connects to a multicast or broadcast address"
+	}
+	check(err == nil && portSyntax.MatchString(port) && !strings.ContainsAny(host, "/, "), flag, fmt.Sprintf("%q", addr), want)
+}
+
+// broadcastAddr is 255.255.255.255, RFC 919. Linux listens on it, and nobody can connect.
+var broadcastAddr = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+var errNoListener = errors.New("not an address to listen on")
+
+// portSyntax is a number, or the name of a service. The C library's resolver takes more, such as " 80" and "+80".
+var portSyntax = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z-]*$`)
+
+// hasAddress reports whether a URL has a host and, if it has a port, one that can be connected to.
+func hasAddress(u *url.URL) bool {
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Hostname() != "" && (u.Port() == "" || err == nil && port > 0)
 }
 
 // configError is what is wrong with a Config, in the words of the command line.

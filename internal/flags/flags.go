@@ -7,6 +7,7 @@ package flags
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -93,6 +94,26 @@ func (c *Count) UnmarshalText(text []byte) error {
 		return err
 	}
 	*c = Count(n)
+	return nil
+}
+
+// Rate is a number from 0 to 2^30, which need not be whole.
+type Rate float64
+
+const maxRate = 1 << 30
+
+// UnmarshalText parses a rate.
+func (r *Rate) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange), math.IsNaN(n):
+		return fmt.Errorf("is %q, want a number", text)
+	case n < 0:
+		return fmt.Errorf("is %s, want 0 or more", text)
+	case n > maxRate:
+		return fmt.Errorf("is %s, want at most 2^30, which is %d", text, maxRate)
+	}
+	*r = Rate(n)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -106,5 +107,24 @@ func TestChoices(t *testing.T) {
 	var got Choice
 	if err := got.UnmarshalText([]byte(" WARN ")); err != nil || got != "warn" {
 		t.Errorf("got %q, %v, want warn", got, err)
+	}
+}
+
+func TestRate(t *testing.T) {
+	for text, want := range map[string]Rate{"0": 0, "1": 1, " 0.5 ": 0.5, "1e3": 1000, "1073741824": 1 << 30} {
+		var got Rate
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
+			t.Errorf("%q: got %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"": `is "", want a number`, "many": `is "many", want a number`, "10/s": "want a number", "NaN": "want a number",
+		"-1": "is -1, want 0 or more", "-Inf": "is -Inf, want 0 or more", "-1e400": "is -1e400, want 0 or more",
+		"Inf": "is Inf, want at most 2^30", "1e400": "is 1e400, want at most 2^30", "1073741825": "want at most 2^30",
+	} {
+		var got Rate
+		if err := got.UnmarshalText([]byte(text)); err == nil || got != 0 || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, %v, want %s", text, got, err, want)
+		}
 	}
 }

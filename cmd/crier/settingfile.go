@@ -1,0 +1,54 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bounds of a file that a flag names. A pipe may take longer than a disk, but not for ever.
+const (
+	maxSettingBytes = 1 << 20
+	settingTimeout  = 10 * time.Second
+)
+
+// readSetting reads a file that a flag names. An error is about the file, without its name: the file is too large, is a
+// pipe that nobody writes to, or cannot be read.
+func readSetting(name string) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // To open a pipe must not wait for its writer, fifo(7).
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	_ = f.SetReadDeadline(time.Now().Add(settingTimeout)) // Fails for regular files, which do not wait.
+	b, err := io.ReadAll(io.LimitReader(f, maxSettingBytes+1))
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, fmt.Errorf("nothing came through the pipe for %v", settingTimeout)
+	case err != nil:
+		return nil, err
+	case len(b) == 0 && info.Mode()&fs.ModeNamedPipe != 0:
+		return nil, errors.New("it is a pipe that nobody writes to")
+	case len(b) > maxSettingBytes:
+		return nil, fmt.Errorf("it has more than %d bytes", maxSettingBytes)
+	}
+	return b, nil
+}
+
+// checkRegular returns an error if name is not a regular file. Others cannot be read a second time.
+func checkRegular(name string) error {
+	info, err := os.Stat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is not a regular file, which could be read again")
+	}
+	return err
+}
