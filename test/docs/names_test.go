@@ -85,7 +85,7 @@ var reasonRow = regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|")
 
 // TestReasons: docs/operations.md says what each reason of a disconnect means, in their order.
 func TestReasons(t *testing.T) {
-	_, rest, _ := strings.Cut(documents(t)["docs/operations.md"], "\n## Why connections end\n")
+	_, rest, _ := strings.Cut(documents(t)["docs/operations.md"], "\n## Disconnect reasons\n")
 	section, _, _ := strings.Cut(rest, "\n## ")
 	var got, want []string
 	for _, m := range reasonRow.FindAllStringSubmatch(section, -1) {
