@@ -31,8 +31,7 @@ const (
 	Error Events = epoll.EPOLLERR
 	// EdgeTriggered: report a change once instead of as long as it lasts.
 	EdgeTriggered Events = epoll.EPOLLET
-	// Closed: the Poller was closed. Each registration that still stands then
-	// is told so once, from the goroutine that called Close.
+	// Closed: the Poller was closed. Each remaining registration gets it once, on the goroutine that called Close.
 	Closed Events = 0x20
 )
 
@@ -40,22 +39,21 @@ const (
 var (
 	// ErrClosed: the Poller has been closed.
 	ErrClosed = errors.New("netpoll: poller is closed")
-	// ErrRegistered: Add was called for an fd that is registered already.
+	// ErrRegistered: Add was called for an fd that is already registered.
 	ErrRegistered = errors.New("netpoll: fd is already registered")
 	// ErrNotRegistered: Del was called for an fd that is not registered.
 	ErrNotRegistered = errors.New("netpoll: fd is not registered")
 )
 
-// Config says how a Poller is made. The zero value is ready to use.
+// Config has the settings of a Poller. The zero value is ready to use.
 type Config struct {
-	// Loops is the number of epoll instances. Defaults to one per four
-	// processors, which is ample for callbacks that only hand work on.
+	// Loops is the number of epoll instances. Defaults to one for four processors, which is ample for callbacks that
+	// only pass work on.
 	Loops int
 
-	// OnError is told when a loop's epoll_wait(2) fails for good, which the
-	// kernel does only for a broken invariant such as a closed epoll fd.
-	// Called on the loop's goroutine. Defaults to a panic, since every fd of
-	// that loop would be deaf from then on.
+	// OnError is called, on the loop's goroutine, when epoll_wait(2) fails for good. The kernel does that only for a
+	// broken invariant, such as a closed epoll fd. Defaults to a panic, because no fd of that loop would get events
+	// any more.
 	OnError func(error)
 }
 
@@ -68,19 +66,19 @@ type Poller struct {
 type loop struct {
 	// Immutable after construction.
 	ep   *epoll.Epoll
-	wake int // eventfd(2): makes the loop call woken after what it has in hand
+	wake int // An eventfd(2), whose callback is woken.
 
 	mu      sync.Mutex
-	retired []int // Guarded by mu: deleted fds that the loop has yet to close.
-	spare   []int // Owned by the loop: the other half of the double buffer.
-	closed  bool  // Guarded by mu: the wait goroutine is gone.
+	retired []int // Guarded by mu: deleted fds that the loop has to close.
+	spare   []int // Owned by the loop: the other buffer for retired.
+	closed  bool  // Guarded by mu: the wait goroutine has ended.
 
 	yield    atomic.Bool       // Written by Yield, taken by woken.
 	runnable [1]metrics.Sample // Owned by the loop: how many goroutines wait for a processor.
 }
 
-// Open starts the loops. The caller must Close the Poller. It fails when the
-// process or the system is out of fds (EMFILE, ENFILE) or memory (ENOMEM).
+// Open starts the loops. The caller must Close the Poller. Open fails if the process or the system has run out of fds
+// (EMFILE, ENFILE) or memory (ENOMEM).
 func Open(cfg Config) (*Poller, error) {
 	if cfg.Loops <= 0 {
 		cfg.Loops = (runtime.GOMAXPROCS(0) + 3) / 4
@@ -120,11 +118,10 @@ func newLoop(onError func(error)) (*loop, error) {
 	return l, nil
 }
 
-// epollCreate makes an easygo Epoll and marks its two fds close-on-exec,
-// which easygo omits. The fork lock covers the moment in between.
+// epollCreate makes an easygo Epoll and marks its two fds close-on-exec, which easygo omits. The fork lock keeps a child
+// from inheriting them in between.
 func epollCreate(onError func(error)) (*epoll.Epoll, error) {
-	// When there is room for one fd only, easygo leaks it. So see that there is
-	// room for both.
+	// If the process can open only one more fd, easygo leaks it. So check that there is room for two.
 	var room [2]int
 	if err := unix.Pipe2(room[:], unix.O_CLOEXEC); err != nil {
 		return nil, err
@@ -147,13 +144,12 @@ func epollCreate(onError func(error)) (*epoll.Epoll, error) {
 
 func (p *Poller) loop(fd int) *loop { return p.loops[uint(fd)%uint(len(p.loops))] }
 
-// Add registers fd, which should be non-blocking, and hands it over: after a
-// nil error it belongs to the Poller and is closed through Del alone. From
-// now on, also before Add has returned, cb is called on the loop's goroutine
-// for each event. Add never blocks on cb.
+// Add registers fd, which should be non-blocking, and takes it over: after a nil error the fd belongs to the Poller, and
+// only Del closes it. cb is called on the loop's goroutine for each event, possibly before Add has returned. Add does not
+// wait for cb.
 //
-// On an error nothing is registered and fd stays the caller's: ErrClosed,
-// ErrRegistered, or what epoll_ctl(2) says (ENOMEM, ENOSPC, EPERM, EBADF).
+// After an error nothing is registered and fd still belongs to the caller. The error is ErrClosed, ErrRegistered, or an
+// error of epoll_ctl(2): ENOMEM, ENOSPC, EPERM, EBADF.
 func (p *Poller) Add(fd int, events Events, cb func(Events)) error {
 	l := p.loop(fd)
 	err := l.ep.Add(fd, events, cb)
@@ -170,11 +166,9 @@ func (p *Poller) Add(fd int, events Events, cb func(Events)) error {
 	return fmt.Errorf("netpoll: epoll_ctl: add fd %d: %w", fd, err)
 }
 
-// Del ends fd's registration and closes fd soon after, see the package
-// comment for what is guaranteed. It does not wait for the close(2) and may be
-// called from a callback. It returns ErrNotRegistered when fd is not (or no
-// longer) registered. Once the Poller is closed it closes fd at once and
-// returns nil.
+// Del ends fd's registration, and the loop closes fd soon after; the package comment has the guarantees. Del does not wait
+// for the close(2), and may be called from a callback. It returns ErrNotRegistered if fd is not registered. After Close,
+// Del closes fd at once and returns nil.
 func (p *Poller) Del(fd int) error {
 	l := p.loop(fd)
 	// easygo deletes its entry even when epoll_ctl fails, so an error from the
@@ -199,21 +193,17 @@ func (l *loop) retire(fd int) {
 	}
 }
 
-// wakeUp makes the loop call woken soon.
+// wakeUp makes the loop call woken after the events that it has in hand.
 func (l *loop) wakeUp() {
-	// Eight bytes in the machine's order, see eventfd(2). It cannot fail: the
-	// counter holds 2^64-2.
+	// Eight bytes in the machine's order, see eventfd(2). It cannot fail: the counter can hold 2^64-2.
 	one := [8]byte{1}
 	_, _ = unix.Write(l.wake, one[:])
 }
 
-// Yield is for a callback of fd that has made another goroutine runnable: when
-// the loop is through with the events it has in hand, it lets others run before
-// it waits again. Where Go has one processor only, it also does not wait as long
-// as a goroutine has to wait for that; it only looks for events. Otherwise that
-// goroutine may have to wait on a busy machine until Go's scheduler has noticed
-// that the loop is blocked in epoll_wait(2), which takes 20 us to 10 ms. It does
-// not block.
+// Yield is for callbacks of fd that have made another goroutine runnable. After the events that it has in hand, the loop
+// lets other goroutines run before it waits again. With GOMAXPROCS 1, it polls instead of waiting for as long as a
+// goroutine is runnable. Without Yield, that goroutine might have to wait until Go's scheduler notices that the loop is
+// blocked in epoll_wait(2), which takes 20 us to 10 ms on a busy machine. Yield does not block.
 func (p *Poller) Yield(fd int) { p.loop(fd).yieldSoon() }
 
 func (l *loop) yieldSoon() {
@@ -229,22 +219,21 @@ func (l *loop) woken(Events) {
 		return
 	}
 	runtime.Gosched()
-	// With more processors, others would steal whom this one keeps waiting; and
-	// to go on looking would keep this one from stealing.
-	if runtime.GOMAXPROCS(0) == 1 && l.someoneWaits() {
+	// With more processors, another one steals the goroutine that waits here, and polling would keep this processor from
+	// stealing.
+	if runtime.GOMAXPROCS(0) == 1 && l.runnableWaits() {
 		l.yieldSoon()
 	}
 }
 
-// someoneWaits says whether a goroutine is runnable and does not run: it has
-// been preempted, or was not served yet.
-func (l *loop) someoneWaits() bool {
+// runnableWaits reports whether a goroutine is runnable and does not run.
+func (l *loop) runnableWaits() bool {
 	metrics.Read(l.runnable[:])
 	return l.runnable[0].Value.Uint64() > 0
 }
 
-// closeRetired closes what Del has left. It runs in a callback, so all events
-// of the present batch have been matched to callbacks.
+// closeRetired closes the fds that Del has retired. It runs in a callback, so all events of the current batch have been
+// matched with their callbacks.
 func (l *loop) closeRetired() {
 	l.mu.Lock()
 	fds := l.retired
@@ -254,14 +243,13 @@ func (l *loop) closeRetired() {
 		unix.Close(fd)
 	}
 	l.spare = fds
-	if cap(fds) > 4096 { // A storm is over: do not keep its memory.
+	if cap(fds) > 4096 { // Free the memory of a mass disconnect.
 		l.spare = nil
 	}
 }
 
-// Close stops the loops and waits until no callback runs any more, then tells
-// each registration that still stands Closed. Their fds stay open and are the
-// callers' again: Del closes them. A second Close returns ErrClosed.
+// Close stops the loops, waits until no callback runs any more, and then calls each remaining callback with Closed. Their
+// fds stay open and belong to the callers again: Del closes them. A second Close returns ErrClosed.
 func (p *Poller) Close() error {
 	var errs []error
 	for _, l := range p.loops {

@@ -1,40 +1,3 @@
-// Package framelog is an append-only log of frames that many readers write
-// out to sockets at their own pace.
-//
-// The log is a list of segments in memory. A frame is a run of bytes that
-// must reach a socket whole; frames lie one behind the other and may go on
-// from one segment into the next, so no byte of a segment is wasted. A place
-// in the log is an absolute offset, the number of bytes appended before it,
-// and is never used twice.
-//
-// The contract, in short:
-//
-//   - Append adds a frame at the head. Bytes once written never change while
-//     anybody can see them.
-//   - Old segments are dropped whole from the tail once more than the
-//     retention lies behind them. A segment is used again when the last View
-//     has let go of it, and not before.
-//   - A reader copies the log's state into a View and may then read the bytes
-//     from View.Tail to View.Head for as long as it likes, without a lock.
-//   - A cursor below the tail is lapped: its bytes are gone.
-//   - A segment is not dropped before it was offered. So a cursor can be lapped only
-//     after somebody had a chance to write it out.
-//   - A log in which nothing lies has no segment, and takes up a few words.
-//
-// # Files
-//
-//   - log.go: Log, Append, dropping
-//   - space.go: Space, what all logs hold together
-//   - view.go: View, frame boundaries
-//
-// # Glossary
-//
-//   - head: the offset after the newest byte.
-//   - tail: the offset of the oldest byte held.
-//   - cursor: the offset of the next byte that somebody is to get.
-//   - offered: written to everyone who would take it.
-//   - boundary: an offset at which a frame starts, or the head.
-//   - number: how many frames were appended before this one.
 package framelog
 
 import (
@@ -45,46 +8,43 @@ import (
 	"time"
 )
 
-// Segments start small, so that a quiet log is cheap, and double up to
-// maxSegment. Each has a mark for every markEvery bytes.
+// Segments start small, so that a quiet log is cheap, and double up to maxSegment bytes. A segment has one mark for
+// every markEvery bytes.
 const (
 	minSegment = 256
 	maxSegment = 256 << 10
 	markEvery  = 1 << 10
 )
 
-// headerBytes is how much of a frame's start a FrameLen is given, at least,
-// unless the frame is shorter. A WebSocket frame's header has at most 10 bytes
-// when it is not masked (RFC 6455, section 5.2).
+// headerBytes is the least number of bytes that a FrameLen gets, unless the frame is shorter. The header of an unmasked
+// WebSocket frame has at most 10 bytes (RFC 6455, section 5.2).
 const headerBytes = 16
 
-// FrameLen tells the whole length in bytes, at least 1, of the frame that b
-// begins with. b holds the frame's first headerBytes bytes or more, or all of
-// it. It borrows b until it returns and is called by any reader at any time.
+// FrameLen returns the length in bytes, at least 1, of the frame that b begins with. b is borrowed until FrameLen
+// returns; it has at least the first 16 bytes of the frame, or all of it. Any goroutine may call it.
 type FrameLen func(b []byte) int
 
-// segment is a piece of a log. While it is in the log or in a View, bytes
-// below Log.head are immutable; those above belong to Append.
+// segment is a piece of a log. While a Log or a View holds it, its bytes below Log.head are immutable; only Append
+// writes those above.
 type segment struct {
 	// Immutable while it is in use.
 	log   *Log
 	base  uint64 // The offset of buf[0].
-	first uint64 // The number of the first frame that starts in it, or would.
+	first uint64 // The number of the first frame that starts in it, or that would start in it.
 	buf   []byte
-	begun int64 // Space.now
+	begun int64 // The time of Space.now when the log began it.
 
-	users int   // Guarded by Log.mu: the log and the views that hold it.
-	last  int64 // Guarded by Log.mu: Space.now when a frame came that starts in it.
+	users int   // Guarded by Log.mu: how many hold it, the log and views.
+	last  int64 // Guarded by Log.mu: the time of Space.now when the last frame was appended to it.
 
-	// marks[k] is the first frame start within the k-th markEvery bytes, or 0 if
-	// there is none: one more than its position in buf, and above that, shifted by
-	// 32 bits, how many frames after first it is. It makes finding a boundary or
-	// a number independent of the segment's size. Atomic: written by Append, read
-	// by View, which knows to ignore marks at or above its head.
+	// marks[k] describes the first frame that starts within the k-th markEvery bytes, or is 0 if none does: the low 32
+	// bits are its position in buf plus 1, the high 32 bits its number minus first. With marks, the time to find a
+	// boundary or a number does not depend on the segment's size. Atomic: written by Append, read by View, which
+	// ignores marks at or above its head.
 	marks []atomic.Uint64
 
-	next         *segment // Guarded by Log.mu: the log's next one.
-	older, newer *segment // Guarded by Space.mu: all that are in logs.
+	next         *segment // Guarded by Log.mu: the next segment of the log.
+	older, newer *segment // Guarded by Space.mu: neighbours in the list of all segments in logs.
 }
 
 func newSegment(size int) *segment {
@@ -97,51 +57,47 @@ func (s *segment) clearMarks() {
 	}
 }
 
-// cost is what it takes up.
+// cost returns the memory that s takes, in bytes.
 func (s *segment) cost() int64 { return int64(len(s.buf)) + segmentOverhead }
 
-// mark notes that the frame of a number starts at position i.
+// mark records that the frame with this number starts at position i of buf.
 func (s *segment) mark(i int, number uint64) {
 	if m := &s.marks[i/markEvery]; m.Load() == 0 {
 		m.Store((number-s.first)<<32 | uint64(i+1)) // Pairs with the loads in View.
 	}
 }
 
-// at reads a mark: where a frame starts and its number.
-func (s *segment) at(k int) (off, number uint64, ok bool) {
+// readMark returns the offset and the number of the frame that mark k describes. It returns false if there is none.
+func (s *segment) readMark(k int) (off, number uint64, ok bool) {
 	m := s.marks[k].Load()
 	return s.base + m&(1<<32-1) - 1, s.first + m>>32, m != 0
 }
 
-// Config is what several logs have in common. It must not be changed once a log
-// has it.
+// Config has the settings that several logs share. It must not be changed after the first Init with it.
 type Config struct {
-	// Retain is how many bytes a log holds at least, as soon as it has got as
-	// many, unless Space has no room. At rest it holds less than one segment
-	// (256 KiB) more.
+	// Retain is how many bytes a log keeps at least, unless Space has no room for them. When everything was offered, a
+	// log keeps less than one segment (256 KiB) more.
 	Retain int
-	// FrameLen must be set.
+	// FrameLen returns the length of a frame. It must be set.
 	FrameLen FrameLen
-	// Space must be set.
+	// Space supplies the segments. It must be set.
 	Space *Space
 }
 
-// Log is an append-only log of frames. Init makes the zero value ready; it must
-// not be copied then. All methods may be called from any goroutine; none blocks but
-// for the short time that another Append copies its frame.
+// Log is an append-only log of frames. Init makes the zero value ready; after that the Log must not be copied. Its
+// methods are safe for concurrent use, and block only while another goroutine copies a frame.
 type Log struct {
 	cfg *Config // Immutable after Init.
 
 	head atomic.Uint64 // Written under mu by Append, read by anyone.
 
 	mu             sync.Mutex
-	frames         uint64   // Guarded by mu: the number of the next one.
-	oldest, newest *segment // Guarded by mu: a list, in order, without gaps.
+	frames         uint64   // Guarded by mu: the number of the next frame.
+	oldest, newest *segment // Guarded by mu: a list in the order of offsets, without gaps.
 	offered        uint64   // Guarded by mu: see Offered.
 }
 
-// Init makes an empty log, whose first frame will be at the offset head and have
-// the number frames.
+// Init makes l an empty log. Its first frame will be at offset head and have the number frames.
 func (l *Log) Init(cfg *Config, head, frames uint64) {
 	l.cfg = cfg
 	l.head.Store(head)
@@ -149,10 +105,10 @@ func (l *Log) Init(cfg *Config, head, frames uint64) {
 	l.offered = NoReaders
 }
 
-// Head is the offset after the newest byte.
+// Head returns the offset after the newest byte. It does not block.
 func (l *Log) Head() uint64 { return l.head.Load() }
 
-// Tail is the offset of the oldest byte held.
+// Tail returns the offset of the oldest byte held, or Head if the log is empty.
 func (l *Log) Tail() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,15 +118,14 @@ func (l *Log) Tail() uint64 {
 	return l.oldest.base
 }
 
-// Frames is how many frames were appended, and those before Init: the number of the
-// next one.
+// Frames returns the number of the next frame: how many were appended, plus the number that Init was given.
 func (l *Log) Frames() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.frames
 }
 
-// First is the number of the first frame that is held, or Frames.
+// First returns the number of the first frame that is held, or Frames if none is.
 func (l *Log) First() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -182,12 +137,12 @@ func (l *Log) First() uint64 {
 
 // Stat is a log's state at one moment.
 type Stat struct {
-	First, Frames uint64  // As of View.
-	Rate          float64 // Frames a second lately.
+	First, Frames uint64  // As in View.
+	Rate          float64 // Frames per second, lately.
 }
 
-// Stat returns the log's state. Rate is that of the time since the newest segment was begun
-// which was begun that long ago, or since the oldest one was.
+// Stat returns the log's state. Rate is measured over about the last lately, from the beginning of a segment; over less
+// if the log holds less.
 func (l *Log) Stat(lately time.Duration) (st Stat) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -207,27 +162,27 @@ func (l *Log) Stat(lately time.Duration) (st Stat) {
 	return st
 }
 
-// Empty says whether nothing is held.
+// Empty reports whether the log holds no frame.
 func (l *Log) Empty() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.oldest == nil
 }
 
-// NoReaders is what is offered while there is nobody to offer it to.
+// NoReaders is the argument of Offered for a log without readers: everything counts as offered.
 const NoReaders = math.MaxUint64
 
-// Offered says that everything below to has been written to all sockets that would take
-// it. What has not been offered is not dropped.
+// Offered records that all bytes below offset to have been written to every socket that would take them. Bytes that
+// were not offered are not dropped.
 func (l *Log) Offered(to uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.offered = to
 }
 
-// Append adds the frame made of header and payload, both copied, and returns its
-// number, and how far what was offered is now behind the head, in bytes. The frame must
-// not be empty. It allocates only when a segment is full.
+// Append adds a frame, the concatenation of header and payload, which are copied. It returns the frame's number, and
+// how many bytes of the log were not offered yet. The frame must not be empty. Append allocates only when a segment
+// is full.
 func (l *Log) Append(header, payload []byte) (number, lag uint64) {
 	number, lag, over := l.append(header, payload)
 	if over {
@@ -262,9 +217,9 @@ func (l *Log) append(header, payload []byte) (number, lag uint64, over bool) {
 	return number, head - min(head, l.offered), over
 }
 
-// writable returns the newest segment and what is left of it, not nothing: if the
-// last one is full it is a new one, made for n bytes or more. It says whether the
-// Space is over its limit then.
+// writable returns the newest segment and the free rest of its buffer, which is not empty: if the newest segment is
+// full or sealed, writable adds one for n bytes or more. It reports whether that takes the Space over its limit. mu
+// must be held.
 func (l *Log) writable(head uint64, n int) (s *segment, room []byte, over bool) {
 	size := max(minSegment, 1<<bits.Len(uint(2*n-1)))
 	last := l.newest
@@ -274,7 +229,7 @@ func (l *Log) writable(head uint64, n int) (s *segment, room []byte, over bool) 
 		}
 		size = max(size, 1<<bits.Len(uint(head-s.base)))
 	}
-	s, over = l.cfg.Space.take(l, head, l.frames, min(size, maxSegment))
+	s, over = l.cfg.Space.allocate(l, head, l.frames, min(size, maxSegment))
 	if l.newest = s; last != nil {
 		last.next = s
 	} else {
@@ -283,15 +238,14 @@ func (l *Log) writable(head uint64, n int) (s *segment, room []byte, over bool) 
 	return s, s.buf, over
 }
 
-// release says that a user lets go of s.
+// release drops one reference to s, and returns s to the Space with the last one. mu must be held.
 func (l *Log) release(s *segment) {
 	if s.users--; s.users == 0 {
-		l.cfg.Space.giveBack(s)
+		l.cfg.Space.recycle(s)
 	}
 }
 
-// Clear drops all that is in the log, whether it was offered or not. It is for a
-// log that nobody reads any more.
+// Clear drops all frames, offered or not. It is for a log that no longer has readers.
 func (l *Log) Clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -300,23 +254,22 @@ func (l *Log) Clear() {
 	}
 }
 
-// Skip leaves out a number, in a log that is empty and that nobody reads.
+// Skip makes the next frame's number one higher. The log must be empty and without readers.
 func (l *Log) Skip() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.frames++
 }
 
-// drop lets go of the segments that are neither within the retention nor
-// still to be offered.
+// drop drops the segments that lie before the retention and were offered. mu must be held.
 func (l *Log) drop(head uint64) {
 	for s := l.oldest.next; s != nil && s.base <= l.offered && head-s.base >= uint64(l.cfg.Retain); s = s.next {
 		l.dropOldest()
 	}
 }
 
-// evict drops s if it is the oldest segment, was offered, and got its last frame at a
-// time or before. It says whether it did.
+// evict drops s if it is the oldest segment of l, was offered, and got its last frame at or before a time. It reports
+// whether it did.
 func (l *Log) evict(s *segment, before time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -335,18 +288,18 @@ func (l *Log) evict(s *segment, before time.Duration) bool {
 	return true
 }
 
-// dropOldest lets go of the oldest segment.
+// dropOldest drops the oldest segment. mu must be held.
 func (l *Log) dropOldest() {
 	s := l.oldest
 	if l.oldest = s.next; l.oldest == nil {
 		l.newest = nil
 	}
 	s.next = nil
-	l.cfg.Space.dropped(s)
+	l.cfg.Space.unlink(s)
 	l.release(s)
 }
 
-// Lag is how far what was offered is behind the head, in bytes.
+// Lag returns how many bytes at the head of the log were not offered yet.
 func (l *Log) Lag() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

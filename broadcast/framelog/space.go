@@ -7,60 +7,54 @@ import (
 	"time"
 )
 
-// Space is what logs take their segments from. It knows what all of them hold
-// together, and bounds it: when it is more than the limit, the segments that
-// were begun first are dropped, whichever log they are of. It can also drop what
-// is old. All methods may be called from any goroutine.
+// Space supplies logs with segments, and bounds the memory that all of them take: above the limit, the segments that
+// were begun first are dropped, whichever log holds them. It also drops segments by age. Its methods are safe for
+// concurrent use.
 type Space struct {
-	// Immutable. 0 is none.
+	// Immutable after construction. 0 means none.
 	limit int64
 	age   time.Duration
 
-	now   atomic.Int64 // A time.Duration: what Advance was told last.
-	bytes atomic.Int64 // Written under mu: what the segments in logs take up.
-	taken atomic.Int64 // The same, and those that are in views only.
-	used  atomic.Int64 // How many those of taken are.
+	now   atomic.Int64 // Written by Advance, a time.Duration.
+	bytes atomic.Int64 // Written under mu: memory of the segments in logs.
+	taken atomic.Int64 // Written by allocate, recycle and Charge: bytes, and the memory of segments that only views hold.
+	used  atomic.Int64 // Written by allocate and recycle: how many segments taken counts.
 
-	mu     sync.Mutex // May be taken while a log's is held, and not the other way round.
+	mu     sync.Mutex // May be locked while a log's is held, and never the other way round.
 	oldest *segment   // Guarded by mu: a list of all segments in logs, in the order in which they were begun.
 	newest *segment   // Guarded by mu.
-	free   []*segment // Guarded by mu: of full size, without users. Left to the collector they would count as memory until its next cycle.
-	unused int        // Guarded by mu: the least that free has held since Trim.
+	free   []*segment // Guarded by mu: of full size, without users. Garbage would count as memory until the next collection.
+	unused int        // Guarded by mu: the fewest that free has held since Trim.
 }
 
-// segmentOverhead is what a segment takes up beside its bytes, and a part of what
-// belongs to its log.
+// segmentOverhead is the memory of a segment in addition to its buffer, with a share of its log's, in bytes.
 const segmentOverhead = 400
 
-// sealings is how many segments an age is spread over, at least: what is in one is
-// dropped together.
+// sealings is over how many segments an age is spread at least. A segment is dropped as a whole.
 const sealings = 8
 
-// NewSpace makes a Space whose logs hold limit bytes or little more; 0 for as
-// much as each of them retains. What is older than age is dropped by Expire; 0 is any
-// age.
+// NewSpace returns a Space whose logs together hold about limit bytes; with 0, each log holds its own retention. Expire
+// drops frames that are older than age; with 0, frames of any age are kept.
 func NewSpace(limit int, age time.Duration) *Space { return &Space{limit: int64(limit), age: age} }
 
-// Bytes is what the segments of all logs take up. What is still to be offered, and
-// no more, may make it more than the limit.
+// Bytes returns the memory of the segments of all logs. It exceeds the limit only by segments that were not offered
+// yet.
 func (sp *Space) Bytes() int64 { return sp.bytes.Load() }
 
-// Taken is what the segments of all logs take up, and those that logs have dropped and that
-// are in a view yet.
+// Taken returns the memory of the segments that logs or views hold.
 func (sp *Space) Taken() int64 { return sp.taken.Load() }
 
-// Charge counts what is kept beside the segments of logs, as if it were one of them.
+// Charge counts memory that belongs to logs without being a segment. bytes may be negative.
 func (sp *Space) Charge(bytes int64) {
 	sp.taken.Add(bytes)
 	sp.bytes.Add(bytes)
 }
 
-// Segments is how many there are of which Taken is the size.
+// Segments returns how many segments logs or views hold.
 func (sp *Space) Segments() int64 { return sp.used.Load() }
 
-// Trim gives the memory back that no log has needed since the call of Trim
-// before. Without it, a Space keeps what was once needed: up to half as much
-// again as the retention, if readers were far behind.
+// Trim frees the segments that no log has needed since the previous call of Trim. Without Trim, a Space keeps the
+// memory of its busiest time: up to one and a half times the retention, if readers lagged far behind.
 func (sp *Space) Trim() {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
@@ -70,8 +64,8 @@ func (sp *Space) Trim() {
 	sp.unused = kept
 }
 
-// take makes a segment for a log, and says whether all hold too much now.
-func (sp *Space) take(l *Log, base, first uint64, size int) (s *segment, over bool) {
+// allocate returns a segment of size bytes for a log, and reports whether all logs together now exceed the limit.
+func (sp *Space) allocate(l *Log, base, first uint64, size int) (s *segment, over bool) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	if n := len(sp.free) - 1; n >= 0 && size == maxSegment {
@@ -99,8 +93,8 @@ func (sp *Space) take(l *Log, base, first uint64, size int) (s *segment, over bo
 	return s, sp.limit > 0 && now > sp.limit
 }
 
-// dropped notes that a log does not hold s any more. Views may.
-func (sp *Space) dropped(s *segment) {
+// unlink takes s out of the list: its log has dropped it. Views may still hold it.
+func (sp *Space) unlink(s *segment) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	if s.older != nil {
@@ -117,8 +111,8 @@ func (sp *Space) dropped(s *segment) {
 	sp.bytes.Add(-s.cost())
 }
 
-// giveBack takes a segment without users.
-func (sp *Space) giveBack(s *segment) {
+// recycle takes back a segment that nobody holds, and keeps it for reuse if it has the full size and there is room.
+func (sp *Space) recycle(s *segment) {
 	taken := sp.taken.Add(-s.cost())
 	sp.used.Add(-1)
 	if len(s.buf) != maxSegment {
@@ -132,16 +126,16 @@ func (sp *Space) giveBack(s *segment) {
 	sp.free = append(sp.free, s)
 }
 
-// sealed says whether a segment is too old to be added to.
+// sealed reports whether a segment is too old to get more frames.
 func (sp *Space) sealed(s *segment) bool {
 	return sp.age > 0 && sp.now.Load()-s.begun >= int64(sp.age/sealings)
 }
 
-// Advance says what time it is, on any clock that only goes forward.
+// Advance sets the time, on any clock that only goes forward.
 func (sp *Space) Advance(now time.Duration) { sp.now.Store(int64(now)) }
 
-// Expire drops what is older than the age. A frame is dropped when it is an eighth of the
-// age older, at the latest, and Expire is called.
+// Expire drops segments whose frames are all older than the age. Each segment gets frames for an eighth of the age at
+// most, so a frame may become that much older before it is dropped.
 func (sp *Space) Expire() {
 	if sp.age == 0 {
 		return
@@ -158,21 +152,20 @@ func (sp *Space) Expire() {
 	}
 }
 
-// victim is a segment, and whose it was: that is another's as soon as it is used again.
+// victim is a segment and the log that held it when it was chosen. Another log may hold the segment by now.
 type victim struct {
 	log *Log
 	*segment
 }
 
-// Evict makes logs drop what was begun first, until they hold no more than the limit.
-// What is still to be offered stays. Append calls it, so nobody else needs to but who
-// keeps others from calling Append.
+// Evict drops the segments that were begun first, until all logs together hold no more than the limit or the rest was
+// not offered yet. Append calls it. Others need to call it only if they keep publishers from calling Append.
 func (sp *Space) Evict() {
 	for sp.limit > 0 && sp.bytes.Load() > sp.limit && sp.evictSome() {
 	}
 }
 
-// evictSome is one step of Evict. It says whether anything was dropped.
+// evictSome is one step of Evict. It reports whether anything was dropped.
 func (sp *Space) evictSome() (dropped bool) {
 	var few [16]victim
 	victims := few[:0]

@@ -1,7 +1,6 @@
 package framelog
 
-// Load copies the log's state into v, which may be the zero View or one used
-// before.
+// Load copies the log's state into v, and releases what v held before.
 func (l *Log) Load(v *View) {
 	if v.log != l {
 		v.Reset()
@@ -22,20 +21,19 @@ func (l *Log) Load(v *View) {
 	}
 }
 
-// View is the state of a log at one moment. It stays readable whatever is
-// appended or dropped later, and holds on to its segments until it is loaded
-// anew or Reset. It is for one goroutine at a time.
+// View is the state of a log at one moment. It stays readable whatever is appended or dropped later, and holds its
+// segments until the next Load or Reset. The zero value is empty. A View may be used by one goroutine at a time.
 type View struct {
-	Tail   uint64 // The oldest byte held.
-	Head   uint64 // After the newest byte.
-	First  uint64 // The number of the first frame that is held from its start on, or Frames.
-	Frames uint64 // The number of the next frame: how many lie below Head.
+	Tail   uint64 // The offset of the oldest byte held.
+	Head   uint64 // The offset after the newest byte.
+	First  uint64 // The number of the first frame whose start is held, or Frames.
+	Frames uint64 // The number of the next frame.
 
 	segs []*segment
 	log  *Log // nil if v is empty.
 }
 
-// Reset makes v empty and lets go of the segments.
+// Reset releases the segments and makes v empty.
 func (v *View) Reset() {
 	if l := v.log; l != nil {
 		l.mu.Lock()
@@ -45,7 +43,7 @@ func (v *View) Reset() {
 	*v = View{segs: v.segs[:0]}
 }
 
-// release lets go of the segments. The log's mutex must be held.
+// release releases the segments. The log's mutex must be held.
 func (v *View) release() {
 	for _, s := range v.segs {
 		v.log.release(s)
@@ -53,13 +51,12 @@ func (v *View) release() {
 	clear(v.segs)
 }
 
-// Holds says whether the byte at off can be read, or off is the head.
+// Holds reports whether off is a position in v: the offset of a byte that is held, or Head.
 func (v *View) Holds(off uint64) bool { return v.Tail <= off && off <= v.Head }
 
-// Slices appends to dst the bytes from offset from to offset to, at most as
-// many pieces as dst has room for, so it does not allocate. The pieces are
-// borrowed: they may be read while v is not loaded anew, and never written.
-// from must be held and not above to.
+// Slices appends the bytes between the offsets from and to to dst, in pieces, as many as dst has capacity for: it
+// does not allocate. The pieces are borrowed until the next Load or Reset, and must not be written. from must be held
+// and not above to.
 func (v *View) Slices(dst [][]byte, from, to uint64) [][]byte {
 	for i := v.find(from); from < to && len(dst) < cap(dst); i++ {
 		b := v.segs[i].buf[from-v.segs[i].base : min(v.end(i), to)-v.segs[i].base]
@@ -69,7 +66,7 @@ func (v *View) Slices(dst [][]byte, from, to uint64) [][]byte {
 	return dst
 }
 
-// end is the offset after the last byte of the i-th segment.
+// end returns the offset after the last byte of the i-th segment.
 func (v *View) end(i int) uint64 {
 	if i+1 < len(v.segs) {
 		return v.segs[i+1].base
@@ -77,8 +74,8 @@ func (v *View) end(i int) uint64 {
 	return v.Head
 }
 
-// find returns the index of the segment that holds off, or -1 if nothing is held;
-// from the newest backwards because most cursors are near the head.
+// find returns the index of the segment that holds off, or -1 if v is empty. It begins with the newest segment, because
+// most cursors are near the head.
 func (v *View) find(off uint64) int {
 	i := len(v.segs) - 1
 	for i > 0 && v.segs[i].base > off {
@@ -87,17 +84,15 @@ func (v *View) find(off uint64) int {
 	return i
 }
 
-// Boundary returns the first frame start at or above off, or Head if there is
-// none below it. So off is a boundary if the result is off itself, and what
-// lies between the two is the rest of a frame. off must be held.
+// Boundary returns the first boundary at or above off: the start of a frame, or Head. If it is not off itself, the
+// bytes between the two are the rest of a frame. off must be held.
 func (v *View) Boundary(off uint64) uint64 {
 	if off >= v.Head {
 		return v.Head
 	}
 	at, ok := v.start(off)
 	if !ok {
-		// The frame that off is in starts below the tail. The first frame start
-		// that is held is the one after it.
+		// The frame around off starts below the tail. The first start that is held belongs to the frame after it.
 		return v.firstStart()
 	}
 	for at < off {
@@ -106,13 +101,13 @@ func (v *View) Boundary(off uint64) uint64 {
 	return at
 }
 
-// start returns a frame start at or below off and near it, if one is held.
+// start returns the start of a frame at or shortly below off. It returns false if none is held.
 func (v *View) start(off uint64) (at uint64, ok bool) {
 	for i := v.find(off); i >= 0; i-- {
 		s := v.segs[i]
 		last := min(off, v.end(i)-1)
 		for k := int((last - s.base) / markEvery); k >= 0; k-- {
-			if at, _, ok := s.at(k); ok && at <= last {
+			if at, _, ok := s.readMark(k); ok && at <= last {
 				return at, true
 			}
 		}
@@ -120,11 +115,11 @@ func (v *View) start(off uint64) (at uint64, ok bool) {
 	return 0, false
 }
 
-// firstStart returns the first frame start that is held, or Head.
+// firstStart returns the offset of the first frame whose start is held, or Head.
 func (v *View) firstStart() uint64 {
 	for _, s := range v.segs {
 		for k := range s.marks {
-			if at, _, ok := s.at(k); ok {
+			if at, _, ok := s.readMark(k); ok {
 				return min(at, v.Head)
 			}
 		}
@@ -132,8 +127,8 @@ func (v *View) firstStart() uint64 {
 	return v.Head
 }
 
-// Seek returns where the frame of a number starts: Head if there is none yet, and the
-// first frame start that is held if it was dropped.
+// Seek returns the offset at which the frame with a number starts: Head if it was not appended yet, and the first start
+// that is held if it was dropped.
 func (v *View) Seek(number uint64) uint64 {
 	switch {
 	case number >= v.Frames:
@@ -145,13 +140,13 @@ func (v *View) Seek(number uint64) uint64 {
 	for v.segs[i].first > number {
 		i--
 	}
-	// One of its marks is the frame's or one before: else first would be the next
-	// segment's, too.
+	// A mark of this segment has the frame or one before it, because some frame with a number from first to number
+	// starts here.
 	s := v.segs[i]
 	var at, n uint64
 	for k := len(s.marks) - 1; ; k-- {
 		var ok bool
-		if at, n, ok = s.at(k); ok && n <= number {
+		if at, n, ok = s.readMark(k); ok && n <= number {
 			break
 		}
 	}
@@ -161,8 +156,7 @@ func (v *View) Seek(number uint64) uint64 {
 	return at
 }
 
-// Number returns the number of the frame that starts at off, which must be held and a
-// boundary.
+// Number returns the number of the frame that starts at off, or Frames at Head. off must be held and a boundary.
 func (v *View) Number(off uint64) uint64 {
 	if off >= v.Head {
 		return v.Frames
@@ -172,7 +166,7 @@ func (v *View) Number(off uint64) uint64 {
 		s := v.segs[i]
 		for k := int((min(off, v.end(i)-1) - s.base) / markEvery); k >= 0; k-- {
 			var ok bool
-			if at, n, ok = s.at(k); ok && at <= off {
+			if at, n, ok = s.readMark(k); ok && at <= off {
 				for ; at < off; n++ {
 					at += uint64(v.log.cfg.FrameLen(v.header(at)))
 				}
@@ -182,17 +176,17 @@ func (v *View) Number(off uint64) uint64 {
 	}
 }
 
-// Ended is how many frames end at off, which must be held, or below.
+// Ended returns how many frames end at or below off, counted from number 0. off must be held.
 func (v *View) Ended(off uint64) uint64 {
 	at := v.Boundary(off)
 	n := v.Number(at)
 	if at > off {
-		n-- // The one that off is in.
+		n-- // Without the frame around off.
 	}
 	return n
 }
 
-// Cut makes head, which must be held and a boundary, the view's head.
+// Cut makes head the view's head, if it is below it. head must be held and a boundary.
 func (v *View) Cut(head uint64) {
 	if head < v.Head {
 		v.Frames = v.Number(head)
@@ -201,8 +195,7 @@ func (v *View) Cut(head uint64) {
 	}
 }
 
-// Frame appends the frame that starts at off, which must be held, to dst, and returns it
-// and where the next one starts.
+// Frame appends the frame that starts at off to dst. It returns dst and the offset of the next frame. off must be held.
 func (v *View) Frame(dst []byte, off uint64) (frame []byte, next uint64) {
 	next = off + uint64(v.log.cfg.FrameLen(v.header(off)))
 	for i := v.find(off); off < next; i++ {
@@ -213,7 +206,7 @@ func (v *View) Frame(dst []byte, off uint64) (frame []byte, next uint64) {
 	return dst, next
 }
 
-// header returns the first bytes of the frame at at, for a FrameLen.
+// header returns the first bytes of the frame that starts at at, for a FrameLen.
 func (v *View) header(at uint64) []byte {
 	i := v.find(at)
 	end := v.end(i)
@@ -221,7 +214,7 @@ func (v *View) header(at uint64) []byte {
 	if len(b) >= headerBytes || end >= v.Head {
 		return b
 	}
-	// The header goes on in the next segment, which is at least minSegment long.
+	// The header continues in the next segment, which has at least minSegment bytes.
 	next := v.segs[i+1]
 	rest := next.buf[:min(v.end(i+1)-next.base, headerBytes)]
 	return append(append(make([]byte, 0, 2*headerBytes), b...), rest...)

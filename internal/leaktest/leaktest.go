@@ -1,4 +1,4 @@
-// Package leaktest fails a test binary that leaves goroutines or fds behind.
+// Package leaktest fails a test binary that leaves goroutines or file descriptors behind.
 package leaktest
 
 import (
@@ -10,10 +10,12 @@ import (
 	"time"
 )
 
-// Main is the body of a TestMain: it runs the tests, waits up to ten seconds
-// for goroutines and fds to be no more than they were before, and returns the
-// exit code. Goroutines that package initialisation started (the default pool
-// of ants) count as having been there before.
+// patience is how long Main waits for goroutines and file descriptors to go.
+var patience = 10 * time.Second
+
+// Main is the body of a TestMain. It runs the tests, waits up to ten seconds until there are no more goroutines and file
+// descriptors than before, and returns the exit code. Goroutines that package initialisation started (the default pool of
+// ants) do not count.
 func Main(m *testing.M) int {
 	// Go's own poller opens its fds on first use and keeps them.
 	r, w, err := os.Pipe()
@@ -26,7 +28,7 @@ func Main(m *testing.M) int {
 	if code := m.Run(); code != 0 {
 		return code
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for FDs() > fds || runtime.NumGoroutine() > goroutines {
 		if time.Now().After(deadline) {
 			fmt.Printf("leak: fds %d, want %d; goroutines %d, want %d\n",
@@ -39,7 +41,7 @@ func Main(m *testing.M) int {
 	return 0
 }
 
-// FDs is the number of fds that the process has open.
+// FDs returns how many file descriptors the process has open.
 func FDs() int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
