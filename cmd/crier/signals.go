@@ -57,6 +57,7 @@ func (e *earlySignals) release() {
 	select {
 	case <-e.kept:
 		_ = unix.Kill(unix.Getpid(), unix.SIGHUP)
+		time.Sleep(time.Second) // Another thread may get it; it ends the process.
 	default:
 	}
 	e.kept = nil
