@@ -1,5 +1,3 @@
-// Package metrics tells Prometheus of a broadcast server. It reads broadcast.Stats when it is
-// asked, so that nothing is counted for it while messages go out.
 package metrics
 
 import (
@@ -13,42 +11,46 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Config is what a handler is made with.
+// Config has the settings of a Handler. The zero value is ready to use.
 type Config struct {
-	// Version is the program's.
+	// Version is the version of the program.
 	Version string
-	// MemoryBytes is what the process may take up, or 0: then that is not told.
+	// MemoryBytes is the limit of the process's memory. With 0, there is no metric for it.
 	MemoryBytes int64
-	// LogDropped, if set, returns how many lines of the program's log could not be written.
+	// LogDropped, if set, returns how many lines of the program's log could not be written. It must not block.
 	LogDropped func() uint64
-	// Ready, if set, says what keeps this server from being a full part of its cluster, or nil. It must not block.
+	// Ready, if set, returns nil if this server is a full member of its cluster, and the reason if it is not. It must
+	// not block.
 	Ready func() error
-	// Stream, if set, says how it gets on with the cluster's stream, and Between what goes between this server and the others
-	// where there is no stream. They must not block.
-	Stream  func() Stream
-	Between func() Between
+	// Stream, if set, returns the figures of the cluster's stream, in the ordered mode. It must not block.
+	Stream func() Stream
+	// Forwarding, if set, returns the figures of the messages between servers, in the fast mode. It must not block.
+	Forwarding func() Forwarding
 	// Cluster, if set, knows all servers of the cluster.
 	Cluster Cluster
 }
 
-// Cluster knows all servers of a cluster: a *presence.Presence. Its methods are called from any goroutine.
+// Cluster knows all servers of a cluster: a *presence.Presence. Its methods must be safe for concurrent use and must
+// not block.
 type Cluster interface {
-	// Servers is how many there are.
+	// Servers returns how many servers there are, including this one.
 	Servers() int
-	// Connections is how many they have together.
+	// Connections returns how many connections all servers have.
 	Connections() int
-	// Unlisted is how many of them are missing in Elsewhere.
+	// Unlisted returns how many connections of other servers Elsewhere does not count, because their channels are
+	// unknown.
 	Unlisted() int
-	// Elsewhere is how many a channel has at the others.
+	// Elsewhere returns how many connections of a channel the other servers have.
 	Elsewhere(channel string) int
 }
 
-// MaxChannels is how many channels a request may ask for.
+// MaxChannels is the largest value of the parameter channels.
 const MaxChannels = 1000
 
-// Handler answers with the metrics of a server, of the process and of Go's runtime, in the formats
-// that Prometheus asks for. Channels are told by their names only if the request asks for the largest N
-// with the parameter channels=N. It may be used by any number of goroutines.
+// Handler returns a handler that serves the metrics of a server, of the process and of Go's runtime, in the formats
+// that Prometheus asks for. Metrics of single channels are served only for a request with the parameter channels=N,
+// from 1 to MaxChannels: those of the N channels with the most connections. A request with another parameter gets
+// 400. The handler is safe for concurrent use.
 func Handler(srv *broadcast.Server, cfg Config) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(&collector{srv, cfg},
@@ -56,7 +58,7 @@ func Handler(srv *broadcast.Server, cfg Config) http.Handler {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	plain := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query, err := httpjson.Query(r.URL, "channels", "name[]") // Package promhttp reads the second one.
+		query, err := httpjson.Query(r.URL, "channels", "name[]") // Package promhttp reads name[].
 		if err != nil {
 			httpjson.Fail(w, httpjson.BadQuery, "%v", err)
 			return
@@ -76,35 +78,7 @@ func Handler(srv *broadcast.Server, cfg Config) http.Handler {
 	})
 }
 
-// channelCollector is a prometheus.Collector of the largest channels.
-type channelCollector struct {
-	srv     *broadcast.Server
-	cluster Cluster // Or nil.
-	most    int
-}
-
-var (
-	channelConns = desc("channel_connections", "Open connections of the channels that have the most.", "channel")
-	channelAll   = desc("channel_cluster_connections", "Open connections of these channels at all servers of the cluster.", "channel")
-	channelRate  = desc("channel_messages_per_second", "Messages published there lately: in the last ten seconds or, if it has had few, longer.", "channel")
-)
-
-// Describe is prometheus.Collector's, and describes nothing.
-func (c *channelCollector) Describe(chan<- *prometheus.Desc) {}
-
-// Collect is prometheus.Collector's.
-func (c *channelCollector) Collect(out chan<- prometheus.Metric) {
-	for _, ch := range c.srv.Largest(c.most) {
-		out <- prometheus.MustNewConstMetric(channelConns, prometheus.GaugeValue, float64(ch.Connections), ch.Name)
-		if c.cluster != nil {
-			all := ch.Connections + c.cluster.Elsewhere(ch.Name)
-			out <- prometheus.MustNewConstMetric(channelAll, prometheus.GaugeValue, float64(all), ch.Name)
-		}
-		out <- prometheus.MustNewConstMetric(channelRate, prometheus.GaugeValue, ch.Rate, ch.Name)
-	}
-}
-
-// collector is a prometheus.Collector: what it collects is one snapshot.
+// collector is a prometheus.Collector. Each collection is one snapshot.
 type collector struct {
 	srv *broadcast.Server
 	cfg Config
@@ -115,47 +89,47 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	buildInfo   = desc("build_info", "1, with the version of the program.", "version")
+	buildInfo   = desc("build_info", "1, labelled with the version of the program.", "version")
 	draining    = desc("draining", "1 while the server shuts down.")
-	memory      = desc("memory_contract_bytes", "What the process may take up (--memory).")
-	connections = desc("connections", "Open connections, by what they asked for.", "kind")
+	memory      = desc("memory_contract_bytes", "Limit of the process's memory (--memory).")
+	connections = desc("connections", "Open connections, by the kind of client.", "kind")
 	maxConns    = desc("connections_max", "Most open connections.")
-	ready       = desc("cluster_ready", "1 if the server is a full part of its cluster: if not, /readyz says why.")
-	nodes       = desc("cluster_nodes", "Servers in the cluster that are heard of, with this one.")
-	clusterAll  = desc("cluster_connections", "Open connections at all of them.")
-	unlisted    = desc("cluster_connections_unlisted", "Those of them of which is not known here in which channels they are: it was not said yet, or there is no room.")
+	ready       = desc("cluster_ready", "1 if the server is a full member of its cluster; if it is 0, /readyz says why.")
+	nodes       = desc("cluster_nodes", "Servers of the cluster that this one hears of, including itself.")
+	clusterAll  = desc("cluster_connections", "Open connections at all servers of the cluster.")
+	unlisted    = desc("cluster_connections_unlisted", "Open connections of other servers whose channels are unknown here: not reported yet, or without room to store them.")
 	opening     = desc("handshakes_in_progress", "Connections whose handshake is not finished.")
 	held        = desc("connections_held", "Connections that are not read because the server is behind.")
 	channels    = desc("channels", "Channels that have connections or messages.")
-	segments    = desc("log_segments", "Pieces of memory that these messages are in.")
-	logBytes    = desc("log_bytes", "What messages take up that were published and may be read yet.")
-	slowest     = desc("slowest_connection_bytes", "How far behind the connection is that is furthest behind, of those whose sockets are full.")
-	shardLag    = desc("shard_lag_seconds", "How long ago the shard has come by, which writes to its connections, that has not for longest: below 0.2, unless a pass takes longer.")
+	segments    = desc("log_segments", "Segments of memory that hold retained messages.")
+	logBytes    = desc("log_bytes", "Memory of retained messages.")
+	slowest     = desc("slowest_connection_bytes", "Largest lag of a connection whose socket is full.")
+	shardLag    = desc("shard_lag_seconds", "Time since the slowest shard finished its last round of writes: below 0.2 unless a pass takes longer.")
 	workers     = desc("workers", "Goroutines that read and decode.")
-	busy        = desc("workers_busy", "Those of them that are not idle.")
-	queued      = desc("worker_queue_length", "Connections that wait for one of them.")
-	refusals    = desc("worker_refusals_total", "Times that the pool refused a worker its goroutine, which it does not as long as the server runs.")
+	busy        = desc("workers_busy", "Workers that are not idle.")
+	queued      = desc("worker_queue_length", "Connections that wait for a worker.")
+	refusals    = desc("worker_refusals_total", "Times that the pool refused a worker its goroutine; it does so only while the server shuts down.")
 
 	accepted    = desc("accepted_total", "TCP connections accepted.")
-	handshakes  = desc("handshakes_total", "Handshakes that have ended: open, or refused with an HTTP status, and others.", "result")
-	denied      = desc("handshakes_denied_total", "Handshakes refused for want of a token that allows them.")
-	disconnects = desc("disconnects_total", "Open connections that have ended, by why.", "reason")
+	handshakes  = desc("handshakes_total", "Finished handshakes by result: open, an HTTP status, or why there was no answer.", "result")
+	denied      = desc("handshakes_denied_total", "Handshakes refused because no token allows them.")
+	disconnects = desc("disconnects_total", "Open connections that have ended, by reason.", "reason")
 	messages    = desc("messages_total", "Messages published.")
 	messageSize = desc("message_bytes_total", "Bytes of payload published.")
-	deliveries  = desc("deliveries_total", "Messages handed to the kernel whole, once for each connection.")
+	deliveries  = desc("deliveries_total", "Messages written whole to sockets, counted once for each connection.")
 	writes      = desc("writes_total", "System calls that wrote messages.")
-	written     = desc("written_bytes_total", "Bytes of messages written, with their framing.")
+	written     = desc("written_bytes_total", "Bytes of messages written, including their framing.")
 	skips       = desc("skips_total", "Times that a connection was lapped and skipped to the newest message.")
 	holds       = desc("holds_total", "Times that a publisher was not read because the server was behind.")
-	rateHolds   = desc("rate_holds_total", "Times that a publisher was not read because it was ahead of its rate.")
+	rateHolds   = desc("rate_holds_total", "Times that a publisher was not read because it was over its rate.")
 	pings       = desc("pings_total", "Pings sent.")
 	logDropped  = desc("log_lines_dropped_total", "Lines of crier's own log, on standard error, that could not be written.")
 
-	passes  = desc("pass_duration_seconds", "How long a walk took that writes what is new in a channel to a shard's connections.")
-	latency = desc("delivery_latency_seconds", "How long after the first of what was new in a channel was published such a walk was over: to the last write.")
+	passes  = desc("pass_duration_seconds", "Duration of a pass, which writes the new messages of a channel to the connections of a shard.")
+	latency = desc("delivery_latency_seconds", "Time from the publishing of the first new message to the end of the pass, that is to the last write.")
 )
 
-// Describe is prometheus.Collector's. It describes nothing: then nothing is checked each time.
+// Describe is prometheus.Collector's. It describes nothing, so that collections are not checked against descriptions.
 func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect is prometheus.Collector's.
@@ -216,8 +190,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	if c.cfg.Stream != nil {
 		c.cfg.Stream().collect(out, gauge, counter)
 	}
-	if c.cfg.Between != nil {
-		c.cfg.Between().collect(counter)
+	if c.cfg.Forwarding != nil {
+		c.cfg.Forwarding().collect(counter)
 	}
 	out <- histogram(passes, st.Passes)
 	out <- histogram(latency, st.Latency)
@@ -242,8 +216,8 @@ func collectHandshakes(st *broadcast.Stats, counter func(d *prometheus.Desc, v u
 	counter(handshakes, st.ShedPerIP, "shed_per_ip")
 }
 
-// statuses are those that crier refuses with by itself: they are there from the start, so that
-// their rates are. Hooks may have others.
+// statuses are the HTTP statuses with which crier itself refuses. Their series exist from the start, so that rates
+// can be computed. Hooks may refuse with others.
 var statuses = []int{400, 401, 403, 404, 405, 426, 429, 431, 500, 503, 505}
 
 var known = func() map[int]bool {
@@ -261,7 +235,7 @@ func number(b bool) float64 {
 	return 0
 }
 
-// histogram is one in seconds, with its counts added up.
+// histogram returns h with bounds in seconds and cumulative counts.
 func histogram(d *prometheus.Desc, h broadcast.Histogram) prometheus.Metric {
 	buckets := make(map[float64]uint64, len(h.Bounds))
 	total := uint64(0)

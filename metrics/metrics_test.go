@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/docfiles"
 	"github.com/crier-ws/crier/internal/leaktest"
 	"github.com/crier-ws/crier/internal/servertest"
 	"github.com/gobwas/ws"
@@ -22,7 +23,10 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 
-// scrape is what Prometheus gets.
+// TestDocFiles: doc.go names every file of the package.
+func TestDocFiles(t *testing.T) { docfiles.Check(t) }
+
+// scrape returns what Prometheus gets, parsed and as text.
 func scrape(t *testing.T, srv *broadcast.Server, query string) (families map[string]*dto.MetricFamily, text string) {
 	t.Helper()
 	return scrapeWith(t, srv, Config{Version: "v1", MemoryBytes: 5 << 20}, query)
@@ -43,7 +47,7 @@ func scrapeWith(t *testing.T, srv *broadcast.Server, cfg Config, query string) (
 	return families, w.Body.String()
 }
 
-// value is a counter's or gauge's, of the series that has a label's value if that is not empty.
+// value returns the value of a counter or gauge: of the series whose first label has the value label, unless that is empty.
 func value(t *testing.T, families map[string]*dto.MetricFamily, name, label string) float64 {
 	t.Helper()
 	for _, m := range families[name].GetMetric() {
@@ -73,9 +77,9 @@ func TestMetrics(t *testing.T) {
 	}
 	clients := []io.ReadWriter{dial(), dial(), dial("crier.v1")}
 	if _, _, _, err := ws.Dial(t.Context(), "ws://"+addr.String()); err == nil {
-		t.Fatal("the fourth one was let in")
+		t.Fatal("the fourth connection was accepted, want it refused")
 	}
-	if _, err := wsutil.ReadServerText(clients[2]); err != nil { // Where it begins.
+	if _, err := wsutil.ReadServerText(clients[2]); err != nil { // The line with its position.
 		t.Fatal(err)
 	}
 	const messages = 10
@@ -101,7 +105,7 @@ func TestMetrics(t *testing.T) {
 	}
 	families, text := scrape(t, srv, "")
 	if strings.Contains(text, "crier_cluster_") {
-		t.Error("there is no cluster to tell of")
+		t.Error("there are metrics of a cluster, want none")
 	}
 	for _, tt := range []struct {
 		name, label string
@@ -161,7 +165,7 @@ func lint(t *testing.T, text string) {
 	}
 }
 
-// TestStream: how a server gets on with the stream is told, each figure under its name.
+// TestStream: each figure of the stream has its own metric.
 func TestStream(t *testing.T) {
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})
 	var unready error
@@ -187,12 +191,12 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestBetween: what goes between servers is told, by why.
-func TestBetween(t *testing.T) {
+// TestForwarding: each figure of the fast mode has its own metric, and drops have a reason.
+func TestForwarding(t *testing.T) {
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})
 	w := httptest.NewRecorder()
-	Handler(srv, Config{Between: func() Between {
-		return Between{Forwarded: 1, Received: 2, DroppedOut: map[string]uint64{"full": 3, "old": 4}, DroppedIn: map[string]uint64{"full": 5}}
+	Handler(srv, Config{Forwarding: func() Forwarding {
+		return Forwarding{Forwarded: 1, Received: 2, DroppedOut: map[string]uint64{"full": 3, "old": 4}, DroppedIn: map[string]uint64{"full": 5}}
 	}}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	for _, want := range []string{
 		"crier_cluster_forwarded_total 1", "crier_cluster_received_total 2", `crier_cluster_dropped_to_others_total{reason="full"} 3`,
@@ -204,7 +208,7 @@ func TestBetween(t *testing.T) {
 	}
 }
 
-// TestChannels: names are told only to those who ask for them, and no more of them than they ask for.
+// TestChannels: channels have metrics only on request, and no more of them than requested.
 func TestChannels(t *testing.T) {
 	srv, addr := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
 	for path, n := range map[string]int{"news": 3, "sport": 2, "quo%22te": 1} {
@@ -238,16 +242,16 @@ func TestChannels(t *testing.T) {
 	}
 }
 
-// town is a Cluster.
-type town struct{}
+// fakeCluster is a Cluster with made-up figures.
+type fakeCluster struct{}
 
-func (town) Servers() int     { return 3 }
-func (town) Connections() int { return 100 }
-func (town) Unlisted() int    { return 4 }
+func (fakeCluster) Servers() int     { return 3 }
+func (fakeCluster) Connections() int { return 100 }
+func (fakeCluster) Unlisted() int    { return 4 }
 
-func (town) Elsewhere(channel string) int { return len(channel) }
+func (fakeCluster) Elsewhere(channel string) int { return len(channel) }
 
-// TestCluster: what the cluster has is told if there is one, by channels only to those who ask for them.
+// TestCluster: a cluster has metrics, those of single channels only on request.
 func TestCluster(t *testing.T) {
 	srv, addr := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
 	conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr.String()+"/news")
@@ -258,7 +262,7 @@ func TestCluster(t *testing.T) {
 	if _, text := scrape(t, srv, "?channels=5"); strings.Contains(text, "cluster") {
 		t.Errorf("without a cluster: got %s", text)
 	}
-	cfg := Config{Cluster: town{}}
+	cfg := Config{Cluster: fakeCluster{}}
 	if _, text := scrapeWith(t, srv, cfg, ""); strings.Contains(text, "crier_channel_") {
 		t.Errorf("without being asked for: got %s", text)
 	}

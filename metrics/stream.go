@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Stream is how a server gets on with the stream that the servers of a cluster have in common: cluster.Stats says what is what.
+// Stream has the figures of a cluster's stream, as this server sees it. cluster.Stats has the meaning of each.
 type Stream struct {
 	Published, Resent, Lost uint64
 	PublishTime             time.Duration
@@ -20,17 +20,17 @@ type Stream struct {
 }
 
 var (
-	publishTime = desc("cluster_publish_seconds", "How long messages that were published here took until they had their place in the stream.")
+	publishTime = desc("cluster_publish_seconds", "Time that messages published here took to get their place in the stream.")
 	resent      = desc("cluster_resent_total", "Times that a message was sent again because the stream had not answered.")
-	lost        = desc("cluster_lost_total", "Messages published here that NATS does not take: larger than it takes, or to a subject that is denied.")
+	lost        = desc("cluster_lost_total", "Messages published here that NATS refused: too large, or to a subject that its permissions deny.")
 	waiting     = desc("cluster_waiting_messages", "Messages published here that have no place in the stream yet.")
-	waitingSize = desc("cluster_waiting_bytes", "Bytes of their payloads.")
-	oldest      = desc("cluster_waiting_oldest_seconds", "How long the first of them has waited.")
-	position    = desc("cluster_position", "Place of the last message of the stream that came here, of the channels that are read.")
-	pending     = desc("cluster_pending_messages", "Messages that NATS had for this server behind the last one that came.")
+	waitingSize = desc("cluster_waiting_bytes", "Payload bytes of the messages that have no place in the stream yet.")
+	oldest      = desc("cluster_waiting_oldest_seconds", "How long the first message without a place in the stream has waited.")
+	position    = desc("cluster_position", "Place in the stream of the last message that was delivered here.")
+	pending     = desc("cluster_pending_messages", "Messages of the stream that this server has not received yet.")
 	leftOut     = desc("cluster_left_out_total", "Messages of the stream that could not be delivered here.")
-	rereads     = desc("cluster_rereads_total", "Times that reading the stream began anew because something was wrong.")
-	read        = desc("cluster_channels", "Channels that are read one by one; -1 for all.")
+	rereads     = desc("cluster_rereads_total", "Times that this server restarted reading the stream after a fault.")
+	read        = desc("cluster_channels", "Channels that this server reads one by one; -1 if it reads all.")
 )
 
 func (s Stream) collect(out chan<- prometheus.Metric, gauge func(d *prometheus.Desc, v float64, labels ...string), counter func(d *prometheus.Desc, v uint64, labels ...string)) {

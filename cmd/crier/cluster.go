@@ -216,7 +216,7 @@ func tells(cfg *metrics.Config, c member) {
 	case *cluster.Cluster:
 		cfg.Stream = func() metrics.Stream { return metrics.Stream(c.Stats()) }
 	case *cluster.Fast:
-		cfg.Between = func() metrics.Between { return metrics.Between(c.Stats()) }
+		cfg.Forwarding = func() metrics.Forwarding { return metrics.Forwarding(c.Stats()) }
 	}
 }
 

@@ -27,10 +27,10 @@ func ofCluster(t *testing.T) string {
 	t.Helper()
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})
 	cfg := metrics.Config{
-		Ready:   func() error { return nil },
-		Stream:  func() metrics.Stream { return metrics.Stream(new(cluster.Cluster).Stats()) },
-		Between: func() metrics.Between { return metrics.Between(new(cluster.Fast).Stats()) },
-		Cluster: town{},
+		Ready:      func() error { return nil },
+		Stream:     func() metrics.Stream { return metrics.Stream(new(cluster.Cluster).Stats()) },
+		Forwarding: func() metrics.Forwarding { return metrics.Forwarding(new(cluster.Fast).Stats()) },
+		Cluster:    town{},
 	}
 	w := httptest.NewRecorder()
 	metrics.Handler(srv, cfg).ServeHTTP(w, httptest.NewRequest("GET", "/metrics?channels=1", nil))
