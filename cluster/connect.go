@@ -11,22 +11,21 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
-// connect connects to NATS as cfg (with its defaults) says, and reconnects for ever. connect waits for NATS until ctx
-// is done: see passes. The options in more are added to those of cfg.
+// connect connects to NATS with the settings of cfg, which has its defaults, and with the options in more. The
+// connection reconnects forever. While NATS is unreachable connect waits until ctx is done, see transient.
 func (cfg *Config) connect(ctx context.Context, more ...nats.Option) (nc *nats.Conn, err error) {
 	options := []nats.Option{
 		nats.Name("crier"), nats.Timeout(cfg.Timeout), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
 		nats.PingInterval(cfg.Timeout), nats.MaxPingsOutstanding(2), nats.FlusherTimeout(cfg.Timeout),
-		nats.ReconnectBufSize(-1),   // What cannot be sent waits here, in its order, and not there.
-		nats.IgnoreAuthErrorAbort(), // Who it does not know today it may know tomorrow.
-		nats.ErrorHandler(says(cfg.Logger)),
+		nats.ReconnectBufSize(-1),   // Messages wait in the queues of this package, which keep their order.
+		nats.IgnoreAuthErrorAbort(), // A user that NATS does not know now may be added later.
+		nats.ErrorHandler(errorLogger(cfg.Logger)),
 	}
 	if cfg.Credentials != "" {
 		options = append(options, nats.UserCredentials(cfg.Credentials))
@@ -45,9 +44,9 @@ func (cfg *Config) connect(ctx context.Context, more ...nats.Option) (nc *nats.C
 		options = append(options, nats.ClientCert(cfg.Cert, cfg.Key))
 	}
 	servers := strings.Split(strings.Join(cfg.Servers, ","), ",")
-	err = cfg.reachable(ctx, servers, func() (err error) {
+	err = cfg.retryTransient(ctx, servers, func() (err error) {
 		if nc, err = nats.Connect(strings.Join(servers, ","), append(slices.Clip(options), more...)...); err != nil {
-			err = refusals(servers, options, err)
+			err = connectErrors(servers, options, err)
 		}
 		return err
 	})
@@ -57,79 +56,84 @@ func (cfg *Config) connect(ctx context.Context, more ...nats.Option) (nc *nats.C
 	return nc, nil
 }
 
-// refusals is why each server cannot be connected to: err is that of one of them, or says only that there is none. A URL may have a
-// secret in it, and is not part of that.
-func refusals(servers []string, options []nats.Option, err error) error {
+// connectErrors connects to each server by itself, and returns the error of each, joined. Connecting to all of them
+// has failed with err, which is the error of only one server, or none of them. The errors name hosts and not URLs,
+// which may contain a secret.
+func connectErrors(servers []string, options []nats.Option, err error) error {
 	errs := make([]error, len(servers))
-	var asked sync.WaitGroup
+	var attempts sync.WaitGroup
 	for i, server := range servers {
-		asked.Go(func() {
+		attempts.Go(func() { // Ends within the timeout of options; awaited below.
 			addr, err := hostPort(server)
 			if err == nil {
 				var nc *nats.Conn
 				if nc, err = nats.Connect(server, append(slices.Clip(options), nats.IgnoreDiscoveredServers())...); err == nil {
-					nc.Close() // It is there now.
+					nc.Close() // This server has become reachable: the next try will find it.
 					return
 				}
 			}
-			if errors.Is(err, nats.ErrNoServers) { // That is what nats.go makes of it.
+			if errors.Is(err, nats.ErrNoServers) { // nats.go returns this for a refused connection.
 				err = syscall.ECONNREFUSED
 			}
 			errs[i] = fmt.Errorf("%s: %w", addr, err)
 		})
 	}
-	asked.Wait()
+	attempts.Wait()
 	return cmp.Or(errors.Join(errs...), err)
 }
 
-// hostPort is where a server is.
+// hostPort returns the address in the URL of a server, without user and password.
 func hostPort(server string) (string, error) {
 	if !strings.Contains(server, "://") {
 		server = "nats://" + server
 	}
 	u, err := url.Parse(strings.TrimSpace(server))
 	if err != nil {
-		return "a server", errors.New("its URL is none")
+		return "a server", errors.New("malformed URL, want nats://HOST:PORT")
 	}
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "4222")), nil
 }
 
-// NATS is the address of the server of NATS that it is connected to, or empty.
+// NATS returns the address of the NATS server that the Cluster is connected to, or "" if there is none.
 func (c *Cluster) NATS() string { return c.nc.ConnectedAddr() }
 
-// NATS is the address of the server of NATS that it is connected to, or empty.
+// NATS returns the address of the NATS server that the Fast is connected to, or "" if there is none.
 func (f *Fast) NATS() string { return f.nc.ConnectedAddr() }
 
-// options are what differs in a Cluster.
+// options returns the connection options of a Cluster that differ from those of a Fast. The handlers must not block:
+// nats.go calls them in one goroutine.
 func (c *Cluster) options() []nats.Option {
 	log := c.cfg.Logger
-	say := says(log)
+	logError := errorLogger(log)
 	return []nats.Option{
 		nats.ErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
-			say(nc, sub, err)
-			if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `Subscription to "`+nats.InboxPrefix) {
-				c.unheard.Store(true)
+			logError(nc, sub, err)
+			if !errors.Is(err, nats.ErrPermissionViolation) {
+				return
 			}
-			if _, after, ok := strings.Cut(err.Error(), `Publish to "`); ok && errors.Is(err, nats.ErrPermissionViolation) {
+			if strings.Contains(err.Error(), `Subscription to "`+nats.InboxPrefix) {
+				c.inboxDenied.Store(true)
+			}
+			if _, after, ok := strings.Cut(err.Error(), `Publish to "`); ok {
 				subject, _, _ := strings.Cut(after, `"`)
-				c.out.deny(subject)
+				c.publisher.noteDenied(subject)
 			}
 		}),
 		nats.ConnectHandler(func(*nats.Conn) { c.connected.Store(true) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			c.connected.Store(false)
 			c.outages.Add(1)
-			c.upTo.Store(unknown)
+			c.catchUpSeq.Store(unknownSeq)
 			if c.ctx.Err() == nil {
-				log.Warn("NATS is gone: publishers wait", "err", err)
+				log.Warn("lost the connection to NATS: publishers are held", "err", err)
 			}
-			c.out.look()
+			c.publisher.wake.ring()
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			c.connected.Store(true)
-			log.Info("NATS is back", "server", nc.ConnectedAddr())
-			c.out.look()
-			c.doubt.ring()
+			log.Info("reconnected to NATS", "server", nc.ConnectedAddr())
+			c.publisher.wake.ring()
+			c.recheck.ring()
 		}),
 		nats.ClosedHandler(func(nc *nats.Conn) {
 			c.connected.Store(false)
@@ -140,47 +144,27 @@ func (c *Cluster) options() []nats.Option {
 	}
 }
 
-// says logs what NATS says beside its answers, such as that something is not permitted: the same once a minute, and in a minute not more
-// than 20 lines, as there is a name in it that clients may choose.
-func says(log *slog.Logger) nats.ErrHandler {
-	const most = 20
+// errorLogger returns a handler that logs errors which NATS reports outside of its answers, such as a missing
+// permission. It logs the same error once a minute, and at most 20 lines a minute, as the errors contain names that
+// clients choose.
+func errorLogger(log *slog.Logger) nats.ErrHandler {
+	const maxLines = 20
 	var mu sync.Mutex
-	said := make(map[string]bool) // In this minute.
-	var begun time.Time
+	logged := make(map[string]bool) // Guarded by mu: since began.
+	var began time.Time             // Guarded by mu.
 	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		mu.Lock()
-		if time.Since(begun) >= time.Minute {
-			clear(said)
-			begun = time.Now()
+		if time.Since(began) >= time.Minute {
+			clear(logged)
+			began = time.Now()
 		}
-		again := said[err.Error()] || len(said) >= most
-		if !again {
-			said[err.Error()] = true
+		drop := logged[err.Error()] || len(logged) >= maxLines
+		if !drop {
+			logged[err.Error()] = true
 		}
 		mu.Unlock()
-		if !again {
-			log.Warn("NATS says", "err", err)
+		if !drop {
+			log.Warn("NATS reports an error", "err", err)
 		}
 	}
-}
-
-// bell wakes a goroutine. Rung while that is awake, it has one more round.
-type bell chan struct{}
-
-func newBell() bell { return make(bell, 1) }
-
-// ring does not block.
-func (b bell) ring() {
-	select {
-	case b <- struct{}{}:
-	default:
-	}
-}
-
-// seldom allows one thing a second. It may be used by any number of goroutines.
-type seldom struct{ last atomic.Int64 } // In nanoseconds since 1970.
-
-func (s *seldom) due() bool {
-	now, last := time.Now().UnixNano(), s.last.Load()
-	return now-last >= int64(time.Second) && s.last.CompareAndSwap(last, now)
 }

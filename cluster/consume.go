@@ -10,54 +10,53 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// kindHeader is there, with the value binary, on messages that are not text.
+// kindHeader has the value "binary" in messages that are not text. Text messages do not have it.
 const kindHeader = "Crier-Kind"
 
-// pullBytes is how much of the stream may wait here to be delivered, and fillBytes how much of the history.
 const (
-	pullBytes = 8 << 20
-	fillBytes = 2 << 20
-
-	pullMessages = 8192 // No more than these in any case.
+	pullBytes    = 8 << 20 // How much of the stream NATS sends ahead to the reader.
+	fillBytes    = 2 << 20 // The same for the history of a batch of channels.
+	pullMessages = 8192    // How many messages it sends ahead, in both cases.
 )
 
-// heartbeat is how often NATS says that a consumer is there if it has nothing for it. Without two of them it is made anew.
+// heartbeat is how often NATS reports that a consumer without messages exists. nats.go creates the consumer again when
+// two of them are missing.
 const heartbeat = time.Second
 
-// consume delivers what is in the stream, until the Cluster is closed.
+// consume is the reader: it delivers what the stream holds, until the Cluster is closed.
 func (c *Cluster) consume() {
-	stopped := uint64(0) // At a marker, to change what is read; or 0.
+	stoppedAt := uint64(0) // A marker at which the channels are to change, or 0.
 	for c.ctx.Err() == nil {
 		if !c.connected.Load() {
 			c.pause()
 			continue
 		}
 		var err error
-		c.interest.shed()
-		if stopped != 0 {
-			err = c.interest.change(stopped)
+		c.interest.leaveIdle()
+		if stoppedAt != 0 {
+			err = c.interest.takeUp(stoppedAt)
 		}
 		if err == nil {
-			stopped, err = c.consumeSome()
+			stoppedAt, err = c.consumeOnce()
 		}
 		if errors.Is(err, broadcast.ErrServerClosed) {
 			return
 		}
-		if errors.Is(err, ErrBehind) || errors.Is(err, ErrReplaced) {
+		if errors.Is(err, ErrLapped) || errors.Is(err, ErrReplaced) {
 			c.fail(err)
 			return
 		}
 		if err != nil && c.ctx.Err() == nil {
 			c.rereads.Add(1)
-			if err != errBack && c.saidReading.due() {
-				c.cfg.Logger.Warn("reading the stream begins anew", "err", err, "behind", c.delivered.Load())
+			if err != errReconnected && c.rereadLog.allow() {
+				c.cfg.Logger.Warn("reading the stream again", "err", err, "after", c.delivered.Load())
 			}
 			c.pause()
 		}
 	}
 }
 
-// pause waits for a moment before something is tried again.
+// pause waits before something is tried again.
 func (c *Cluster) pause() {
 	select {
 	case <-time.After(250 * time.Millisecond):
@@ -65,63 +64,68 @@ func (c *Cluster) pause() {
 	}
 }
 
-// consumeSome delivers until something is wrong, or at a marker what is read is to change.
-func (c *Cluster) consumeSome() (stopped uint64, err error) {
-	if err := c.whole(); errors.Is(err, ErrBehind) && c.cold() {
-		c.beginAt(c.seen.State.FirstSeq)
+// consumeOnce delivers messages with one consumer until an error, or until a marker at which the channels are to
+// change. It returns the sequence number of that marker.
+func (c *Cluster) consumeOnce() (stoppedAt uint64, err error) {
+	if err := c.checkNotLapped(); errors.Is(err, ErrLapped) && c.readingHistory() {
+		c.restartAt(c.lastInfo.State.FirstSeq)
 	} else if err != nil {
 		return 0, err
 	}
 	filters := c.interest.filters()
-	current := time.Duration(0)
+	newest := time.Duration(0) // Of the markers that were read.
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	defer cancel(nil)
-	c.reading.Store(&cancel)
-	err = c.read(ctx, filters, c.delivered.Load()+1, pullBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
-		id, delivered := about.Sequence.Stream, c.delivered.Load()
-		if id <= delivered {
+	c.cancelReading.Store(&cancel)
+	from := c.delivered.Load() + 1
+	err = c.readStream(ctx, filters, from, pullBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
+		seq, delivered := about.Sequence.Stream, c.delivered.Load()
+		if seq <= delivered {
 			return false, nil
 		}
-		// What is between may be of other channels, or deleted, or this server was too late for it: slow, or cut off.
-		if id > delivered+1 && (about.Sequence.Consumer == 1 || !c.surely()) {
-			if err := c.whole(); err != nil && (!c.cold() || !errors.Is(err, ErrBehind)) {
+		// The messages in between are of other channels or were deleted, or the stream dropped them before they
+		// were read.
+		if seq > delivered+1 && (about.Sequence.Consumer == 1 || !c.cannotBeLapped()) {
+			if err := c.checkNotLapped(); err != nil && (!c.readingHistory() || !errors.Is(err, ErrLapped)) {
 				return false, err
 			} else if err != nil {
-				c.beginAt(id)
+				c.restartAt(seq)
 			}
 		}
-		if channel, ok := c.channel(msg.Subject()); ok { // If not, it is a marker, or somebody else has put it there.
-			switch err := c.put(id, channel, msg); {
+		if channel, ok := c.channel(msg.Subject()); ok { // Otherwise it is a marker, or of another program.
+			switch err := c.deliver(seq, channel, msg); {
 			case err == broadcast.ErrOrder:
-				c.leftOut(id, msg, err)
+				c.skip(seq, msg, err)
 			case err != nil:
 				return false, err
 			}
 		}
-		c.srv.Delivered(id)
-		c.delivered.Store(id)
+		c.srv.Delivered(seq)
+		c.delivered.Store(seq)
 		c.deliveredAt.Store(about.Timestamp.UnixNano())
 		c.pending.Store(about.NumPending)
-		if id >= c.ready {
-			c.warmed()
+		if seq >= c.readySeq {
+			c.markHistoryRead()
 		}
-		if msg.Subject() == c.marker() {
-			if at, err := time.ParseDuration(string(msg.Data())); err == nil && at > current {
-				current = at
-				c.srv.Current(c.began.Add(at))
+		if msg.Subject() == c.markerSubject() {
+			if at, err := time.ParseDuration(string(msg.Data())); err == nil && at > newest {
+				newest = at
+				c.srv.Current(c.opened.Add(at))
 			}
-			if c.interest.due(id) {
-				stopped = id
+			if c.interest.stopsAt(seq) {
+				stoppedAt = seq
 			}
 		}
-		return stopped != 0, nil
+		return stoppedAt != 0, nil
 	})
-	return stopped, err
+	return stoppedAt, err
 }
 
-// read reads subjects of the stream, or with nil all of it, from a place on, until each says that it is done, or something is wrong.
-// The ordered consumer sees by itself to being cut off, and to what got lost on the way. When ctx is done, the error is its cause.
-func (c *Cluster) read(ctx context.Context, subjects []string, from uint64, bytes int, each func(*jetstream.MsgMetadata, jetstream.Msg) (done bool, err error)) (err error) {
+// readStream calls each for the messages of the stream from a sequence number on: those with the given subjects, or all
+// if subjects is nil. It returns when each returns true or an error, or when ctx is done, with the cause of ctx. The
+// ordered consumer of nats.go recovers from lost messages and lost connections. bytes is how much NATS sends ahead.
+func (c *Cluster) readStream(ctx context.Context, subjects []string, from uint64, bytes int,
+	each func(*jetstream.MsgMetadata, jetstream.Msg) (done bool, err error)) (err error) {
 	defer func() {
 		if err != nil && ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -134,17 +138,19 @@ func (c *Cluster) read(ctx context.Context, subjects []string, from uint64, byte
 	if err != nil {
 		return err
 	}
-	// The answer to that may have come before the other servers of NATS know where the consumer is. To ask for messages then is
-	// answered with 503, of which nats.go makes nothing until heartbeats are missing; this takes the same way first.
-	if err := c.there(ctx, consumer); err != nil {
+	// NATS may answer before its other servers know the consumer. A pull request then gets 503, which nats.go ignores
+	// until heartbeats are missing. The request for its info takes the same way, and waits.
+	if err := c.awaitConsumer(ctx, consumer); err != nil {
 		return err
 	}
-	// With a bound in bytes alone, nats.go makes room for a million messages, 8 MiB, each time.
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, max(bytes, 2*int(c.nc.MaxPayload()))), jetstream.PullHeartbeat(heartbeat))
+	// With a limit in bytes alone, nats.go would allocate a channel for a million messages, which is 8 MiB.
+	messages, err := consumer.Messages(
+		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, max(bytes, 2*int(c.nc.MaxPayload()))),
+		jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return err
 	}
-	defer context.AfterFunc(ctx, messages.Stop)() // Next is deaf to its context while it begins anew.
+	defer context.AfterFunc(ctx, messages.Stop)() // Next ignores its context while it creates the consumer again.
 	defer messages.Stop()
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
@@ -156,58 +162,48 @@ func (c *Cluster) read(ctx context.Context, subjects []string, from uint64, byte
 			return err
 		}
 		if done, err := each(about, msg); done || err != nil {
-			c.discard(consumer)
+			c.deleteConsumer(consumer)
 			return err
 		}
 	}
 }
 
-// there waits until NATS knows a consumer. To Info, unlike to others, nats.go gives no time of its own.
-func (c *Cluster) there(ctx context.Context, consumer jetstream.Consumer) error {
+// awaitConsumer waits until NATS knows a consumer. Info, unlike other requests of nats.go, has no timeout of its own.
+func (c *Cluster) awaitConsumer(ctx context.Context, consumer jetstream.Consumer) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	_, err := consumer.Info(ctx)
 	return err
 }
 
-// discard has NATS drop a consumer now, rather than when it has been inactive for a minute. It does not wait for that.
-func (c *Cluster) discard(consumer jetstream.Consumer) {
+// deleteConsumer deletes a consumer, which NATS would keep until it has been inactive for a minute. It does not wait.
+func (c *Cluster) deleteConsumer(consumer jetstream.Consumer) {
 	name := consumer.CachedInfo().Name
-	c.running.Go(func() {
+	c.running.Go(func() { // Ends with its timeout or c.ctx; Close waits for it.
 		ctx, cancel := context.WithTimeout(c.ctx, c.cfg.Timeout)
 		defer cancel()
 		_ = c.js.DeleteConsumer(ctx, c.cfg.Stream, name)
 	})
 }
 
-// whole looks whether the stream has what comes next here. What somebody has deleted in the middle of it is not missed.
-// Called by the reader.
-func (c *Cluster) whole() error {
+// checkNotLapped asks NATS whether the stream still holds the reader's next message. It returns ErrLapped if not.
+// Messages that were deleted in the middle of the stream do not count. Called by the reader.
+func (c *Cluster) checkNotLapped() error {
 	at := time.Now()
-	info, err := c.info(c.ctx)
+	info, err := c.streamInfo(c.ctx)
 	if err != nil {
 		return err
 	}
-	c.seen, c.seenAt = info, at
+	c.lastInfo, c.lastInfoAt = info, at
 	if next := c.delivered.Load() + 1; info.State.FirstSeq > next {
-		return behind(next, info)
+		return fmt.Errorf("%w: the next is %d, and the stream begins with %d", ErrLapped, next, info.State.FirstSeq)
 	}
 	return nil
 }
 
-// cold says whether this server has not got yet what was there when it began: nobody is connected to it then.
-func (c *Cluster) cold() bool {
-	select {
-	case <-c.warm:
-		return false
-	default:
-		return true
-	}
-}
-
-// beginAt begins anew with a message, as the stream has dropped one that this server was to begin with, or some behind that. It
-// must be cold. Called by the reader.
-func (c *Cluster) beginAt(first uint64) {
+// restartAt makes the reader's history begin with a message, because the stream has dropped an earlier one. Nobody is
+// connected, as the history is still being read. Called by the reader.
+func (c *Cluster) restartAt(first uint64) {
 	for _, channel := range c.srv.ChannelNames() {
 		c.srv.Forget(channel)
 	}
@@ -216,80 +212,51 @@ func (c *Cluster) beginAt(first uint64) {
 	c.delivered.Store(first - 1)
 }
 
-// fastest is more than what is put into a stream in a second, in bytes.
-const fastest = 256 << 20
+// maxStreamRate is more than a stream stores in a second, in bytes.
+const maxStreamRate = 256 << 20
 
-// surely says whether what comes next here cannot have been dropped since whole was asked: it was far from that, and
-// the time was too short. Called by the reader.
-func (c *Cluster) surely() bool {
-	if c.seen == nil || !c.far(c.seen) {
+// cannotBeLapped reports whether the stream cannot have dropped the reader's next message since checkNotLapped last
+// asked: the message was far from the tail, and too little time has passed. Called by the reader.
+func (c *Cluster) cannotBeLapped() bool {
+	if c.lastInfo == nil || !c.isFarFromTail(c.lastInfo) {
 		return false
 	}
-	cfg, state, short := &c.seen.Config, &c.seen.State, time.Second
+	cfg, state, safe := &c.lastInfo.Config, &c.lastInfo.State, time.Second
 	if c.delivered.Load() < state.LastSeq-state.Msgs/16 && cfg.MaxBytes > 0 {
-		short = 50 * time.Millisecond // What is between may be much less than its part of the messages.
+		safe = 50 * time.Millisecond // The messages before the next one may be much smaller than the average.
 	}
 	if cfg.MaxAge > 0 {
-		short = min(short, cfg.MaxAge/8)
+		safe = min(safe, cfg.MaxAge/8)
 	}
 	if cfg.MaxBytes > 0 {
-		short = min(short, time.Duration(float64(time.Second)*float64(state.Bytes/2)/fastest))
+		safe = min(safe, time.Duration(float64(time.Second)*float64(state.Bytes/2)/maxStreamRate))
 	}
 	if cfg.MaxMsgs > 0 {
-		short = min(short, time.Duration(state.Msgs/2)*time.Microsecond)
+		safe = min(safe, time.Duration(state.Msgs/2)*time.Microsecond)
 	}
-	return time.Since(c.seenAt) < short
+	return time.Since(c.lastInfoAt) < safe
 }
 
-// behind is ErrBehind.
-func behind(next uint64, info *jetstream.StreamInfo) error {
-	return fmt.Errorf("%w: that is %d, and it begins with %d", ErrBehind, next, info.State.FirstSeq)
-}
-
-// marker is a subject of the stream that is no channel's, and this server's own. When it has read a message of it, it has
-// got all before that: a consumer of a replica that lags does not know that there is more.
-func (c *Cluster) marker() string { return c.cfg.Stream + "." + markerToken + c.out.prefix }
-
-// now is what a marker says: when it was sent, after began.
-func (c *Cluster) now() []byte { return []byte(time.Since(c.began).String()) }
-
-// mark puts a marker into the stream, and returns its place.
-func (c *Cluster) mark(ctx context.Context) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	ack, err := c.js.Publish(ctx, c.marker(), c.now())
-	if err != nil {
-		return 0, fmt.Errorf("a marker: %w", err)
-	}
-	return ack.Sequence, nil
-}
-
-// nudge has a marker be put into the stream. It may get lost.
-func (c *Cluster) nudge() {
-	if err := c.nc.Publish(c.marker(), c.now()); err != nil {
-		c.cfg.Logger.Debug("no marker", "err", err)
-	}
-}
-
-// put gives the server a message of the stream. What is none, somebody else has put there: it is left out.
-// The errors are ErrOrder and ErrServerClosed of package broadcast, as they are, and what the context says.
-func (c *Cluster) put(id uint64, channel string, msg jetstream.Msg) error {
+// deliver passes a message of the stream to the server. It skips one that the server does not accept, which another
+// program must have published. It returns broadcast.ErrOrder and broadcast.ErrServerClosed unwrapped, or the error of
+// c.ctx.
+func (c *Cluster) deliver(seq uint64, channel string, msg jetstream.Msg) error {
 	m := broadcast.Message{Kind: broadcast.Text, Payload: msg.Data()}
 	if msg.Headers().Get(kindHeader) == "binary" {
 		m.Kind = broadcast.Binary
 	}
-	err := c.srv.Deliver(c.ctx, id, channel, m)
+	err := c.srv.Deliver(c.ctx, seq, channel, m)
 	if err != nil && err != broadcast.ErrOrder && err != broadcast.ErrServerClosed && c.ctx.Err() == nil {
-		c.leftOut(id, msg, err)
+		c.skip(seq, msg, err)
 		return nil
 	}
 	return err
 }
 
-func (c *Cluster) leftOut(id uint64, msg jetstream.Msg, err error) {
-	c.lacks.Add(1)
-	if !c.said.due() {
-		return
+// skip counts and logs a message of the stream that is not delivered.
+func (c *Cluster) skip(seq uint64, msg jetstream.Msg, err error) {
+	c.skipped.Add(1)
+	if c.skippedLog.allow() {
+		c.cfg.Logger.Warn("skipped a message of the stream", "id", seq, "subject", msg.Subject(), "err", err)
 	}
-	c.cfg.Logger.Warn("a message of the stream is left out", "id", id, "subject", msg.Subject(), "err", err)
 }

@@ -4,17 +4,22 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/crier-ws/crier/internal/docfiles"
 )
 
-// TestDocumented: docs/operations.md has what /readyz says.
-func TestDocumented(t *testing.T) {
+// TestDocFiles checks that doc.go names all files of the package.
+func TestDocFiles(t *testing.T) { docfiles.Check(t) }
+
+// TestReadyReasonsDocumented checks that docs/operations.md lists every reason that /readyz gives.
+func TestReadyReasonsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, why := range []error{errNotReachable, errSilent, errDeaf, errNotYet, errRefused} {
-		if !strings.Contains(string(text), "| `"+why.Error()+"` |") {
-			t.Errorf("there is nothing of %q", why)
+	for _, reason := range []error{errNotReachable, errSilent, errNotReceiving, errCatchingUp, errRefused} {
+		if !strings.Contains(string(text), "| `"+reason.Error()+"` |") {
+			t.Errorf("docs/operations.md has no row for %q", reason)
 		}
 	}
 }

@@ -15,57 +15,54 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// Fast is a server's part in a cluster without a stream: what is published here is delivered here at once, and
-// handed to core NATS for the other servers, which get it at most once, that of one publisher in its order. Make one with
-// Open, give its Forward to the server's Config, call Start, and in the end Close. Its methods may be called from any
-// goroutine.
+// Fast is the part of one server in a cluster of the fast mode. What is published at this server is delivered here at
+// once, and forwarded by core NATS to the other servers, which receive it at most once and in the order of its
+// publisher. Call OpenFast, set Forward and Follower in the broadcast.Config, call Start, and call Close in the end.
+// Methods are safe for concurrent use, except Start.
 type Fast struct {
-	// Immutable after construction.
-	cfg    Config
-	nc     *nats.Conn
-	prefix string // Of the subjects.
-	origin string // Stands for this process in what it forwards.
-	ctx    context.Context
-	cancel context.CancelFunc
-	failed chan error
-
+	// Immutable after OpenFast.
+	cfg      Config
+	nc       *nats.Conn
 	presence *presence.Presence
+	prefix   string // Of the subjects of channels.
+	origin   string // Stands for this process in the messages that it forwards.
+	ctx      context.Context
+	cancel   context.CancelFunc // Called by Close, or by OpenFast if it fails.
 
-	out     outbox
-	in      inbound
-	subs    subscriptions
-	running sync.WaitGroup
+	// Safe for concurrent use, or guarded as their types say.
+	outbox        outbox
+	inbound       inbound
+	subscriptions subscriptions
+	running       sync.WaitGroup // The goroutines of Start; Close waits for them.
+	failed        chan error     // Capacity 1: written once, when NATS closes the connection.
 
-	connected atomic.Bool // As the handlers know it, see Cluster.
+	connected atomic.Bool // Written by handlers of NATS' client, read by all; see Cluster.
 }
 
-// FastStats is what a Fast has done since it was opened.
+// FastStats are the figures of a Fast. Counts are of messages, since OpenFast.
 type FastStats struct {
-	// Forwarded is how many messages were handed to the connection with NATS: should that break, those are
-	// lost that were on their way. Received is how many of other servers were delivered here.
+	// Forwarded is how many were handed to the connection with NATS. Those that are on their way when it breaks are
+	// lost. Received is how many messages of other servers were delivered here.
 	Forwarded, Received uint64
 
-	// DroppedOut is how many messages were not handed to NATS, by why: "full" (too many waited), "old" (it waited for
-	// longer than Config.Timeout), "refused" (NATS does not take it, or the connection broke), "closed" (left at the end).
+	// DroppedOut is how many were not handed to NATS, by reason: "full" (too many were queued), "old" (queued for
+	// longer than Config.Timeout), "refused" (NATS does not accept the message, or the connection broke), "closed"
+	// (still queued when the Fast was closed).
 	DroppedOut map[string]uint64
 
-	// DroppedIn is how many messages came and were not delivered, by why: "full" (too many waited, as the server was
-	// behind), "late" (newer ones of its server had come before), "refused" (the server does not take it).
+	// DroppedIn is how many arrived and were not delivered, by reason: "full" (too many were queued, as the server was
+	// behind), "late" (newer messages of the same server had arrived), "refused" (the server does not accept it).
 	DroppedIn map[string]uint64
 }
 
-// FastMemoryBytes is what a Fast takes up at the most with the defaults of Queue, QueueBytes and PresenceBytes, as long as messages have
-// at most 4 MiB.
-const FastMemoryBytes = defaultQueueBytes + pendingBytes + pendingMessages*pendingMessageBytes + 16<<20 + presence.DefaultTableBytes + presence.MemoryBytes
-
-// OpenFast connects to NATS. While NATS is not reachable, OpenFast waits until ctx is done, and logs why. The errors
-// are that of ctx, and errors of NATS that waiting cannot solve.
+// OpenFast connects to NATS. While NATS is unreachable, OpenFast waits until ctx is done, and logs the reason. It
+// returns the error of ctx, or an error of NATS that waiting cannot solve.
 func OpenFast(ctx context.Context, cfg Config) (*Fast, error) {
 	cfg = cfg.withDefaults()
 	f := &Fast{cfg: cfg, prefix: cfg.Stream + ".fast.", origin: nuid.Next(), failed: make(chan error, 1)}
-	f.out.init(f)
-	f.in.init(f)
-	f.subs.init(f)
+	f.outbox.init(f)
+	f.inbound.init(f)
+	f.subscriptions.init(f)
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	nc, err := cfg.connect(ctx, f.options()...)
 	if err != nil {
@@ -73,71 +70,78 @@ func OpenFast(ctx context.Context, cfg Config) (*Fast, error) {
 		return nil, err
 	}
 	f.nc = nc
-	f.presence = presence.New(nc, presence.Config{Subject: f.prefix + "presence", TableBytes: cfg.PresenceBytes, Logger: cfg.Logger})
+	f.presence = presence.New(nc, presence.Config{
+		Subject: f.prefix + "presence", TableBytes: cfg.PresenceBytes, Logger: cfg.Logger,
+	})
 	f.connected.Store(true)
 	return f, nil
 }
 
+// options returns the connection options of a Fast that differ from those of a Cluster. The handlers must not block
+// other than for Config.Timeout: nats.go calls them in one goroutine.
 func (f *Fast) options() []nats.Option {
 	log := f.cfg.Logger
-	say := says(log)
+	logError := errorLogger(log)
 	return []nats.Option{
 		nats.ErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
-			say(nc, sub, err)
-			f.subs.hear(err)
+			logError(nc, sub, err)
+			f.subscriptions.noteError(err)
 		}),
 		nats.NoEcho(),
-		nats.ReconnectOnFlusherError(), // A server that stands still: another may not.
+		nats.ReconnectOnFlusherError(), // If one NATS server is stuck, another one may not be.
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			f.connected.Store(false)
 			if f.ctx.Err() == nil {
-				log.Warn("NATS is gone: other servers are not heard, nor hear", "err", err)
+				log.Warn("lost the connection to NATS: no messages from or to other servers", "err", err)
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			_ = nc.FlushTimeout(f.cfg.Timeout) // Until it has the subscription again, others are not heard.
+			_ = nc.FlushTimeout(f.cfg.Timeout) // Messages arrive only when NATS has the subscriptions again.
 			f.connected.Store(true)
-			log.Info("NATS is back", "server", nc.ConnectedAddr())
+			log.Info("reconnected to NATS", "server", nc.ConnectedAddr())
 		}),
 		nats.ClosedHandler(func(nc *nats.Conn) {
 			f.connected.Store(false)
 			if f.ctx.Err() == nil {
-				f.failed <- fmt.Errorf("%w: %v", ErrClosed, nc.LastError()) // It closes once.
+				f.failed <- fmt.Errorf("%w: %v", ErrClosed, nc.LastError()) // Called once, so this does not block.
 			}
 		}),
 	}
 }
 
-// MaxMessageBytes is how large a message may be that NATS takes, and that has room where it waits, here and at other servers.
+// MaxMessageBytes returns the largest payload that NATS accepts and that fits into the queues of a Fast.
 func (f *Fast) MaxMessageBytes() int {
-	return min(int(f.nc.MaxPayload()), f.cfg.QueueBytes, pendingBytes) - headerBytes
+	return min(int(f.nc.MaxPayload()), f.cfg.QueueBytes, inboundBytes) - headerBytes
 }
 
-// Start begins to deliver to srv, which was made with Forward, what other servers forward, and to forward. It returns when NATS
-// knows of it, or with ctx's error, or with NATS' if this server may not publish or subscribe.
+// Start makes the Fast deliver messages of other servers to srv, which must have been made with its Forward, and
+// forward those of srv. It returns when NATS has the subscriptions, with the error of ctx, or with an error of NATS
+// if this server may not publish or subscribe. Start must be called once.
 func (f *Fast) Start(ctx context.Context, srv *broadcast.Server) error {
-	f.in.srv = srv
-	if err := f.subs.begin(); err != nil {
+	f.inbound.srv = srv
+	if err := f.subscriptions.start(); err != nil {
 		return fmt.Errorf("cluster: subscribing to %s*: %w", f.prefix, err)
 	}
-	if err := f.cfg.reachable(ctx, f.cfg.Servers, func() error { return f.tryOut(ctx) }); err != nil {
+	if err := f.cfg.retryTransient(ctx, f.cfg.Servers, func() error { return f.tryPublish(ctx) }); err != nil {
 		return fmt.Errorf("cluster: publishing to %s*: %w", f.prefix, err)
 	}
-	if err := f.nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
+	err := f.nc.LastError()
+	if errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
 		return fmt.Errorf("cluster: %w", err)
 	}
-	f.running.Go(f.in.collect)
-	f.running.Go(f.in.run)
-	f.running.Go(f.subs.run)
-	f.running.Go(f.out.run)
-	f.running.Go(f.watch)
-	return f.presence.Start(srv) // Without permission for that, it goes on.
+	// All of them end when f.ctx is cancelled; Close waits for them.
+	f.running.Go(f.inbound.collect)
+	f.running.Go(f.inbound.run)
+	f.running.Go(f.subscriptions.run)
+	f.running.Go(f.outbox.run)
+	f.running.Go(f.logDrops)
+	return f.presence.Start(srv) // A missing permission for presence is no error: NATS reports it to the error handler.
 }
 
-// tryOut publishes a message, and waits until NATS has processed the message and the subscriptions. The connection
-// may be lost meanwhile.
-func (f *Fast) tryOut(ctx context.Context) error {
-	if err := f.out.probe(); err != nil {
+// tryPublish publishes a message that other servers ignore, and waits until NATS has processed it and the
+// subscriptions. The connection may be lost in the meantime.
+func (f *Fast) tryPublish(ctx context.Context) error {
+	if err := f.outbox.publishProbe(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
@@ -145,59 +149,62 @@ func (f *Fast) tryOut(ctx context.Context) error {
 	return f.nc.FlushWithContext(ctx)
 }
 
-// Presence knows how many connections channels have at all servers.
+// Presence returns the counts of connections at all servers. They are valid after Start has returned.
 func (f *Fast) Presence() *presence.Presence { return f.presence }
 
-// Failed gets ErrClosed when this server cannot go on: it is to be ended and started again.
+// Failed returns a channel that receives ErrClosed when this server cannot continue. The process should end and be
+// started again.
 func (f *Fast) Failed() <-chan error { return f.failed }
 
-// Ready says what keeps this server from hearing the others, or nil.
+// Ready returns why this server does not receive messages of the others, or nil if it does. It does not block.
 func (f *Fast) Ready() error {
 	if !f.connected.Load() {
 		return errNotReachable
 	}
-	if f.subs.deaf.Load() {
+	if f.subscriptions.refused.Load() {
 		return errRefused
 	}
 	return nil
 }
 
-// Close ends what Start began: what is to be forwarded is, unless ctx is done before. The server may be closed
-// already.
+// Close stops what Start started. It waits until queued messages are forwarded, or ctx is done. The server may already
+// be closed.
 func (f *Fast) Close(ctx context.Context) {
-	f.out.drain(ctx)
+	f.outbox.drain(ctx)
 	f.cancel()
 	f.presence.Close()
-	f.running.Wait() // None of them waits for more than a write, which is bounded by Config.Timeout.
+	f.running.Wait() // Each of them waits at most for a write, which Config.Timeout bounds.
 	f.nc.Close()
 }
 
-// Settle is Cluster's: what is published here was delivered here at once.
+// Settle returns at once: messages that were published here are already delivered here. It exists because a Cluster has
+// it.
 func (f *Fast) Settle(context.Context) {}
 
-// Stats is what it has done.
+// Stats returns the current figures.
 func (f *Fast) Stats() FastStats {
 	return FastStats{
-		Forwarded: f.out.forwarded.Load(), Received: f.in.received.Load(),
-		DroppedOut: f.out.drops(), DroppedIn: f.in.drops(f.subs.dropped()),
+		Forwarded: f.outbox.forwarded.Load(), Received: f.inbound.received.Load(),
+		DroppedOut: f.outbox.drops(), DroppedIn: f.inbound.drops(f.subscriptions.dropped()),
 	}
 }
 
-// watch says when messages are dropped, at most once a second, until the end.
-func (f *Fast) watch() {
+// logDrops logs once a second if messages were dropped, until the Fast is closed.
+func (f *Fast) logDrops() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	was := f.Stats()
+	last := f.Stats()
 	for {
 		select {
 		case <-ticker.C:
 		case <-f.ctx.Done():
 			return
 		}
-		is := f.Stats()
-		if !maps.Equal(is.DroppedOut, was.DroppedOut) || !maps.Equal(is.DroppedIn, was.DroppedIn) {
-			f.cfg.Logger.Warn("messages between servers were dropped; in all", "to_others", is.DroppedOut, "from_others", is.DroppedIn)
+		now := f.Stats()
+		if !maps.Equal(now.DroppedOut, last.DroppedOut) || !maps.Equal(now.DroppedIn, last.DroppedIn) {
+			f.cfg.Logger.Warn("dropped messages between servers; totals so far",
+				"to_others", now.DroppedOut, "from_others", now.DroppedIn)
 		}
-		was = is
+		last = now
 	}
 }

@@ -12,41 +12,39 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errTrimmed: history was dropped while it was read.
-var errTrimmed = errors.New("the stream dropped what was read")
+// errTrimmed is an error of fillBatch, which is then tried again with less history.
+var errTrimmed = errors.New("the stream dropped history while it was read")
 
-// fill gives the server the history of a batch, up to a marker, beside what the reader reads. What an earlier try left is begun
-// anew. Called by interest.run.
-func (c *Cluster) fill(b *batch) error {
+// fillBatch delivers the history of a batch to the server, up to a marker, beside the reader. It begins again with
+// what an earlier try has left. Called by interest.run.
+func (c *Cluster) fillBatch(b *batch) error {
 	in := &c.interest
-	info, err := c.info(c.ctx)
+	info, err := c.streamInfo(c.ctx)
 	if err != nil {
 		return err
 	}
-	marker, err := c.mark(c.ctx)
+	marker, err := c.putMarker(c.ctx)
 	if err != nil {
 		return err
 	}
-	if b.begin, err = c.historyFrom(c.ctx, b.subjects, info); err != nil {
+	if b.begin, err = c.historyStart(c.ctx, b.subjects, info); err != nil {
 		return err
 	}
-	// What is dropped while it is read is less each time.
+	// Each further try reads less, until the stream no longer drops messages before they are read.
 	b.begin += (info.State.LastSeq + 1 - min(b.begin, info.State.LastSeq+1)) * uint64(min(in.tries, 8)) / 8
 	b.begin = min(b.begin, marker)
 	b.upTo = b.begin - 1
-	if b.subjects == nil {
+	if b.subjects == nil { // All channels: their names are not known before they are read.
 		c.srv.BeginBehind(b.upTo)
-	}
-	if b.subjects == nil { // Of others it is known which they are.
-		b.channels = slices.Collect(maps.Keys(in.begun))
+		b.channels = slices.Collect(maps.Keys(in.filling))
 	}
 	for _, channel := range b.channels {
-		in.begin(channel, b)
+		in.beginChannel(channel, b)
 	}
-	if err := c.fillTo(b, marker); err != nil {
+	if err := c.fillUpTo(b, marker); err != nil {
 		return err
 	}
-	if info, err = c.info(c.ctx); err != nil {
+	if info, err = c.streamInfo(c.ctx); err != nil {
 		return err
 	}
 	if info.State.FirstSeq > b.begin {
@@ -56,34 +54,38 @@ func (c *Cluster) fill(b *batch) error {
 	return nil
 }
 
-// fillTimeout is how long a history may take.
+// fillTimeout is how long reading a history may take.
 const fillTimeout = 2 * time.Minute
 
-// fillTo gives the server what a batch has up to a marker, from where it is. Called by run, and by the reader while run waits.
-func (c *Cluster) fillTo(b *batch, marker uint64) error {
+// fillUpTo delivers the messages of a batch from b.upTo to a marker. Called by interest.run, and by the reader while
+// interest.run waits for it.
+func (c *Cluster) fillUpTo(b *batch, marker uint64) error {
 	if b.upTo >= marker {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, fillTimeout)
 	defer cancel()
 	ctx, stop := context.WithCancelCause(ctx)
-	stuck := time.AfterFunc(3*c.cfg.Timeout, func() { stop(errStuck) }) // There is something at any rate: the marker.
+	// At least the marker must arrive.
+	stuck := time.AfterFunc(3*c.cfg.Timeout, func() { stop(errStuck) })
 	defer stuck.Stop()
-	err := c.read(ctx, b.subjects, b.upTo+1, fillBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
-		id := about.Sequence.Stream
-		if id >= marker {
+	from := b.upTo + 1
+	err := c.readStream(ctx, b.subjects, from, fillBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
+		seq := about.Sequence.Stream
+		if seq >= marker {
 			return true, nil
 		}
 		stuck.Reset(3 * c.cfg.Timeout)
 		channel, ok := c.channel(msg.Subject())
-		if !ok || broadcast.CheckChannel(channel) != nil || b.subjects == nil && c.interest.joined(channel) {
+		if !ok || broadcast.CheckChannel(channel) != nil || b.subjects == nil && c.interest.isRead(channel) {
 			return false, nil
 		}
-		if !c.interest.begun[channel] {
+		if !c.interest.filling[channel] {
 			b.channels = append(b.channels, channel)
-			c.interest.begin(channel, b)
+			c.interest.beginChannel(channel, b)
 		}
-		if err := c.put(id, channel, msg); err != nil && err != broadcast.ErrOrder { // It was there already.
+		err := c.deliver(seq, channel, msg)
+		if err != nil && err != broadcast.ErrOrder { // ErrOrder: an earlier try has delivered it.
 			return false, err
 		}
 		return false, nil
@@ -95,9 +97,9 @@ func (c *Cluster) fillTo(b *batch, marker uint64) error {
 	return nil
 }
 
-// historyFrom is where in the stream the history begins of which the server keeps something: the newest
-// Config.HistoryBytes of some subjects, or with nil of all, that are not older than Config.HistoryAge.
-func (c *Cluster) historyFrom(ctx context.Context, subjects []string, info *jetstream.StreamInfo) (uint64, error) {
+// historyStart returns the sequence number at which the history of some subjects begins, or of all if subjects is nil:
+// the newest messages of about Config.HistoryBytes that are not older than Config.HistoryAge.
+func (c *Cluster) historyStart(ctx context.Context, subjects []string, info *jetstream.StreamInfo) (uint64, error) {
 	state := &info.State
 	end := state.LastSeq + 1
 	if state.Msgs == 0 {
@@ -106,7 +108,9 @@ func (c *Cluster) historyFrom(ctx context.Context, subjects []string, info *jets
 	begin := state.FirstSeq
 	if c.cfg.HistoryAge > 0 {
 		since := time.Now().Add(-c.cfg.HistoryAge)
-		at, err := c.probe(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since})
+		at, err := c.probeConsumer(ctx, jetstream.ConsumerConfig{
+			DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
+		})
 		if err != nil {
 			return 0, err
 		}
@@ -117,20 +121,22 @@ func (c *Cluster) historyFrom(ctx context.Context, subjects []string, info *jets
 	if subjects == nil || enough == begin {
 		return enough, nil
 	}
-	// Of these subjects it may be much more of the stream.
-	few := func(from uint64) (bool, error) {
-		at, err := c.probe(ctx, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, FilterSubjects: subjects})
+	// Only some messages from there on have these subjects, so the history may begin earlier. Find where by bisection.
+	fits := func(from uint64) (bool, error) {
+		at, err := c.probeConsumer(ctx, jetstream.ConsumerConfig{
+			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, FilterSubjects: subjects,
+		})
 		return err == nil && at.NumPending <= most, err
 	}
 	for range 8 {
-		switch ok, err := few(begin); {
+		switch ok, err := fits(begin); {
 		case err != nil:
 			return 0, err
 		case ok:
 			return begin, nil
 		}
 		middle := begin + (enough-begin)/2
-		switch ok, err := few(middle); {
+		switch ok, err := fits(middle); {
 		case err != nil:
 			return 0, err
 		case ok:
@@ -145,15 +151,16 @@ func (c *Cluster) historyFrom(ctx context.Context, subjects []string, info *jets
 	return enough, nil
 }
 
-// probe makes a consumer to see where it begins and what it has before it.
-func (c *Cluster) probe(ctx context.Context, cfg jetstream.ConsumerConfig) (*jetstream.ConsumerInfo, error) {
+// probeConsumer creates a consumer to learn where it begins and how many messages it has, and deletes it.
+func (c *Cluster) probeConsumer(ctx context.Context, cfg jetstream.ConsumerConfig) (*jetstream.ConsumerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas, cfg.InactiveThreshold = jetstream.AckNonePolicy, true, 1, 10*time.Second
+	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas = jetstream.AckNonePolicy, true, 1
+	cfg.InactiveThreshold = 10 * time.Second
 	consumer, err := c.js.CreateConsumer(ctx, c.cfg.Stream, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("looking where the history begins: %w", err)
+		return nil, fmt.Errorf("finding where the history begins: %w", err)
 	}
-	c.discard(consumer)
+	c.deleteConsumer(consumer)
 	return consumer.CachedInfo(), nil
 }

@@ -10,46 +10,47 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// What may wait here of other servers' messages while this one is behind; more is dropped.
+// The most messages of other servers, and bytes, that are queued while this server is behind. The rest is dropped.
 const (
-	pendingMessages     = 16 << 10
-	pendingBytes        = 16 << 20
-	pendingMessageBytes = 1 << 10 // What one takes up beside its payload, with its headers as a map.
+	inboundMessages     = 16 << 10
+	inboundBytes        = 16 << 20
+	inboundMessageBytes = 1 << 10 // What a message takes up beside queuedBytes.
 )
 
-// inbound is what comes of other servers: one goroutine delivers it, and waits while the server is behind.
+// inbound is the bounded queue of messages of other servers. One goroutine delivers them, and waits while the server is
+// behind.
 type inbound struct {
-	f   *Fast
-	srv *broadcast.Server // Set by Start.
+	f   *Fast             // Immutable.
+	srv *broadcast.Server // Immutable after Start.
 
-	// From all subscriptions, so that there is one order. collect empties it at once.
+	// Written by NATS' client, for all subscriptions, so that there is one order. Read by collect, which never waits.
 	arrived chan *nats.Msg
+	wake    bell // Rung when a message is queued.
 
-	mu      sync.Mutex
-	waiting []*nats.Msg // Guarded by mu.
-	bytes   int         // Guarded by mu: of waiting.
-	wake    bell
+	mu    sync.Mutex
+	queue []*nats.Msg // Guarded by mu.
+	bytes int         // Guarded by mu: queuedBytes of queue.
 
-	heard origins // Owned by run.
+	origins origins // Owned by run.
 
-	// Atomic.
+	// Atomic: written by run (full by collect), read by Stats.
 	received, full, late, refused atomic.Uint64
-	log                           seldom
+	refusedLog                    oncePerSecond
 }
 
 func (in *inbound) init(f *Fast) {
 	in.f, in.arrived, in.wake = f, make(chan *nats.Msg, 1024), newBell()
 }
 
-// collect takes what arrives, and drops what is too much, until the end.
+// collect queues messages that arrive, and drops those that exceed the bounds, until the Fast is closed.
 func (in *inbound) collect() {
 	for {
 		select {
 		case msg := <-in.arrived:
 			in.mu.Lock()
-			if len(in.waiting) < pendingMessages && in.bytes+weight(msg) <= pendingBytes {
-				in.waiting = append(in.waiting, msg)
-				in.bytes += weight(msg)
+			if len(in.queue) < inboundMessages && in.bytes+queuedBytes(msg) <= inboundBytes {
+				in.queue = append(in.queue, msg)
+				in.bytes += queuedBytes(msg)
 			} else {
 				in.full.Add(1)
 			}
@@ -61,31 +62,31 @@ func (in *inbound) collect() {
 	}
 }
 
-// weight is what a message takes up beside pendingMessageBytes: headers are a map.
-func weight(msg *nats.Msg) int {
-	weight := len(msg.Data)
+// queuedBytes returns what the payload and the headers of a message take up. The headers are a map.
+func queuedBytes(msg *nats.Msg) int {
+	n := len(msg.Data)
 	for name, values := range msg.Header {
-		weight += 4 * len(name)
+		n += 4 * len(name)
 		for _, value := range values {
-			weight += 32 + len(value)
+			n += 32 + len(value)
 		}
 	}
-	return weight
+	return n
 }
 
-// run delivers what comes, until the end.
+// run delivers queued messages, until the Fast or the server is closed.
 func (in *inbound) run() {
 	for {
 		in.mu.Lock()
 		var msg *nats.Msg
-		if len(in.waiting) > 0 {
-			msg, in.waiting[0] = in.waiting[0], nil
-			in.waiting = in.waiting[1:]
-			in.bytes -= weight(msg)
+		if len(in.queue) > 0 {
+			msg, in.queue[0] = in.queue[0], nil
+			in.queue = in.queue[1:]
+			in.bytes -= queuedBytes(msg)
 		}
 		in.mu.Unlock()
 		if msg != nil {
-			if err := in.take(msg); err != nil {
+			if err := in.deliver(msg); err != nil {
 				return
 			}
 			continue
@@ -98,18 +99,19 @@ func (in *inbound) run() {
 	}
 }
 
-// take delivers a message, unless it is one of this server, which has come back by an old connection, or comes too late. What has
-// no header of ours somebody else has published: it is delivered, too.
-func (in *inbound) take(msg *nats.Msg) error {
-	if h := msg.Header.Get(fromHeader); h != "" {
-		origin, number, ok := from(h)
+// deliver passes a message to the server. It ignores messages of this server, which an old connection may bring back,
+// and drops those that arrive after newer ones of their origin. A message without originHeader is of another program,
+// and is delivered. An error means that nothing more can be delivered.
+func (in *inbound) deliver(msg *nats.Msg) error {
+	if h := msg.Header.Get(originHeader); h != "" {
+		origin, number, ok := parseOrigin(h)
 		switch {
 		case !ok:
-			in.refuse(msg, errors.New("its header "+fromHeader+" is none"))
+			in.refuse(msg, errors.New("malformed header "+originHeader))
 			return nil
-		case origin == in.f.origin || number == 0 || number == in.heard.last(origin): // Two subscriptions had it.
+		case origin == in.f.origin || number == 0 || number == in.origins.last(origin): // The last: from two subscriptions.
 			return nil
-		case !in.heard.next(origin, number):
+		case !in.origins.advance(origin, number):
 			in.late.Add(1)
 			return nil
 		}
@@ -120,13 +122,13 @@ func (in *inbound) take(msg *nats.Msg) error {
 	}
 	channel, ok := channelIn(in.f.prefix, msg.Subject)
 	if !ok {
-		in.refuse(msg, errors.New("its subject is no channel's"))
+		in.refuse(msg, errors.New("its subject does not stand for a channel"))
 		return nil
 	}
-	if !in.f.subs.takes(channel, msg.Sub) {
-		return nil // It was left meanwhile.
+	if !in.f.subscriptions.beginDelivery(channel, msg.Sub) {
+		return nil // This server has left the channel.
 	}
-	defer in.f.subs.taken()
+	defer in.f.subscriptions.endDelivery()
 	switch err := in.srv.DeliverForwarded(in.f.ctx, channel, m); {
 	case err == nil:
 		in.received.Add(1)
@@ -138,44 +140,44 @@ func (in *inbound) take(msg *nats.Msg) error {
 	return nil
 }
 
-// refuse counts a message that cannot be delivered.
+// refuse counts and logs a message that cannot be delivered.
 func (in *inbound) refuse(msg *nats.Msg, err error) {
 	in.refused.Add(1)
-	if in.log.due() {
-		in.f.cfg.Logger.Warn("a message of NATS is left out", "subject", msg.Subject, "err", err)
+	if in.refusedLog.allow() {
+		in.f.cfg.Logger.Warn("skipped a message of another server", "subject", msg.Subject, "err", err)
 	}
 }
 
-// drops is what was dropped, by why, with what NATS' client has dropped before.
-func (in *inbound) drops(before uint64) map[string]uint64 {
-	return map[string]uint64{"full": in.full.Load() + before, "late": in.late.Load(), "refused": in.refused.Load()}
+// drops returns how many messages were dropped, by reason, with those that NATS' client has dropped.
+func (in *inbound) drops(byClient uint64) map[string]uint64 {
+	return map[string]uint64{"full": in.full.Load() + byClient, "late": in.late.Load(), "refused": in.refused.Load()}
 }
 
-// origins knows the number of the newest message of each server that was heard of lately: at most twice maxOrigins, however
-// many NATS has messages of.
-type origins struct{ now, was map[string]uint64 }
+// origins has the number of the newest message of each origin that was heard of lately. It holds at most twice
+// maxOrigins, however many origins there are: when current is full, it replaces previous.
+type origins struct{ current, previous map[string]uint64 }
 
 const maxOrigins = 1024
 
-// last is the number of the newest message of an origin, or 0.
+// last returns the number of the newest message of an origin, or 0.
 func (o *origins) last(origin string) uint64 {
-	if n, known := o.now[origin]; known {
+	if n, known := o.current[origin]; known {
 		return n
 	}
-	return o.was[origin]
+	return o.previous[origin]
 }
 
-// next says whether a number is above all that were heard of an origin.
-func (o *origins) next(origin string, number uint64) bool {
+// advance notes a number of an origin. It returns false if the number is not above all earlier ones.
+func (o *origins) advance(origin string, number uint64) bool {
 	if number <= o.last(origin) {
 		return false
 	}
-	if _, known := o.now[origin]; !known {
-		if o.now == nil || len(o.now) >= maxOrigins {
-			o.now, o.was = make(map[string]uint64), o.now
+	if _, known := o.current[origin]; !known {
+		if o.current == nil || len(o.current) >= maxOrigins {
+			o.current, o.previous = make(map[string]uint64), o.current
 		}
-		origin = strings.Clone(origin) // It is a part of a header.
+		origin = strings.Clone(origin) // It shares memory with the header.
 	}
-	o.now[origin] = number
+	o.current[origin] = number
 	return true
 }

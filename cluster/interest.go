@@ -7,55 +7,56 @@ import (
 	"time"
 )
 
-// maxFollowed is how many channels a server gets one by one; if there are more, or their subjects take up more than a
-// quarter of what NATS takes, it gets all. NATS compares each with each when a consumer is made.
-const maxFollowed = 256
+// maxRead is how many channels a server reads one by one. With more of them, or if their subjects take up more than a
+// quarter of the largest NATS message, it reads all channels. NATS compares each subject of a consumer with every other
+// one when it creates the consumer.
+const maxRead = 256
 
-// markerToken begins the tokens of subjects that are no channels', see Cluster.marker.
-const markerToken = "=="
-
-// interest is which channels a server gets of the stream: those that somebody is connected to, or was lately. One that is
-// wanted gets its history from the stream beside what is read anyway, in a batch with others. At the first marker after that the
-// reader stops, fills up what is missing to there, and begins behind it anew with the batch: each has all up to
-// the marker then, so nothing is lost and nothing comes twice.
+// interest decides which channels the reader reads: those that have connections, or had some within Config.Linger.
+//
+// A wanted channel gets its history first, from a consumer of its own and in a batch with others, while the reader
+// continues. At the next marker the reader stops, reads what the batch lacks up to that marker, and starts again after
+// it with the batch among its subjects. The reader and the batch then both have every message up to the marker, so no
+// message is lost or delivered twice.
 type interest struct {
-	c     *Cluster
-	wake  bell      // Something is wanted.
-	taken chan bool // Capacity 1: the batch is, or it is to be filled again.
+	c        *Cluster  // Immutable.
+	wake     bell      // Rung when a channel is wanted.
+	accepted chan bool // Capacity 1, from the reader to run: whether it took up the batch, or run must fill it again.
 
-	begun map[string]bool // Owned by run, or by the reader while run waits for it: what has been begun and not joined.
-	tries int             // Owned by run: how often that failed because the stream had dropped what was read.
+	// Owned by run, and by the reader while run waits for accepted.
+	filling map[string]bool // Channels that were begun and are not read yet.
+	tries   int             // How often filling them failed because the stream dropped messages.
 
-	mu    sync.Mutex
-	of    map[string]*followed // Guarded by mu: at most one more than maxFollowed. With all, it is empty.
-	all   bool                 // Guarded by mu: there were too many.
-	few   time.Time            // Guarded by mu: with all, since when there are few; zero if there are not.
-	batch *batch               // Guarded by mu: what waits for a marker.
-	leave bool                 // Guarded by mu: some are to be left.
-	stale bool                 // Guarded by mu: channels are there that are not read any more.
+	mu        sync.Mutex
+	byName    map[string]*readChannel // Guarded by mu: at most maxRead+1. Empty while all is set.
+	all       bool                    // Guarded by mu: all channels are read.
+	fewSince  time.Time               // Guarded by mu: with all, since when few channels are in use; zero if many are.
+	pending   *batch                  // Guarded by mu: filled, and waits for a marker.
+	leaving   bool                    // Guarded by mu: the reader should stop at a marker to leave some channels.
+	hasUnread bool                    // Guarded by mu: the server holds channels that are no longer read.
 }
 
-// followed is a channel that the server gets, or will get soon.
-type followed struct {
-	joined bool      // The reader reads it.
-	idle   time.Time // Since when nobody is connected to it; zero if somebody is.
+// readChannel is a channel that the reader reads, or will read. Guarded by interest.mu.
+type readChannel struct {
+	isRead    bool      // By the reader.
+	idleSince time.Time // When its last connection ended; zero if it has connections.
 }
 
-// batch is channels that are filled together.
+// batch is channels whose history is read together. Owned as interest.filling is.
 type batch struct {
-	subjects []string // nil for all.
-	channels []string // With all, those that were begun.
-	begin    uint64   // Before it, nothing is there.
-	upTo     uint64   // All between, and itself, is.
-	next     uint64   // What the stream must not have dropped when it is taken up.
+	subjects []string // nil for all channels.
+	channels []string // Those that were begun.
+	begin    uint64   // The first sequence number that was read.
+	upTo     uint64   // All messages from begin to here were delivered.
+	next     uint64   // The stream must still hold this message when the reader takes up the batch.
 }
 
 func (in *interest) init(c *Cluster) {
-	in.c, in.wake, in.taken = c, newBell(), make(chan bool, 1)
-	in.of, in.begun = make(map[string]*followed), make(map[string]bool)
+	in.c, in.wake, in.accepted = c, newBell(), make(chan bool, 1)
+	in.byName, in.filling = make(map[string]*readChannel), make(map[string]bool)
 }
 
-// Follow is broadcast.Follower's.
+// Follow implements broadcast.Follower.
 func (c *Cluster) Follow(channel string) bool {
 	in := &c.interest
 	if !c.cfg.Channels {
@@ -63,33 +64,28 @@ func (c *Cluster) Follow(channel string) bool {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	f := in.of[channel]
-	if in.all || f != nil && f.joined {
+	ch := in.byName[channel]
+	if in.all || ch != nil && ch.isRead {
 		return true
 	}
-	if f == nil && len(in.of) <= maxFollowed { // Else all will be read anyway.
-		in.of[channel] = &followed{}
+	if ch == nil && len(in.byName) <= maxRead { // With more of them, all will be read.
+		in.byName[channel] = &readChannel{}
 	}
-	in.look()
+	in.wake.ring()
 	return false
 }
 
-// Following is how many channels this server gets of the stream; a negative number stands for all.
+// Following returns how many channels this server reads; -1 stands for all. It does not block.
 func (c *Cluster) Following() int {
 	c.interest.mu.Lock()
 	defer c.interest.mu.Unlock()
 	if !c.cfg.Channels || c.interest.all {
 		return -1
 	}
-	return len(c.interest.of)
+	return len(c.interest.byName)
 }
 
-// look has run look at what is wanted. It does not block.
-func (in *interest) look() {
-	in.wake.ring()
-}
-
-// filters is what the reader reads: the subjects of what has joined, and markers; or nil for all.
+// filters returns the subjects that the reader reads: those of its channels, and of its markers. nil stands for all.
 func (in *interest) filters() []string {
 	if !in.c.cfg.Channels {
 		return nil
@@ -99,16 +95,16 @@ func (in *interest) filters() []string {
 	if in.all {
 		return nil
 	}
-	subjects := []string{in.c.marker()}
-	for channel, f := range in.of {
-		if f.joined {
+	subjects := []string{in.c.markerSubject()}
+	for channel, ch := range in.byName {
+		if ch.isRead {
 			subjects = append(subjects, in.c.subject(channel))
 		}
 	}
 	return subjects
 }
 
-// run fills what is wanted, and looks now and then for what is not any more.
+// run fills wanted channels, and looks for idle ones several times within Config.Linger, until the Cluster is closed.
 func (in *interest) run() {
 	c := in.c
 	ticker := time.NewTicker(max(c.cfg.Linger/4, 100*time.Millisecond))
@@ -117,62 +113,63 @@ func (in *interest) run() {
 		select {
 		case <-in.wake:
 		case <-ticker.C:
-			if in.tidy() {
-				c.nudge()
+			if in.findIdle() {
+				c.sendMarker()
 			}
 		case <-c.ctx.Done():
 			return
 		}
-		if in.takeStale() {
-			in.sweep()
+		if in.takeUnread() {
+			in.forgetUnread()
 		}
-		for b := in.wanted(); b != nil && c.ctx.Err() == nil; b = in.wanted() {
+		for b := in.wantedBatch(); b != nil && c.ctx.Err() == nil; b = in.wantedBatch() {
 			if !c.connected.Load() {
 				c.pause()
 				continue
 			}
-			err := c.fill(b)
-			if err == nil && in.offer(b) {
-				clear(in.begun)
+			err := c.fillBatch(b)
+			if err == nil && in.handOver(b) {
+				clear(in.filling)
 				in.tries = 0
 				continue
 			}
 			if err == nil || errors.Is(err, errTrimmed) {
 				in.tries++
 			}
-			if c.ctx.Err() == nil && c.said.due() {
-				c.cfg.Logger.Warn("channels wait for their history, which is read again", "err", err, "channels", len(b.channels))
+			if c.ctx.Err() == nil && c.skippedLog.allow() {
+				c.cfg.Logger.Warn("reading the history of channels again", "err", err, "channels", len(b.channels))
 			}
 			c.pause()
 		}
 	}
 }
 
-// takeStale says whether channels are to be swept.
-func (in *interest) takeStale() (stale bool) {
+// takeUnread returns and resets hasUnread.
+func (in *interest) takeUnread() (unread bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	stale, in.stale = in.stale, false
-	return stale
+	unread, in.hasUnread = in.hasUnread, false
+	return unread
 }
 
-// wanted is what was asked for and has not joined, or nil.
-func (in *interest) wanted() *batch {
-	most := int(in.c.nc.MaxPayload() / 4) // It may wait for a write to NATS, and who holds the mutex holds workers.
+// wantedBatch returns the channels that are wanted and not read, or nil if there are none.
+func (in *interest) wantedBatch() *batch {
+	// Asked before locking: MaxPayload may wait for a write to NATS, and workers wait for the mutex.
+	most := int(in.c.nc.MaxPayload() / 4)
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.all {
 		return nil
 	}
-	if len(in.of) > maxFollowed {
+	if len(in.byName) > maxRead {
 		return &batch{}
 	}
-	b := &batch{subjects: []string{in.c.marker()}}
+	b := &batch{subjects: []string{in.c.markerSubject()}}
 	bytes := 0
-	for channel, f := range in.of {
+	for channel, ch := range in.byName {
 		subject := in.c.subject(channel)
 		bytes += len(subject) + len(`"",`)
-		if !f.joined {
+		if !ch.isRead {
 			b.channels = append(b.channels, channel)
 			b.subjects = append(b.subjects, subject)
 		}
@@ -186,169 +183,173 @@ func (in *interest) wanted() *batch {
 	return b
 }
 
-// offer has the reader take up a batch. It says no if it is to be filled again.
-func (in *interest) offer(b *batch) bool {
+// handOver waits until the reader has taken up a batch. It returns false if the batch must be filled again, or the
+// Cluster is closed.
+func (in *interest) handOver(b *batch) bool {
 	in.mu.Lock()
-	in.batch = b
+	in.pending = b
 	in.mu.Unlock()
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
-		in.c.nudge() // Again if it was lost.
+		in.c.sendMarker() // Each second, as it may be lost.
 		select {
-		case taken := <-in.taken:
-			return taken
+		case accepted := <-in.accepted:
+			return accepted
 		case <-ticker.C:
-			in.tidy()
+			in.findIdle()
 		case <-in.c.ctx.Done():
 			return false
 		}
 	}
 }
 
-// tidy says whether there are channels to be left: that nobody was connected to for Config.Linger, or for so long few of all.
-func (in *interest) tidy() bool {
+// findIdle reports whether there are channels to leave: they have had no connections for Config.Linger, or all channels
+// are read and few have been in use for that long.
+func (in *interest) findIdle() bool {
 	few := false
 	if in.c.Following() < 0 {
-		_, few = in.c.srv.InUse(maxFollowed / 2) // It may take long: without the mutex.
+		_, few = in.c.srv.InUse(maxRead / 2) // Called without the mutex, as it may take long.
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	now := time.Now()
 	switch {
 	case !in.all || !few:
-		in.few = time.Time{}
-	case in.few.IsZero():
-		in.few = now
+		in.fewSince = time.Time{}
+	case in.fewSince.IsZero():
+		in.fewSince = now
 	default:
-		in.leave = now.Sub(in.few) >= in.c.cfg.Linger
+		in.leaving = now.Sub(in.fewSince) >= in.c.cfg.Linger
 	}
-	for channel, f := range in.of {
+	for channel, ch := range in.byName {
 		info, _ := in.c.srv.Channel(channel)
 		switch {
-		case info.Connections > 0 || !f.joined:
-			f.idle = time.Time{}
-		case f.idle.IsZero():
-			f.idle = now
-		case now.Sub(f.idle) >= in.c.cfg.Linger:
-			in.leave = true
+		case info.Connections > 0 || !ch.isRead:
+			ch.idleSince = time.Time{}
+		case ch.idleSince.IsZero():
+			ch.idleSince = now
+		case now.Sub(ch.idleSince) >= in.c.cfg.Linger:
+			in.leaving = true
 		}
 	}
-	return in.leave
+	return in.leaving
 }
 
-// due says whether the reader, which has got a marker, is to stop there.
-func (in *interest) due(marker uint64) bool {
+// stopsAt reports whether the reader, which has read a marker, must stop there to change its channels.
+func (in *interest) stopsAt(marker uint64) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.leave || in.batch != nil && in.batch.upTo <= marker
+	return in.leaving || in.pending != nil && in.pending.upTo <= marker
 }
 
-// change takes up the batch that waits for a marker, which is the last that the reader has read. Called by the reader.
-func (in *interest) change(marker uint64) error {
+// takeUp adds the pending batch to the channels that are read. marker is the last message that the reader has read.
+// Called by the reader.
+func (in *interest) takeUp(marker uint64) error {
 	in.mu.Lock()
-	b := in.batch
+	b := in.pending
 	in.mu.Unlock()
 	if b == nil || b.upTo > marker {
 		return nil
 	}
-	if err := in.c.fillTo(b, marker); err != nil {
+	if err := in.c.fillUpTo(b, marker); err != nil {
 		return err
 	}
-	info, err := in.c.info(in.c.ctx)
+	info, err := in.c.streamInfo(in.c.ctx)
 	if err != nil {
 		return err
 	}
-	whole := info.State.FirstSeq <= b.next
-	if whole {
-		in.join(b)
+	complete := info.State.FirstSeq <= b.next
+	if complete {
+		in.addChannels(b)
 		in.c.srv.Followed()
 	}
 	in.mu.Lock()
-	in.batch = nil
+	in.pending = nil
 	in.mu.Unlock()
-	in.taken <- whole
+	in.accepted <- complete
 	return nil
 }
 
-// join has the reader read what is in a batch.
-func (in *interest) join(b *batch) {
-	var pinned []string
+// addChannels marks the channels of a batch as read. Called by the reader.
+func (in *interest) addChannels(b *batch) {
+	var begun []string
 	in.mu.Lock()
 	for _, channel := range b.channels {
-		if f := in.of[channel]; f != nil {
-			f.joined = true
+		if ch := in.byName[channel]; ch != nil {
+			ch.isRead = true
 		}
 	}
 	if b.subjects == nil {
-		pinned = slices.Clone(b.channels)
-		for channel := range in.of {
-			pinned = append(pinned, channel)
+		begun = slices.Clone(b.channels)
+		for channel := range in.byName {
+			begun = append(begun, channel)
 		}
-		in.all, in.few, in.of = true, time.Time{}, nil
+		in.all, in.fewSince, in.byName = true, time.Time{}, nil
 	}
 	in.mu.Unlock()
-	for _, channel := range pinned {
+	for _, channel := range begun {
 		in.c.srv.LetGo(channel)
 	}
 }
 
-// shed leaves what nobody has been connected to for long, or all but those in use, if they are few. Called by the reader,
-// while it does not read. Who connects at this moment is seen by the server, or asks Follow afterwards.
-func (in *interest) shed() {
+// leaveIdle stops reading channels that have been idle for Config.Linger, or all but those in use. A client that
+// connects meanwhile is seen by Forget or InUse, or calls Follow afterwards. Called by the reader, while it does
+// not read.
+func (in *interest) leaveIdle() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if !in.leave {
+	if !in.leaving {
 		return
 	}
-	in.leave = false
+	in.leaving = false
 	if in.all {
-		in.narrow()
+		in.leaveAllLocked()
 		return
 	}
-	for channel, f := range in.of {
-		if !f.idle.IsZero() && time.Since(f.idle) >= in.c.cfg.Linger && in.c.srv.Forget(channel) {
-			delete(in.of, channel)
+	for channel, ch := range in.byName {
+		if !ch.idleSince.IsZero() && time.Since(ch.idleSince) >= in.c.cfg.Linger && in.c.srv.Forget(channel) {
+			delete(in.byName, channel)
 		}
 	}
 }
 
-// narrow has only those channels read from now on that are in use, if they are few still. The mutex must be held.
-func (in *interest) narrow() {
-	names, few := in.c.srv.InUse(maxFollowed / 2)
+// leaveAllLocked makes the reader read only channels that are in use, if they are still few. The mutex must be held.
+func (in *interest) leaveAllLocked() {
+	names, few := in.c.srv.InUse(maxRead / 2)
 	if !few {
 		return
 	}
-	in.all, in.of = false, make(map[string]*followed)
+	in.all, in.byName = false, make(map[string]*readChannel)
 	for _, channel := range names {
-		in.of[channel] = &followed{joined: true}
+		in.byName[channel] = &readChannel{isRead: true}
 	}
-	in.stale = true
-	in.look()
+	in.hasUnread = true
+	in.wake.ring()
 }
 
-// sweep forgets channels that are not read any more. Who connects to one before it is forgotten gets it anew. Called by run:
-// nothing is being filled.
-func (in *interest) sweep() {
+// forgetUnread makes the server forget channels that are no longer read. A client that connects to one before it is
+// forgotten has it read again. Called by run, while no batch is being filled.
+func (in *interest) forgetUnread() {
 	for _, channel := range in.c.srv.ChannelNames() {
 		in.mu.Lock()
-		if !in.all && in.of[channel] == nil {
+		if !in.all && in.byName[channel] == nil {
 			in.c.srv.Forget(channel)
 		}
 		in.mu.Unlock()
 	}
 }
 
-// joined says whether the reader reads a channel.
-func (in *interest) joined(channel string) bool {
+// isRead reports whether the reader reads a channel by its name.
+func (in *interest) isRead(channel string) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	f := in.of[channel]
-	return f != nil && f.joined
+	ch := in.byName[channel]
+	return ch != nil && ch.isRead
 }
 
-// begin begins a channel of a batch. Called by run.
-func (in *interest) begin(channel string, b *batch) {
-	in.begun[channel] = true
+// beginChannel makes the server begin a channel of a batch without messages. Called as interest.filling is owned.
+func (in *interest) beginChannel(channel string, b *batch) {
+	in.filling[channel] = true
 	in.c.srv.Begin(channel, b.begin-1)
 }

@@ -8,17 +8,18 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// TestFollowBound: as long as nothing can be filled, as NATS is away, what clients ask for stays noted.
+// TestFollowBound checks that few channels are noted while NATS is away and none can be filled, whatever clients
+// ask for.
 func TestFollowBound(t *testing.T) {
 	c := &Cluster{cfg: Config{Channels: true}, nc: new(nats.Conn)}
 	c.interest.init(c)
 	for i := range 200_000 {
-		c.Follow(fmt.Sprint("anything", i))
+		c.Follow(fmt.Sprint("channel ", i))
 	}
 	began := time.Now()
-	c.interest.wanted() // With the mutex, which workers wait for in Follow; four times a second.
+	c.interest.wantedBatch() // It holds the mutex of Follow, four times a second.
 	t.Log(time.Since(began))
-	if n := len(c.interest.of); n > 10*maxFollowed {
-		t.Errorf("%d channels are noted", n)
+	if n := len(c.interest.byName); n > 10*maxRead {
+		t.Errorf("got %d channels noted, want at most %d", n, 10*maxRead)
 	}
 }

@@ -14,39 +14,41 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// fromHeader says who has forwarded a message, and the number that it has among those: the origin, - and the number, to the
-// base of 36. NATS promises the order of one connection only, and crier comes back with another one, perhaps to another
-// server, while messages of the old one are still on their way.
-const fromHeader = "Crier-From"
+// originHeader has the origin of a forwarded message, a dash, and the number of the message among those of its origin,
+// in base 36. NATS keeps the order of one connection only. When crier reconnects, perhaps to another NATS server,
+// messages of the old connection may still be on their way.
+const originHeader = "Crier-From"
 
-// outbox is what is to be forwarded, in the order in which it came, and bounded: one goroutine hands it to NATS, so that nobody
-// else waits for a socket.
+// outbox is the bounded queue of messages that are forwarded, in their order. One goroutine hands them to NATS, so that
+// workers never wait for a socket.
 type outbox struct {
-	f    *Fast
-	wake bell
+	f    *Fast // Immutable.
+	wake bell  // Rung when a message is queued.
 
-	mu      sync.Mutex
-	waiting []parcel // Guarded by mu.
+	mu    sync.Mutex
+	queue []parcel // Guarded by mu.
 
-	// Atomic.
-	messages, bytes            atomic.Int64 // Of waiting, and of what run has taken and not handed over.
+	// Atomic: written by Forward and run. They count queue, and what run has taken and not handed over yet.
+	messages, bytes atomic.Int64
+
+	// Atomic: written by Forward (full) and run, read by Stats.
 	forwarded                  atomic.Uint64
-	full, old, refused, closed atomic.Uint64
+	full, old, refused, closed atomic.Uint64 // Drops by reason, see FastStats.
 
-	// Owned by run.
-	number uint64 // Of the last message.
-	msg    nats.Msg
+	// Owned by run, and by Start before.
+	lastNumber uint64   // Of the last message that was handed to NATS.
+	msg        nats.Msg // Reused for each message.
 }
 
-// parcel is a message to be forwarded.
+// parcel is a message that is forwarded.
 type parcel struct {
-	channel string
-	kind    broadcast.Kind
-	payload []byte
-	at      time.Time
+	channel  string
+	kind     broadcast.Kind
+	payload  []byte // A copy.
+	queuedAt time.Time
 }
 
-// parcelBytes is what one takes up at the most beside its payload: its place in a slice, which may have as many free ones.
+// parcelBytes is what a parcel takes up beside its payload: its place in a slice that may be half empty.
 const parcelBytes = 128
 
 func (o *outbox) init(f *Fast) {
@@ -54,21 +56,22 @@ func (o *outbox) init(f *Fast) {
 	o.msg.Header = nats.Header{}
 }
 
-// Forward is broadcast.Config's: it takes a message, or drops it if too many wait. It does not block.
+// Forward is a hook for broadcast.Config.Forward. It queues a copy of the message, or drops it if the queue is full. It
+// does not block.
 func (f *Fast) Forward(channel string, m broadcast.Message) {
-	o := &f.out
+	o := &f.outbox
 	if !o.reserve(len(m.Payload)) {
 		o.full.Add(1)
 		return
 	}
 	p := parcel{channel, m.Kind, slices.Clone(m.Payload), time.Now()}
 	o.mu.Lock()
-	o.waiting = append(o.waiting, p)
+	o.queue = append(o.queue, p)
 	o.mu.Unlock()
 	o.wake.ring()
 }
 
-// reserve says whether there is room for a message, and takes it up.
+// reserve takes up room for a message. It returns false if there is none.
 func (o *outbox) reserve(payload int) bool {
 	messages, bytes := o.messages.Add(1), o.bytes.Add(int64(payload+parcelBytes))
 	if messages <= int64(o.f.cfg.Queue) && bytes <= int64(o.f.cfg.QueueBytes) {
@@ -78,25 +81,25 @@ func (o *outbox) reserve(payload int) bool {
 	return false
 }
 
-// release gives back what a message took up.
+// release gives the room of a message back.
 func (o *outbox) release(payload int) {
 	o.bytes.Add(-int64(payload + parcelBytes))
 	o.messages.Add(-1)
 }
 
-// run hands messages to NATS, until the end.
+// run hands queued messages to NATS, until the Fast is closed.
 func (o *outbox) run() {
-	var batch []parcel
+	var parcels []parcel
 	for {
 		o.mu.Lock()
-		batch, o.waiting = o.waiting, batch[:0]
+		parcels, o.queue = o.queue, parcels[:0]
 		o.mu.Unlock()
-		for i := range batch {
-			o.send(&batch[i])
-			o.release(len(batch[i].payload))
-			batch[i] = parcel{}
+		for i := range parcels {
+			o.send(&parcels[i])
+			o.release(len(parcels[i].payload))
+			parcels[i] = parcel{}
 		}
-		if len(batch) > 0 {
+		if len(parcels) > 0 {
 			continue
 		}
 		select {
@@ -107,31 +110,31 @@ func (o *outbox) run() {
 	}
 }
 
-// reconnectPoll is how often it is looked whether there is a connection again.
+// reconnectPoll is how often send checks whether there is a connection again.
 const reconnectPoll = 20 * time.Millisecond
 
-// send hands a message to the connection, once. While there is none it waits, until the message is too old.
+// send hands a message to the connection, once. Without a connection it waits until the message is too old.
 func (o *outbox) send(p *parcel) {
 	for o.f.ctx.Err() == nil {
-		if time.Since(p.at) > o.f.cfg.Timeout {
+		if time.Since(p.queuedAt) > o.f.cfg.Timeout {
 			o.old.Add(1)
 			return
 		}
-		err := o.publish(p.channel, p.kind, p.payload, o.number+1)
-		if errors.Is(err, nats.ErrReconnectBufExceeded) { // Nothing of it was sent.
+		err := o.publish(p.channel, p.kind, p.payload, o.lastNumber+1)
+		if errors.Is(err, nats.ErrReconnectBufExceeded) { // Not connected: no byte was sent.
 			select {
 			case <-time.After(reconnectPoll):
 			case <-o.f.ctx.Done():
 			}
 			continue
 		}
-		o.number++
+		o.lastNumber++
 		if err == nil {
 			o.forwarded.Add(1)
 			return
 		}
 		o.refused.Add(1)
-		if !errors.Is(err, nats.ErrMaxPayload) { // The socket took nothing for too long.
+		if !errors.Is(err, nats.ErrMaxPayload) { // The socket was blocked for too long.
 			_ = o.f.nc.ForceReconnect()
 		}
 		return
@@ -139,11 +142,12 @@ func (o *outbox) send(p *parcel) {
 	o.closed.Add(1)
 }
 
-// publish hands a message with a number to the connection. NATS' client writes it with those behind it, in a goroutine of
-// its own, but when there is much of it: then it may wait for the socket, for Config.Timeout.
+// publish hands a message with a number to the connection. nats.go buffers it, and writes it in a goroutine of its own
+// with later ones. When the buffer is full, publish waits for the socket, at most Config.Timeout. The payload is
+// borrowed until publish returns.
 func (o *outbox) publish(channel string, kind broadcast.Kind, payload []byte, number uint64) error {
 	h := o.msg.Header
-	h.Set(fromHeader, o.f.origin+"-"+strconv.FormatUint(number, 36))
+	h.Set(originHeader, o.f.origin+"-"+strconv.FormatUint(number, 36))
 	if kind == broadcast.Binary {
 		h.Set(kindHeader, "binary")
 	} else {
@@ -153,21 +157,25 @@ func (o *outbox) publish(channel string, kind broadcast.Kind, payload []byte, nu
 	return o.f.nc.PublishMsg(&o.msg)
 }
 
-// probe publishes what is none, with the number 0, to find out whether it may be. Called before run is.
-func (o *outbox) probe() error { return o.publish("", broadcast.Text, nil, 0) }
+// publishProbe publishes a message with the number 0, which other servers ignore. NATS reports a denial of it. Called
+// before run starts.
+func (o *outbox) publishProbe() error { return o.publish("", broadcast.Text, nil, 0) }
 
-// from is what a header says: who has forwarded a message, and its number. It says no if it is none of ours.
-func from(header string) (origin string, number uint64, ok bool) {
+// parseOrigin parses an originHeader. It returns false if the header is malformed.
+func parseOrigin(header string) (origin string, number uint64, ok bool) {
 	origin, digits, _ := strings.Cut(header, "-")
 	number, err := strconv.ParseUint(digits, 36, 64)
 	return origin, number, err == nil && origin != "" && len(origin) <= 64
 }
 
+// drops returns how many messages were dropped, by reason.
 func (o *outbox) drops() map[string]uint64 {
-	return map[string]uint64{"full": o.full.Load(), "old": o.old.Load(), "refused": o.refused.Load(), "closed": o.closed.Load()}
+	return map[string]uint64{
+		"full": o.full.Load(), "old": o.old.Load(), "refused": o.refused.Load(), "closed": o.closed.Load(),
+	}
 }
 
-// drain waits until all that waits was handed over and NATS has it, or until ctx is done.
+// drain waits until all queued messages were handed over and NATS has processed them, or until ctx is done.
 func (o *outbox) drain(ctx context.Context) {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
@@ -175,7 +183,7 @@ func (o *outbox) drain(ctx context.Context) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			o.f.cfg.Logger.Error("messages are lost that were on their way to NATS", "messages", o.messages.Load())
+			o.f.cfg.Logger.Error("messages are lost on their way to NATS", "messages", o.messages.Load())
 			return
 		}
 	}

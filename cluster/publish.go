@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -14,100 +15,112 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// publisher puts messages into the stream, in the order in which they came: many on their way at a time, and
-// when one is not taken, all that are behind it again. Each has an id, by which the stream knows those that it has.
+// publisher puts messages into the stream, in the order in which it takes them. Many are on their way at a time. When
+// the stream does not accept one, that message and all later ones are sent again. Each has an ID by which the stream
+// recognizes messages that it already holds.
 //
-// A stream of several servers may lose some and take what is behind them, when it gets another leader. So there only so many are on
-// their way as it takes together or not at all (an atomic batch), if it does that.
+// When its leader changes, a stream with replicas may lose some of these messages and keep later ones. So only one
+// batch at a time is on its way to such a stream, which accepts it as a whole or not at all. NATS calls it an atomic
+// batch (ADR-50).
 type publisher struct {
-	c      *Cluster
-	prefix string // Of the ids of this process' messages, and in its marker.
+	// Immutable after init.
+	c        *Cluster
+	idPrefix string      // Of the message IDs of this process, and part of the subject of its markers.
+	wake     bell        // Rung when there is something to send, or the connection has changed.
+	denied   chan string // Subjects that NATS does not let this server publish to. Written by noteDenied, read by run.
 
-	wake    bell
-	denials chan string // Subjects that NATS has not let this server publish to.
+	mu         sync.Mutex
+	queue      []*entry // Guarded by mu: not sent yet.
+	inFlight   int      // Guarded by mu: the length of sent.
+	bytes      int      // Guarded by mu: payloads in queue and sent.
+	lastNumber uint64   // Guarded by mu: of the newest entry.
+	firstSent  *entry   // Guarded by mu: the first of sent, or nil.
+	held       bool     // Guarded by mu: the server holds its publishers.
+	closed     bool     // Guarded by mu: nothing more is taken.
 
-	mu       sync.Mutex
-	waiting  []*entry // Guarded by mu: not sent yet.
-	inFlight int      // Guarded by mu: the length of sent.
-	bytes    int      // Guarded by mu: of waiting and sent.
-	number   uint64   // Guarded by mu.
-	first    *entry   // Guarded by mu: the first of sent, or nil.
-	held     bool     // Guarded by mu: publishers are.
-	ended    bool     // Guarded by mu: nothing more is taken.
-
-	// Atomic: written by run.
+	// Atomic: written by run, read by Stats.
 	published, resent, lost atomic.Uint64
-	took                    atomic.Int64 // In ns, published all together.
+	publishTime             atomic.Int64 // In ns: the sum over all published messages.
 
-	// Owned by run.
-	sent   []*entry      // Sent and not acknowledged, in their order.
-	atomic bool          // The stream takes batches. Set by Open.
-	wait   time.Duration // Before what failed is sent again.
-	said   time.Time     // When it was logged last that it is.
-
-	saidLost seldom
+	// Owned by run. Open sets batches before.
+	sent          []*entry      // Sent and not acknowledged, in their order.
+	batches       bool          // The stream accepts batches.
+	retryDelay    time.Duration // Before sent is sent again; 0 after a success.
+	retryLoggedAt time.Time
+	lostLog       oncePerSecond
 }
 
-// entry is a message on its way. There may be very many of a batch that wait: what NATS wants is made when it is sent.
+// entry is a message on its way into the stream. Very many may be queued, so the NATS message is made when it is sent.
+// Its fields are owned by publisher.run once it is taken from the queue.
 type entry struct {
-	channel string
-	m       broadcast.Message
-	number  uint64 // In its id for the stream, unless result has one.
-	at      time.Time
+	channel  string
+	message  broadcast.Message // The payload is a copy.
+	number   uint64            // Part of its message ID, unless result has a key.
+	queuedAt time.Time
 
-	future jetstream.PubAckFuture // That of its batch; nil behind the first of that, and when it has come to an end.
-	ack    *jetstream.PubAck      // That of its batch, which has come late.
-	batch  int                    // How many are in its batch.
-	behind uint64                 // Where the reader was when it was sent.
-	result *result                // nil if nobody waits for it.
-	index  int                    // In result.
+	future   jetstream.PubAckFuture // In the first entry of a batch, until it has resolved; otherwise nil.
+	ack      *jetstream.PubAck      // In the first entry of a batch: an acknowledgement that came late.
+	batchLen int                    // How many entries its batch has.
+	readerAt uint64                 // The sequence number that was delivered last when it was sent.
+
+	result *result // nil if nobody waits for it.
+	index  int     // Of this message in result.
 }
 
-// key is what the message's id for the stream begins with, if its publisher has chosen that.
+// key returns the key that its publisher has chosen for the message ID, or "".
 func (e *entry) key() string {
 	if e.result == nil {
 		return ""
 	}
-	return e.result.once
+	return e.result.key
 }
 
-// result is what becomes of messages that somebody waits for.
+// result is the outcome of messages that Publish waits for.
 type result struct {
-	ids  []uint64
-	once string // The messages' ids for the stream begin with this; empty if there is no such key.
-	left int    // Owned by run: how many have none.
-	err  error
-	done chan struct{} // Closed when ids are there, or err.
+	key       string   // Immutable: the message IDs begin with it; "" for none.
+	ids       []uint64 // Owned by run until done is closed.
+	remaining int      // Owned by run: how many have no sequence number yet.
+	err       error    // Owned by run until done is closed.
+	done      chan struct{}
 
-	begun bool        // Guarded by publisher.mu: one of them was sent.
-	gone  atomic.Bool // Who waited was told that they may be published or not.
+	wasSent   bool        // Guarded by publisher.mu: one of the messages was sent.
+	abandoned atomic.Bool // Written by Publish, read by idExpired: the caller was told that the outcome is unknown.
 }
 
 func (p *publisher) init(c *Cluster) {
-	p.c, p.prefix, p.wake, p.denials = c, nuid.Next()+"-", newBell(), make(chan string, 16)
+	p.c, p.idPrefix, p.wake, p.denied = c, nuid.Next()+"-", newBell(), make(chan string, 16)
 }
 
-// Submit is broadcast.Order's.
+// Submit implements broadcast.Order: it takes a message of a WebSocket connection, and copies its payload.
 func (c *Cluster) Submit(channel string, m broadcast.Message) {
-	_ = c.out.add(nil, broadcast.Addressed{Channel: channel, Message: m}) // At the end there is nobody to be told.
+	// The error is ErrServerClosed: the connection is about to be closed, and the message is lost with it.
+	_ = c.publisher.enqueue(nil, broadcast.Addressed{Channel: channel, Message: m})
 }
 
-// Ahead is broadcast.Order's. A marker says how far the reader is.
-func (c *Cluster) Ahead() { c.ahead.ring() }
+// Ahead implements broadcast.Order. It has a marker put into the stream, which shows how far the reader is.
+func (c *Cluster) Ahead() { c.moreAsked.ring() }
 
-// Publish is broadcast.Order's. An error is or wraps broadcast.ErrUnavailable.
+// Reasons in the errors of Publish.
+var (
+	errTooMany  = errors.New("too many messages wait for the stream")
+	errFull     = errors.New("the stream accepts nothing at the moment")
+	errNoAnswer = errors.New("the stream did not answer in time")
+)
+
+// Publish implements broadcast.Order: it waits until the stream has all messages, and returns their IDs. Payloads are
+// copied. An error is or wraps broadcast.ErrUnavailable or broadcast.ErrServerClosed, or is a permanent refusal.
 func (c *Cluster) Publish(ctx context.Context, messages []broadcast.Addressed) ([]uint64, error) {
 	if len(messages) == 0 {
 		return nil, nil
 	}
-	r := &result{ids: make([]uint64, len(messages)), left: len(messages), done: make(chan struct{})}
-	if err := c.away(); err != nil {
+	r := &result{ids: make([]uint64, len(messages)), remaining: len(messages), done: make(chan struct{})}
+	if err := c.unavailable(); err != nil {
 		return nil, fmt.Errorf("%w: %w: nothing was published", broadcast.ErrUnavailable, err)
 	}
 	if key, ok := broadcast.OnceOf(ctx); ok {
-		r.once = base64.RawURLEncoding.EncodeToString(key[:]) + "-"
+		r.key = base64.RawURLEncoding.EncodeToString(key[:]) + "-"
 	}
-	if err := c.out.add(r, messages...); err != nil {
+	if err := c.publisher.enqueue(r, messages...); err != nil {
 		return nil, err
 	}
 	select {
@@ -116,137 +129,135 @@ func (c *Cluster) Publish(ctx context.Context, messages []broadcast.Addressed) (
 	case <-ctx.Done():
 	case <-c.ctx.Done():
 	}
-	if c.out.cancel(r) {
-		return nil, fmt.Errorf("%w: the stream takes nothing at the moment: nothing was published", broadcast.ErrUnavailable)
+	if c.publisher.takeBack(r) {
+		return nil, fmt.Errorf("%w: %w: nothing was published", broadcast.ErrUnavailable, errFull)
 	}
 	select {
-	case <-r.done: // Meanwhile.
+	case <-r.done: // In the meantime.
 		return r.ids, r.err
 	default:
-		r.gone.Store(true)
-		return nil, fmt.Errorf("%w: the stream did not answer in time: it may be published or not", broadcast.ErrUnavailable)
+		r.abandoned.Store(true)
+		return nil, fmt.Errorf("%w: %w: the message may be published or not", broadcast.ErrUnavailable, errNoAnswer)
 	}
 }
 
-// add takes messages, whose payloads it copies. Those that somebody waits for it does not take if there are too many
-// already; connections are held in time.
-func (p *publisher) add(r *result, messages ...broadcast.Addressed) error {
+// enqueue queues messages and copies their payloads. Without a result it always takes them, as the connections they
+// come from are held in time. With one it returns broadcast.ErrUnavailable if too many bytes are on their way.
+func (p *publisher) enqueue(r *result, messages ...broadcast.Addressed) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ended {
+	if p.closed {
 		return broadcast.ErrServerClosed
 	}
 	if r != nil && p.bytes > p.c.cfg.InFlightBytes {
-		return fmt.Errorf("%w: the stream is behind: nothing was published", broadcast.ErrUnavailable)
+		return fmt.Errorf("%w: %w: nothing was published", broadcast.ErrUnavailable, errTooMany)
 	}
 	now := time.Now()
 	for i, m := range messages {
-		p.number++
+		p.lastNumber++
 		m.Payload = slices.Clone(m.Payload)
-		p.waiting = append(p.waiting, &entry{channel: m.Channel, m: m.Message, number: p.number, at: now, result: r, index: i})
+		p.queue = append(p.queue, &entry{
+			channel: m.Channel, message: m.Message, number: p.lastNumber, queuedAt: now, result: r, index: i,
+		})
 		p.bytes += len(m.Payload)
 	}
-	p.hold()
-	p.look()
+	p.updateHoldLocked()
+	p.wake.ring()
 	return nil
 }
 
-// deny is told what NATS has not let this server publish to. It does not block.
-func (p *publisher) deny(subject string) {
+// noteDenied notes a subject that NATS did not let this server publish to. It does not block.
+func (p *publisher) noteDenied(subject string) {
 	select {
-	case p.denials <- subject:
-	default: // It is sent again, and denied again.
+	case p.denied <- subject:
+	default: // The message is sent again after a timeout, and denied again.
 	}
 }
 
-// look has run look at what there is to do. It does not block.
-func (p *publisher) look() {
-	p.wake.ring()
-}
-
-// weigh looks whether publishers are to be held. Start must have been called.
-func (p *publisher) weigh() {
+// updateHold holds or releases the server's publishers. Start must have been called.
+func (p *publisher) updateHold() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.hold()
+	p.updateHoldLocked()
 }
 
-// hold stops the server's reading of publishers while there is too much, or NATS is not there or takes nothing. The mutex
-// must be held.
-func (p *publisher) hold() {
-	n := len(p.waiting) + p.inFlight
+// updateHoldLocked holds the server's publishers while too many messages are on their way or NATS is unavailable. The
+// mutex must be held.
+func (p *publisher) updateHoldLocked() {
+	n := len(p.queue) + p.inFlight
 	limit, bytes := p.c.cfg.InFlight, p.c.cfg.InFlightBytes
-	if p.held { // It goes on when half of it is through.
+	if p.held { // They are released when half of it is in the stream.
 		limit, bytes = limit/2, bytes/2
 	}
-	if hold := n > limit || p.bytes > bytes || !p.c.connected.Load() || p.c.silent.Load(); hold != p.held {
+	hold := n > limit || p.bytes > bytes || p.c.unavailable() != nil
+	if hold != p.held {
 		p.held = hold
 		p.c.srv.HoldPublishers(hold)
 	}
 }
 
-// cancel takes messages back, and says whether none of them was sent.
-func (p *publisher) cancel(r *result) bool {
+// takeBack removes the messages of r from the queue. It returns false, and removes nothing, if one of them was sent.
+func (p *publisher) takeBack(r *result) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r.begun {
+	if r.wasSent {
 		return false
 	}
-	p.waiting = slices.DeleteFunc(p.waiting, func(e *entry) bool {
+	p.queue = slices.DeleteFunc(p.queue, func(e *entry) bool {
 		if e.result == r {
-			p.bytes -= len(e.m.Payload)
+			p.bytes -= len(e.message.Payload)
 		}
 		return e.result == r
 	})
 	return true
 }
 
-// drain takes nothing more, and waits until all is in the stream, or ctx is done.
+// drain makes enqueue take nothing more, and waits until all messages are in the stream or ctx is done.
 func (p *publisher) drain(ctx context.Context) {
 	p.mu.Lock()
-	p.ended = true
+	p.closed = true
 	p.mu.Unlock()
-	if !until(ctx, func() bool { return p.oldest().IsZero() }) {
+	if !pollUntil(ctx, func() bool { return p.oldest().IsZero() }) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.c.cfg.Logger.Error("messages are lost that were on their way to NATS", "messages", len(p.waiting)+p.inFlight)
+		p.c.cfg.Logger.Error("messages are lost on their way to NATS", "messages", len(p.queue)+p.inFlight)
 	}
 }
 
-// oldest is when the first message was taken that has no place yet; zero if there is none.
+// oldest returns when the first message was queued that is not in the stream yet, or zero if there is none.
 func (p *publisher) oldest() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.first != nil:
-		return p.first.at
-	case len(p.waiting) > 0:
-		return p.waiting[0].at
+	case p.firstSent != nil:
+		return p.firstSent.queuedAt
+	case len(p.queue) > 0:
+		return p.queue[0].queuedAt
 	}
 	return time.Time{}
 }
 
-// Settle waits until what was taken from publishers before is in the stream, and all that is there now was delivered, or ctx is
-// done. It does not wait for a NATS that does not answer.
+// Settle waits until messages that were published before the call are in the stream, and all that the stream holds is
+// delivered, or until ctx is done. It does not wait while NATS is unavailable.
 func (c *Cluster) Settle(ctx context.Context) {
 	now := time.Now()
-	ok := c.connected.Load() && !c.silent.Load() && until(ctx, func() bool {
-		oldest := c.out.oldest()
+	ok := c.unavailable() == nil && pollUntil(ctx, func() bool {
+		oldest := c.publisher.oldest()
 		return oldest.IsZero() || oldest.After(now)
 	})
 	if !ok {
 		return
 	}
-	if place, err := c.mark(ctx); err == nil {
-		until(ctx, func() bool { return c.delivered.Load() >= place })
+	if seq, err := c.putMarker(ctx); err == nil {
+		pollUntil(ctx, func() bool { return c.delivered.Load() >= seq })
 	}
 }
 
-// until waits until something is so, and says no if ctx is done before.
-func until(ctx context.Context, so func() bool) bool {
+// pollUntil waits until condition is true. It returns false if ctx is done before.
+func pollUntil(ctx context.Context, condition func() bool) bool {
 	ticker := time.NewTicker(2 * time.Millisecond)
 	defer ticker.Stop()
-	for !so() {
+	for !condition() {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

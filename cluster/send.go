@@ -13,13 +13,14 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// run is the publisher's goroutine.
+// run is the goroutine of the publisher: it sends what is queued and waits for acknowledgements, until the Cluster is
+// closed.
 func (p *publisher) run() {
 	for {
-		if !p.send() {
+		if !p.sendQueued() {
 			return
 		}
-		p.tally()
+		p.publishCounts()
 		var ok <-chan *jetstream.PubAck
 		var failed <-chan error
 		if len(p.sent) > 0 {
@@ -28,18 +29,18 @@ func (p *publisher) run() {
 		select {
 		case ack := <-ok:
 			if p.sent[0].future = nil; ack.Sequence > 0 {
-				p.acknowledged(ack)
-			} else if !p.again(errNoPlace) {
+				p.acknowledge(ack)
+			} else if !p.retry(errNoSequence) {
 				return
 			}
 		case err := <-failed:
-			if p.sent[0].future = nil; never(err) && p.sent[0].batch == 1 {
-				p.refused(0, err)
-			} else if !p.again(err) {
+			if p.sent[0].future = nil; isPermanent(err) && p.sent[0].batchLen == 1 {
+				p.rejectSent(0, err)
+			} else if !p.retry(err) {
 				return
 			}
-		case subject := <-p.denials:
-			if !p.denied(subject) {
+		case subject := <-p.denied:
+			if !p.rejectDenied(subject) {
 				return
 			}
 		case <-p.wake:
@@ -49,52 +50,53 @@ func (p *publisher) run() {
 	}
 }
 
-// tally says how much is on its way.
-func (p *publisher) tally() {
+// publishCounts copies to the fields guarded by mu what other goroutines need to know of sent.
+func (p *publisher) publishCounts() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.inFlight, p.first = len(p.sent), nil; p.inFlight > 0 {
-		p.first = p.sent[0]
+	if p.inFlight, p.firstSent = len(p.sent), nil; p.inFlight > 0 {
+		p.firstSent = p.sent[0]
 	}
-	p.hold()
+	p.updateHoldLocked()
 }
 
-// maxBatch is how many messages are in a batch at the most, and batchBytes how much, unless it is one message. NATS takes 1000.
+// A batch has at most maxBatch messages, and at most batchBytes bytes unless it is a single message. NATS accepts 1000
+// messages.
 const (
 	maxBatch   = 256
 	batchBytes = 1 << 20
 )
 
-// send sends what waits, as much as may be in flight. It says no if the end has come.
-func (p *publisher) send() bool {
+// sendQueued sends as much of the queue as may be in flight. It returns false if the Cluster is closed.
+func (p *publisher) sendQueued() bool {
 	for len(p.sent) < p.c.cfg.InFlight && p.c.connected.Load() {
 		most := 1
-		if p.atomic {
-			if len(p.sent) > 0 {
+		if p.batches {
+			if len(p.sent) > 0 { // One batch at a time, see publisher.
 				return true
 			}
 			most = maxBatch
 		}
-		batch := p.next(most)
+		batch := p.takeBatch(most)
 		if len(batch) == 0 {
 			return true
 		}
 		batch = slices.DeleteFunc(batch, func(e *entry) bool {
-			forgotten := p.forgotten(e)
-			if forgotten {
-				p.lose(e, errForgotten)
+			expired := p.idExpired(e)
+			if expired {
+				p.drop(e, errIDExpired)
 			}
-			return forgotten
+			return expired
 		})
 		if len(batch) == 0 {
 			continue
 		}
 		p.sent = append(p.sent, batch...)
-		switch err := p.publish(batch); {
-		case err != nil && never(err) && len(batch) == 1:
-			p.refused(len(p.sent)-1, err)
+		switch err := p.sendBatch(batch); {
+		case err != nil && isPermanent(err) && len(batch) == 1:
+			p.rejectSent(len(p.sent)-1, err)
 		case err != nil:
-			if !p.again(err) {
+			if !p.retry(err) {
 				return false
 			}
 		}
@@ -102,38 +104,38 @@ func (p *publisher) send() bool {
 	return true
 }
 
-// next takes the first ones that wait, at most so many. Those with a key are by themselves: the stream refuses a batch with a
-// message that it has.
-func (p *publisher) next(most int) []*entry {
+// takeBatch takes the first entries from the queue, at most so many. Entries with different keys are in different
+// batches: NATS rejects a batch that contains a message which the stream already holds.
+func (p *publisher) takeBatch(most int) []*entry {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n, bytes := 0, 0
-	for n < min(most, len(p.waiting)) {
-		e := p.waiting[n]
-		if bytes += len(e.m.Payload); n > 0 && (bytes > batchBytes || e.key() != p.waiting[0].key()) {
+	for n < min(most, len(p.queue)) {
+		e := p.queue[n]
+		if bytes += len(e.message.Payload); n > 0 && (bytes > batchBytes || e.key() != p.queue[0].key()) {
 			break
 		}
 		if e.result != nil {
-			e.result.begun = true
+			e.result.wasSent = true
 		}
 		n++
 	}
-	batch := slices.Clone(p.waiting[:n])
-	clear(p.waiting[:n])
-	p.waiting = p.waiting[n:]
-	if p.inFlight += n; n > 0 && p.first == nil {
-		p.first = batch[0]
+	batch := slices.Clone(p.queue[:n])
+	clear(p.queue[:n])
+	p.queue = p.queue[n:]
+	if p.inFlight += n; n > 0 && p.firstSent == nil {
+		p.firstSent = batch[0]
 	}
 	return batch
 }
 
-// publish sends messages to the stream, more than one as a batch: the first one has the future of all. NATS' header Nats-Batch-Id is
-// that of ADR-50.
-func (p *publisher) publish(batch []*entry) (err error) {
+// sendBatch sends entries to the stream, as a batch if there are several. The future of the batch is in its first
+// entry. ADR-50 of NATS defines the headers Nats-Batch-*.
+func (p *publisher) sendBatch(batch []*entry) (err error) {
 	id := nuid.Next()
 	for i, e := range batch {
-		e.behind, e.batch, e.future, e.ack = p.c.delivered.Load(), len(batch), nil, nil
-		msg := p.message(e)
+		e.readerAt, e.batchLen, e.future, e.ack = p.c.delivered.Load(), len(batch), nil, nil
+		msg := p.newMsg(e)
 		if len(batch) > 1 {
 			msg.Header.Set("Nats-Batch-Id", id)
 			msg.Header.Set("Nats-Batch-Sequence", strconv.Itoa(i+1))
@@ -152,164 +154,165 @@ func (p *publisher) publish(batch []*entry) (err error) {
 	return err
 }
 
-// message is what NATS gets of an entry.
-func (p *publisher) message(e *entry) *nats.Msg {
+// newMsg returns the NATS message of an entry, which shares its payload.
+func (p *publisher) newMsg(e *entry) *nats.Msg {
 	msg := nats.NewMsg(p.c.subject(e.channel))
-	msg.Data = e.m.Payload
-	id := p.prefix + strconv.FormatUint(e.number, 36)
+	msg.Data = e.message.Payload
+	id := p.idPrefix + strconv.FormatUint(e.number, 36)
 	if key := e.key(); key != "" {
 		id = key + strconv.Itoa(e.index)
 	}
 	msg.Header.Set(jetstream.MsgIDHeader, id)
-	if e.m.Kind == broadcast.Binary {
+	if e.message.Kind == broadcast.Binary {
 		msg.Header.Set(kindHeader, "binary")
 	}
 	return msg
 }
 
-// acknowledged takes out the first one that was sent, with all of its batch: they have their places, one behind the other, and
-// the last one that of the acknowledgement.
-func (p *publisher) acknowledged(ack *jetstream.PubAck) {
-	n := p.sent[0].batch
+// acknowledge removes the first batch from sent. The sequence numbers of a batch are consecutive, and ack has the last.
+func (p *publisher) acknowledge(ack *jetstream.PubAck) {
+	n := p.sent[0].batchLen
 	for i, e := range p.sent[:n] {
-		place := ack.Sequence - uint64(n-1-i)
+		seq := ack.Sequence - uint64(n-1-i)
 		if !ack.Duplicate {
-			p.c.placed(place, e.behind)
+			p.c.checkSeq(seq, e.readerAt)
 		}
 		p.published.Add(1)
-		p.took.Add(int64(time.Since(e.at)))
-		p.done(e)
+		p.publishTime.Add(int64(time.Since(e.queuedAt)))
+		p.releaseBytes(e)
 		if r := e.result; r != nil {
-			r.ids[e.index] = place
-			if r.left--; r.left == 0 && r.err == nil {
+			r.ids[e.index] = seq
+			if r.remaining--; r.remaining == 0 && r.err == nil {
 				close(r.done)
 			}
 		}
 	}
-	p.wait = 0
+	p.retryDelay = 0
 	clear(p.sent[:n])
 	p.sent = p.sent[n:]
 }
 
-// again sends all again that were sent and not acknowledged: the stream knows those that it has by their ids. If NATS
-// is gone, that is when it is back. It says no if the end has come.
-func (p *publisher) again(err error) bool {
-	if fails(err, batchContainsDuplicate) && p.resend() == nil { // One by one it says where they are.
+// retry sends all of sent again, after a delay and when NATS is connected. The stream recognizes those that it holds by
+// their message IDs. It returns false if the Cluster is closed.
+func (p *publisher) retry(err error) bool {
+	if hasCode(err, batchContainsDuplicate) && p.resendEach() == nil { // Sent alone, the answer has the sequence number.
 		return true
 	}
-	if fails(err, batchesDisabled, batchHeaderUnsupported, batchTooLarge) && p.atomic {
-		p.atomic = false
-		p.c.cfg.Logger.Warn("the stream takes no batches any more: messages of one publisher may change their order when it gets another leader", "err", err)
+	if hasCode(err, batchesDisabled, batchHeaderUnsupported, batchTooLarge) && p.batches {
+		p.batches = false
+		p.c.cfg.Logger.Warn("the stream no longer accepts batches: "+reorderRisk, "err", err)
 	}
-	for often := time.Second; ; often = 10 * time.Second {
-		if now := time.Now(); now.Sub(p.said) >= often {
-			p.said = now
-			p.c.cfg.Logger.Warn("the stream did not take a message: it is sent again, with those behind it", "err", err, "messages", len(p.sent))
+	for interval := time.Second; ; interval = 10 * time.Second {
+		if now := time.Now(); now.Sub(p.retryLoggedAt) >= interval {
+			p.retryLoggedAt = now
+			p.c.cfg.Logger.Warn("the stream did not accept a message: sending it and the later ones again",
+				"err", err, "messages", len(p.sent))
 		}
-		p.wait = min(max(2*p.wait, 50*time.Millisecond), 2*time.Second)
+		p.retryDelay = min(max(2*p.retryDelay, 50*time.Millisecond), 2*time.Second)
 		select {
-		case <-time.After(p.wait):
+		case <-time.After(p.retryDelay):
 		case <-p.c.ctx.Done():
 			return false
 		}
-		if p.weigh(); !p.c.connected.Load() {
+		if p.updateHold(); !p.c.connected.Load() {
 			continue
 		}
-		// What is still on its way would come behind what is sent now.
-		if !p.settle() {
+		// A message that is still on its way would arrive after those that are sent now.
+		if !p.awaitFutures() {
 			return false
 		}
-		if err = p.resend(); err == nil {
+		if err = p.resendEach(); err == nil {
 			return true
 		}
 	}
 }
 
-// never says whether an error is of a message that the stream will not take ever, as it is too large or may not be there, and not of
-// the moment. That an account is full is of the moment.
-func never(err error) bool {
-	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, errDenied) || errors.Is(err, errForgotten) || fails(err, messageExceedsMaximum, headerExceedsMaximum)
+// isPermanent reports whether the stream will never accept the message: it is too large, or its subject is denied. A
+// full account is not permanent.
+func isPermanent(err error) bool {
+	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, errDenied) || errors.Is(err, errIDExpired) ||
+		hasCode(err, messageExceedsMaximum, headerExceedsMaximum)
 }
 
-// errNoPlace: NATS 2.10 acknowledges a message twice that it is about to take, the second time without a place.
-var errNoPlace = errors.New("it has no place yet")
-
 var (
-	errDenied    = errors.New("NATS lets this server publish nothing to that subject")
-	errForgotten = errors.New("the stream does not know any more whether it has it, and its publisher knows that it may not")
+	// errNoSequence: NATS 2.10 acknowledges a duplicate of a message that it is still storing without a sequence
+	// number.
+	errNoSequence = errors.New("NATS is still storing the message")
+	errDenied     = errors.New("NATS permissions do not let this server publish to that subject")
+	errIDExpired  = errors.New("the stream may hold the message and no longer know its ID, and the outcome was reported as unknown")
 )
 
-// denied takes out what was sent to a subject that NATS lets nobody here publish to: to that there is no other answer. A batch is
-// answered that it is not whole, unless it is without its last one. It says no if the end has come.
-func (p *publisher) denied(subject string) bool {
+// rejectDenied rejects the messages in sent with a subject that NATS denies, as it does not answer them. It answers for
+// a batch that messages are missing, unless the denied one is the last. It returns false if the Cluster is closed.
+func (p *publisher) rejectDenied(subject string) bool {
 	for i := len(p.sent) - 1; i >= 0; i-- {
 		e := p.sent[i]
 		if p.c.subject(e.channel) != subject {
 			continue
 		}
-		if e.batch == 1 {
-			p.refused(i, errDenied)
-		} else if i == len(p.sent)-1 { // There is no other batch.
+		if e.batchLen == 1 {
+			p.rejectSent(i, errDenied)
+		} else if i == len(p.sent)-1 { // sent is a single batch.
 			p.sent[0].future = nil
-			return p.again(errDenied)
+			return p.retry(errDenied)
 		}
 	}
 	return true
 }
 
-// forgotten says whether a message may be in the stream, which does not know its id any more, while its publisher has been told that
-// it may not: if it has tried again, with its key, that was another message.
-func (p *publisher) forgotten(e *entry) bool {
-	return e.result != nil && e.result.gone.Load() && time.Since(e.at) > p.c.remembers-2*p.c.cfg.Timeout
+// idExpired reports whether the stream may hold e without recognizing its ID any more, while the publisher was told
+// that the outcome is unknown. If the publisher has tried again with its key, sending e now would publish it twice.
+func (p *publisher) idExpired(e *entry) bool {
+	return e.result != nil && e.result.abandoned.Load() && time.Since(e.queuedAt) > p.c.dedupWindow-2*p.c.cfg.Timeout
 }
 
-// Codes of JetStream's errors.
+// Error codes of JetStream, from errors.json of nats-server.
 const (
 	messageExceedsMaximum  jetstream.ErrorCode = 10054
 	headerExceedsMaximum   jetstream.ErrorCode = 10097
 	batchesDisabled        jetstream.ErrorCode = 10174
-	batchHeaderUnsupported jetstream.ErrorCode = 10177 // Of NATS 2.12.0, for messages with ids.
+	batchHeaderUnsupported jetstream.ErrorCode = 10177 // NATS 2.12.0 returns it for messages with IDs.
 	batchTooLarge          jetstream.ErrorCode = 10199
 	batchContainsDuplicate jetstream.ErrorCode = 10201
 )
 
-// fails says whether an error is one of JetStream's with one of these codes.
-func fails(err error, codes ...jetstream.ErrorCode) bool {
+// hasCode reports whether err is an error of JetStream with one of these codes.
+func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode)
 }
 
-// refused takes out the one at a place that was sent: the stream does not take it.
-func (p *publisher) refused(i int, err error) {
+// rejectSent removes the entry at index i from sent: the stream does not accept it.
+func (p *publisher) rejectSent(i int, err error) {
 	e := p.sent[i]
 	p.sent = slices.Delete(p.sent, i, i+1)
-	p.lose(e, err)
+	p.drop(e, err)
 }
 
-// lose says that a message is not published.
-func (p *publisher) lose(e *entry, err error) {
+// drop counts and logs a message that will not be published, and tells its publisher.
+func (p *publisher) drop(e *entry, err error) {
 	p.lost.Add(1)
-	if p.saidLost.due() {
-		p.c.cfg.Logger.Error("a message is lost: the stream does not take it", "err", err, "subject", p.c.subject(e.channel), "bytes", len(e.m.Payload), "lost", p.lost.Load())
+	if p.lostLog.allow() {
+		p.c.cfg.Logger.Error("lost a message: the stream does not accept it", "err", err,
+			"subject", p.c.subject(e.channel), "bytes", len(e.message.Payload), "lost", p.lost.Load())
 	}
-	p.done(e)
+	p.releaseBytes(e)
 	if r := e.result; r != nil && r.err == nil {
-		r.err = fmt.Errorf("cluster: the stream does not take it: %w", err)
+		r.err = fmt.Errorf("cluster: the stream does not accept the message: %w", err)
 		close(r.done)
 	}
 }
 
-// done counts a message that is not on its way any more.
-func (p *publisher) done(e *entry) {
+// releaseBytes subtracts a message that is no longer on its way.
+func (p *publisher) releaseBytes(e *entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.bytes -= len(e.m.Payload)
+	p.bytes -= len(e.message.Payload)
 }
 
-// settle waits until nothing of what was sent is on its way any more, which is Config.Timeout at the most: each future says once
-// how it ended. It says no if the end has
-// come.
-func (p *publisher) settle() bool {
+// awaitFutures waits until no message is on its way any more, at most Config.Timeout: each future resolves once. It
+// returns false if the Cluster is closed.
+func (p *publisher) awaitFutures() bool {
 	for _, e := range p.sent {
 		if e.future == nil {
 			continue
@@ -325,22 +328,22 @@ func (p *publisher) settle() bool {
 	return true
 }
 
-// resend sends all again that have no place, one after the other, so that they keep their order whatever happens now. What NATS
-// takes no more, as it takes less than it did, is lost.
-func (p *publisher) resend() error {
+// resendEach sends the messages of sent that have no sequence number one after the other, so that they keep their order
+// whatever happens. A message that NATS no longer accepts, because its limits were lowered, is lost.
+func (p *publisher) resendEach() error {
 	for len(p.sent) > 0 {
 		e := p.sent[0]
-		if e.ack != nil && e.ack.Sequence > 0 { // It had its place all the time.
-			p.acknowledged(e.ack)
+		if e.ack != nil && e.ack.Sequence > 0 { // Its acknowledgement came late.
+			p.acknowledge(e.ack)
 			continue
 		}
 		p.resent.Add(1)
-		ack, err := p.publishOne(e)
+		ack, err := p.sendAndWait(e)
 		switch {
 		case err == nil:
-			p.acknowledged(ack)
-		case never(err):
-			p.refused(0, err)
+			p.acknowledge(ack)
+		case isPermanent(err):
+			p.rejectSent(0, err)
 		default:
 			return err
 		}
@@ -348,12 +351,12 @@ func (p *publisher) resend() error {
 	return nil
 }
 
-// publishOne sends a message, and waits for the answer.
-func (p *publisher) publishOne(e *entry) (*jetstream.PubAck, error) {
-	if p.forgotten(e) {
-		return nil, errForgotten
+// sendAndWait sends one message, and waits for the answer.
+func (p *publisher) sendAndWait(e *entry) (*jetstream.PubAck, error) {
+	if p.idExpired(e) {
+		return nil, errIDExpired
 	}
-	if err := p.publish([]*entry{e}); err != nil {
+	if err := p.sendBatch([]*entry{e}); err != nil {
 		return nil, err
 	}
 	defer func() { e.future = nil }()
@@ -361,12 +364,12 @@ func (p *publisher) publishOne(e *entry) (*jetstream.PubAck, error) {
 		select {
 		case ack := <-e.future.Ok():
 			if ack.Sequence == 0 {
-				return nil, errNoPlace
+				return nil, errNoSequence
 			}
 			return ack, nil
 		case err := <-e.future.Err():
 			return nil, err
-		case subject := <-p.denials:
+		case subject := <-p.denied:
 			if subject == p.c.subject(e.channel) {
 				return nil, errDenied
 			}

@@ -12,42 +12,44 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// starting does a part of the start. NATS says beside its answers what it does not permit, and gives none then: if this server
-// needs that, it ends f's context, and is the error. As long as f waits, the log says so.
-func (c *Cluster) starting(ctx context.Context, f func(context.Context) error) error {
-	ctx, end := context.WithCancelCause(ctx)
-	said := c.nc.ErrorHandler()
+// runStep calls step, which is a part of the start, and logs what it waits for. NATS does not answer a request that its
+// permissions deny, and reports the denial separately. If the server needs that permission, runStep cancels the context
+// of step and returns the denial.
+func (c *Cluster) runStep(ctx context.Context, step func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	handler := c.nc.ErrorHandler()
 	c.nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
-		if c.needs(err) {
-			end(err)
+		if c.isNeeded(err) {
+			cancel(err)
 			return
 		}
-		said(nc, sub, err)
+		handler(nc, sub, err)
 	})
-	var waiting sync.WaitGroup
-	waiting.Go(func() { c.sayWaiting(ctx) })
-	err := f(ctx)
-	c.nc.SetErrorHandler(said)
+	var logging sync.WaitGroup
+	logging.Go(func() { c.logWaiting(ctx) }) // Ends with ctx; awaited below.
+	err := step(ctx)
+	c.nc.SetErrorHandler(handler)
 	cause := context.Cause(ctx)
-	end(nil)
-	waiting.Wait()
+	cancel(nil)
+	logging.Wait()
 	if err != nil && errors.Is(cause, nats.ErrPermissionViolation) {
 		return fmt.Errorf("cluster: stream %s: %w", c.cfg.Stream, cause)
 	}
 	return err
 }
 
-// needs says whether an error is that NATS does not permit what a server cannot be without. It can be without its presence, and
-// consumers end by themselves.
-func (c *Cluster) needs(err error) bool {
+// isNeeded reports whether err denies a permission that a server needs. It needs neither presence nor the permission
+// to delete consumers, which expire by themselves.
+func (c *Cluster) isNeeded(err error) bool {
 	return errors.Is(err, nats.ErrPermissionViolation) &&
-		!strings.Contains(err.Error(), `"`+c.cfg.Stream+".presence.") && !strings.Contains(err.Error(), `"$JS.API.CONSUMER.DELETE.`)
+		!strings.Contains(err.Error(), `"`+c.cfg.Stream+".presence.") &&
+		!strings.Contains(err.Error(), `"$JS.API.CONSUMER.DELETE.`)
 }
 
-// sayWaiting tells what of the stream is waited for, and why, until ctx is done.
-func (c *Cluster) sayWaiting(ctx context.Context) {
-	w := &waiting{cfg: &c.cfg}
-	ticker := time.NewTicker(quietFor)
+// logWaiting logs what the start waits for, until ctx is done.
+func (c *Cluster) logWaiting(ctx context.Context) {
+	w := &waitLog{cfg: &c.cfg}
+	ticker := time.NewTicker(silentWait)
 	defer ticker.Stop()
 	for {
 		select {
@@ -55,30 +57,31 @@ func (c *Cluster) sayWaiting(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		err := errors.New("NATS does not answer: has it a majority?")
-		if why := c.waits.Load(); why != nil {
-			err = *why
+		reason := errors.New("NATS does not answer: check that it has a majority")
+		if known := c.waitReason.Load(); known != nil {
+			reason = *known
 		}
 		if !c.connected.Load() {
-			err = errNotReachable
+			reason = errNotReachable
 		}
-		w.say(err, "stream", c.cfg.Stream, "read", c.delivered.Load())
+		w.report(reason, "stream", c.cfg.Stream, "read", c.delivered.Load())
 	}
 }
 
-// waitsFor notes what Start waits for.
-func (c *Cluster) waitsFor(err error) { c.waits.Store(&err) }
+// setWaitReason notes what the start waits for. It pairs with the load in logWaiting.
+func (c *Cluster) setWaitReason(reason error) { c.waitReason.Store(&reason) }
 
-// subjectsOverlap is a code of JetStream's errors.
+// subjectsOverlap is the error code of JetStream for a stream with subjects of another one.
 const subjectsOverlap jetstream.ErrorCode = 10065
 
-// noStream is why there is no stream, in more words than NATS has.
-func (c *Cluster) noStream(err error) error {
+// streamError adds to err why the stream is not available.
+func (c *Cluster) streamError(err error) error {
 	switch {
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+	case errors.Is(err, nats.ErrNoResponders),
+		errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fmt.Errorf("%w: stream %s: %w", ErrNoJetStream, c.cfg.Stream, err)
-	case fails(err, subjectsOverlap):
-		err = fmt.Errorf("for its subjects, %s.*: %w", c.cfg.Stream, err)
+	case hasCode(err, subjectsOverlap):
+		err = fmt.Errorf("subjects %s.*: %w", c.cfg.Stream, err)
 	}
 	return fmt.Errorf("cluster: stream %s: %w", c.cfg.Stream, err)
 }

@@ -12,80 +12,85 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// awaitStream is open, but waits while the stream may come.
+// awaitStream calls openStream until it succeeds, fails for a reason that does not pass, or ctx is done.
 func (c *Cluster) awaitStream(ctx context.Context) error {
 	for {
-		err := c.open(ctx)
-		if err == nil || ctx.Err() != nil || !c.mayCome(err) {
+		err := c.openStream(ctx)
+		if err == nil || ctx.Err() != nil || !c.mayAppear(err) {
 			return err
 		}
-		c.waitsFor(err)
+		c.setWaitReason(err)
 		select {
-		case <-time.After(tryEvery):
+		case <-time.After(retryEvery):
 		case <-ctx.Done():
 			return err
 		}
 	}
 }
 
-// open finds or makes the stream, and where to begin in it.
-func (c *Cluster) open(ctx context.Context) error {
+// reorderRisk is what a stream with replicas and without batches means.
+const reorderRisk = "messages of a publisher may be reordered when the leader of the stream changes"
+
+// openStream finds or creates the stream, checks its settings, and finds the sequence number to begin with.
+func (c *Cluster) openStream(ctx context.Context) error {
 	var err error
-	if c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncTimeout(c.cfg.Timeout), jetstream.WithDefaultTimeout(c.cfg.Timeout)); err != nil {
+	timeout := c.cfg.Timeout
+	c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncTimeout(timeout), jetstream.WithDefaultTimeout(timeout))
+	if err != nil {
 		return fmt.Errorf("cluster: JetStream: %w", err)
 	}
 	stream, err := c.js.Stream(ctx, c.cfg.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		stream, err = c.js.CreateStream(ctx, jetstream.StreamConfig{
 			Name: c.cfg.Stream, Subjects: []string{c.cfg.Stream + ".*"}, Storage: jetstream.FileStorage,
-			Replicas: c.cfg.Replicas, MaxBytes: c.cfg.MaxBytes, MaxAge: c.cfg.MaxAge, Duplicates: c.duplicates(),
-			AllowAtomicPublish: true, // NATS before 2.12 does not know it, and lets it be.
+			Replicas: c.cfg.Replicas, MaxBytes: c.cfg.MaxBytes, MaxAge: c.cfg.MaxAge, Duplicates: c.wantedDedupWindow(),
+			AllowAtomicPublish: true, // NATS before 2.12 ignores it.
 		})
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // Another crier was faster.
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // Another server has just created it.
 			stream, err = c.js.Stream(ctx, c.cfg.Stream)
 		}
 	}
 	if err != nil {
-		return c.noStream(err)
+		return c.streamError(err)
 	}
 	info := stream.CachedInfo()
-	if err := c.check(&info.Config); err != nil {
+	if err := c.checkSettings(&info.Config); err != nil {
 		return err
 	}
-	c.largest = int(c.nc.MaxPayload())
-	if most := int(info.Config.MaxMsgSize); most > 0 {
-		c.largest = min(c.largest, most)
+	c.maxPayload = int(c.nc.MaxPayload())
+	if limit := int(info.Config.MaxMsgSize); limit > 0 {
+		c.maxPayload = min(c.maxPayload, limit)
 	}
-	if several := info.Config.Replicas > 1; several && !info.Config.AllowAtomicPublish {
-		c.cfg.Logger.Info("the stream takes no batches: messages of one publisher may change their order when it gets another leader",
-			"hint", "with NATS 2.12.1 or later: nats stream edit "+c.cfg.Stream+" --allow-batch, and start crier again")
+	if replicated := info.Config.Replicas > 1; replicated && !info.Config.AllowAtomicPublish {
+		c.cfg.Logger.Info("the stream does not accept batches: "+reorderRisk,
+			"hint", "with NATS 2.12.1 or later: nats stream edit "+c.cfg.Stream+" --allow-batch, and restart crier")
 	} else {
-		c.out.atomic = several
+		c.publisher.batches = replicated
 	}
-	c.created = info.Created
+	c.streamCreated = info.Created
 	c.epoch = strconv.FormatInt(info.Created.UnixNano(), 36)
-	c.maxAge, c.remembers = info.Config.MaxAge, info.Config.Duplicates
-	if c.begin = info.State.LastSeq + 1; !c.cfg.Channels {
-		c.begin, err = c.historyFrom(ctx, nil, info)
+	c.maxAge, c.dedupWindow = info.Config.MaxAge, info.Config.Duplicates
+	if c.startSeq = info.State.LastSeq + 1; !c.cfg.Channels {
+		c.startSeq, err = c.historyStart(ctx, nil, info)
 	}
 	return err
 }
 
-// duplicates is how long the stream is to know the messages' ids: for as long as one may be sent again.
-func (c *Cluster) duplicates() time.Duration {
+// wantedDedupWindow returns the dedup window of a new stream: as long as a message may be sent again.
+func (c *Cluster) wantedDedupWindow() time.Duration {
 	const most = 10 * time.Minute
-	if c.cfg.MaxAge > 0 { // NATS allows no more.
+	if c.cfg.MaxAge > 0 { // NATS allows at most that.
 		return min(most, c.cfg.MaxAge)
 	}
 	return most
 }
 
-// check says in what way a stream is not as it is wanted.
-func (c *Cluster) check(is *jetstream.StreamConfig) error {
-	var wrong []string
-	want := func(ok bool, what string, is, wanted any) {
+// checkSettings returns an ErrStream that lists the settings which differ from the wanted ones, or nil.
+func (c *Cluster) checkSettings(is *jetstream.StreamConfig) error {
+	var differences []string
+	want := func(ok bool, setting string, is, wanted any) {
 		if !ok {
-			wrong = append(wrong, fmt.Sprintf("%s is %v, wanted %v", what, is, wanted))
+			differences = append(differences, fmt.Sprintf("%s is %v, wanted %v", setting, is, wanted))
 		}
 	}
 	cfg := &c.cfg
@@ -99,18 +104,18 @@ func (c *Cluster) check(is *jetstream.StreamConfig) error {
 	want(cfg.Replicas == 0 || is.Replicas == cfg.Replicas, "replicas", is.Replicas, cfg.Replicas)
 	want(cfg.MaxBytes == 0 || is.MaxBytes == cfg.MaxBytes, "max bytes", is.MaxBytes, cfg.MaxBytes)
 	want(cfg.MaxAge == 0 || is.MaxAge == cfg.MaxAge, "max age", is.MaxAge, cfg.MaxAge)
-	if len(wrong) == 0 {
+	if len(differences) == 0 {
 		return nil
 	}
-	as := ErrStream
+	kind := ErrStream
 	if is.Storage != jetstream.FileStorage || is.Retention != jetstream.LimitsPolicy || is.Sealed {
-		as = ErrUnalterable
+		kind = ErrUnalterable
 	}
-	return fmt.Errorf("%w: %s: %s", as, cfg.Stream, strings.Join(wrong, ", "))
+	return fmt.Errorf("%w: %s: %s", kind, cfg.Stream, strings.Join(differences, ", "))
 }
 
-// info asks for the state of the stream. The error is ErrReplaced if it is another one than it was.
-func (c *Cluster) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+// streamInfo asks NATS for the state of the stream. It returns ErrReplaced if the stream is not the one of Open.
+func (c *Cluster) streamInfo(ctx context.Context) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	stream, err := c.js.Stream(ctx, c.cfg.Stream)
@@ -118,7 +123,9 @@ func (c *Cluster) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 		return nil, err
 	}
 	info := stream.CachedInfo()
-	if !info.Created.Equal(c.created) { // Its newest message says nothing: who was the leader may not know it any more.
+	// A lower last sequence number does not show a replaced stream: a former leader may answer without the newest
+	// messages.
+	if !info.Created.Equal(c.streamCreated) {
 		return nil, ErrReplaced
 	}
 	return info, nil

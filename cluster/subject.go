@@ -6,14 +6,15 @@ import (
 	"strings"
 )
 
-// subject is a channel's: the stream's name and a token.
+// subject returns the subject of a channel in the stream.
 func (c *Cluster) subject(channel string) string { return subjectIn(c.cfg.Stream+".", channel) }
 
-// channel is the channel of a subject. It says no if there is none.
+// channel returns the channel of a subject in the stream. It returns false if the subject is not that of a channel.
 func (c *Cluster) channel(subject string) (string, bool) { return channelIn(c.cfg.Stream+".", subject) }
 
-// subjectIn is a channel's: a prefix and a token, of which all but letters, digits, - and _ is written as = and
-// two digits, so that neither dots, spaces nor wildcards are in it.
+// subjectIn returns the subject of a channel: the prefix and one token. In the token every byte except letters, digits,
+// - and _ is written as = and two hex digits, so that it has no dots, spaces or wildcards. The channel without a name
+// has the token =.
 func subjectIn(prefix, channel string) string {
 	var b strings.Builder
 	b.WriteString(prefix)
@@ -31,7 +32,7 @@ func subjectIn(prefix, channel string) string {
 	return b.String()
 }
 
-// channelIn is the channel of a subject with a prefix. It says no if there is none.
+// channelIn is the inverse of subjectIn. It returns false if the subject is not that of a channel.
 func channelIn(prefix, subject string) (string, bool) {
 	token, ok := strings.CutPrefix(subject, prefix)
 	if !ok || token == "=" || strings.HasPrefix(token, markerToken) {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzSubject: each channel has a subject of one token without wildcards, and is that subject's.
+// FuzzSubject checks that each channel has a subject of one token without wildcards, which stands for that channel
+// only.
 func FuzzSubject(f *testing.F) {
 	for _, name := range []string{"", "news", "news/sport", "a.b", "*", ">", "=", "=2f", "ü b", "\x00", strings.Repeat("x", 255)} {
 		f.Add(name)
@@ -15,22 +16,26 @@ func FuzzSubject(f *testing.F) {
 		subject := c.subject(name)
 		token, ok := strings.CutPrefix(subject, "CRIER.")
 		if !ok || token == "" || strings.ContainsAny(token, ".*> \t\r\n") {
-			t.Errorf("%q: got the subject %q", name, subject)
+			t.Errorf("%q: got the subject %q, want one token without wildcards", name, subject)
 		}
 		if got, ok := c.channel(subject); !ok || got != name {
-			t.Errorf("%q: got %q, %t back from %q", name, got, ok, subject)
+			t.Errorf("%q: got channel %q, %t from its subject %q", name, got, ok, subject)
 		}
-		if again, ok := c.channel("CRIER." + name); ok && c.subject(again) == "CRIER."+name && strings.ContainsAny(name, "*>. ") {
-			t.Errorf("%q is a subject", name)
+		raw := "CRIER." + name
+		if again, ok := c.channel(raw); ok && c.subject(again) == raw && strings.ContainsAny(name, "*>. ") {
+			t.Errorf("%q: got channel %q for a subject with wildcards, want none", raw, again)
 		}
 	})
 }
 
+// TestNoSubject lists subjects that stand for no channel.
 func TestNoSubject(t *testing.T) {
 	c := &Cluster{cfg: Config{Stream: "CRIER"}}
-	for _, subject := range []string{"OTHER.news", "CRIER", "CRIER.=2", "CRIER.a=", "CRIER.=zz", "CRIER.==", "CRIER.==abc-", "CRIER.==61"} {
+	for _, subject := range []string{
+		"OTHER.news", "CRIER", "CRIER.=2", "CRIER.a=", "CRIER.=zz", "CRIER.==", "CRIER.==abc-", "CRIER.==61",
+	} {
 		if got, ok := c.channel(subject); ok {
-			t.Errorf("%q: got %q", subject, got)
+			t.Errorf("%q: got channel %q, want none", subject, got)
 		}
 	}
 }

@@ -10,59 +10,61 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// maxSubscribed is how many channels a Fast subscribes to one by one; if there are more, it has all, as long as it runs.
+// maxSubscribed is how many channels a Fast subscribes to one by one. With more of them it subscribes to all, until
+// it is closed.
 const maxSubscribed = 4096
 
-// patience is how long the first connection to a channel waits for NATS: without that it is served all the same, and hears
-// other servers when they can be heard.
-const patience = 500 * time.Millisecond
+// joinWait is how long the first connection to a channel waits for NATS. Afterwards it is served, and receives messages
+// of other servers as soon as NATS has the subscription.
+const joinWait = 500 * time.Millisecond
 
-// waited is longer than anybody waits for a channel.
-const waited = 5 * time.Second
+// maxJoinWait is longer than any connection waits for a channel.
+const maxJoinWait = 5 * time.Second
 
-// When NATS has refused a subscription: how long a new one must not be refused to be taken for one that is not, and when
-// it is tried again.
 const (
-	refusedWithin = time.Second
-	refusedAgain  = 5 * time.Second
+	refusalWindow = time.Second     // How soon NATS would report that it refuses a new subscription.
+	refusalRetry  = 5 * time.Second // How often a refused subscription is tried again.
 )
 
-// subscriptions is which channels a Fast gets: those that somebody is connected to, or was lately.
+// subscriptions decides which channels a Fast receives: those that have connections, or had some within Config.Linger.
 type subscriptions struct {
-	f       *Fast
-	wake    bell        // Something is wanted.
-	refused bell        // NATS has not taken a subscription, or has ended it.
-	deaf    atomic.Bool // It was, and not all is well again.
-	log     seldom
+	f       *Fast // Immutable.
+	wake    bell  // Rung when a channel is wanted.
+	refusal bell  // Rung by noteError: NATS has refused or ended a subscription.
+	log     oncePerSecond
 
-	busy atomic.Pointer[subscribed] // Written by takes, with mu, and taken: the channel that is being delivered to; read by leave.
+	refused atomic.Bool // Written by run, read by Ready: NATS refuses a subscription.
 
-	mu   sync.Mutex
-	one  bool                   // Guarded by mu: all channels are wanted with one subscription, as there are too many, or NATS has refused some.
-	of   map[string]*subscribed // Guarded by mu. With all, it is empty.
-	all  *nats.Subscription     // Guarded by mu: to all channels; nil if there is none.
-	lost uint64                 // Guarded by mu: what NATS' client has dropped of subscriptions that have ended.
+	// Atomic: the channel that inbound.run is delivering to, or nil. Written by beginDelivery, with mu held, and by
+	// endDelivery; read by leaveIdle.
+	delivering atomic.Pointer[subscribed]
+
+	mu     sync.Mutex
+	single bool                   // Guarded by mu: one subscription to all channels is wanted.
+	byName map[string]*subscribed // Guarded by mu. Empty while all is set.
+	all    *nats.Subscription     // Guarded by mu: the subscription to all channels, or nil.
+	lost   uint64                 // Guarded by mu: what NATS' client dropped of subscriptions that have ended.
 }
 
-// subscribed is a channel that the server gets, or will get soon.
+// subscribed is a channel that the server receives, or will receive. Guarded by subscriptions.mu.
 type subscribed struct {
-	sub   *nats.Subscription // nil before it is made.
-	asked time.Time          // When that was wanted first.
-	ready bool               // NATS knows of it.
-	idle  time.Time          // Since when nobody is connected to it; zero if somebody is.
+	sub       *nats.Subscription // nil before it is made.
+	wantedAt  time.Time          // When the channel was first asked for.
+	ready     bool               // NATS has the subscription.
+	idleSince time.Time          // When the last connection to the channel ended; zero if it has some.
 }
 
 func (s *subscriptions) init(f *Fast) {
-	s.f, s.wake, s.refused, s.of = f, newBell(), newBell(), make(map[string]*subscribed)
+	s.f, s.wake, s.refusal, s.byName = f, newBell(), newBell(), make(map[string]*subscribed)
 }
 
-// begin subscribes to what is wanted from the start: without Config.Channels, to all. With them it only finds out whether it
-// may be.
-func (s *subscriptions) begin() (err error) {
+// start subscribes to all channels if Config.Channels is not set. Otherwise it subscribes and unsubscribes at once:
+// NATS reports a denial of that.
+func (s *subscriptions) start() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.f.cfg.Channels {
-		s.all, err = s.f.nc.ChanSubscribe(s.f.prefix+"*", s.f.in.arrived)
+		s.all, err = s.f.nc.ChanSubscribe(s.f.prefix+"*", s.f.inbound.arrived)
 		return err
 	}
 	probe, err := s.f.nc.Subscribe(s.f.prefix+"*", func(*nats.Msg) {})
@@ -72,67 +74,63 @@ func (s *subscriptions) begin() (err error) {
 	return err
 }
 
-// hear is told what NATS says beside its answers. It does not block.
-func (s *subscriptions) hear(err error) {
-	if s.refuses(err) {
-		s.refused.ring()
+// noteError receives the errors that NATS reports outside of its answers. It does not block.
+func (s *subscriptions) noteError(err error) {
+	if s.isRefusal(err) {
+		s.refusal.ring()
 	}
 }
 
-// refuses says whether NATS does not take a subscription to channels, or has ended it: there are too many, or it may not be, as was
-// decided just now, perhaps.
-func (s *subscriptions) refuses(err error) bool {
+// isRefusal reports whether NATS refuses or has ended a subscription to channels: there are too many, or
+// permissions deny it, which may have been changed just now.
+func (s *subscriptions) isRefusal(err error) bool {
 	if errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
 		return true
 	}
 	_, rest, ok := strings.Cut(err.Error(), `Subscription to "`+s.f.prefix)
 	token, _, _ := strings.Cut(rest, `"`)
-	return ok && errors.Is(err, nats.ErrPermissionViolation) && !strings.Contains(token, ".") // Else it is presence's.
+	ofPresence := strings.Contains(token, ".") // Tokens of channels have no dot.
+	return ok && !ofPresence && errors.Is(err, nats.ErrPermissionViolation)
 }
 
-// Follow is broadcast.Follower's.
+// Follow implements broadcast.Follower. It returns true after joinWait even if NATS does not have the subscription yet.
 func (f *Fast) Follow(channel string) bool {
-	s := &f.subs
+	s := &f.subscriptions
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	one := s.of[channel]
-	if s.all != nil || one != nil && one.ready {
+	ch := s.byName[channel]
+	if s.all != nil || ch != nil && ch.ready {
 		return true
 	}
-	if one == nil && len(s.of) <= maxSubscribed { // Else all are wanted anyway.
-		one = &subscribed{asked: time.Now()}
-		s.of[channel] = one
+	if ch == nil && len(s.byName) <= maxSubscribed { // With more of them, all are wanted.
+		ch = &subscribed{wantedAt: time.Now()}
+		s.byName[channel] = ch
 	}
-	s.look()
-	return one == nil || time.Since(one.asked) >= patience || !f.connected.Load()
-}
-
-// look has run look at what is wanted. It does not block.
-func (s *subscriptions) look() {
 	s.wake.ring()
+	return ch == nil || time.Since(ch.wantedAt) >= joinWait || !f.connected.Load()
 }
 
-// takes says whether a message of a channel, which came by a subscription, is to be delivered: if so, the channel is not left before
-// taken is called. One that was left, and is wanted again, has lost what came between two subscriptions: of the older one
-// nothing may come behind that, without a gap. Called by inbound.run.
-func (s *subscriptions) takes(channel string, by *nats.Subscription) bool {
+// beginDelivery reports whether a message of a channel, from a subscription, is to be delivered. If so, the channel
+// is not left before endDelivery is called. A channel that was left and is wanted again has lost messages in
+// between, so no message of its old subscription may follow without a gap. Called by inbound.run.
+func (s *subscriptions) beginDelivery(channel string, from *nats.Subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all != nil || s.one {
+	if s.all != nil || s.single {
 		return true
 	}
-	one := s.of[channel]
-	if one == nil || one.sub != by {
+	ch := s.byName[channel]
+	if ch == nil || ch.sub != from {
 		return false
 	}
-	s.busy.Store(one)
+	s.delivering.Store(ch)
 	return true
 }
 
-// taken ends what takes began.
-func (s *subscriptions) taken() { s.busy.Store(nil) }
+// endDelivery must be called after beginDelivery has returned true.
+func (s *subscriptions) endDelivery() { s.delivering.Store(nil) }
 
-// run subscribes to what is wanted, and ends what is not any more.
+// run makes wanted subscriptions and ends unused ones, until the Fast is closed.
 func (s *subscriptions) run() {
 	ticker := time.NewTicker(max(s.f.cfg.Linger/4, 100*time.Millisecond))
 	defer ticker.Stop()
@@ -140,17 +138,17 @@ func (s *subscriptions) run() {
 		select {
 		case <-s.wake:
 			if err := s.subscribe(); err != nil && s.f.ctx.Err() == nil {
-				if s.log.due() {
-					s.f.cfg.Logger.Warn("subscribing is tried again", "err", err)
+				if s.log.allow() {
+					s.f.cfg.Logger.Warn("subscribing again", "err", err)
 				}
-				time.Sleep(patience)
-				s.look()
+				time.Sleep(joinWait)
+				s.wake.ring()
 			}
-		case <-s.refused:
-			s.again()
+		case <-s.refusal:
+			s.replaceRefused()
 		case <-ticker.C:
-			for _, sub := range s.leave() {
-				_ = sub.Unsubscribe() // If there is no connection, it is not made again by the next one.
+			for _, sub := range s.leaveIdle() {
+				_ = sub.Unsubscribe() // Without a connection, nats.go does not make it again when it reconnects.
 			}
 		case <-s.f.ctx.Done():
 			return
@@ -158,29 +156,29 @@ func (s *subscriptions) run() {
 	}
 }
 
-// again has all channels with one subscription, in the place of those that there are, as NATS has refused some of them:
-// until that is not refused.
-func (s *subscriptions) again() {
-	s.deaf.Store(true)
+// replaceRefused replaces all subscriptions by one to all channels, because NATS has refused some of them. It tries
+// until NATS accepts that one.
+func (s *subscriptions) replaceRefused() {
+	s.refused.Store(true)
 	for s.f.ctx.Err() == nil {
-		for _, old := range s.none() {
+		for _, old := range s.takeAll() {
 			_ = old.Unsubscribe()
 		}
 		err := s.subscribe()
-		s.pause(refusedWithin)
+		s.pause(refusalWindow)
 		select {
-		case <-s.refused:
+		case <-s.refusal:
 		default:
 			if err == nil {
-				s.deaf.Store(false)
+				s.refused.Store(false)
 				return
 			}
 		}
-		s.pause(refusedAgain)
+		s.pause(refusalRetry)
 	}
 }
 
-// pause waits for so long, or until the end.
+// pause waits, or returns early when the Fast is closed.
 func (s *subscriptions) pause(wait time.Duration) {
 	select {
 	case <-time.After(wait):
@@ -188,128 +186,130 @@ func (s *subscriptions) pause(wait time.Duration) {
 	}
 }
 
-// none is the subscriptions that there are, which are to end: one to all channels is wanted in their place.
-func (s *subscriptions) none() (old []*nats.Subscription) {
+// takeAll removes and returns all subscriptions, for the caller to end. One to all channels is wanted in their place.
+func (s *subscriptions) takeAll() (old []*nats.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.one = true
-	for _, one := range s.of {
-		if one.sub != nil {
-			old = s.end(old, one.sub)
+	s.single = true
+	for _, ch := range s.byName {
+		if ch.sub != nil {
+			old = s.retireLocked(old, ch.sub)
 		}
-		one.sub, one.ready = nil, false
+		ch.sub, ch.ready = nil, false
 	}
 	if s.all != nil {
-		old = s.end(old, s.all)
+		old = s.retireLocked(old, s.all)
 		s.all = nil
 	}
 	return old
 }
 
-// subscribe subscribes to what is wanted, and waits until NATS knows.
+// subscribe makes the wanted subscriptions, and waits until NATS has them.
 func (s *subscriptions) subscribe() error {
-	wanted, all := s.wanted()
+	wanted, wantAll := s.wanted()
 	var err error
-	var sub *nats.Subscription
-	if all {
-		if sub, err = s.f.nc.ChanSubscribe(s.f.prefix+"*", s.f.in.arrived); err != nil {
+	var all *nats.Subscription
+	if wantAll {
+		if all, err = s.f.nc.ChanSubscribe(s.f.prefix+"*", s.f.inbound.arrived); err != nil {
 			return err
 		}
 	}
 	for _, channel := range wanted {
-		one, err := s.f.nc.ChanSubscribe(subjectIn(s.f.prefix, channel), s.f.in.arrived)
+		sub, err := s.f.nc.ChanSubscribe(subjectIn(s.f.prefix, channel), s.f.inbound.arrived)
 		if err != nil {
 			return err
 		}
 		s.mu.Lock()
-		s.of[channel].sub = one
+		s.byName[channel].sub = sub
 		s.mu.Unlock()
 	}
 	if err := s.f.nc.FlushTimeout(s.f.cfg.Timeout); err != nil {
-		if sub != nil {
-			_ = sub.Unsubscribe()
+		if all != nil {
+			_ = all.Unsubscribe()
 		}
 		return err
 	}
-	for _, old := range s.joined(sub) {
+	for _, old := range s.markReady(all) {
 		_ = old.Unsubscribe()
 	}
-	s.f.in.srv.Followed()
+	s.f.inbound.srv.Followed()
 	return nil
 }
 
-// wanted is which channels have no subscription yet, or that all are to have one.
+// wanted returns the channels without a subscription, or true if one subscription to all channels is wanted.
 func (s *subscriptions) wanted() (channels []string, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.one = s.one || len(s.of) > maxSubscribed
-	if s.all != nil || s.one {
+	s.single = s.single || len(s.byName) > maxSubscribed
+	if s.all != nil || s.single {
 		return nil, s.all == nil
 	}
-	for channel, one := range s.of {
-		if one.sub == nil {
+	for channel, ch := range s.byName {
+		if ch.sub == nil {
 			channels = append(channels, channel)
 		}
 	}
 	return channels, false
 }
 
-// joined says that NATS knows of all subscriptions. With one to all channels, it returns those that are not needed any more.
-func (s *subscriptions) joined(all *nats.Subscription) (old []*nats.Subscription) {
+// markReady notes that NATS has all subscriptions. If all is set, it is the one to all channels, and markReady removes
+// and returns the others, for the caller to end.
+func (s *subscriptions) markReady(all *nats.Subscription) (old []*nats.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, one := range s.of {
-		one.ready = one.sub != nil
-		if all != nil && one.ready {
-			old = s.end(old, one.sub)
+	for _, ch := range s.byName {
+		ch.ready = ch.sub != nil
+		if all != nil && ch.ready {
+			old = s.retireLocked(old, ch.sub)
 		}
 	}
 	if all != nil {
 		s.all = all
-		clear(s.of)
+		clear(s.byName)
 	}
 	return old
 }
 
-// leave is the subscriptions to channels that nobody was connected to for Config.Linger. Who connects at this moment is seen by
-// Server.Forget, or asks Follow afterwards.
-func (s *subscriptions) leave() (old []*nats.Subscription) {
+// leaveIdle removes channels that have had no connections for Config.Linger, and returns their subscriptions, for the
+// caller to end. A client that connects meanwhile is seen by Server.Forget, or calls Follow afterwards.
+func (s *subscriptions) leaveIdle() (old []*nats.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	for channel, one := range s.of {
-		info, _ := s.f.in.srv.Channel(channel)
+	for channel, ch := range s.byName {
+		info, _ := s.f.inbound.srv.Channel(channel)
 		switch {
-		case info.Connections > 0 || !one.ready && now.Sub(one.asked) < waited:
-			one.idle = time.Time{}
-		case one.idle.IsZero():
-			one.idle = now
-		case now.Sub(one.idle) >= s.f.cfg.Linger && s.busy.Load() != one && s.f.in.srv.Forget(channel):
-			delete(s.of, channel)
-			if one.sub != nil {
-				old = s.end(old, one.sub)
+		case info.Connections > 0 || !ch.ready && now.Sub(ch.wantedAt) < maxJoinWait:
+			ch.idleSince = time.Time{}
+		case ch.idleSince.IsZero():
+			ch.idleSince = now
+		case now.Sub(ch.idleSince) >= s.f.cfg.Linger && s.delivering.Load() != ch && s.f.inbound.srv.Forget(channel):
+			delete(s.byName, channel)
+			if ch.sub != nil {
+				old = s.retireLocked(old, ch.sub)
 			}
 		}
 	}
 	return old
 }
 
-// end adds a subscription to those that are to end. The mutex must be held.
-func (s *subscriptions) end(old []*nats.Subscription, sub *nats.Subscription) []*nats.Subscription {
+// retireLocked appends to old a subscription that is to end, and keeps the count of what NATS' client dropped of
+// it. The mutex must be held.
+func (s *subscriptions) retireLocked(old []*nats.Subscription, sub *nats.Subscription) []*nats.Subscription {
 	if n, err := sub.Dropped(); err == nil {
 		s.lost += uint64(n)
 	}
 	return append(old, sub)
 }
 
-// dropped is what NATS' client has dropped.
+// dropped returns how many messages NATS' client has dropped.
 func (s *subscriptions) dropped() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.lost
-	for _, one := range s.of {
-		if one.sub != nil {
-			if lost, err := one.sub.Dropped(); err == nil {
+	for _, ch := range s.byName {
+		if ch.sub != nil {
+			if lost, err := ch.sub.Dropped(); err == nil {
 				n += uint64(lost)
 			}
 		}

@@ -15,69 +15,71 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// How long the start may wait before the log says so without a reason, how often it does after that, and how often
-// NATS is tried.
 const (
-	quietFor = time.Second
-	sayEvery = 10 * time.Second
-	tryEvery = 500 * time.Millisecond
+	silentWait = time.Second            // How long a start waits before it logs that there is no answer yet.
+	logEvery   = 10 * time.Second       // How often the log repeats the reason.
+	retryEvery = 500 * time.Millisecond // How often NATS is tried.
 )
 
-// waiting tells what a start waits for. Its methods may be called from any goroutine.
-type waiting struct {
-	cfg *Config
-	mu  sync.Mutex
-	why string    // Guarded by mu: what was logged last,
-	at  time.Time // and when.
+// waitLog logs what a start waits for. Its methods are safe for concurrent use.
+type waitLog struct {
+	cfg *Config // Immutable.
+
+	mu       sync.Mutex
+	reason   string    // Guarded by mu: what was logged last.
+	loggedAt time.Time // Guarded by mu.
 }
 
-// say logs why a start waits, with attrs: at once if the reason is new, and every sayEvery.
-func (w *waiting) say(err error, attrs ...any) {
+// report passes reason to Config.Waiting and logs it with attrs: at once if it is new, and every logEvery.
+func (w *waitLog) report(reason error, attrs ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.cfg.Waiting != nil {
-		w.cfg.Waiting(err)
+		w.cfg.Waiting(reason)
 	}
-	why := strings.ReplaceAll(err.Error(), "\n", "; ") // Of several servers.
-	if w.why == why && time.Since(w.at) < sayEvery {
+	text := strings.ReplaceAll(reason.Error(), "\n", "; ") // A line for each server, if they are several.
+	if w.reason == text && time.Since(w.loggedAt) < logEvery {
 		return
 	}
-	w.why, w.at = why, time.Now()
-	w.cfg.Logger.Warn("waiting for NATS", append([]any{"err", why}, attrs...)...)
+	w.reason, w.loggedAt = text, time.Now()
+	w.cfg.Logger.Warn("waiting for NATS", append([]any{"err", text}, attrs...)...)
 }
 
-// reachable waits until try connects to one of the servers, or fails for a reason that does not pass by itself.
-func (cfg *Config) reachable(ctx context.Context, servers []string, try func() error) error {
-	w := &waiting{cfg: cfg}
+// retryTransient calls try until it succeeds, fails with an error that is not transient, or ctx is done. servers are
+// the URLs that the log names while try has not returned.
+func (cfg *Config) retryTransient(ctx context.Context, servers []string, try func() error) error {
+	w := &waitLog{cfg: cfg}
 	var addrs []string
 	for _, server := range servers {
-		addr, _ := hostPort(server) // A fault in it is an error of try.
+		addr, _ := hostPort(server) // A malformed URL is an error of try.
 		addrs = append(addrs, addr)
 	}
-	quiet := time.AfterFunc(quietFor, func() { w.say(fmt.Errorf("no answer yet from %s", strings.Join(addrs, ", "))) })
-	defer quiet.Stop()
+	silent := time.AfterFunc(silentWait, func() {
+		w.report(fmt.Errorf("no answer yet from %s", strings.Join(addrs, ", ")))
+	})
+	defer silent.Stop()
 	for {
 		err := try()
-		if err == nil || !passes(err) {
+		if err == nil || !transient(err) {
 			return err
 		}
-		quiet.Stop()
-		w.say(err)
+		silent.Stop()
+		w.report(err)
 		select {
-		case <-time.After(tryEvery):
+		case <-time.After(retryEvery):
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
 		}
 	}
 }
 
-// passes reports whether the reason why a server cannot connect may pass by itself: NATS, its network or its name is
+// transient reports whether the reason why a server cannot connect may pass by itself: NATS, its network or its name is
 // not available yet, or NATS accepts no more connections. If there are several reasons, all must be of this kind. Any
 // other reason needs a change, such as to a password, a certificate or a permission.
-func passes(err error) bool {
+func transient(err error) bool {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, err := range joined.Unwrap() {
-			if !passes(err) {
+			if !transient(err) {
 				return false
 			}
 		}
@@ -92,28 +94,28 @@ func passes(err error) bool {
 			return true
 		}
 	}
-	var file *fs.PathError // Its cause has the methods of a net.Error.
-	var op *net.OpError    // Of crypto/tls if it stands for an alert.
+	var file *fs.PathError // A missing file: its cause, a syscall.Errno, is a net.Error.
+	var op *net.OpError    // crypto/tls reports an alert as one.
 	var network net.Error
 	alert := errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 	return !alert && !errors.As(err, &file) && errors.As(err, &network)
 }
 
-// Codes of JetStream's errors, which are in nats-server's errors.json: there is no leader yet, or none that has heard
-// of the stream's servers; and there are not as many servers as a stream is to have.
+// Error codes of JetStream, from errors.json of nats-server: no leader yet, or a leader that has not heard of the
+// servers of the stream; and fewer servers than the stream needs.
 var (
 	noLeader = []jetstream.ErrorCode{10004, 10006, 10007, 10008, 10009, 10118}
 	noPeers  = jetstream.ErrorCode(10005)
 )
 
-// peersFor is how long a start waits for as many servers of NATS as the stream is to have: they may be starting as well.
-const peersFor = 10 * time.Second
+// peersWait is how long a start waits for as many NATS servers as the stream needs. They may be starting as well.
+const peersWait = 10 * time.Second
 
-// mayCome reports whether a stream that could not be found or made may come: NATS does not answer, has no majority, or
-// not yet all servers.
-func (c *Cluster) mayCome(err error) bool {
-	if fails(err, noPeers) {
-		return time.Since(c.began) < peersFor
+// mayAppear reports whether a stream that could not be found or created may be available soon: NATS does not answer,
+// has no majority, or not yet all its servers.
+func (c *Cluster) mayAppear(err error) bool {
+	if hasCode(err, noPeers) {
+		return time.Since(c.opened) < peersWait
 	}
-	return fails(err, noLeader...) || passes(err)
+	return hasCode(err, noLeader...) || transient(err)
 }

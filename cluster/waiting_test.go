@@ -20,8 +20,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestPasses checks which errors a start waits out.
-func TestPasses(t *testing.T) {
+// TestTransient checks which errors a start waits out.
+func TestTransient(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	for _, tt := range []struct {
 		name string
@@ -29,71 +29,71 @@ func TestPasses(t *testing.T) {
 		want bool
 	}{
 		{"refused", refused, true},
-		{"refused, as nats.go has it", nats.ErrNoServers, true},
+		{"refused, as nats.go reports it", nats.ErrNoServers, true},
 		{"no such name", &net.DNSError{IsNotFound: true}, true},
 		{"no route", &net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH}, true},
 		{"no answer", nats.ErrTimeout, true},
-		{"hung up", io.EOF, true},
-		{"hung up hard", &net.OpError{Op: "read", Err: syscall.ECONNRESET}, true},
+		{"closed by the peer", io.EOF, true},
+		{"reset by the peer", &net.OpError{Op: "read", Err: syscall.ECONNRESET}, true},
 		{"full", nats.ErrMaxConnectionsExceeded, true},
 		{"unknown user", nats.ErrAuthorization, false},
 		{"TLS alert", &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, false},
 		{"unknown authority", x509.UnknownAuthorityError{}, false},
 		{"no TLS", nats.ErrSecureConnRequired, false},
 		{"another protocol", errors.New("nats: expected 'INFO', got 'SSH-2.0'"), false},
-		{"no file", &fs.PathError{Op: "open", Err: syscall.ENOENT}, false},
-		{"one of two cannot come", errors.Join(fmt.Errorf("a: %w", refused), fmt.Errorf("b: %w", nats.ErrAuthorization)), false},
-		{"both may come", errors.Join(fmt.Errorf("a: %w", refused), fmt.Errorf("b: %w", io.EOF)), true},
+		{"missing file", &fs.PathError{Op: "open", Err: syscall.ENOENT}, false},
+		{"one of two is permanent", errors.Join(fmt.Errorf("a: %w", refused), fmt.Errorf("b: %w", nats.ErrAuthorization)), false},
+		{"both are transient", errors.Join(fmt.Errorf("a: %w", refused), fmt.Errorf("b: %w", io.EOF)), true},
 	} {
-		if got := passes(tt.err); got != tt.want {
+		if got := transient(tt.err); got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }
 
-// TestMayCome checks which errors of a stream a start waits out, and for how long.
-func TestMayCome(t *testing.T) {
-	young, old := &Cluster{began: time.Now()}, &Cluster{began: time.Now().Add(-2 * peersFor)}
+// TestMayAppear checks which errors about the stream a start waits out, and for how long.
+func TestMayAppear(t *testing.T) {
+	young, old := &Cluster{opened: time.Now()}, &Cluster{opened: time.Now().Add(-2 * peersWait)}
 	for _, tt := range []struct {
 		code       jetstream.ErrorCode
 		young, old bool
 	}{
 		{10008, true, true},   // No leader.
 		{10005, true, false},  // Too few servers.
-		{10074, false, false}, // Replicas, and a server that has no others.
+		{10074, false, false}, // Replicas on a single server.
 		{10047, false, false}, // Too little room.
 	} {
 		err := error(&jetstream.APIError{ErrorCode: tt.code})
-		if y, o := young.mayCome(err), old.mayCome(err); y != tt.young || o != tt.old {
-			t.Errorf("%d: got %v and later %v, want %v and %v", tt.code, y, o, tt.young, tt.old)
+		if y, o := young.mayAppear(err), old.mayAppear(err); y != tt.young || o != tt.old {
+			t.Errorf("%d: got %v at first and %v later, want %v and %v", tt.code, y, o, tt.young, tt.old)
 		}
 	}
-	if !old.mayCome(context.DeadlineExceeded) || old.mayCome(nats.ErrNoResponders) {
-		t.Error("no answer may come, and no JetStream may not")
+	if !old.mayAppear(context.DeadlineExceeded) || old.mayAppear(nats.ErrNoResponders) {
+		t.Error("want true without an answer, and false without JetStream")
 	}
 }
 
-// TestReachable checks that the wait for NATS is told at once, and ends with the first success or the context.
-func TestReachable(t *testing.T) {
+// TestRetryTransient checks that the wait for NATS is reported at once, and ends with a success or with the context.
+func TestRetryTransient(t *testing.T) {
 	var log logtest.Buffer
-	var told error
-	cfg := Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Waiting: func(err error) { told = err }}
+	var reported error
+	cfg := Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Waiting: func(err error) { reported = err }}
 	tries := 0
-	err := cfg.reachable(t.Context(), nil, func() error {
+	err := cfg.retryTransient(t.Context(), nil, func() error {
 		if tries++; tries < 3 {
 			return errors.Join(io.EOF, nats.ErrNoServers)
 		}
 		return nil
 	})
-	if err != nil || tries != 3 || told == nil || strings.Count(log.String(), "waiting for NATS") != 1 || !log.Has(`err="EOF; nats: no servers`) {
-		t.Errorf("got %v after %d tries, told %v, and the log %s", err, tries, told, log.String())
+	if err != nil || tries != 3 || reported == nil || strings.Count(log.String(), "waiting for NATS") != 1 || !log.Has(`err="EOF; nats: no servers`) {
+		t.Errorf("got %v after %d tries, reported %v, and the log %s", err, tries, reported, log.String())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	err = cfg.reachable(ctx, nil, func() error { cancel(); return io.EOF })
+	err = cfg.retryTransient(ctx, nil, func() error { cancel(); return io.EOF })
 	if !errors.Is(err, context.Canceled) || !errors.Is(err, io.EOF) {
-		t.Errorf("got %v, want the context's error and why", err)
+		t.Errorf("got %v, want the error of the context and the reason", err)
 	}
-	if err := cfg.reachable(t.Context(), nil, func() error { return nats.ErrAuthorization }); err != nats.ErrAuthorization {
-		t.Errorf("got %v, want it at once", err)
+	if err := cfg.retryTransient(t.Context(), nil, func() error { return nats.ErrAuthorization }); err != nats.ErrAuthorization {
+		t.Errorf("got %v, want %v at once", err, nats.ErrAuthorization)
 	}
 }

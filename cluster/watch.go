@@ -9,258 +9,270 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// watcher is what watch knows: it looks now and then how the stream is, and whether the reader gets what is in it.
+// watcher is the state of Cluster.watch, which owns it. It checks the stream now and then, and whether the reader
+// receives what the stream holds.
 type watcher struct {
 	c *Cluster
 
-	was *jetstream.StreamInfo // The last answer, or nil.
-	at  time.Time             // When that was asked for.
+	last   *jetstream.StreamInfo // The last answer, or nil.
+	lastAt time.Time             // When it was asked for.
 
-	failing time.Time // Since when the stream does not answer, or has no majority; zero if it does.
-	missing time.Time // Since when NATS says that there is no such stream; zero if it does not.
-	moved   time.Time // When it was tried to reach the stream by another server of NATS.
+	failingSince time.Time // Since when the stream does not answer or has no majority; zero if it does.
+	missingSince time.Time // Since when NATS reports that the stream does not exist; zero if it does.
+	movedAt      time.Time // When the connection was last moved to another NATS server.
 
-	delivered  uint64    // How far the reader was when it was seen to get on last, or to have all there is.
-	progressed time.Time // When that was.
-	asked      time.Time // When the first marker was put into the stream since, to see whether it gets on.
-	begun      time.Time // When it was made to begin anew.
+	delivered   uint64    // The sequence number that was delivered at the last check.
+	progressAt  time.Time // When the reader was last seen to progress, or to have everything.
+	markedAt    time.Time // When the first marker since then was sent, to see whether the reader progresses.
+	restartedAt time.Time // When the reader was last restarted because of that.
 }
 
-// watch looks whether the stream is the one that it was, as the consumer would wait in another one for what comes next; whether it
-// answers; and whether the reader gets on. And it sees to it that who gets only a part of the stream does not take what was dropped for
-// its own.
+// watch checks whether the stream is still the same one (a consumer would wait in another one for its next message),
+// whether it answers, and whether the reader progresses. If the server reads only some channels, watch also keeps the
+// reader close to the head: otherwise messages of other channels that the stream drops would look like lost ones.
 func (c *Cluster) watch() {
-	w := &watcher{c: c, delivered: c.delivered.Load(), progressed: time.Now()}
-	timer := time.NewTimer(c.lookAfter(nil, nil, 0))
+	w := &watcher{c: c, delivered: c.delivered.Load(), progressAt: time.Now()}
+	timer := time.NewTimer(c.nextCheck(nil, nil, 0))
 	defer timer.Stop()
-	ahead, listen := c.ahead, (<-chan time.Time)(nil)
+	moreAsked, pauseOver := c.moreAsked, (<-chan time.Time)(nil)
 	for {
 		select {
 		case <-timer.C:
-		case <-c.doubt:
-		case <-ahead: // One marker is for all who ask in the meantime.
-			c.nudge()
-			ahead, listen = nil, time.After(100*time.Millisecond)
+		case <-c.recheck:
+		case <-moreAsked: // One marker serves all clients that ask within the next 100 ms.
+			c.sendMarker()
+			moreAsked, pauseOver = nil, time.After(100*time.Millisecond)
 			continue
-		case <-listen:
-			ahead = c.ahead
+		case <-pauseOver:
+			moreAsked = c.moreAsked
 			continue
 		case <-c.ctx.Done():
 			return
 		}
-		after, err := w.look()
+		next, err := w.checkStream()
 		if err != nil {
 			c.fail(err)
 			return
 		}
-		timer.Reset(after)
+		timer.Reset(next)
 	}
 }
 
-// look looks once, and says when to look again. An error is that this server cannot go on.
-func (w *watcher) look() (after time.Duration, err error) {
+// checkStream checks the stream and the reader once, and returns how long to wait until the next check. An error means
+// that this server cannot continue.
+func (w *watcher) checkStream() (next time.Duration, err error) {
 	c := w.c
-	if c.unheard.Swap(false) { // It may be permitted again: nats.go subscribes anew only when it comes back.
+	if c.inboxDenied.Swap(false) { // It may be permitted again, and nats.go subscribes only when it reconnects.
 		_ = c.nc.ForceReconnect()
 	}
 	at, delivered := time.Now(), c.delivered.Load()
-	info, err := c.info(c.ctx)
-	if w.answered(err == nil && majority(info.Cluster), at) {
-		w.backAgain(info.State.LastSeq)
+	info, err := c.streamInfo(c.ctx)
+	answers := err == nil && hasMajority(info.Cluster)
+	w.noteAnswer(answers, at)
+	if answers {
+		w.afterOutage(info.State.LastSeq)
 	}
-	if err == nil && info.State.LastSeq < delivered { // Or who leads the stream is behind.
-		if place, err := c.mark(c.ctx); err == nil {
-			c.placed(place, delivered)
+	if err == nil && info.State.LastSeq < delivered { // It was rolled back, or its leader lags.
+		if seq, err := c.putMarker(c.ctx); err == nil {
+			c.checkSeq(seq, delivered)
 		}
 	}
-	back := c.back.Load()
+	rolledBack := c.rolledBack.Load()
 	switch {
 	case errors.Is(err, ErrReplaced):
 		return 0, err
-	case w.gone(err, at):
+	case w.isDeleted(err, at):
 		return 0, ErrDeleted
-	case err == nil && back != nil:
-		return 0, *back
+	case err == nil && rolledBack != nil:
+		return 0, *rolledBack
 	case err != nil:
-		return min(c.lookAfter(w.was, nil, 0), time.Second), nil
+		return min(c.nextCheck(w.last, nil, 0), time.Second), nil
 	}
-	if c.delivered.Load() < info.State.LastSeq && !c.far(info) && c.interest.filters() != nil {
-		c.nudge()
+	if c.delivered.Load() < info.State.LastSeq && !c.isFarFromTail(info) && c.interest.filters() != nil {
+		c.sendMarker()
 	}
-	after = c.lookAfter(w.was, info, at.Sub(w.at))
-	w.listens(info.State.LastSeq)
-	w.was, w.at = info, at
-	return after, nil
+	next = c.nextCheck(w.last, info, at.Sub(w.lastAt))
+	w.checkReader(info.State.LastSeq)
+	w.last, w.lastAt = info, at
+	return next, nil
 }
 
-// gone says whether an answer is that there is no such stream, and has been for twice Config.Timeout: for a moment NATS may say so
-// while it starts.
-func (w *watcher) gone(err error, at time.Time) bool {
+// isDeleted reports whether NATS has answered for twice Config.Timeout that the stream does not exist. While it starts,
+// NATS may answer so for a moment. err is the error of the last request, which was made at a time.
+func (w *watcher) isDeleted(err error, at time.Time) bool {
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
-		w.missing = time.Time{}
+		w.missingSince = time.Time{}
 		return false
 	}
-	if w.missing.IsZero() {
-		w.missing = at
+	if w.missingSince.IsZero() {
+		w.missingSince = at
 	}
-	return at.Sub(w.missing) >= 2*w.c.cfg.Timeout
+	return at.Sub(w.missingSince) >= 2*w.c.cfg.Timeout
 }
 
-// answered notes whether the stream has answered, with a majority, at a time, and says whether it does. Only if it has not for twice
-// Config.Timeout it is silent: while it gets another leader, which takes NATS some seconds, all servers would not be ready at once.
-func (w *watcher) answered(does bool, at time.Time) bool {
+// noteAnswer notes whether the stream has answered a request of a time, with a majority. The stream counts as
+// silent only after twice Config.Timeout: otherwise all servers would be unready while it elects a leader, which
+// takes seconds.
+func (w *watcher) noteAnswer(answers bool, at time.Time) {
 	c := w.c
 	switch {
-	case does:
-		w.failing = time.Time{}
-	case w.failing.IsZero():
-		w.failing = at
+	case answers:
+		w.failingSince = time.Time{}
+	case w.failingSince.IsZero():
+		w.failingSince = at
 	}
-	silent := !does && time.Since(w.failing) >= 2*c.cfg.Timeout
+	silent := !answers && time.Since(w.failingSince) >= 2*c.cfg.Timeout
 	if c.silent.Swap(silent) != silent {
-		c.out.weigh()
+		c.publisher.updateHold()
 	}
 	if silent {
-		c.upTo.Store(unknown)
+		c.catchUpSeq.Store(unknownSeq)
 	}
-	if patience := 3 * c.cfg.Timeout; silent && c.connected.Load() && at.Sub(w.failing) > patience && at.Sub(w.moved) > patience {
-		w.moved = at // It may be cut off from the others, which may be well.
+	patience := 3 * c.cfg.Timeout
+	if silent && c.connected.Load() && at.Sub(w.failingSince) > patience && at.Sub(w.movedAt) > patience {
+		w.movedAt = at // This NATS server may be cut off from the others, which may have a majority.
 		_ = c.nc.ForceReconnect()
 	}
-	return does
 }
 
-// unknown is no place in the stream.
-const unknown = math.MaxUint64
+// unknownSeq is no sequence number of the stream.
+const unknownSeq = math.MaxUint64
 
-// backAgain sees to it, when the stream answers again, that the reader begins anew, rather than when it misses its consumer, and that
-// this server is ready only when it has read all there is now, up to last.
-func (w *watcher) backAgain(last uint64) {
+// afterOutage restarts the reader when the stream answers again, which is sooner than the reader misses its
+// consumer. It makes the server ready when the reader has delivered all that the stream holds now, up to last.
+func (w *watcher) afterOutage(last uint64) {
 	c := w.c
-	if c.upTo.Load() != unknown {
+	if c.catchUpSeq.Load() != unknownSeq {
 		return
 	}
 	outages := c.outages.Load()
-	if c.interest.filters() != nil { // The last one may not be for this server.
-		place, err := c.mark(c.ctx)
+	if c.interest.filters() != nil { // The last message may be of a channel that this server does not read.
+		seq, err := c.putMarker(c.ctx)
 		if err != nil {
 			return
 		}
-		last = place
+		last = seq
 	}
-	if c.upTo.Store(last); c.outages.Load() != outages { // It was lost again meanwhile.
-		c.upTo.Store(unknown)
+	if c.catchUpSeq.Store(last); c.outages.Load() != outages { // The connection was lost again in the meantime.
+		c.catchUpSeq.Store(unknownSeq)
 	}
-	w.progressed = time.Now()
-	c.beginAnew(errBack)
+	w.progressAt = time.Now()
+	c.restartReader(errReconnected)
 }
 
-// markEvery is how often a server that gets what it should puts a marker there to see that. Those of others make it look as if
-// there were something for it.
+// markEvery is how often an idle reader that may have nothing to read is checked with a marker. It may have nothing to
+// read although the stream grows, because of other channels and of markers of other servers.
 const markEvery = time.Minute
 
-// listens notes whether the reader gets what is in the stream, up to last, and has it begin anew if it does not: a consumer may be at
-// a server of NATS that has got stuck. If nothing has come for a while, a marker is put there to see that.
-func (w *watcher) listens(last uint64) {
+// checkReader checks whether the reader receives what the stream holds, up to last, and restarts it if not: its
+// consumer may be on a NATS server that is stuck. If the reader has not progressed for a while, checkReader sends a
+// marker and waits for that.
+func (w *watcher) checkReader(last uint64) {
 	c, now, timeout := w.c, time.Now(), w.c.cfg.Timeout
-	is := c.delivered.Load()
-	if is != w.delivered || is >= last {
-		w.delivered, w.progressed = is, now
+	delivered := c.delivered.Load()
+	if delivered != w.delivered || delivered >= last {
+		w.delivered, w.progressAt = delivered, now
 	}
-	upTo := c.upTo.Load()
-	owed := c.interest.filters() == nil || c.cold() || is < upTo && upTo != unknown // What there is, some of it is for this server.
-	waits := w.asked.After(w.progressed)
-	if now.Sub(w.progressed) > timeout && (waits || owed || now.Sub(w.asked) > markEvery) {
-		if !waits {
-			w.asked = now
+	upTo := c.catchUpSeq.Load()
+	// Whether some of the messages up to last are certainly for this server.
+	owed := c.interest.filters() == nil || c.readingHistory() || delivered < upTo && upTo != unknownSeq
+	marked := w.markedAt.After(w.progressAt)
+	if now.Sub(w.progressAt) > timeout && (marked || owed || now.Sub(w.markedAt) > markEvery) {
+		if !marked {
+			w.markedAt = now
 		}
-		c.nudge() // Again, as it may get lost. The loss of a message on its way here is noticed when something comes behind it.
+		c.sendMarker() // Again at each check: nats.go notices a lost message only when a later one arrives.
 	}
-	waited := now.Sub(w.asked)
-	c.deaf.Store(waits && waited > 2*timeout)
-	if waits && waited > timeout && now.Sub(w.begun) > timeout {
-		w.begun = now
-		c.beginAnew(errStuck)
+	waited := now.Sub(w.markedAt)
+	c.stuck.Store(marked && waited > 2*timeout)
+	if marked && waited > timeout && now.Sub(w.restartedAt) > timeout {
+		w.restartedAt = now
+		c.restartReader(errStuck)
 	}
 }
 
-// Why a server is not ready, of a Cluster and of a Fast. docs/operations.md says what to do.
+// Reasons why a Cluster or a Fast is not ready. docs/operations.md says what to do about each.
 var (
 	errNotReachable = errors.New("NATS is not reachable")
-	errSilent       = errors.New("the stream does not answer: has NATS a majority?")
-	errDeaf         = errors.New("what is in the stream does not come: may crier have a consumer?")
-	errNotYet       = errors.New("NATS is back, and what came meanwhile is not here yet")
-	errRefused      = errors.New("NATS refuses what this server subscribes to: may it do so?")
+	errSilent       = errors.New("the stream does not answer: check that NATS has a majority")
+	errNotReceiving = errors.New("this server does not receive what the stream holds: check that it may create consumers")
+	errCatchingUp   = errors.New("NATS is reachable again, and messages published meanwhile have not all arrived yet")
+	errRefused      = errors.New("NATS refuses a subscription of this server: check its permissions and limits")
 )
 
-// Why the reader begins anew.
+// Reasons to restart the reader.
 var (
-	errBack  = errors.New("NATS is back")
-	errStuck = errors.New("nothing comes of what there is")
+	errReconnected = errors.New("NATS is reachable again")
+	errStuck       = errors.New("NATS does not send what the stream holds")
 )
 
-// beginAnew has the reader make another consumer.
-func (c *Cluster) beginAnew(why error) {
-	if cancel := c.reading.Load(); cancel != nil {
-		(*cancel)(why)
+// restartReader makes the reader create another consumer.
+func (c *Cluster) restartReader(reason error) {
+	if cancel := c.cancelReading.Load(); cancel != nil {
+		(*cancel)(reason)
 	}
 }
 
-// lookAfter is when watch is to look again: if the stream drops messages, in an eighth of the time in which it drops as much as it
-// has, going by what it has dropped between the last two looks. They may be nil.
-func (c *Cluster) lookAfter(was, is *jetstream.StreamInfo, between time.Duration) time.Duration {
-	after := c.cfg.Timeout
+// nextCheck returns how long watch waits before it checks again. If the stream drops messages, that is an eighth of the
+// time in which it drops as many as it holds, judging by two answers and the time between them. They may be nil.
+func (c *Cluster) nextCheck(last, now *jetstream.StreamInfo, between time.Duration) time.Duration {
+	wait := c.cfg.Timeout
 	if c.maxAge > 0 {
-		after = min(after, c.maxAge/8)
+		wait = min(wait, c.maxAge/8)
 	}
-	if c.cfg.Channels && (is == nil || is.Config.MaxBytes > 0 || is.Config.MaxMsgs > 0) {
-		after = min(after, time.Second)
+	if c.cfg.Channels && (now == nil || now.Config.MaxBytes > 0 || now.Config.MaxMsgs > 0) {
+		wait = min(wait, time.Second)
 	}
-	if was != nil && is != nil && is.State.FirstSeq > was.State.FirstSeq {
-		has, dropped := is.State.LastSeq+1-is.State.FirstSeq, is.State.FirstSeq-was.State.FirstSeq
-		after = min(after, time.Duration(float64(between)*float64(has)/float64(dropped)/8))
+	if last != nil && now != nil && now.State.FirstSeq > last.State.FirstSeq {
+		held, dropped := now.State.LastSeq+1-now.State.FirstSeq, now.State.FirstSeq-last.State.FirstSeq
+		wait = min(wait, time.Duration(float64(between)*float64(held)/float64(dropped)/8))
 	}
-	return max(after, 100*time.Millisecond)
+	return max(wait, 100*time.Millisecond)
 }
 
-// majority says whether the stream has a leader that has heard of most who have it within ten seconds, which is how long NATS
-// itself takes to see that it has not: without one, another server answers all the same. of is nil of a server that is alone.
-func majority(of *jetstream.ClusterInfo) bool {
-	if of == nil {
+// hasMajority reports whether the stream has a leader that has heard of most replicas within ten seconds, the time
+// after which NATS itself notices a missing majority. Without a majority another NATS server may still answer.
+// replicas is nil if NATS is a single server.
+func hasMajority(replicas *jetstream.ClusterInfo) bool {
+	if replicas == nil {
 		return true
 	}
-	there := 1
-	for _, replica := range of.Replicas {
+	alive := 1 // The leader.
+	for _, replica := range replicas.Replicas {
 		if !replica.Offline && replica.Active < 10*time.Second {
-			there++
+			alive++
 		}
 	}
-	return of.Leader != "" && there > (len(of.Replicas)+1)/2
+	return replicas.Leader != "" && alive > (len(replicas.Replicas)+1)/2
 }
 
-// far says whether what comes next here is far from being dropped: not in the older half of what the stream keeps.
-func (c *Cluster) far(info *jetstream.StreamInfo) bool {
+// isFarFromTail reports whether the reader's next message is in the newer half of what the stream keeps.
+func (c *Cluster) isFarFromTail(info *jetstream.StreamInfo) bool {
 	next, cfg, state := c.delivered.Load()+1, &info.Config, &info.State
 	if cfg.MaxAge > 0 && info.TimeStamp.Sub(time.Unix(0, c.deliveredAt.Load())) > cfg.MaxAge/2 { // Both by NATS' clock.
 		return false
 	}
-	return cfg.MaxBytes <= 0 && cfg.MaxMsgs <= 0 && next >= state.FirstSeq || next >= state.FirstSeq+(state.LastSeq+1-state.FirstSeq)/2
+	if cfg.MaxBytes <= 0 && cfg.MaxMsgs <= 0 && next >= state.FirstSeq {
+		return true
+	}
+	return next >= state.FirstSeq+(state.LastSeq+1-state.FirstSeq)/2
 }
 
-// placed is told what place the stream gave to something that was sent when the reader was at another one.
-func (c *Cluster) placed(place, delivered uint64) {
-	if place > delivered {
+// checkSeq compares the sequence number of a new message with the one that was delivered last when it was sent. If
+// it is not above that, the stream was rolled back, and watch is told.
+func (c *Cluster) checkSeq(seq, delivered uint64) {
+	if seq > delivered {
 		return
 	}
-	err := fmt.Errorf("%w: a message became its %d., and this server has got %d", ErrWentBack, place, delivered)
-	c.back.CompareAndSwap(nil, &err)
-	c.doubt.ring()
+	err := fmt.Errorf("%w: a new message got number %d, and this server has delivered up to %d", ErrRolledBack, seq, delivered)
+	c.rolledBack.CompareAndSwap(nil, &err)
+	c.recheck.ring()
 }
 
-// fail says that this server cannot go on.
+// fail reports on the channel of Failed that this server cannot continue. Only the first error counts.
 func (c *Cluster) fail(err error) {
 	select {
 	case c.failed <- err:
-	default: // It was said.
+	default:
 	}
 }

@@ -55,7 +55,7 @@ func TestWentBack(t *testing.T) {
 		return os.CopyFS(store, os.DirFS(backup))
 	})
 	for _, n := range nodes {
-		ends(t, n, "the stream has gone back")
+		ends(t, n, "the stream was rolled back")
 	}
 	publish("after")
 	for i := range nodes {

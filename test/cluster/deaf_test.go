@@ -29,7 +29,7 @@ func TestDeaf(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "it not to be ready", func() error {
-		if err := n.ready(); err == nil || !strings.Contains(err.Error(), "does not come") {
+		if err := n.ready(); err == nil || !strings.Contains(err.Error(), "does not receive what the stream holds") {
 			return fmt.Errorf("got %v", err)
 		}
 		return nil

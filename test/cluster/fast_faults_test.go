@@ -101,13 +101,13 @@ func TestFastOvertaken(t *testing.T) {
 	c.hold()
 	publish(5)
 	eventually(t, "it to lose NATS", func() error {
-		if !strings.Contains(near.log(), "NATS is gone") {
+		if !strings.Contains(near.log(), "lost the connection to NATS") {
 			return errNotYet
 		}
 		return nil
 	})
 	eventually(t, "it to be ready", func() error {
-		if !strings.Contains(near.log(), "NATS is back") {
+		if !strings.Contains(near.log(), "reconnected to NATS") {
 			return errNotYet
 		}
 		return near.ready()

@@ -73,7 +73,7 @@ func TestInterestFullStream(t *testing.T) {
 	defer l.end()
 	began := time.Now()
 	_, ok := at(l, 30*time.Second)
-	t.Log(time.Since(began), strings.Count(n.log(), "dropped what was read"), "tries")
+	t.Log(time.Since(began), strings.Count(n.log(), "dropped history"), "tries")
 	if !ok {
 		t.Errorf("nobody gets into a channel for 30 s:\n%s", tail(n.log()))
 	}

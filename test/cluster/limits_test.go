@@ -23,7 +23,7 @@ func TestClosed(t *testing.T) {
 	present(t, l)
 	servers.reload(t, "1048576", "524288")
 	_ = (&speaker{n: n}).say("news", strings.Repeat("x", 700<<10)) // Too large now.
-	ends(t, n, "NATS has closed the connection for good")
+	ends(t, n, "NATS closed the connection for good")
 	if _, err := n.publish("news", "", "after"); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestSmaller(t *testing.T) {
 	if got, _ := l.have(); len(got) != 2 {
 		t.Errorf("got %d messages, want 2", len(got))
 	}
-	if lost := strings.Count(n.log(), "a message is lost"); lost != 1 {
+	if lost := strings.Count(n.log(), "lost a message"); lost != 1 {
 		t.Errorf("the log says of %d that they are lost, want 1", lost)
 	}
 	if lost := n.metric(t, "crier_cluster_lost_total"); lost != 1 {
@@ -140,7 +140,7 @@ func TestAccountFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "all of them", func() error {
-		if lost := strings.Count(node.log(), "a message is lost"); lost > 0 {
+		if lost := strings.Count(node.log(), "lost a message"); lost > 0 {
 			t.Fatalf("%d messages are lost", lost)
 		}
 		got, _ := l.have()
@@ -211,7 +211,7 @@ func TestDenied(t *testing.T) {
 		defer l.end()
 		present(t, l)
 		for range 2 { // The second time with NATS' client still waiting for the first one's answer.
-			if _, err := n.publish("secret", "", "x"); err == nil || !strings.Contains(err.Error(), "lets this server publish nothing") {
+			if _, err := n.publish("secret", "", "x"); err == nil || !strings.Contains(err.Error(), "do not let this server publish") {
 				t.Errorf("published where it may not: got %v", err)
 			}
 		}

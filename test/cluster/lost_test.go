@@ -61,8 +61,8 @@ func TestLost(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "CRIER", Subjects: []string{"CRIER.*"}}); err != nil {
 		t.Fatal(err)
 	}
-	ends(t, near, "deleted and made anew")
-	ends(t, far, "deleted and made anew")
+	ends(t, near, "deleted and created again")
+	ends(t, far, "deleted and created again")
 	if _, err := near.publish("news", "", "anew"); err != nil {
 		t.Fatal(err)
 	}

@@ -254,7 +254,7 @@ func TestForgotten(t *testing.T) {
 	present(t, l)
 	link.set(true)
 	const many = 1500 // More than are on their way at a time.
-	if _, err := far.publishBatch("a key", "news", "paid", many); err == nil || !strings.Contains(err.Error(), "it may be published or not") {
+	if _, err := far.publishBatch("a key", "news", "paid", many); err == nil || !strings.Contains(err.Error(), "the message may be published or not") {
 		t.Fatalf("got %v", err)
 	}
 	if _, err := near.publishBatch("a key", "news", "paid", many); err != nil {

@@ -85,9 +85,9 @@ func TestToldWhere(t *testing.T) {
 func TestToldNoJetStream(t *testing.T) {
 	t.Parallel()
 	none := startNATS(t, 1, noJetStream)
-	wantTold(t, 1, "JetStream is not on", "nats-server -js", "--cluster", none.urls()[0])
+	wantTold(t, 1, "JetStream is not enabled", "nats-server -js", "--cluster", none.urls()[0])
 	account := startNATS(t, 1, "accounts { A { users: [ { user: a, password: a } ] } }", "no_auth_user: a")
-	wantTold(t, 1, "JetStream is not on", "--cluster-mode fast", "--cluster", account.urls()[0])
+	wantTold(t, 1, "JetStream is not enabled", "--cluster-mode fast", "--cluster", account.urls()[0])
 }
 
 // TestToldNoRoom: the stream has more replicas than there are servers, or is larger than they have room.
@@ -126,7 +126,7 @@ func TestToldUnfit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantTold(t, 2, "cannot be altered to be: MEMORY: storage is Memory, wanted File", "nats stream rm MEMORY",
+	wantTold(t, 2, "cannot be altered: MEMORY: storage is Memory, wanted File", "nats stream rm MEMORY",
 		"--cluster", servers.urls()[0], "--cluster-stream", "MEMORY")
 	wantTold(t, 2, "WORK: retention is WorkQueue, wanted Limits", "another --cluster-stream",
 		"--cluster", servers.urls()[0], "--cluster-stream", "WORK")
@@ -183,7 +183,7 @@ func TestToldWaiting(t *testing.T) {
 	n := &process{t: t, name: "crier", args: []string{crierBin, "--listen", "127.0.0.1:0", "--cluster", servers.urls()[0], "--cluster-timeout", "2s"}}
 	n.start()
 	t.Cleanup(func() { n.signal(syscall.SIGKILL) })
-	awaitLine(t, n, `msg="waiting for NATS" err="NATS does not answer: has it a majority?" stream=CRIER`)
+	awaitLine(t, n, `msg="waiting for NATS" err="NATS does not answer: check that it has a majority" stream=CRIER`)
 	for _, s := range servers.servers[1:] {
 		s.signal(syscall.SIGCONT)
 	}
