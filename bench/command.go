@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/crier-ws/crier/bench/swarm"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 // options are the command line's flags.

@@ -18,8 +18,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/internal/procfs"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 // million is one crier process with as many connections as fit.

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/crier-ws/crier/bench/swarm"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 // overload measures latencies in open loop. Each delivery counts from the time its

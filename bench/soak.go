@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/bench/hostile"
-	"github.com/crier-ws/crier/bench/swarm"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 // soak is a server that is misused for a time while it is used.

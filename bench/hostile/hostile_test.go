@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/leaktest"
 	"github.com/crier-ws/crier/internal/servertest"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }

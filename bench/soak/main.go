@@ -17,7 +17,7 @@ import (
 	"runtime"
 
 	"github.com/crier-ws/crier/bench"
-	"github.com/crier-ws/crier/bench/swarm"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 func main() {

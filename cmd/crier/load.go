@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
-	"github.com/crier-ws/crier/bench/load"
+	"github.com/crier-ws/crier/internal/load"
 )
 
 // loadCmd is the flags of loading a server.

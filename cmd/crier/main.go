@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
-	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/logqueue"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 // cli is the one definition of commands, flags and environment variables.

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/procfs"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 const (

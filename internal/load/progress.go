@@ -5,7 +5,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/crier-ws/crier/bench/swarm"
+	"github.com/crier-ws/crier/internal/swarm"
 	"github.com/crier-ws/crier/internal/term"
 )
 

@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/internal/leaktest"
 	"github.com/crier-ws/crier/internal/servertest"
+	"github.com/crier-ws/crier/internal/swarm"
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 )

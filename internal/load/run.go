@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/crier-ws/crier/bench/swarm"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 // Run loads the target and prints the summary to out. It blocks until all is done, or

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/bench/chart"
-	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/internal/flags"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 // Cmd is the flags, as kong reads them.

@@ -7,8 +7,8 @@ import (
 	"os"
 
 	"github.com/alecthomas/kong"
-	"github.com/crier-ws/crier/bench/load"
-	"github.com/crier-ws/crier/bench/swarm"
+	"github.com/crier-ws/crier/internal/load"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 func main() {

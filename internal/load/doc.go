@@ -1,5 +1,5 @@
 // Package load puts the clients of package swarm on the command line, against any
-// WebSocket broadcaster: crier load, and the command bench/swarm/cmd/swarm.
+// WebSocket broadcaster: crier load, and the command bench/swarm.
 //
 // In the order in which a run passes them:
 //

@@ -8,7 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/crier-ws/crier/bench/swarm"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 // quantiles are the ones that a summary shows.

@@ -6,8 +6,8 @@ import (
 	"log"
 	"time"
 
-	"github.com/crier-ws/crier/bench/swarm"
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/swarm"
 )
 
 // A hundred connections, ten of which do not read for a while.
