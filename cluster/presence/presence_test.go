@@ -23,10 +23,11 @@ func TestMain(m *testing.M) {
 
 var _ Source = (*broadcast.Server)(nil)
 
-// TestPresence: servers know what others have, what changes there, who comes, who ends, who is killed, and who comes back.
+// TestPresence checks that servers agree at the start, after changes, and after servers were added, cut off,
+// reconnected, killed and closed.
 func TestPresence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t)
+		w := newNetwork(t)
 		defer w.stop()
 		a, b := w.add(0), w.add(0)
 		a.set("news", 2)
@@ -35,7 +36,7 @@ func TestPresence(t *testing.T) {
 		pass(3 * time.Second)
 		w.agree("at the start")
 		if a.Elsewhere("news") != 3 || b.Elsewhere("news") != 2 || b.Elsewhere("none") != 0 {
-			t.Errorf("got %d, %d", a.Elsewhere("news"), b.Elsewhere("news"))
+			t.Errorf("got %d and %d connections elsewhere, want 3 and 2", a.Elsewhere("news"), b.Elsewhere("news"))
 		}
 		a.set("news", 0)
 		b.set("sport", 5)
@@ -44,40 +45,40 @@ func TestPresence(t *testing.T) {
 		c := w.add(0)
 		c.set("late", 1)
 		pass(2 * time.Second)
-		w.agree("with one who came late")
+		w.agree("with a late server")
 		w.cut(c, true)
 		a.set("news", 7)
 		c.set("late", 4)
 		pass(6 * time.Second)
 		if a.Servers() != 2 || a.Elsewhere("late") != 0 || c.Servers() != 1 || c.Connections() != 4 || len(c.Channels("", "", 9)) != 0 {
-			t.Errorf("with one cut off: got %d, %d servers", a.Servers(), c.Servers())
+			t.Errorf("with one server cut off: got %d and %d servers, want 2 and 1", a.Servers(), c.Servers())
 		}
 		w.cut(c, false)
 		pass(3 * time.Second)
-		w.agree("with it back")
+		w.agree("after it reconnected")
 		w.cut(c, true)
 		c.set("late", 2)
 		pass(2 * time.Second)
 		if a.Servers() != 3 || a.Elsewhere("late") != 4 {
-			t.Errorf("of one who was not heard of for 2 s: got %d, of %d servers", a.Elsewhere("late"), a.Servers())
+			t.Errorf("with one server cut off for 2 s: got %d connections of %d servers, want 4 of 3", a.Elsewhere("late"), a.Servers())
 		}
 		w.cut(c, false)
 		pass(2 * time.Second)
-		w.agree("when beats are missing")
+		w.agree("after lost beats")
 		w.kill(b)
 		pass(6 * time.Second)
-		w.agree("with one killed")
+		w.agree("after a server was killed")
 		c.Close()
 		w.remove(c)
 		pass(time.Millisecond)
-		w.agree("with one that has said that it ends")
+		w.agree("after a server was closed")
 	})
 }
 
-// TestLossy: whatever gets lost or overtakes something on the way, in the end all is right.
+// TestLossy loses messages and delivers them out of order: in the end servers agree.
 func TestLossy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t)
+		w := newNetwork(t)
 		defer w.stop()
 		for range 4 {
 			w.add(0)
@@ -90,7 +91,7 @@ func TestLossy(t *testing.T) {
 			for range 100 {
 				s := w.servers[r.IntN(len(w.servers))]
 				for range r.IntN(200) {
-					s.set(fmt.Sprintf("channel %0100d", r.IntN(2000)), r.IntN(3)) // Several parts.
+					s.set(fmt.Sprintf("channel %0100d", r.IntN(2000)), r.IntN(3)) // Enough for several parts.
 				}
 				pass(time.Duration(r.IntN(200)) * time.Millisecond)
 			}
@@ -107,11 +108,11 @@ func TestLossy(t *testing.T) {
 	})
 }
 
-// TestManyChannels: many come in parts, none too long, and changes of many are said one after the other.
+// TestManyChannels checks that many counts arrive in parts, none of them too long, and many changes in several beats.
 func TestManyChannels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const channels = 50_000
-		w := newTown(t)
+		w := newNetwork(t)
 		defer w.stop()
 		a, b := w.add(0), w.add(0)
 		pass(2 * time.Second)
@@ -123,26 +124,26 @@ func TestManyChannels(t *testing.T) {
 		parts, bytes := w.snapshots()
 		w.add(0)
 		pass(3 * time.Second)
-		w.agree("with one who came late")
+		w.agree("with a late server")
 		p, n := w.snapshots()
 		t.Logf("a snapshot of %d channels: %d bytes in %d parts", channels, n-bytes, p-parts)
 		if p-parts < 10 {
-			t.Errorf("got %d parts", p-parts)
+			t.Errorf("got %d parts, want at least 10", p-parts)
 		}
-		a.lose()
+		a.endAll()
 		pass(3 * time.Second)
 		w.agree("after too many changes")
-		if n := len(b.table.of); n != 0 || b.table.bytes != 0 {
-			t.Errorf("%d channels with %d bytes are left", n, b.table.bytes)
+		if n := len(b.table.byName); n != 0 || b.table.bytes != 0 {
+			t.Errorf("got %d channels with %d bytes in the table, want none", n, b.table.bytes)
 		}
 	})
 }
 
-// TestNoRoom: what there is no room for is said, and comes when there is.
+// TestNoRoom checks that channels which exceed the table are counted as unlisted, and listed when there is room.
 func TestNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 100 * (channelBytes + countBytes + 4)
-		w := newTown(t)
+		w := newNetwork(t)
 		defer w.stop()
 		a, b := w.add(most), w.add(0)
 		for i := range 300 {
@@ -150,7 +151,8 @@ func TestNoRoom(t *testing.T) {
 		}
 		pass(3 * time.Second)
 		if a.Connections() != 300 || a.Unlisted() != 200 || len(a.Channels("", "", 1000)) != 100 {
-			t.Errorf("got %d connections, %d unlisted, %d channels", a.Connections(), a.Unlisted(), len(a.Channels("", "", 1000)))
+			t.Errorf("got %d connections, %d unlisted, %d channels, want 300, 200, 100",
+				a.Connections(), a.Unlisted(), len(a.Channels("", "", 1000)))
 		}
 		for _, name := range b.Occupied()[:250] {
 			b.set(name, 0)
@@ -160,12 +162,11 @@ func TestNoRoom(t *testing.T) {
 	})
 }
 
-// TestManyServers: with very many, beats are rarer, and nobody is forgotten for that; one who has been cut off gets
-// what others have, and not all of them at once.
+// TestManyServers checks that beats of very many servers are rarer, and that no server is forgotten because of that.
 func TestManyServers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const servers = 101
-		w := newTown(t)
+		w := newNetwork(t)
 		defer w.stop()
 		for i := range servers {
 			s := w.add(0)
@@ -174,33 +175,33 @@ func TestManyServers(t *testing.T) {
 		}
 		pass(10 * time.Second)
 		w.agree("at the start")
-		if every := w.servers[0].every(); every != 2*time.Second {
-			t.Errorf("a beat every %v", every)
+		if every := w.servers[0].beatInterval(); every != 2*time.Second {
+			t.Errorf("got a beat every %v, want %v", every, 2*time.Second)
 		}
 		pass(10 * time.Second)
 		w.agree("later")
 	})
 }
 
-// TestStrangers: neither what is no message nor too many servers do harm.
-func TestStrangers(t *testing.T) {
+// TestForged checks that malformed messages, too many servers and forged beats do no lasting harm.
+func TestForged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t)
+		w := newNetwork(t)
 		defer w.stop()
 		a, b := w.add(0), w.add(0)
 		b.set("news", 2)
 		pass(2 * time.Second)
-		for i := range 2 * mostOthers {
+		for i := range 2 * maxOthers {
 			id := fmt.Sprintf("%0*d", idBytes, i)
-			a.hear(string(appendNumbers(appendHead(nil, beat, id), 1, 1000, 5)))
+			a.receive(string(appendNumbers(appendHead(nil, beat, id), 1, 1000, 5)))
 		}
-		a.hear("x")
-		// None of its own.
-		a.hear(string(appendCount(appendNumbers(appendHead(nil, beat, b.id), 1<<32-1, 1000, 5), "news", 5)))
-		if a.Servers() != 1+mostOthers {
-			t.Errorf("got %d servers", a.Servers())
+		a.receive("x")
+		// Not sent by b.
+		a.receive(string(appendCount(appendNumbers(appendHead(nil, beat, b.id), 1<<32-1, 1000, 5), "news", 5)))
+		if a.Servers() != 1+maxOthers {
+			t.Errorf("got %d servers, want %d", a.Servers(), 1+maxOthers)
 		}
 		pass(10 * time.Second)
-		w.agree("without them")
+		w.agree("after the forged servers were forgotten")
 	})
 }

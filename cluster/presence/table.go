@@ -2,113 +2,114 @@ package presence
 
 import "strings"
 
-// table is the connections that channels have at other servers: of each server, and together. It holds so much as
-// it may, and what it has no room for it leaves out.
+// table has the connections that channels have at other servers, of each server and together. It leaves out what
+// exceeds maxBytes. Guarded by Presence.mu, with the serverCounts.
 type table struct {
-	of    map[string]*channel
-	bytes int // What it takes up, about: see TestTableBytes.
-	most  int
+	byName   map[string]*channel
+	bytes    int // What the table takes up, about: see TestTableBytes.
+	maxBytes int
 }
 
-// channel is a channel with its connections at all other servers together.
+// channel is a channel with its connections at all other servers.
 type channel struct {
 	name    string
 	conns   uint64
-	servers int // Which have it in their counts.
+	servers int // How many servers have it in their counts.
 }
 
-// What the parts of a table take up: a channel with its place in the map, and one in a server's.
+// What the parts of a table take up.
 const (
-	channelBytes = 112 // Beside its name.
-	countBytes   = 40
+	channelBytes = 112 // A channel with its place in the map, beside its name.
+	countBytes   = 40  // Its place in the counts of a server.
 )
 
-// count is a channel's connections at a server, as that said in a beat, or in a snapshot behind that.
+// count is how many connections a channel has at a server, as of the beat with the number seq.
 type count struct{ conns, seq uint32 }
 
-// counted is what one server has in the table.
-type counted struct {
-	of    map[*channel]count
-	conns uint64 // All together.
-	short bool   // There was no room for some.
+// serverCounts are the counts of one server.
+type serverCounts struct {
+	byChannel map[*channel]count
+	conns     uint64 // The sum of byChannel.
+	truncated bool   // There was no room for some of its channels.
 }
 
-// set sets a channel's connections at a server, unless what is known is newer. One without connections is kept if
-// so wanted, as news that an older message must not undo.
-func (t *table) set(c *counted, name string, conns, seq uint32, keep bool) {
-	ch := t.of[name]
-	was, ok := c.of[ch]
+// set sets how many connections a channel has at a server, unless the table has a newer count. A count of 0 is kept
+// only if keepZero is set: an older message must not undo it.
+func (t *table) set(c *serverCounts, name string, conns, seq uint32, keepZero bool) {
+	ch := t.byName[name]
+	was, ok := c.byChannel[ch]
 	switch {
 	case ok && seq < was.seq:
 		return
-	case ok && conns == 0 && !keep:
+	case ok && conns == 0 && !keepZero:
 		t.remove(c, ch)
 		return
 	case !ok:
-		if conns == 0 && !keep {
+		if conns == 0 && !keepZero {
 			return
 		}
-		if ch = t.add(ch, name); ch == nil {
-			c.short = true
+		if ch = t.addServer(ch, name); ch == nil {
+			c.truncated = true
 			return
 		}
 	}
-	c.of[ch] = count{conns, seq}
+	c.byChannel[ch] = count{conns, seq}
 	c.conns += uint64(conns) - uint64(was.conns)
 	ch.conns += uint64(conns) - uint64(was.conns)
 }
 
-// add makes room for another server's count of a channel, which is nil if there is none of that name. It returns nil if there
-// is no room.
-func (t *table) add(ch *channel, name string) *channel {
+// addServer makes room for the count of one more server. ch is nil if the channel is new. It returns the channel,
+// or nil if there is no room. The name is copied.
+func (t *table) addServer(ch *channel, name string) *channel {
 	need := countBytes
 	if ch == nil {
 		need += channelBytes + len(name)
 	}
-	if t.bytes+need > t.most {
+	if t.bytes+need > t.maxBytes {
 		return nil
 	}
 	t.bytes += need
 	if ch == nil {
 		ch = &channel{name: strings.Clone(name)}
-		t.of[ch.name] = ch
+		t.byName[ch.name] = ch
 	}
 	ch.servers++
 	return ch
 }
 
-// remove takes out a server's count of a channel.
-func (t *table) remove(c *counted, ch *channel) {
-	was := c.of[ch].conns
-	delete(c.of, ch)
+// remove removes the count of a channel at a server, and the channel if it was the last one.
+func (t *table) remove(c *serverCounts, ch *channel) {
+	was := c.byChannel[ch].conns
+	delete(c.byChannel, ch)
 	c.conns -= uint64(was)
 	ch.conns -= uint64(was)
 	t.bytes -= countBytes
 	if ch.servers--; ch.servers == 0 {
-		delete(t.of, ch.name)
+		delete(t.byName, ch.name)
 		t.bytes -= channelBytes + len(ch.name)
 	}
 }
 
-// sweep takes out of a server's counts those that are older than a beat, and those of channels without connections.
-func (t *table) sweep(c *counted, seq uint32) {
-	for ch, n := range c.of {
+// removeOlder removes the counts of a server that are older than a beat, and those of 0.
+func (t *table) removeOlder(c *serverCounts, seq uint32) {
+	for ch, n := range c.byChannel {
 		if n.seq < seq || n.conns == 0 {
 			t.remove(c, ch)
 		}
 	}
 }
 
-// clear takes out all of a server's counts.
-func (t *table) clear(c *counted) {
-	for ch := range c.of {
+// removeAll removes all counts of a server.
+func (t *table) removeAll(c *serverCounts) {
+	for ch := range c.byChannel {
 		t.remove(c, ch)
 	}
 }
 
-// list is the names of the channels that have connections, which begin with prefix and come after another one, in no order.
-func (t *table) list(prefix, after string) (names []string) {
-	for name, ch := range t.of {
+// names returns the names of channels that have connections, begin with prefix and are greater than after, in no order.
+// An empty after stands for all.
+func (t *table) names(prefix, after string) (names []string) {
+	for name, ch := range t.byName {
 		if ch.conns > 0 && strings.HasPrefix(name, prefix) && (after == "" || name > after) {
 			names = append(names, name)
 		}

@@ -10,47 +10,45 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// A message is, one behind the other: a byte for the version, one for the kind, the id of the server that it is from, and
+// A message begins with one byte for the version, one for the kind, and the ID of the server that sends it. Then
+// come, by kind:
 //
-//	beat      number, milliseconds to the next one, connections in all, counts
-//	snapshot  number of the last beat before it began, number of the snapshot, number of the part,
-//	          1 if that is the last one and else 0, counts
+//	beat      number of the beat, milliseconds to the next one, connections in all channels, counts
+//	snapshot  number of the last beat before it, number of the snapshot, number of the part from 0 on,
+//	          1 for the last part and 0 for others, counts
 //	ask, bye  nothing
 //
-// Numbers are uvarints. counts is, up to the end of the message: length of a channel's name, name, connections.
+// Numbers are uvarints. counts repeats, up to the end of the message: length of the channel's name, name, connections.
 const version = 1
 
 type kind byte
 
 const (
-	beat     kind = 'b' // What has changed since the beat before.
-	snapshot kind = 's' // A part of all that there is.
-	ask      kind = 'a' // Send me a snapshot.
-	bye      kind = 'e' // I end.
+	beat     kind = 'b' // What has changed since the last beat.
+	snapshot kind = 's' // A part of all counts.
+	ask      kind = 'a' // Asks the receiver for a snapshot.
+	bye      kind = 'e' // The sender ends.
 )
 
 const (
-	// idBytes is how long the id of a server is: letters and digits, as nuid.Next makes them.
-	idBytes = 22
-	// partBytes is how long a message is about, if all does not fit in one.
-	partBytes = 32 << 10
-	// mostBytes is how long a message may be.
-	mostBytes = 2 * partBytes
+	idBytes         = 22            // Length of the ID of a server: letters and digits, as nuid.Next makes them.
+	partBytes       = 32 << 10      // Approximate length of a message if not everything fits into one.
+	maxMessageBytes = 2 * partBytes // The longest message that is accepted.
 
-	mostConns = 1 << 40     // In all.
-	mostEvery = time.Minute // From one beat to the next.
+	maxConns    = 1 << 40     // The most connections of a server.
+	maxInterval = time.Minute // The longest time from one beat to the next.
 )
 
 var (
-	errVersion = errors.New("it is of another version")
-	errMessage = errors.New("it is malformed")
+	errVersion   = errors.New("it has another protocol version: run the same version of crier on all servers")
+	errMalformed = errors.New("malformed message")
 )
 
-// message is a message that was decoded. Its strings are parts of what it was decoded from.
+// message is a decoded message. Its strings share memory with what it was decoded from.
 type message struct {
 	kind kind
 	from string
-	seq  uint32 // Of a beat, or of the last one before a snapshot.
+	seq  uint32 // Of a beat: its number. Of a snapshot: the number of the last beat before it.
 
 	// Of a beat.
 	every time.Duration
@@ -63,66 +61,66 @@ type message struct {
 	counts counts
 }
 
-// counts is channels with their connections, encoded and well formed.
+// counts is a list of channels with their connections, encoded and well formed.
 type counts string
 
-// all yields names, which are parts of s, and connections.
+// all yields the names, which share memory with s, and their connections.
 func (s counts) all() iter.Seq2[string, uint32] {
 	return func(yield func(string, uint32) bool) {
-		for r := (reader{rest: string(s)}); r.rest != ""; {
-			if name, n := r.count(); !yield(name, n) {
+		for d := (decoder{rest: string(s)}); d.rest != ""; {
+			if name, n := d.count(); !yield(name, n) {
 				return
 			}
 		}
 	}
 }
 
-// check says whether s is well formed.
-func (s counts) check() error {
-	for r := (reader{rest: string(s)}); r.rest != ""; {
-		if name, _ := r.count(); r.bad || broadcast.CheckChannel(name) != nil {
-			return errMessage
+// validate returns errMalformed if s is not well formed.
+func (s counts) validate() error {
+	for d := (decoder{rest: string(s)}); d.rest != ""; {
+		if name, _ := d.count(); d.bad || broadcast.CheckChannel(name) != nil {
+			return errMalformed
 		}
 	}
 	return nil
 }
 
-// decode decodes a message. All of it is well formed, or the error is errVersion or errMessage.
+// decode decodes a message. It returns errVersion or errMalformed if any part of the message is not well formed.
 func decode(s string) (m message, err error) {
-	if len(s) < 2+idBytes || len(s) > mostBytes {
-		return m, errMessage
+	if len(s) < 2+idBytes || len(s) > maxMessageBytes {
+		return m, errMalformed
 	}
 	if s[0] != version {
 		return m, errVersion
 	}
 	m.kind, m.from = kind(s[1]), s[2:2+idBytes]
 	if !validID(m.from) {
-		return m, errMessage
+		return m, errMalformed
 	}
-	r := reader{rest: s[2+idBytes:]}
+	d := decoder{rest: s[2+idBytes:]}
 	switch m.kind {
 	case beat:
-		m.seq = uint32(r.number(1, math.MaxUint32))
-		m.every = time.Duration(r.number(1, uint64(mostEvery.Milliseconds()))) * time.Millisecond
-		m.conns = int(r.number(0, mostConns))
+		m.seq = uint32(d.number(1, math.MaxUint32))
+		m.every = time.Duration(d.number(1, uint64(maxInterval.Milliseconds()))) * time.Millisecond
+		m.conns = int(d.number(0, maxConns))
 	case snapshot:
-		m.seq = uint32(r.number(0, math.MaxUint32))
-		m.number = uint32(r.number(0, math.MaxUint32))
-		m.part = uint32(r.number(0, math.MaxUint32))
-		m.last = r.number(0, 1) == 1
+		m.seq = uint32(d.number(0, math.MaxUint32))
+		m.number = uint32(d.number(0, math.MaxUint32))
+		m.part = uint32(d.number(0, math.MaxUint32))
+		m.last = d.number(0, 1) == 1
 	case ask, bye:
-		r.bad = r.rest != ""
+		d.bad = d.rest != ""
 	default:
-		r.bad = true
+		d.bad = true
 	}
-	if r.bad {
-		return m, errMessage
+	if d.bad {
+		return m, errMalformed
 	}
-	m.counts = counts(r.rest)
-	return m, m.counts.check()
+	m.counts = counts(d.rest)
+	return m, m.counts.validate()
 }
 
-// validID says whether an id is fit to be a part of a subject.
+// validID reports whether an ID may be a part of a subject.
 func validID(id string) bool {
 	for i := range len(id) {
 		switch ch := id[i]; {
@@ -134,32 +132,32 @@ func validID(id string) bool {
 	return len(id) == idBytes
 }
 
-// reader reads what is left of a message.
-type reader struct {
+// decoder decodes the fields of a message one after the other. After a malformed field, bad is set and rest is empty.
+type decoder struct {
 	rest string
-	bad  bool // Something was not as it should be.
+	bad  bool
 }
 
-// number reads a number within bounds.
-func (r *reader) number(least, most uint64) uint64 {
-	v, n := binary.Uvarint([]byte(r.rest[:min(len(r.rest), binary.MaxVarintLen64)]))
+// number decodes a number from least to most.
+func (d *decoder) number(least, most uint64) uint64 {
+	v, n := binary.Uvarint([]byte(d.rest[:min(len(d.rest), binary.MaxVarintLen64)]))
 	if n <= 0 || v < least || v > most {
-		r.rest, r.bad = "", true
+		d.rest, d.bad = "", true
 		return 0
 	}
-	r.rest = r.rest[n:]
+	d.rest = d.rest[n:]
 	return v
 }
 
-// count reads a channel's name and its connections.
-func (r *reader) count() (name string, n uint32) {
-	length := int(r.number(0, math.MaxUint16))
-	if length > len(r.rest) {
-		r.rest, r.bad = "", true
+// count decodes the name of a channel and its connections.
+func (d *decoder) count() (name string, n uint32) {
+	length := int(d.number(0, math.MaxUint16))
+	if length > len(d.rest) {
+		d.rest, d.bad = "", true
 		return "", 0
 	}
-	name, r.rest = r.rest[:length], r.rest[length:]
-	return name, uint32(r.number(0, math.MaxUint32))
+	name, d.rest = d.rest[:length], d.rest[length:]
+	return name, uint32(d.number(0, math.MaxUint32))
 }
 
 func appendHead(b []byte, k kind, from string) []byte {
