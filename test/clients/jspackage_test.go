@@ -126,7 +126,7 @@ func TestJSMissing(t *testing.T) {
 	}
 }
 
-// TestJSFinal is node/final.mjs: the client comes back, or gives up, as docs/protocol.md says.
+// TestJSFinal is node/final.mjs: the client reconnects or gives up, as docs/protocol.md says.
 func TestJSFinal(t *testing.T) {
 	t.Parallel()
 	needTools(t, "node")

@@ -18,7 +18,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// verdicts returns what a table of the page says a client does after a code or status: whether it comes back.
+// verdicts returns what a table of the page says a client does after a code or status: whether it reconnects.
 func verdicts(t *testing.T, heading string) map[int]bool {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/protocol.md")
@@ -35,9 +35,9 @@ func verdicts(t *testing.T, heading string) map[int]bool {
 		}
 		for _, digits := range regexp.MustCompile(`[0-9]+`).FindAllString(cells[1], -1) {
 			n, _ := strconv.Atoi(digits)
-			back, up := strings.Contains(cells[3], "comes back"), strings.Contains(cells[3], "gives up")
+			back, up := strings.Contains(cells[3], "reconnects"), strings.Contains(cells[3], "gives up")
 			if back == up {
-				t.Errorf("%s: want either of: comes back, gives up", row)
+				t.Errorf("%s: want either of: reconnects, gives up", row)
 			}
 			all[n] = back
 		}
@@ -48,8 +48,8 @@ func verdicts(t *testing.T, heading string) map[int]bool {
 	return all
 }
 
-// comesBack reports whether crier's own client comes back after an answer to its first connection.
-func comesBack(t *testing.T, answer func(net.Conn) error) bool {
+// reconnects reports whether crier's own client reconnects after an answer to its first connection.
+func reconnects(t *testing.T, answer func(net.Conn) error) bool {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -84,17 +84,17 @@ func comesBack(t *testing.T, answer func(net.Conn) error) bool {
 	return false
 }
 
-// TestFinalCodes: crier's own client comes back, or gives up, after each close code as the page says.
+// TestFinalCodes: crier's own client reconnects or gives up, after each close code as the page says.
 func TestFinalCodes(t *testing.T) {
 	for code, want := range verdicts(t, "code | when | the client") {
-		got := comesBack(t, func(conn net.Conn) error {
+		got := reconnects(t, func(conn net.Conn) error {
 			if _, err := (ws.Upgrader{Protocol: func([]byte) bool { return true }}).Upgrade(conn); err != nil {
 				return err
 			}
 			return ws.WriteFrame(conn, ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(code), "")))
 		})
 		if got != want {
-			t.Errorf("%d: the client comes back: got %t, want %t", code, got, want)
+			t.Errorf("%d: the client reconnects: got %t, want %t", code, got, want)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestFinalCodes(t *testing.T) {
 // TestFinalStatuses: the same for the statuses of refused handshakes.
 func TestFinalStatuses(t *testing.T) {
 	for status, want := range verdicts(t, "status | why | the client") {
-		got := comesBack(t, func(conn net.Conn) error {
+		got := reconnects(t, func(conn net.Conn) error {
 			if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
 				return err
 			}
@@ -110,7 +110,7 @@ func TestFinalStatuses(t *testing.T) {
 			return err
 		})
 		if got != want {
-			t.Errorf("%d: the client comes back: got %t, want %t", status, got, want)
+			t.Errorf("%d: the client reconnects: got %t, want %t", status, got, want)
 		}
 	}
 }

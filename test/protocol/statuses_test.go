@@ -15,7 +15,7 @@ import (
 	"github.com/crier-ws/crier/internal/servertest"
 )
 
-// statuses returns what the page's table of answers to requests for events says: whether an EventSource comes back
+// statuses returns what the page's table of answers to requests for events says: whether an EventSource reconnects
 // after a status.
 func statuses(t *testing.T) map[int]bool {
 	t.Helper()
@@ -30,7 +30,7 @@ func statuses(t *testing.T) map[int]bool {
 		cells := strings.Split(row, "|")
 		for _, digits := range regexp.MustCompile(`[0-9]{3}`).FindAllString(cells[1], -1) {
 			status, _ := strconv.Atoi(digits)
-			all[status] = strings.Contains(cells[3], "comes back")
+			all[status] = strings.Contains(cells[3], "reconnects")
 		}
 	}
 	if len(all) < 15 {
@@ -39,7 +39,7 @@ func statuses(t *testing.T) map[int]bool {
 	return all
 }
 
-// TestEventStatuses: each refusal ends an EventSource or lets it come back, as the page's table says. Statuses that only
+// TestEventStatuses: each refusal ends an EventSource or lets it reconnect, as the page's table says. Statuses that only
 // hooks of an embedder have are final if they blame the request, and not if they blame the server.
 func TestEventStatuses(t *testing.T) {
 	cfg := broadcast.DefaultConfig()
@@ -54,9 +54,9 @@ func TestEventStatuses(t *testing.T) {
 	known := statuses(t)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	for status := 400; status < 600; status++ {
-		comesBack, listed := known[status]
+		reconnects, listed := known[status]
 		if !listed {
-			comesBack = status >= 500 || status == http.StatusTooEarly
+			reconnects = status >= 500 || status == http.StatusTooEarly
 		}
 		r, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://%s/%d", addr, status), nil)
 		if err != nil {
@@ -72,11 +72,11 @@ func TestEventStatuses(t *testing.T) {
 		if err != nil {
 			t.Errorf("%d: %v", status, err)
 		}
-		if want := map[bool]int{true: http.StatusOK, false: status}[comesBack]; answer.StatusCode != want {
+		if want := map[bool]int{true: http.StatusOK, false: status}[reconnects]; answer.StatusCode != want {
 			t.Errorf("%d: got %d, want %d", status, answer.StatusCode, want)
 		}
-		if got := bytes.Contains(body, []byte("\nretry: ")); got != comesBack {
-			t.Errorf("%d: got %q, want it to say when to come back: %t", status, body, comesBack)
+		if got := bytes.Contains(body, []byte("\nretry: ")); got != reconnects {
+			t.Errorf("%d: got %q, want it to say when to reconnect: %t", status, body, reconnects)
 		}
 		if n := srv.Stats().Refused[status]; n != 1 {
 			t.Errorf("%d: %d are counted, want 1", status, n)
