@@ -3,6 +3,7 @@ package broadcast
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -109,7 +110,8 @@ func (srv *Server) caughtUp(ch *channel) {
 func (h *holding) mustGo() (conns []*Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, w := range h.of {
+	for _, ch := range h.sorted() {
+		w := h.of[ch]
 		w.conns = slices.DeleteFunc(w.conns, func(c *Conn) bool {
 			gone := c.has(closed | evicted | mute)
 			if gone {
@@ -149,7 +151,13 @@ func (srv *Server) resume(ch *channel) {
 func (h *holding) awaited() []*channel {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Collect(maps.Keys(h.of))
+	return h.sorted()
+}
+
+// sorted returns the keys of the map in the order of their names: so a run of the simulation with the same seed is the
+// same run. The mutex must be held.
+func (h *holding) sorted() []*channel {
+	return slices.SortedFunc(maps.Keys(h.of), func(a, b *channel) int { return strings.Compare(a.name, b.name) })
 }
 
 // len is how many connections wait.

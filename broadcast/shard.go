@@ -1,6 +1,7 @@
 package broadcast
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"sync/atomic"
@@ -154,13 +155,18 @@ func (s *shard) settle() {
 // would be held for as long as nobody publishes there.
 func (s *shard) refresh() {
 	slowest := uint64(0)
+	var late []dueFeed
 	for f, lag := range s.keeping {
 		slowest = max(slowest, lag)
 		if f.encoding.log.Tail() > f.view.Tail {
-			s.offer(dueFeed{feed: f})
+			late = append(late, dueFeed{feed: f})
 		}
 	}
 	s.slowest.Store(slowest)
+	if len(late) > 0 {
+		slices.SortFunc(late, func(a, b dueFeed) int { return cmp.Compare(a.slot, b.slot) }) // The map's order is random.
+		s.offer(late...)
+	}
 }
 
 func (s *shard) newView() *framelog.View {

@@ -17,6 +17,11 @@ type simSocket struct {
 	closed  bool // by the server
 	cb      func(netpoll.Events)
 	sending int // how often the server has sent
+
+	refusals int  // how many sends failed for want of room
+	refused  bool // the last one did
+	tookAll  int  // the step in which a send last took all, after one that failed
+	lapped   bool // checkLapped has seen that it is closed as slow
 }
 
 func (s *simulation) accept4(int) (int, unix.Errno) {
@@ -29,7 +34,7 @@ func (s *simulation) accept4(int) (int, unix.Errno) {
 	p := s.waiting[0]
 	s.waiting = s.waiting[1:]
 	s.next++
-	p.sock = &simSocket{peer: p, room: 100 + s.rng.IntN(5000)}
+	p.sock = &simSocket{peer: p, room: 100 + s.rng.IntN(5000), tookAll: -1}
 	s.socks[s.next] = p.sock
 	s.say("accept %d as %d", p.id, s.next)
 	return s.next, 0
@@ -67,6 +72,7 @@ func (s *simulation) send(fd int, pieces [][]byte) (int, unix.Errno) {
 	case s.chance(20, "send EINTR"):
 		return 0, unix.EINTR
 	case s.chance(40, "send ENOBUFS or ENOMEM"):
+		k.refuse()
 		return 0, s.oneOf(unix.ENOBUFS, unix.ENOMEM)
 	case k.reset:
 		return 0, s.oneOf(unix.ECONNRESET, unix.EPIPE)
@@ -76,6 +82,7 @@ func (s *simulation) send(fd int, pieces [][]byte) (int, unix.Errno) {
 		return 0, s.oneOf(unix.ECONNRESET, unix.EPIPE, unix.EHOSTUNREACH)
 	case len(k.out) >= k.room:
 		k.full = true
+		k.refuse()
 		return 0, unix.EAGAIN
 	}
 	n := min(total, k.room-len(k.out))
@@ -83,6 +90,9 @@ func (s *simulation) send(fd int, pieces [][]byte) (int, unix.Errno) {
 		n = 1 + s.rng.IntN(n)
 	}
 	k.sending++
+	if n == total && k.refused {
+		k.refused, k.tookAll = false, s.step
+	}
 	left := n
 	for _, b := range pieces {
 		b = b[:min(left, len(b))]
@@ -91,6 +101,12 @@ func (s *simulation) send(fd int, pieces [][]byte) (int, unix.Errno) {
 	}
 	s.say("send %d: %d of %d", fd, n, total)
 	return n, 0
+}
+
+// refuse notes that a send fails for want of room.
+func (k *simSocket) refuse() {
+	k.refusals++
+	k.refused = true
 }
 
 // Add, Del, Yield and Close are the poller's.

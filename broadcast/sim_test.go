@@ -65,6 +65,8 @@ type simulation struct {
 	next     int            // fd
 	messages map[string]int // By channel.
 	injected map[string]int
+	slow     int // the shard that seldom makes a pass, or -1
+	step     int
 
 	delivered uint64 // messages that peers have got
 }
@@ -86,6 +88,10 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 			p := fmt.Appendf(nil, "%d ", s.messages[c.Channel()])
 			return Message{Text, append(p, bytes.Repeat([]byte{'x'}, len(m.Payload))...)}, true
 		},
+	}
+	if s.slow = -1; cfg.Shards > 1 && s.rng.IntN(2) == 0 {
+		s.slow = s.rng.IntN(cfg.Shards)
+		cfg.RetainBytes, cfg.Channels = minRetain, false // Small channels are of one shard each.
 	}
 	cfg, err := cfg.WithDefaults()
 	if err != nil {
@@ -127,6 +133,9 @@ func (s *simulation) chance(n int, what string) bool {
 // oneOf draws an errno.
 func (s *simulation) oneOf(errnos ...unix.Errno) unix.Errno { return errnos[s.rng.IntN(len(errnos))] }
 
+// slowness is how many chances to make a pass a slow shard leaves for each that it takes.
+const slowness = 150
+
 // serve lets a part of the server do something, and says whether there was anything.
 func (s *simulation) serve() bool {
 	parts := len(s.srv.shards) + 1
@@ -139,6 +148,9 @@ func (s *simulation) serve() bool {
 				s.srv.queue.turn(s.srv.queue.pop(s.worker), s.worker)
 				return true
 			}
+			continue
+		}
+		if part == s.slow && s.faults && s.rng.IntN(slowness) != 0 {
 			continue
 		}
 		select {
@@ -154,6 +166,7 @@ func (s *simulation) serve() bool {
 func (s *simulation) run() {
 	const steps = 4000
 	for step := range steps {
+		s.step = step
 		switch d := s.rng.IntN(100); {
 		case d < 2 && step < steps*3/4 && len(s.peers) < 60:
 			s.connect(simKind(s.rng.IntN(int(simKinds))))
@@ -167,6 +180,7 @@ func (s *simulation) run() {
 		default:
 			s.serve()
 		}
+		s.checkLapped()
 	}
 	s.settle()
 	for _, p := range s.peers {
@@ -232,7 +246,26 @@ func (s *simulation) publish() {
 		return // It would wait, and nobody else would run.
 	}
 	s.messages[channel]++
-	_, _ = s.srv.PublishTo(context.Background(), channel, Message{Text, fmt.Append(nil, s.messages[channel], " ")})
+	payload := fmt.Append(nil, s.messages[channel], " ")
+	if s.slow >= 0 { // As much as makes a difference in what the log holds.
+		payload = append(payload, bytes.Repeat([]byte{'y'}, s.rng.IntN(10_000))...)
+	}
+	_, _ = s.srv.PublishTo(context.Background(), channel, Message{Text, payload})
+}
+
+// checkLapped checks that only connections whose sockets were full are closed for being slow: a shard that is slower
+// than others costs its readers nothing.
+func (s *simulation) checkLapped() {
+	for _, sh := range s.srv.shards {
+		for _, c := range sh.closing {
+			if k := s.socks[int(c.fd)]; c.why == ReasonSlow && !k.lapped {
+				k.lapped = true
+				if !k.refused && k.tookAll != s.step {
+					s.t.Errorf("seed %d: peer %d was closed as slow in step %d, and its socket had room", s.seed, k.peer.id, s.step)
+				}
+			}
+		}
+	}
 }
 
 // settle goes on without faults until nothing is left to do.
