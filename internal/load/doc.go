@@ -7,5 +7,6 @@
 //	run.go       connecting, sending, waiting for the rest
 //	progress.go  the line that shows how far it is
 //	report.go    summary and JSON
-//	plot.go      latency by percentile
+//	plot.go      latency by percentile, as lines and texts
+//	canvas.go    SVG or PNG out of these
 package load

@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/crier-ws/crier/bench/chart"
 	"github.com/crier-ws/crier/internal/flags"
 	"github.com/crier-ws/crier/internal/swarm"
 )
@@ -68,7 +67,8 @@ func (cmd *Cmd) Validate() error {
 	check(cmd.Grace >= 0, "--grace is %v, want at least 0", cmd.Grace)
 	check(cmd.Threads >= 0, "--threads is %d, want at least 0", cmd.Threads)
 	if cmd.Plot != "" {
-		errs = append(errs, chart.Check(cmd.Plot))
+		_, err := newCanvas(cmd.Plot)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -1,26 +1,146 @@
 package load
 
 import (
+	"bytes"
 	"fmt"
+	"image/color"
+	"math"
+	"os"
+	"strconv"
 	"time"
-
-	"github.com/crier-ws/crier/bench/chart"
 )
 
-// plot draws latency by percentile into a file.
+// The size of a plot, and the place of the rectangle that its curve is in, in pixels.
+const (
+	plotWidth, plotHeight = 960, 540
+	plotLeft, plotRight   = 80, plotWidth - 30
+	plotTop, plotBottom   = 80, plotHeight - 60
+	titleLine, legendLine = 30, 52 // baselines
+	mostNines             = 12     // more than float64 can tell apart in a quantile
+)
+
+var (
+	ink      = color.RGBA{0x24, 0x29, 0x2f, 0xff}
+	gridInk  = color.RGBA{0xd0, 0xd7, 0xde, 0xff}
+	curveInk = color.RGBA{0x00, 0x72, 0xb2, 0xff}
+)
+
+// point is a place in pixels, from the top left.
+type point struct{ x, y float64 }
+
+// sample is a point of the curve: a share of the deliveries, from 0 to less than 1, took at most that many milliseconds.
+type sample struct{ quantile, millis float64 }
+
+// plot draws latency by percentile into a .svg or .png file.
 func (r *result) plot(file string) error {
-	c := chart.Chart{
-		Title:  fmt.Sprintf("Latency, %s connections, %s", grouped(r.cmd.Conns), r.cmd.pattern()),
-		X:      chart.Axis{Title: "share of deliveries", Scale: chart.Percentile},
-		Y:      chart.Axis{Title: "latency [ms]", Scale: chart.Log},
-		Series: []chart.Series{{Name: r.cmd.URL, Line: true}},
+	c, err := newCanvas(file)
+	if err != nil {
+		return err
 	}
-	// As fine as the deliveries are many: behind the last one there is nothing to see.
-	const steps = 10
-	for _, b := range r.stats.Latency.CumulativeDistributionWithTicks(steps) {
-		c.Series[0].Points = append(c.Series[0].Points, chart.Point{
-			X: b.Quantile / 100, Y: float64(b.ValueAt) / float64(time.Millisecond),
-		})
+	drawPlot(c, fmt.Sprintf("Latency, %s connections, %s", grouped(r.cmd.Conns), r.cmd.pattern()), r.cmd.URL, r.samples())
+	var b bytes.Buffer
+	if err := c.encode(&b); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	return c.Save(file)
+	return os.WriteFile(file, b.Bytes(), 0o644)
+}
+
+// samples returns the curve: ten points for each halving of the deliveries that took longer. The slowest delivery, at
+// quantile 1, and latencies of 0 have no place on logarithmic axes.
+func (r *result) samples() []sample {
+	var samples []sample
+	for _, b := range r.stats.Latency.CumulativeDistributionWithTicks(10) {
+		s := sample{b.Quantile / 100, float64(b.ValueAt) / float64(time.Millisecond)}
+		if s.quantile < 1 && s.millis > 0 {
+			samples = append(samples, s)
+		}
+	}
+	return samples
+}
+
+// drawPlot draws samples, which are in ascending order, over a logarithmic axis of percentiles, as HdrHistogram does:
+// 90 %, 99 % and 99.9 % are equally far apart.
+func drawPlot(c canvas, title, legend string, samples []sample) {
+	c.text(ink, point{plotLeft, titleLine}, alignStart, title)
+	c.text(curveInk, point{plotLeft, legendLine}, alignStart, legend)
+	c.text(ink, point{(plotLeft + plotRight) / 2, plotHeight - 15}, alignMiddle, "share of deliveries")
+	c.text(ink, point{plotLeft, plotTop - 10}, alignEnd, "ms")
+	if len(samples) == 0 {
+		c.text(ink, point{(plotLeft + plotRight) / 2, (plotTop + plotBottom) / 2}, alignMiddle, "nothing was delivered")
+		return
+	}
+	last := samples[len(samples)-1]
+	xOf := xScale(last.quantile)
+	yOf, labels, lines := yScale(samples[0].millis, last.millis)
+	for _, v := range lines {
+		c.line(gridInk, 1, []point{{plotLeft, yOf(v)}, {plotRight, yOf(v)}})
+	}
+	for _, v := range labels {
+		c.text(ink, point{plotLeft - 8, yOf(v) + 4}, alignEnd, strconv.FormatFloat(v, 'f', -1, 64))
+	}
+	for _, q := range percentiles(last.quantile) {
+		c.line(gridInk, 1, []point{{xOf(q), plotTop}, {xOf(q), plotBottom}})
+		c.text(ink, point{xOf(q), plotBottom + 20}, alignMiddle, strconv.FormatFloat(100*q, 'g', 12, 64)+" %")
+	}
+	var curve []point
+	for _, s := range samples {
+		curve = append(curve, point{xOf(s.quantile), yOf(s.millis)})
+	}
+	c.line(ink, 1, []point{{plotLeft, plotTop}, {plotLeft, plotBottom}, {plotRight, plotBottom}})
+	c.line(curveInk, 2, curve)
+}
+
+// xScale returns where a quantile is, on an axis that ends at the greatest, or at 0.9 if that is less.
+func xScale(greatest float64) func(quantile float64) float64 {
+	nines := func(q float64) float64 { return -math.Log10(1 - q) }
+	return func(q float64) float64 {
+		return plotLeft + (plotRight-plotLeft)*nines(q)/nines(max(greatest, 0.9))
+	}
+}
+
+// percentiles returns the quantiles that have a label: 0, a half and the nines up to the greatest, or to 0.9.
+func percentiles(greatest float64) []float64 {
+	quantiles := []float64{0, 0.5, 0.9}
+	for n := 2; n <= mostNines; n++ {
+		q := 1 - math.Pow10(-n)
+		if q > greatest {
+			break
+		}
+		quantiles = append(quantiles, q)
+	}
+	return quantiles
+}
+
+// yScale returns where a value is, on a logarithmic axis around low and high, which are more than 0, and which values on
+// it have a label and which a line. The axis begins and ends at 1, 2 or 5 times a power of ten.
+func yScale(low, high float64) (yOf func(float64) float64, labels, lines []float64) {
+	first, last := int(math.Floor(math.Log10(low)))-1, int(math.Floor(math.Log10(high)))+1
+	bottom, top := 0.0, math.Inf(1) // the greatest step up to low, and the least one above high
+	for decade := first; decade <= last; decade++ {
+		for _, factor := range []float64{1, 2, 5} {
+			step := factor * math.Pow10(decade)
+			if step <= low {
+				bottom = step
+			}
+			if step > high {
+				top = min(top, step)
+			}
+		}
+	}
+	few := top/bottom <= 1000
+	for decade := first; decade <= last; decade++ {
+		for factor := 1.0; factor < 10; factor++ {
+			v := factor * math.Pow10(decade)
+			if v < bottom || v > top {
+				continue
+			}
+			lines = append(lines, v)
+			if factor == 1 || few && (factor == 2 || factor == 5) {
+				labels = append(labels, v)
+			}
+		}
+	}
+	return func(v float64) float64 {
+		return plotBottom - (plotBottom-plotTop)*math.Log(v/bottom)/math.Log(top/bottom)
+	}, labels, lines
 }

@@ -125,10 +125,9 @@ func checkLicences(t *testing.T, binary, dir string) {
 			t.Errorf("%s has no licence: %v", module, err)
 		}
 	}
-	// The FreeType License asks for a credit, see NOTICE.
-	notice, err := os.ReadFile(filepath.Join(dir, info.Main.Path, "NOTICE"))
-	if uses := slices.Contains(of, "github.com/golang/freetype"); uses != strings.Contains(string(notice), "The FreeType Project") || err != nil {
-		t.Errorf("FreeType is in the binary: %t; got %v and the notice\n%s", uses, err, notice)
+	// The FreeType License asks for a credit in NOTICE, which has none.
+	if slices.Contains(of, "github.com/golang/freetype") {
+		t.Error("FreeType is in the binary, and NOTICE has no credit for it")
 	}
 }
 
