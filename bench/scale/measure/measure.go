@@ -19,7 +19,7 @@ type Config struct {
 	Log        io.Writer // Gets a line for each measurement.
 }
 
-// Sizes of messages between which costs are taken to be linear, and the rate at ease.
+// Sizes of messages between which costs are taken to be linear, and the rate under light load.
 const (
 	small, large = 100, 1024
 	easeRate     = 500

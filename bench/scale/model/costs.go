@@ -15,7 +15,7 @@ type Linear struct {
 func (l Linear) At(size float64) float64 { return l.Base + l.PerKiB*size/1024 }
 
 // Stream is what a stream costs NATS with a number of replicas, on as many servers. CPU is µs for a message, of all
-// servers together: at ease, when there are pauses between messages and each wakes all that it passes, and busy, when
+// servers together: under light load, when there are pauses between messages and each wakes all that it passes, and busy, when
 // there are always more and those that came together leave together.
 type Stream struct {
 	Store       Linear  `json:"store_cpu"`        // At ease: to store it and to answer.
@@ -38,16 +38,16 @@ type Costs struct {
 	R1 Stream `json:"r1"`
 	R3 Stream `json:"r3"`
 
-	Core         Linear  `json:"core_cpu"`          // CPU of NATS for a message and receiver without a stream, at ease.
+	Core         Linear  `json:"core_cpu"`          // CPU of NATS for a message and receiver without a stream, under light load.
 	PublishBytes float64 `json:"publish_bytes"`     // To NATS for a message, besides its payload.
 	AckBytes     float64 `json:"ack_bytes"`         // From NATS to who published it.
 	DeliverBytes float64 `json:"deliver_bytes"`     // To a node for a message, besides its payload.
 	ReturnBytes  float64 `json:"return_bytes"`      // From a node for a message.
 	CoreBytes    float64 `json:"core_bytes"`        // To a receiver for a message without a stream, besides its payload.
 	NATSMemory   float64 `json:"nats_node_memory"`  // Of NATS for a node.
-	Message      Linear  `json:"crier_message_cpu"` // CPU of a crier for a message out of the stream, at ease, without its deliveries.
+	Message      Linear  `json:"crier_message_cpu"` // CPU of a crier for a message out of the stream, under light load, without its deliveries.
 	BusyMessage  Linear  `json:"crier_busy_cpu"`    // The same, busy.
-	Publish      float64 `json:"crier_publish_cpu"` // CPU of a crier for a message into the stream, at ease.
+	Publish      float64 `json:"crier_publish_cpu"` // CPU of a crier for a message into the stream, under light load.
 	CrierMemory  float64 `json:"crier_memory"`      // Of a crier more than one that is alone.
 	Accept       float64 `json:"accept_cpu"`        // CPU of a crier for a connection before its request comes.
 	TLS          float64 `json:"tls_cpu"`           // CPU of a server's side of a handshake of TLS.

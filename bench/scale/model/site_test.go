@@ -102,7 +102,7 @@ func TestFirst(t *testing.T) {
 			}
 		}
 		if l.Rate < c.Easy(s).Rate*(1-1e-9) && c.Easy(s).What != l.What {
-			t.Errorf("%d nodes: %v is below %v, up to where all is at ease", s.Nodes, l, c.Easy(s))
+			t.Errorf("%d nodes: %v is below %v, up to where all is under light load", s.Nodes, l, c.Easy(s))
 		}
 	}
 	full := one(1000) // Presence alone is too much.

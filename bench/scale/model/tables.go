@@ -42,25 +42,25 @@ func (c *Costs) constants() string {
 		of string
 		*Stream
 	}{{"1 replica", &c.R1}, {"3 replicas", &c.R3}} {
-		line("NATS, "+s.of+": a message, at ease", s.Store, "µs")
-		line("and for each node, at ease", s.Deliver, "µs")
-		line("a message, busy", s.BusyStore, "µs")
-		line("and for each node, busy", s.BusyDeliver, "µs")
-		same("and for each node that does not listen to its channel, busy", s.Skip, "µs")
-		line("from one message to the next, busy", s.BusyTime, "µs")
-		t.row("a consumer that is made and removed; of 256 channels", figure(s.Join), figure(s.JoinMost), "µs")
+		line("NATS, "+s.of+": a message, light load", s.Store, "µs")
+		line("and for each node, light load", s.Deliver, "µs")
+		line("a message, saturated", s.BusyStore, "µs")
+		line("and for each node, saturated", s.BusyDeliver, "µs")
+		same("and for each node that does not read its channel, saturated", s.Skip, "µs")
+		line("time from one message to the next, saturated", s.BusyTime, "µs")
+		t.row("creating and deleting a consumer; for 256 channels", figure(s.Join), figure(s.JoinMost), "µs")
 	}
-	line("between 3 servers of NATS, for a message", c.R3.Replicate, "B")
+	line("between 3 NATS servers, for a message", c.R3.Replicate, "B")
 	line("and for each node", c.R3.Cross, "B")
-	line("NATS: presence of one node at another", c.Core, "µs")
+	line("NATS: a presence message of one node to another", c.Core, "µs")
 	same("to NATS for a message, besides its payload", c.PublishBytes, "B")
 	same("to a node for a message, besides its payload", c.DeliverBytes, "B")
 	same("from a node for a message", c.ReturnBytes, "B")
 	t.row("memory of NATS for a node", bytes(c.NATSMemory), "", "")
-	line("crier: a message of the stream, at ease, without its deliveries", c.Message, "µs")
-	line("the same, busy", c.BusyMessage, "µs")
-	same("crier: a message into the stream, at ease", c.Publish, "µs")
-	t.row("memory of crier for being a node", bytes(c.CrierMemory), "", "")
+	line("crier: a message of the stream, light load, without its deliveries", c.Message, "µs")
+	line("the same, saturated", c.BusyMessage, "µs")
+	same("crier: a message into the stream, light load", c.Publish, "µs")
+	t.row("memory of crier for the cluster", bytes(c.CrierMemory), "", "")
 	line("crier: a delivery (*)", c.Send, "µs")
 	t.row("crier: a handshake (*)", figure(c.Handshake), "", "µs")
 	t.row("crier: a connection before its request", figure(c.Accept), "", "µs")
@@ -97,7 +97,7 @@ func (c *Costs) oneTable() string {
 }
 
 func (c *Costs) roomsTable() string {
-	t := table{head: []string{"nodes", "messages a second", "a node gets", "of", "NATS, each server: cores, at ease", "busy", "Gbit/s out", "each node: cores", "at ease up to", "first limit"}}
+	t := table{head: []string{"nodes", "messages a second", "a node reads", "share", "each NATS server: cores, light load", "saturated", "Gbit/s out", "each node: cores", "light load up to", "first limit"}}
 	for _, n := range sizes {
 		for _, w := range ways(rooms(n)) {
 			u := c.Use(w.Site)
@@ -117,7 +117,7 @@ type way struct {
 func ways(s Site) []way {
 	unbound := s
 	unbound.Follows = 0
-	return []way{{"all", s}, {"what it listens to, without a bound", unbound}, {"channels of its own", s.Placed()}}
+	return []way{{"all", s}, {"the channels of its clients, without a limit", unbound}, {"channels of its own", s.Placed()}}
 }
 
 // percentOf is percent with one digit where that is little.
@@ -129,7 +129,7 @@ func percentOf(share float64) string {
 }
 
 func (c *Costs) churnTable() string {
-	t := table{head: []string{"nodes", "a channel lasts", "come and go in a second", "NATS, each server: cores, busy", "Gbit/s out", "first limit, without messages"}}
+	t := table{head: []string{"nodes", "a channel lasts", "opened and closed a second", "each NATS server: cores, saturated", "Gbit/s out", "first limit, without messages"}}
 	for _, n := range sizes {
 		for _, life := range []time.Duration{time.Hour, time.Minute} {
 			s := rooms(n).Placed()
@@ -142,7 +142,7 @@ func (c *Costs) churnTable() string {
 }
 
 func (c *Costs) presenceTable() string {
-	t := table{head: []string{"nodes", "every", "messages a second into NATS", "out of it", "NATS, each server: cores", "Gbit/s out", "each node: cores, at ease"}}
+	t := table{head: []string{"nodes", "interval", "messages a second into NATS", "out of NATS", "each NATS server: cores", "Gbit/s out", "each node: cores, light load"}}
 	for _, n := range sizes {
 		for _, every := range slices.Compact([]time.Duration{time.Second, Beat(n), 30 * time.Second}) {
 			s := one(n)
@@ -156,7 +156,7 @@ func (c *Costs) presenceTable() string {
 }
 
 func (c *Costs) remedies() string {
-	t := table{head: []string{"1,000 nodes, 100,000 messages a second", "servers of NATS", "busiest server: cores, busy", "Gbit/s out", "first limit, of the whole site"}}
+	t := table{head: []string{"1,000 nodes, 100,000 messages a second", "NATS servers", "busiest server: cores, saturated", "Gbit/s out", "first limit of the whole site"}}
 	site := rooms(1000)
 	line := func(what string, servers int, s Site, clusters float64) {
 		u, l := c.Use(s), c.First(s)
@@ -164,15 +164,15 @@ func (c *Costs) remedies() string {
 		t.row(what, figure(float64(servers)), figure(u.NATSBusy), gigabits(u.NATSLink), limit(l))
 	}
 	for _, w := range ways(site) {
-		line("one cluster, a node gets "+w.gets, 3, w.Site, 1)
+		line("one cluster, a node reads "+w.gets, 3, w.Site, 1)
 	}
 	for _, n := range []int{4, 20} {
-		line(fmt.Sprintf("%d clusters, a node gets all of its own", n), 3*n, site.Sharded(n), float64(n))
+		line(fmt.Sprintf("%d clusters, a node reads all of its cluster", n), 3*n, site.Sharded(n), float64(n))
 	}
-	line("4 clusters, a node gets channels of its own", 12, site.Placed().Sharded(4).Placed(), 4)
+	line("4 clusters, a node reads channels of its own", 12, site.Placed().Sharded(4).Placed(), 4)
 	for _, leaves := range []int{20, 100} {
 		m := c.Mirrored(site, leaves)
-		t.row(fmt.Sprintf("mirrors on %d leaf servers, a node gets all", leaves), figure(float64(3+leaves)), figure(max(m.Hub.NATSBusy, m.Leaf.NATSBusy)),
+		t.row(fmt.Sprintf("mirrors on %d leaf servers, a node reads all", leaves), figure(float64(3+leaves)), figure(max(m.Hub.NATSBusy, m.Leaf.NATSBusy)),
 			gigabits(max(m.Hub.NATSLink, m.Leaf.NATSLink)), limit(m.Limit))
 	}
 	return t.String()
@@ -186,7 +186,7 @@ func stormSite(nodes int) Site {
 }
 
 func (c *Costs) storms() string {
-	t := table{head: []string{"nodes", "end", "clients come back", "half are back", "99 %", "all", "tries for each", "first packets dropped", "a node's busiest second", "sent again"}}
+	t := table{head: []string{"nodes", "how it ends", "clients reconnect", "half reconnected", "99 %", "all", "attempts for each", "SYN packets dropped", "a node's busiest second", "sent again"}}
 	for _, nodes := range append([]int{3}, sizes...) {
 		for _, s := range []Storm{
 			{Client: BackOff}, {Client: BackOff, TLS: true}, {Client: Naive}, {Client: Naive, TLS: true}, {Client: BackOff, TLS: true, Drain: 5 * time.Second},
@@ -210,7 +210,7 @@ func (c *Costs) storms() string {
 // starts is all nodes that start at one time, each of which reads the history.
 func (c *Costs) starts() string {
 	const history = 8 << 20 // --retain.
-	t := table{head: []string{"nodes", "out of NATS", "each server's network is full for", "its cores for", "each node's cores for"}}
+	t := table{head: []string{"nodes", "out of NATS", "busy: network of each NATS server", "its cores", "cores of each node"}}
 	for _, n := range sizes {
 		s := one(n)
 		messages := history / s.Size
@@ -228,12 +228,12 @@ func duration(seconds float64) time.Duration { return time.Duration(seconds * fl
 // Report is what a site uses that passes Check, for those who have one.
 func (c *Costs) Report(s Site) string {
 	u := c.Use(s)
-	t := table{head: []string{"", "each server of NATS", "each node"}}
-	t.row("cores, at ease", figure(u.NATSCores), figure(u.NodeCores))
-	t.row("cores, busy (a node: without deliveries)", figure(u.NATSBusy), figure(u.NodeBusy))
+	t := table{head: []string{"", "each NATS server", "each node"}}
+	t.row("cores, light load", figure(u.NATSCores), figure(u.NodeCores))
+	t.row("cores, saturated (a node: without deliveries)", figure(u.NATSBusy), figure(u.NodeBusy))
 	t.row("Gbit/s out", gigabits(u.NATSLink), gigabits(u.NodeLink))
 	t.row("Gbit/s in, from NATS", "", gigabits(u.NodeIn))
 	t.row("memory", bytes(u.NATSMemory), bytes(u.NodeMemory))
-	t.row("a message goes out to a node's receivers in", "", span(duration(u.Pass)))
-	return fmt.Sprintf("%s\nat ease up to   %s\nthe first limit %s\n", t.String(), limit(c.Easy(s)), limit(c.First(s)))
+	t.row("time to send a message to the receivers of a node", "", span(duration(u.Pass)))
+	return fmt.Sprintf("%s\nlight load up to %s\nthe first limit %s\n", t.String(), limit(c.Easy(s)), limit(c.First(s)))
 }
