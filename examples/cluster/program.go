@@ -15,29 +15,29 @@ import (
 	"time"
 )
 
-// program is one that runs, and is started again when it ends, as a service manager does.
+// program is a program that is started again when it ends, as a service manager does.
 type program struct {
 	// Immutable after start.
-	name  string
-	about string
-	args  []string
-	ready string // The URL that answers 200 when it is.
-	waits bool   // It may end at the start until others are ready.
-	file  string // For all that it says: then only what matters is said. "" to say all.
-	log   *journal
+	name     string
+	about    string // For summary.
+	args     []string
+	ready    string // The URL that answers 200 when the program is ready.
+	mayRetry bool   // It may end and be started again before it was ready, until programs that it needs are ready.
+	file     string // Gets its output; the log then gets only warnings and errors. "" for all of it in the log.
+	log      *journal
 
 	quit   chan struct{} // Closed by stop.
-	ended  chan struct{} // Closed when it has, and is not started again.
-	failed chan error    // Capacity 1: why it could not start.
+	ended  chan struct{} // Closed by run when the program has ended for good.
+	failed chan error    // Capacity 1: why the program could not start. Written by run.
 
 	mu       sync.Mutex
-	cmd      *exec.Cmd // Guarded by mu: the one that runs, or ran last.
-	stopping bool      // Guarded by mu.
-	up       bool      // Guarded by mu: it has been ready once.
+	cmd      *exec.Cmd // Guarded by mu: the current process, or the last one.
+	stopping bool      // Guarded by mu: stop was called.
+	wasReady bool      // Guarded by mu: the program has been ready once.
 }
 
-// of is those whose names begin so.
-func of(all []*program, kind string) (some []*program) {
+// withPrefix returns the programs whose names begin with kind.
+func withPrefix(all []*program, kind string) (some []*program) {
 	for _, p := range all {
 		if strings.HasPrefix(p.name, kind) {
 			some = append(some, p)
@@ -46,11 +46,11 @@ func of(all []*program, kind string) (some []*program) {
 	return some
 }
 
-// start starts programs, and waits until they are ready, one cannot start, or ctx is done.
+// start starts programs, and waits until all are ready, one cannot start, or ctx is done.
 func start(ctx context.Context, some []*program) error {
 	for _, p := range some {
 		p.quit, p.ended, p.failed = make(chan struct{}), make(chan struct{}), make(chan error, 1)
-		go p.run() // Ended and awaited by stop.
+		go p.run() // stop ends it and waits for it.
 	}
 	for _, p := range some {
 		if err := p.await(ctx); err != nil {
@@ -60,25 +60,25 @@ func start(ctx context.Context, some []*program) error {
 	return nil
 }
 
-// run runs it again and again.
+// run runs the program again and again, until stop is called or it cannot start.
 func (p *program) run() {
 	defer close(p.ended)
 	for {
-		err := p.once()
+		err := p.runOnce()
 		p.mu.Lock()
-		stopping, up := p.stopping, p.up
+		stopping, wasReady := p.stopping, p.wasReady
 		p.mu.Unlock()
 		var exit *exec.ExitError
-		wrong := !errors.As(err, &exit) || exit.ExitCode() == 2 // There is no such program, or flag.
+		misused := !errors.As(err, &exit) || exit.ExitCode() == 2 // There is no such program, or it refuses its flags.
 		switch {
 		case stopping:
 			return
-		case !up && (wrong || !p.waits):
-			p.tell()
-			p.failed <- fmt.Errorf("%s did not start: it ended, %v: see what it said", p.name, err)
+		case !wasReady && (misused || !p.mayRetry):
+			p.logFile()
+			p.failed <- fmt.Errorf("%s did not start: it ended, %v: see its output", p.name, err)
 			return
 		}
-		p.log.say(p.name, fmt.Sprintf("-- it ended (%v), and is started again", p.cmd.ProcessState))
+		p.log.write(p.name, fmt.Sprintf("-- ended (%v), starting it again", p.cmd.ProcessState))
 		select {
 		case <-time.After(time.Second):
 		case <-p.quit:
@@ -87,8 +87,8 @@ func (p *program) run() {
 	}
 }
 
-// once runs it to its end. The error is why it could not be started, or ended with another code than 0.
-func (p *program) once() error {
+// runOnce runs the program to its end. It returns why it could not be started, or an *exec.ExitError.
+func (p *program) runOnce() error {
 	cmd := exec.Command(p.args[0], p.args[1:]...)
 	out := &lines{name: p.name, log: p.log}
 	if p.file != "" {
@@ -97,11 +97,12 @@ func (p *program) once() error {
 			return err
 		}
 		defer file.Close()
-		out.all, out.matters = file, p.matters
+		out.all, out.filter = file, p.isProblem
 	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = time.Second
-	// Of a group of its own: Ctrl-C is for us. And it is never left behind.
+	// In a process group of its own, as Ctrl-C is for this process. The kernel kills the program if this process is
+	// killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	p.mu.Lock()
 	if p.stopping {
@@ -114,18 +115,18 @@ func (p *program) once() error {
 	if err != nil {
 		return err
 	}
-	p.log.say(p.name, fmt.Sprintf("-- started, pid %d", cmd.Process.Pid))
+	p.log.write(p.name, fmt.Sprintf("-- started, pid %d", cmd.Process.Pid))
 	return cmd.Wait()
 }
 
-// await waits until it is ready, cannot start, or ctx is done.
+// await waits until the program is ready, cannot start, or ctx is done.
 func (p *program) await(ctx context.Context) error {
 	for {
-		err := p.ask(ctx)
+		err := p.checkReady(ctx)
 		if err == nil {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.up = true
+			p.wasReady = true
 			return nil
 		}
 		select {
@@ -133,7 +134,7 @@ func (p *program) await(ctx context.Context) error {
 			return err
 		case <-ctx.Done():
 			if ctx.Err() == context.DeadlineExceeded {
-				p.tell()
+				p.logFile()
 			}
 			return fmt.Errorf("%s is not ready: %w", p.name, err)
 		case <-time.After(200 * time.Millisecond):
@@ -141,22 +142,23 @@ func (p *program) await(ctx context.Context) error {
 	}
 }
 
-// matters says whether a line is to be said: a warning or an error, but of a start or an end, where servers of NATS miss each other.
-func (p *program) matters(line string) bool {
+// isProblem reports whether a line of a NATS server is a warning or an error. While the cluster starts or ends, NATS
+// servers warn that they miss each other: those lines do not count.
+func (p *program) isProblem(line string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.up && !p.stopping && !strings.Contains(line, " [INF] ")
+	return p.wasReady && !p.stopping && !strings.Contains(line, " [INF] ")
 }
 
-// tell says all that it has said, if that was kept.
-func (p *program) tell() {
+// logFile logs all output of the program, if file has it.
+func (p *program) logFile() {
 	if text, err := os.ReadFile(p.file); err == nil {
-		p.log.say(p.name, strings.TrimSuffix(string(text), "\n"))
+		p.log.write(p.name, strings.TrimSuffix(string(text), "\n"))
 	}
 }
 
-// ask asks whether it is ready.
-func (p *program) ask(ctx context.Context) error {
+// checkReady returns nil if the program is ready.
+func (p *program) checkReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.ready, nil)
@@ -176,13 +178,14 @@ func (p *program) ask(ctx context.Context) error {
 	return nil
 }
 
+// pid returns the process ID of the current process.
 func (p *program) pid() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.cmd.Process.Pid
 }
 
-// stop ends programs, and waits for them.
+// stop ends programs side by side, and waits for them.
 func stop(some []*program) {
 	var wg sync.WaitGroup
 	for _, p := range some {
@@ -193,12 +196,12 @@ func stop(some []*program) {
 	wg.Wait()
 }
 
-// stop ends it with SIGTERM, or SIGKILL in the end.
+// stop ends the program with SIGTERM, or with SIGKILL after 10 s, and waits for it.
 func (p *program) stop() {
 	p.mu.Lock()
 	p.stopping = true
 	close(p.quit)
-	p.signal(syscall.SIGTERM)
+	p.signalLocked(syscall.SIGTERM)
 	p.mu.Unlock()
 	select {
 	case <-p.ended:
@@ -206,26 +209,26 @@ func (p *program) stop() {
 	case <-time.After(10 * time.Second):
 	}
 	p.mu.Lock()
-	p.signal(syscall.SIGKILL)
+	p.signalLocked(syscall.SIGKILL)
 	p.mu.Unlock()
 	<-p.ended
 }
 
-// signal sends a signal to it if it runs. The mutex must be held.
-func (p *program) signal(sig syscall.Signal) {
+// signalLocked sends a signal to the process, if there is one. The mutex must be held.
+func (p *program) signalLocked(sig syscall.Signal) {
 	if p.cmd != nil && p.cmd.Process != nil {
-		_ = p.cmd.Process.Signal(sig) // It may have ended.
+		_ = p.cmd.Process.Signal(sig) // The process may have ended.
 	}
 }
 
-// journal is what all of them say.
+// journal is the output of all programs, with their names.
 type journal struct {
 	mu  sync.Mutex
 	out io.Writer // Guarded by mu.
 }
 
-// say writes text, each line of it behind a name.
-func (j *journal) say(name, text string) {
+// write writes text, each line after a name.
+func (j *journal) write(name, text string) {
 	var b strings.Builder
 	for line := range strings.Lines(text + "\n") {
 		fmt.Fprintf(&b, "%-8s| %s", name, line)
@@ -235,43 +238,44 @@ func (j *journal) say(name, text string) {
 	_, _ = io.WriteString(j.out, b.String())
 }
 
-// lines is an io.Writer that says whole lines. Of a program's one goroutine.
+// lines is an io.Writer that passes whole lines to a journal. Used by one goroutine: that of exec.Cmd.
 type lines struct {
-	name    string
-	log     *journal
-	all     io.Writer              // Gets all, if set.
-	matters func(line string) bool // If set, which lines are said.
-	rest    []byte
+	name   string
+	log    *journal
+	all    io.Writer              // Gets everything, if set.
+	filter func(line string) bool // Selects the lines for the journal, if set.
+	rest   []byte                 // An incomplete line.
 }
 
-// longest is how much of a line is waited for.
-const longest = 16 << 10
+// maxLine is how long a line may be before it is passed on without its end.
+const maxLine = 16 << 10
 
-// Write is io.Writer's; b is copied.
+// Write implements io.Writer. It copies b.
 func (l *lines) Write(b []byte) (int, error) {
 	if l.all != nil {
-		_, _ = l.all.Write(b) // With a full disk there is less to read.
+		_, _ = l.all.Write(b) // An error, such as a full disk, costs only a part of the file.
 	}
 	l.rest = append(l.rest, b...)
 	end := bytes.LastIndexByte(l.rest, '\n')
-	if end < 0 && len(l.rest) >= longest {
+	if end < 0 && len(l.rest) >= maxLine {
 		end = len(l.rest)
 	}
 	if end >= 0 {
-		l.say(string(l.rest[:end]))
+		l.pass(string(l.rest[:end]))
 		l.rest = append(l.rest[:0], l.rest[min(end+1, len(l.rest)):]...)
 	}
 	return len(b), nil
 }
 
-func (l *lines) say(text string) {
-	if l.matters == nil {
-		l.log.say(l.name, text)
+// pass passes lines to the journal.
+func (l *lines) pass(text string) {
+	if l.filter == nil {
+		l.log.write(l.name, text)
 		return
 	}
 	for line := range strings.SplitSeq(text, "\n") {
-		if l.matters(line) {
-			l.log.say(l.name, line)
+		if l.filter(line) {
+			l.log.write(l.name, line)
 		}
 	}
 }

@@ -53,12 +53,12 @@ func startTown(t *testing.T, env []string, flags ...string) *town {
 // await waits until all of it is ready.
 func (w *town) await(t *testing.T) {
 	t.Helper()
-	w.waitLine(t, "cluster | Ctrl-C ends all of it, and nothing is kept.", buildTimeout)
+	w.waitLine(t, "cluster | Ctrl-C ends all processes and deletes their data.", buildTimeout)
 }
 
 var (
 	startedLine = regexp.MustCompile(`(?m)^(\w+) *\| -- started, pid (\d+)$`)
-	adminLine   = regexp.MustCompile(`(?m)^cluster \|   (node\d) .* its own page is (http://[0-9.:]+)/$`)
+	adminLine   = regexp.MustCompile(`(?m)^cluster \|   (node\d) .* its live page is (http://[0-9.:]+)/$`)
 )
 
 // pids are the processes that it has started, by their names, the newest last.
