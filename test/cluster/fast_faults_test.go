@@ -71,7 +71,7 @@ func TestFastOutage(t *testing.T) {
 		t.Errorf("who listens there has got %v, want %d of each", n, number)
 	}
 	inOrder(t, "who listens elsewhere", texts(away))
-	if log := near.log(); !strings.Contains(log, "messages between servers were dropped") {
+	if log := near.log(); !strings.Contains(log, "dropped messages between servers") {
 		t.Errorf("the log does not say that messages were dropped: %s", log)
 	}
 }
