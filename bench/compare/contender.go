@@ -149,15 +149,18 @@ func (k *kit) argument(name string) string {
 	return name + "=" + strings.ReplaceAll(contenders[i].command, "{dir}", k.dir)
 }
 
-// repository returns the directory of the module.
+// repository returns the directory at the top of the repository. The working directory must be there or in this module.
 func repository() (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Path}} {{.Dir}}").Output()
 	if err != nil {
 		return "", fmt.Errorf("go list: %w", err)
 	}
 	path, dir, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
-	if path != "github.com/crier-ws/crier" {
-		return "", fmt.Errorf("this is %s, and not crier's repository", path)
+	switch path {
+	case "github.com/crier-ws/crier":
+		return dir, nil
+	case "github.com/crier-ws/crier/bench/compare":
+		return filepath.Join(dir, "..", ".."), nil
 	}
-	return dir, nil
+	return "", fmt.Errorf("the working directory is in the module %s, want the top of crier's repository or bench/compare", path)
 }

@@ -27,7 +27,7 @@ type environment struct {
 // measured are the parts of the repository whose change makes figures old.
 var measured = []string{
 	"go.mod", "cmd", "broadcast", "internal", "netpoll", "bench",
-	":(exclude)bench/chart", ":(exclude)bench/compare", ":(exclude)bench/Makefile", ":(exclude)*.md",
+	":(exclude)bench/compare", ":(exclude)bench/Makefile", ":(exclude)*.md",
 }
 
 func newEnvironment(ctx context.Context, top string, k *kit) environment {

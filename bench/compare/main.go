@@ -1,11 +1,11 @@
 // Command compare measures crier, the bare floor and what people use in the same role
 // today, and writes docs/performance.md from it.
 //
-//	go run ./bench/compare            builds all, measures all cases, writes all: 40 minutes
-//	go run ./bench/compare -quick     a try-out into a temporary directory: a few minutes
-//	go run ./bench/compare -resume    goes on where a run was interrupted
-//	go run ./bench/compare -cases '^overload'   measures these anew and keeps the others
-//	go run ./bench/compare -from docs/performance/results.json   tables and plots only
+//	go run -C bench/compare .            builds all, measures all cases, writes all: 40 minutes
+//	go run -C bench/compare . -quick     a try-out into a temporary directory: a few minutes
+//	go run -C bench/compare . -resume    goes on where a run was interrupted
+//	go run -C bench/compare . -cases '^overload'   measures these anew and keeps the others
+//	go run -C bench/compare . -from ../../docs/performance/results.json   tables and plots only
 //
 // It runs in the repository, on Linux with two free cores. What it writes below -out:
 //
@@ -23,7 +23,8 @@
 //	measure.go       one case, by bench/measure
 //	results.go       results.json, and what of it can be kept
 //	table.go         tables
-//	plot.go          plots, by bench/chart
+//	plot.go          which plots, with what on their axes
+//	chart.go         a plot, by gonum/plot
 //	page.go          the marked parts of a page
 package main
 

@@ -127,7 +127,7 @@ func TestPublish(t *testing.T) {
 			t.Errorf("the page has no place for %s", name)
 		}
 	}
-	for _, p := range plots {
+	for _, p := range pictures {
 		file := figuresDir + "/" + p.name + ".svg"
 		if !strings.Contains(string(text), "]("+file+")") {
 			t.Errorf("the page does not show %s", file)
@@ -140,7 +140,7 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, err = os.ReadFile(page)
-	if want := len(plots) + len(caseNames()) + 1; err != nil || strings.Count(string(text), notMeasured) != want {
+	if want := len(pictures) + len(caseNames()) + 1; err != nil || strings.Count(string(text), notMeasured) != want {
 		t.Errorf("without results: %d parts and %v, want %d without figures", strings.Count(string(text), notMeasured), err, want)
 	}
 	if plots, _ := filepath.Glob(filepath.Join(out, figuresDir, "*.svg")); len(plots) > 0 {

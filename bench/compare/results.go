@@ -157,14 +157,14 @@ func (r *results) publish(out string) error {
 			parts[name] = c.table(r.Quick)
 		}
 	}
-	for _, p := range plots {
+	for _, p := range pictures {
 		file := filepath.Join(figuresDir, p.name+".svg")
 		parts["plot-"+p.name] = notMeasured
 		if c := p.draw(r); c != nil {
-			if err := c.Save(filepath.Join(out, file)); err != nil {
+			if err := c.save(filepath.Join(out, file)); err != nil {
 				return err
 			}
-			parts["plot-"+p.name] = fmt.Sprintf("![%s](%s)", c.Title, filepath.ToSlash(file))
+			parts["plot-"+p.name] = fmt.Sprintf("![%s](%s)", c.title, filepath.ToSlash(file))
 		} else if err := os.Remove(filepath.Join(out, file)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

@@ -137,6 +137,7 @@ func (s *session) script(t *testing.T, text string) int {
 	s.variables += strings.Join(assignment.FindAllString(text, -1), "\n") + "\n"
 	dir := ""
 	for i, c := range commands {
+		c.Words = atTop(c.Words)
 		checkPaths(t, dir, c.Words)
 		if c.Words[0] == "cd" && !c.Apart && ours.MatchString(c.Words[1]) {
 			dir = c.Words[1]
@@ -164,6 +165,14 @@ func (s *session) script(t *testing.T, text string) int {
 		}
 	}
 	return len(commands)
+}
+
+// atTop returns go run -C DIR . as go run ./DIR: buildTools has built the programs of all modules.
+func atTop(words []string) []string {
+	if len(words) > 4 && words[0] == "go" && words[2] == "-C" && words[4] == "." {
+		return slices.Concat(words[:2], []string{"./" + words[3]}, words[5:])
+	}
+	return words
 }
 
 // goesOn says whether a command does not end by itself.

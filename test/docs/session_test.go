@@ -24,11 +24,15 @@ const patience = 30 * time.Second
 func buildTools(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/crier", "./examples/chat",
-		"./bench/compare", "./bench/measure", "./bench/million", "./bench/scale", "./bench/soak")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	for module, packages := range map[string]string{
+		".":             "./cmd/crier ./examples/chat ./bench/measure ./bench/million ./bench/scale ./bench/soak",
+		"bench/compare": ".",
+	} {
+		cmd := exec.Command("go", append([]string{"build", "-o", dir + "/"}, strings.Fields(packages)...)...)
+		cmd.Dir = filepath.Join(root, module)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", module, err, out)
+		}
 	}
 	return dir
 }

@@ -65,8 +65,6 @@ var rules = []struct{ pkg, imports string }{
 	{"bench/million", "bench internal/swarm"},
 	{"bench/soak", "bench internal/swarm"},
 	{"bench/swarm", "internal/load internal/swarm"},
-	{"bench/chart", ""},
-	{"bench/compare", "bench/chart"},
 	{"bench/scale/model", ""},
 	{"bench/scale/measure", "bench/scale/model internal/procfs"},
 	{"bench/scale", "bench/scale/measure bench/scale/model"},
