@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestWentBack: when the stream has lost what was delivered, and gives its places to others, nodes see that when they
-// reach it again, and end; and clients who have more than there is are told of a gap.
-func TestWentBack(t *testing.T) {
+// TestRolledBack checks that nodes end when the stream has lost messages that they delivered and gives their sequence
+// numbers to others, and that clients which have more than the stream are told of a gap.
+func TestRolledBack(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1)
 	store := filepath.Join(filepath.Dir(servers.servers[0].args[2]), "jetstream")

@@ -12,8 +12,8 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// same waits until all listeners have a text, and as many messages as each other, and says whether they have got the same, nothing
-// twice. What a connection has sent that was held may come behind the text.
+// same waits until all listeners have a text and equally many messages, checks that all have the same messages
+// without gaps, each once, and returns them. Messages of a connection that was held may come after the text.
 func same(t *testing.T, last string, listeners ...*listener) []string {
 	t.Helper()
 	all := make([][]string, len(listeners))
@@ -47,8 +47,8 @@ func same(t *testing.T, last string, listeners ...*listener) []string {
 	return first
 }
 
-// firstMessage is the first message that a client gets behind the greeting who connects as soon as it can. greeted is closed
-// when that has come.
+// firstMessage connects as soon as it can, and returns the first message after the greeting. It closes greeted when
+// the greeting has arrived.
 func firstMessage(t *testing.T, n *node, greeted chan<- struct{}) string {
 	for t.Context().Err() == nil {
 		conn, br, _, err := ws.Dial(t.Context(), "ws://"+n.addr+"/news")
@@ -72,8 +72,8 @@ func firstMessage(t *testing.T, n *node, greeted chan<- struct{}) string {
 	return ""
 }
 
-// TestOneStream: clients of three nodes get the same, whichever node it was published at; a node that comes back
-// has the history, and who comes back goes on where it was, at another node, too.
+// TestOneStream checks that clients of three nodes receive the same messages, whichever node they were published at,
+// that a node which was restarted has the history, and that a client resumes at any node.
 func TestOneStream(t *testing.T) {
 	nats := startNATS(t, 3)
 	var nodes []*node

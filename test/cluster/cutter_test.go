@@ -84,7 +84,7 @@ func (c *cutter) copy(to, from net.Conn) {
 	}
 }
 
-// set makes connections stall, or go on.
+// set makes all connections stall, or continue.
 func (c *cutter) set(stall bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,15 +99,15 @@ func (c *cutter) change(edit func([]byte)) {
 	c.edit = edit
 }
 
-// hold makes the connections there are stall, until they are cut or let go: others come through. What was read of one that ends
-// meanwhile still gets to the other end.
+// hold stalls the existing connections until they are cut or let go; new ones are not affected. Bytes that were read
+// from a connection which ends meanwhile still arrive.
 func (c *cutter) hold() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = maps.Clone(c.conns)
 }
 
-// letGo ends that.
+// letGo ends what hold began.
 func (c *cutter) letGo() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -115,7 +115,7 @@ func (c *cutter) letGo() {
 	c.cond.Broadcast()
 }
 
-// cut resets all connections there are.
+// cut resets all connections.
 func (c *cutter) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// TestDeaf: a node that may have no consumer any more, and can publish all the same, is not ready, and whole again when it may.
-func TestDeaf(t *testing.T) {
+// TestNoConsumer checks that a node which may publish, but may no longer create a consumer, is not ready until it
+// may.
+func TestNoConsumer(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1, `accounts { A { jetstream: enabled, users: [
 		{ user: crier, password: x, permissions { publish: { deny: [ "nothing" ] } } }, { user: admin, password: x } ] } }`, "no_auth_user: admin")

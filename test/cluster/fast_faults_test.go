@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestFastOutage: without NATS those of one node still hear each other, at once, and publishers get their answers; when it is back the others hear
-// them again, in order and nothing twice.
+// TestFastOutage checks that without NATS the clients of a node still receive each other's messages at once, and that
+// publishers get their answers. When NATS is back, the other nodes receive messages again, in order and once.
 func TestFastOutage(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1, noJetStream)
@@ -76,8 +76,8 @@ func TestFastOutage(t *testing.T) {
 	}
 }
 
-// TestFastOvertaken: a node comes back to NATS by a new connection, while what it sent by the old one is on its way still. That comes neither
-// behind what is newer, nor back to the node itself.
+// TestFastOvertaken has a node reconnect to NATS while messages on its old connection are still on their way. They
+// must not arrive after newer ones, nor at the node itself.
 func TestFastOvertaken(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream)
 	c := newCutter(t, servers.addrs[0])
@@ -131,7 +131,8 @@ func TestFastOvertaken(t *testing.T) {
 	}
 }
 
-// TestFastStall: a NATS that takes nothing, while much is published, holds up nobody, and takes no memory without bounds.
+// TestFastStall checks that a NATS server which reads nothing, while much is published, delays nobody and costs
+// bounded memory.
 func TestFastStall(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream)
 	near, far := startFast(t, servers.urls(), "--cluster-timeout", "5s"), startFast(t, servers.urls())
@@ -177,8 +178,8 @@ func TestFastStall(t *testing.T) {
 	})
 }
 
-// TestFastBehind: a node that does not come to deliver what others publish drops what is too much for it, counts that, and goes
-// on in order.
+// TestFastBehind checks that a node which is too slow for the messages of others drops and counts what exceeds its
+// queue, and continues in order.
 func TestFastBehind(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream, "max_pending: 1GB", "write_deadline: \"60s\"")
 	near := startFast(t, servers.urls(), "--cluster-timeout", "20s")
@@ -234,8 +235,9 @@ func TestFastBehind(t *testing.T) {
 	}
 }
 
-// TestFastFaults: whatever goes wrong between three servers of NATS and three nodes, clients get what is published at their node, all of it, and
-// of what is published elsewhere nothing twice or out of its publisher's order; in the end everything again.
+// TestFastFaults checks that clients receive everything that is published at their own node, whatever goes wrong
+// between three NATS servers and three nodes; and what is published elsewhere at most once, in the order of its
+// publisher. In the end they receive everything again.
 func TestFastFaults(t *testing.T) {
 	servers := startNATS(t, 3, noJetStream)
 	var nodes []*node
@@ -316,7 +318,7 @@ func TestFastFaults(t *testing.T) {
 	}
 }
 
-// fastFault makes something go wrong, and right again, and says what.
+// fastFault causes a random fault, repairs it, and returns what it was.
 func fastFault(r *rand.Rand, servers *natsCluster, cutters []*cutter) string {
 	for_ := time.Duration(200+r.IntN(3000)) * time.Millisecond
 	s, i := servers.servers[r.IntN(len(servers.servers))], r.IntN(3)

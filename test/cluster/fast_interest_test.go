@@ -10,8 +10,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// TestFastInterest: a node gets only channels that somebody on it listens to, and for a while afterwards; who comes back after
-// that is told of a gap.
+// TestFastInterest checks that a node receives only channels that have connections, and for the linger time
+// afterwards; a client that returns later is told of a gap.
 func TestFastInterest(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream)
 	one, two := startFast(t, servers.urls(), "--cluster-linger", "200ms"), startFast(t, servers.urls())
@@ -52,7 +52,8 @@ func TestFastInterest(t *testing.T) {
 	}
 }
 
-// TestFastMany: with more channels than a node subscribes to one by one it gets all, each message once.
+// TestFastMany checks that a node with more channels than it subscribes to one by one receives all, each message
+// once.
 func TestFastMany(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream)
 	one, two := startFast(t, servers.urls()), startFast(t, servers.urls())

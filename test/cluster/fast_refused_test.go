@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// rewrite changes the configuration of the servers of NATS: the same with something else in the place of a part.
+// rewrite replaces a part of the configuration files of the NATS servers.
 func (c *natsCluster) rewrite(t *testing.T, part, other string) {
 	t.Helper()
 	for _, s := range c.servers {
@@ -23,7 +23,7 @@ func (c *natsCluster) rewrite(t *testing.T, part, other string) {
 	}
 }
 
-// reload has the server take that while it runs.
+// reload replaces a part of the configuration while the first NATS server runs.
 func (c *natsCluster) reload(t *testing.T, part, other string) {
 	t.Helper()
 	c.rewrite(t, part, other)
@@ -39,8 +39,8 @@ func (c *natsCluster) reload(t *testing.T, part, other string) {
 	})
 }
 
-// awaitDeaf waits until a node says that NATS refuses what it subscribes to.
-func awaitDeaf(t *testing.T, n *node) {
+// awaitRefused waits until a node reports that NATS refuses a subscription.
+func awaitRefused(t *testing.T, n *node) {
 	t.Helper()
 	eventually(t, "it not to be ready", func() error {
 		if err := n.ready(); err == nil || !strings.Contains(err.Error(), "NATS refuses") {
@@ -50,7 +50,8 @@ func awaitDeaf(t *testing.T, n *node) {
 	})
 }
 
-// TestFastMayNotSubscribe: a node that may not get what others publish says so at the start, with channels, too.
+// TestFastMayNotSubscribe checks that a node which may not receive the messages of others reports that at the start,
+// with and without channels.
 func TestFastMayNotSubscribe(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream, user("crier", `permissions { publish: [ "CRIER.fast.*", "CRIER.fast.presence.*" ], subscribe: [ "CRIER.fast.presence.*" ] }`))
 	for _, more := range [][]string{nil, {"--channels"}} {
@@ -58,7 +59,8 @@ func TestFastMayNotSubscribe(t *testing.T) {
 	}
 }
 
-// TestFastRevoked: a node that may not subscribe any more is not ready, and one that may again hears the others again.
+// TestFastRevoked checks that a node which may no longer subscribe is not ready, and receives messages of others when
+// it may again.
 func TestFastRevoked(t *testing.T) {
 	t.Parallel()
 	all := permissions(t, "fast")
@@ -73,7 +75,7 @@ func TestFastRevoked(t *testing.T) {
 	}
 	awaitText(t, "first", l)
 	servers.reload(t, all, less)
-	awaitDeaf(t, one)
+	awaitRefused(t, one)
 	servers.reload(t, less, all)
 	eventually(t, "it to be ready", one.ready)
 	for _, text := range []string{"second", "third"} {
@@ -87,7 +89,8 @@ func TestFastRevoked(t *testing.T) {
 	}
 }
 
-// TestRevoked: in the ordered mode, a node that got no answers for a while, as it might not, goes on when it may, and nothing is missing.
+// TestRevoked checks that a node of the ordered mode which may not receive answers for a while continues when it may,
+// and that no message is missing.
 func TestRevoked(t *testing.T) {
 	t.Parallel()
 	all := permissions(t, "ordered")
@@ -127,8 +130,8 @@ func TestRevoked(t *testing.T) {
 	}
 }
 
-// TestFastSubscriptions: a NATS that takes only some subscriptions from each client has a node take all channels with one, before
-// and after NATS was restarted.
+// TestFastSubscriptions checks that a node subscribes to all channels with one subscription if NATS accepts only few
+// from each client, before and after a restart of NATS.
 func TestFastSubscriptions(t *testing.T) {
 	t.Parallel()
 	const rooms = 20

@@ -9,17 +9,17 @@ import (
 	"testing"
 )
 
-// user is a configuration of NATS with a user who may do some things.
+// user returns a NATS configuration with one user and its permissions.
 func user(name, permissions string) string {
 	return fmt.Sprintf("authorization { users: [ { user: %s, password: secret, %s } ] }", name, permissions)
 }
 
-// as is a server's URL for a user.
+// as returns the URL of the first server for a user.
 func (c *natsCluster) as(user string) []string {
 	return []string{strings.Replace(c.urls()[0], "nats://", "nats://"+user+":secret@", 1)}
 }
 
-// TestFastPermissions: what documents say is enough.
+// TestFastPermissions checks that the documented permissions are enough.
 func TestFastPermissions(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream, user("crier", permissions(t, "fast")))
 	one, two := startFast(t, servers.as("crier")), startFast(t, servers.as("crier"))
@@ -52,7 +52,7 @@ func TestFastPermissions(t *testing.T) {
 	}
 }
 
-// TestFastNotAllowed: who may not publish or subscribe is told at the start.
+// TestFastNotAllowed checks that a node which may not publish or subscribe reports that at the start.
 func TestFastNotAllowed(t *testing.T) {
 	for what, may := range map[string]string{
 		"Publish":      `permissions { publish: "CRIER.*", subscribe: "CRIER.fast.*" }`,
@@ -66,7 +66,7 @@ func TestFastNotAllowed(t *testing.T) {
 	}
 }
 
-// TestFastUnknown: a node whom NATS does not know any more comes back when it does again.
+// TestFastUnknown checks that a node whose user NATS no longer knows reconnects when NATS knows it again.
 func TestFastUnknown(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream, user("crier", permissions(t, "fast")))
 	n := startFast(t, servers.as("crier"))
@@ -100,7 +100,7 @@ func TestFastUnknown(t *testing.T) {
 	eventually(t, "it to be ready", n.ready)
 }
 
-// TestFastFlags: what makes no sense in the fast mode is not taken.
+// TestFastFlags checks that flags which mean nothing in the fast mode are refused.
 func TestFastFlags(t *testing.T) {
 	for _, flag := range []string{"--cluster-replicas=3", "--cluster-max-bytes=1GiB", "--cluster-max-age=1h", "--cluster-hold=30s"} {
 		out, err := exec.Command(crierBin, "--listen", "127.0.0.1:0", "--cluster", "nats://"+freeAddr(t), "--cluster-mode", "fast", flag).CombinedOutput()

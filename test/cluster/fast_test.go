@@ -19,7 +19,7 @@ func startFast(t testing.TB, urls []string, args ...string) *node {
 	return startPlain(t, urls, append([]string{"--cluster-mode", "fast", "--cluster-timeout", "500ms"}, args...)...)
 }
 
-// texts is what a listener has got.
+// texts returns the messages of a listener without their IDs.
 func texts(l *listener) (texts []string) {
 	got, _ := l.have()
 	for _, m := range got {
@@ -29,7 +29,7 @@ func texts(l *listener) (texts []string) {
 	return texts
 }
 
-// awaitText waits until a listener has a text.
+// awaitText waits until all listeners have a text.
 func awaitText(t *testing.T, text string, listeners ...*listener) {
 	t.Helper()
 	for i, l := range listeners {
@@ -42,7 +42,8 @@ func awaitText(t *testing.T, text string, listeners ...*listener) {
 	}
 }
 
-// inOrder says that texts of "PUBLISHER NUMBER" come once each and in the order of each publisher, and how many of each there are.
+// inOrder checks that texts of the form "PUBLISHER NUMBER" come once each and in the order of each publisher, and
+// returns how many there are of each.
 func inOrder(t *testing.T, who string, texts []string) map[string]int {
 	t.Helper()
 	last, n := make(map[string]int), make(map[string]int)
@@ -61,8 +62,8 @@ func inOrder(t *testing.T, who string, texts []string) map[string]int {
 	return n
 }
 
-// TestFast: clients of three nodes get all that is published at any, once, and that of each publisher in its order. NATS has no
-// JetStream.
+// TestFast checks that clients of three nodes receive all messages of all nodes once, and those of each publisher in
+// its order, without JetStream.
 func TestFast(t *testing.T) {
 	servers := startNATS(t, 3, noJetStream)
 	var nodes []*node
@@ -130,8 +131,8 @@ func TestFast(t *testing.T) {
 	}
 }
 
-// TestFastLarge: the largest message that a node takes gets to the other one, and it is said that there is no larger one: as NATS takes
-// none, or the mode.
+// TestFastLarge checks that the largest message that a node accepts arrives at the other one, and that a node logs
+// when its limit is lower than --max-message, because of NATS or of the mode.
 func TestFastLarge(t *testing.T) {
 	for _, tt := range []struct{ takes, most int }{{100000, 100000 - 256}, {40000000, 16<<20 - 256}} {
 		servers := startNATS(t, 1, noJetStream, fmt.Sprint("max_payload: ", tt.takes))
@@ -154,7 +155,7 @@ func TestFastLarge(t *testing.T) {
 	}
 }
 
-// TestModes: what is published in one mode is not heard in the other, and neither is in the way of the other's subjects.
+// TestModes checks that messages of one mode do not reach the other, and that their subjects do not collide.
 func TestModes(t *testing.T) {
 	servers := startNATS(t, 1)
 	fast, ordered := startFast(t, servers.urls()), startPlain(t, servers.urls())
@@ -192,7 +193,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// TestFastForeign: what others publish to NATS is delivered if it can be, and does no harm otherwise.
+// TestFastForeign checks that messages of other programs are delivered if that is possible, and do no harm otherwise.
 func TestFastForeign(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream)
 	n := startFast(t, servers.urls(), "--max-message", "1000")
@@ -236,7 +237,7 @@ func TestFastForeign(t *testing.T) {
 	}
 }
 
-// TestFastEnd: what was published when a drain begins gets to the others.
+// TestFastEnd checks that messages which were published before a drain begins reach the other nodes.
 func TestFastEnd(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream)
 	near, far := startFast(t, servers.urls()), startFast(t, servers.urls())

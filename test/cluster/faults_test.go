@@ -18,9 +18,9 @@ var (
 	longest = flag.Int("longest", 3, "how many seconds a fault lasts at the most, about; NATS has another leader after some 4 to 9")
 )
 
-// TestFaults: whatever goes wrong with, and between, three servers of NATS and three nodes, every client on every node gets the same,
-// nothing twice, what one publisher publishes in its order, and nothing is missing that was acknowledged. In one of the two channels, clients go from node to node, so
-// that nodes get it only for a while.
+// TestFaults checks that all clients of all nodes receive the same messages once, in the order of each publisher, and
+// all that were acknowledged, whatever goes wrong with and between three NATS servers and three nodes. In one of the
+// two channels clients move from node to node, so that nodes read it only for a while.
 func TestFaults(t *testing.T) {
 	nats := startNATS(t, 3, splittable)
 	var nodes []*node

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// direct is a connection to NATS, to publish fast.
+// direct returns a connection to NATS, to publish fast.
 func direct(t *testing.T, c *natsCluster) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect(strings.Join(c.urls(), ","))
@@ -54,8 +54,8 @@ func at(l *listener, patience time.Duration) (string, bool) {
 	return "", false
 }
 
-// TestInterestFullStream: a stream that is at its bound and smaller than the history that is looked through drops a message with
-// each that comes: the history of a channel can be read all the same.
+// TestInterestFullStream checks that the history of a channel can be read from a full stream that is smaller than the
+// wanted history, and drops a message for each new one.
 func TestInterestFullStream(t *testing.T) {
 	servers := startNATS(t, 3)
 	n := startNode(t, servers.urls(), "--cluster-max-bytes", "5MiB")
@@ -79,7 +79,7 @@ func TestInterestFullStream(t *testing.T) {
 	}
 }
 
-// TestInterestStopped: a node stands still for a second, and the stream drops meanwhile what comes next there.
+// TestInterestStopped stops a node for a second, while the stream drops the node's next message.
 func TestInterestStopped(t *testing.T) {
 	servers := startNATS(t, 1)
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-max-bytes", "2MiB")
@@ -140,7 +140,8 @@ func TestInterestStopped(t *testing.T) {
 	}
 }
 
-// TestInterestQuiet: who was away from a quiet channel while others have had more than 8 MiB gets what it missed, as the stream has it.
+// TestInterestQuiet checks that a client which was away from a quiet channel, while other channels had more than 8
+// MiB of messages, receives what it missed.
 func TestInterestQuiet(t *testing.T) {
 	servers := startNATS(t, 1)
 	one := startNode(t, servers.urls(), "--cluster-replicas", "1")
@@ -176,7 +177,7 @@ func TestInterestQuiet(t *testing.T) {
 	}
 }
 
-// TestInterestRetainAge: what is older than --retain-age is not served, whoever connects when.
+// TestInterestRetainAge checks that messages older than --retain-age are not delivered, whenever a client connects.
 func TestInterestRetainAge(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1)
@@ -200,7 +201,8 @@ func TestInterestRetainAge(t *testing.T) {
 	}
 }
 
-// TestInterestAhead: who was told at: ID by one node, and nothing more, gets into the same channel at another one that reads it.
+// TestInterestAhead checks that a client which has received only an at: line from one node can join the channel at
+// another node that reads it.
 func TestInterestAhead(t *testing.T) {
 	servers := startNATS(t, 1)
 	one := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-timeout", "5s")
@@ -225,7 +227,8 @@ func TestInterestAhead(t *testing.T) {
 	t.Log(time.Since(began))
 }
 
-// TestInterestPayload: NATS takes messages of 64 KiB only. Many channels with long names do not make a node deaf for others.
+// TestInterestPayload checks that many channels with long names do not keep a node from reading others, if NATS
+// accepts only messages of 64 KiB.
 func TestInterestPayload(t *testing.T) {
 	servers := startNATS(t, 1, "max_payload: 65536")
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-linger", "1s")

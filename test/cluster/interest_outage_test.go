@@ -11,7 +11,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// history is what a node has of a channel: the first frames that come within a second.
+// history returns the messages of a channel that a node retains: the frames that arrive within a second.
 func history(t *testing.T, n *node, channel string) (frames []string) {
 	t.Helper()
 	eventually(t, "history of "+channel, func() error {
@@ -33,7 +33,7 @@ func history(t *testing.T, n *node, channel string) (frames []string) {
 	return frames
 }
 
-// TestInterestTries: an outage of NATS costs a channel that was wanted meanwhile its history.
+// TestInterestTries checks that a channel keeps its history if it is first wanted during an outage of NATS.
 func TestInterestTries(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t, 1)
@@ -67,7 +67,7 @@ func TestInterestTries(t *testing.T) {
 	}
 }
 
-// TestInterestFastQuiet is TestFastInterest with a channel in which nothing was said before.
+// TestInterestFastQuiet is TestFastInterest with a channel that had no messages before.
 func TestInterestFastQuiet(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream)
 	one, two := startFast(t, servers.urls(), "--cluster-linger", "200ms"), startFast(t, servers.urls())
@@ -98,7 +98,7 @@ func TestInterestFastQuiet(t *testing.T) {
 	}
 }
 
-// TestInterestNoAnswer: when NATS does not answer to what is asked of a consumer, that is asked again.
+// TestInterestNoAnswer checks that a node asks again if NATS does not answer a request about a consumer.
 func TestInterestNoAnswer(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// metric is a figure of a node's.
+// metric returns a metric of a node.
 func (n *node) metric(t *testing.T, name string) float64 {
 	t.Helper()
 	resp, err := http.Get("http://" + n.admin + "/metrics")
@@ -35,8 +35,8 @@ func (n *node) metric(t *testing.T, name string) float64 {
 	return v
 }
 
-// TestInterest: a node gets only channels that somebody on it listens to, and for a while afterwards; who comes then gets the
-// history all the same.
+// TestInterest checks that a node reads only channels that have connections, and for the linger time afterwards; a
+// later client receives the history all the same.
 func TestInterest(t *testing.T) {
 	servers := startNATS(t, 1)
 	one := startNode(t, servers.urls(), "--cluster-linger", "200ms", "--cluster-replicas", "1")
@@ -90,8 +90,9 @@ func TestInterest(t *testing.T) {
 	has(two, 10)
 }
 
-// TestInterestChanges: who goes from node to node gets all of its channel, once and in order, although nodes get a channel
-// only while somebody is there; also when there are so many channels that they get all.
+// TestInterestChanges checks that a client which moves from node to node receives all of its channel, once and in
+// order, although nodes read a channel only while it has connections; also when there are so many channels that nodes
+// read all.
 func TestInterestChanges(t *testing.T) {
 	t.Parallel()
 	const channels = 12

@@ -40,7 +40,7 @@ func newLane(b *testing.B, name string, from, to *node) *lane {
 	return l
 }
 
-// once sends a message, and waits until it has come.
+// once sends a message, and waits until it has arrived.
 func (l *lane) once(b *testing.B) {
 	_ = l.conn.SetDeadline(time.Now().Add(patience))
 	text := fmt.Sprint(len(l.took), time.Now())
@@ -54,8 +54,9 @@ func (l *lane) once(b *testing.B) {
 	l.took = append(l.took, time.Since(began))
 }
 
-// BenchmarkLatency takes how long a message of a WebSocket client takes to get to another one: within one server that is alone, and within a
-// node and to another one in each mode, with three servers of NATS. They take turns, so that what else the machine does is the same for all.
+// BenchmarkLatency measures how long a message of a WebSocket client takes to reach another one: within a single
+// server, within a node, and between two nodes in each mode, with three NATS servers. They take turns, so that other
+// load on the machine is the same for all.
 func BenchmarkLatency(b *testing.B) {
 	servers := startNATS(b, 3)
 	alone := startPlain(b, nil)

@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestClosed: NATS takes smaller messages all of a sudden, and closes the connection on a larger one, after which its client does not
-// come back: the node ends and says so, and is whole when it is started again.
+// TestClosed lowers the largest message of NATS, which then closes the connection for good on a larger one. The node
+// must end with that error, and work after a restart.
 func TestClosed(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1, "max_payload: 1048576")
@@ -30,7 +30,8 @@ func TestClosed(t *testing.T) {
 	same(t, "after", l)
 }
 
-// TestSmaller: a message is on its way while NATS is started again, and takes smaller ones now: it is lost, and those behind it are not.
+// TestSmaller restarts NATS with a lower limit while a larger message is on its way: that message is lost, and later
+// ones are not.
 func TestSmaller(t *testing.T) {
 	servers := startNATS(t, 1, "max_payload: 1048576")
 	c := newCutter(t, servers.addrs[0])
@@ -63,8 +64,8 @@ func TestSmaller(t *testing.T) {
 	}
 }
 
-// TestSmallerBatches: the same where messages go in batches, and there are more than one has: all but the large ones come, in their order,
-// and nothing waits at the end.
+// TestSmallerBatches is TestSmaller with several batches of messages: all but the large ones arrive in their order,
+// and none is left waiting.
 func TestSmallerBatches(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t, 3, "max_payload: 1048576")
@@ -116,7 +117,8 @@ func TestSmallerBatches(t *testing.T) {
 	inOrder(t, "who listens", texts(l))
 }
 
-// TestAccountFull: the account may have no more in NATS. Who publishes waits, and when there is room again nothing is missing.
+// TestAccountFull checks that publishers wait while the NATS account is full, and that no message is missing when
+// there is room again.
 func TestAccountFull(t *testing.T) {
 	servers := startNATS(t, 1, "accounts { A { jetstream { max_file: 3MB }, users: [ { user: a, password: a } ] } }", "no_auth_user: a")
 	node := startNode(t, servers.urls(), "--cluster-replicas", "1")
@@ -168,8 +170,8 @@ func TestAccountFull(t *testing.T) {
 	}
 }
 
-// TestStallWanted: while NATS takes nothing, somebody wants a channel that the node does not get: that does not hold up who wants one
-// that it gets.
+// TestStallWanted checks that a client which wants a new channel while NATS reads nothing does not delay clients of
+// channels that the node reads.
 func TestStallWanted(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1)
@@ -201,7 +203,7 @@ func TestStallWanted(t *testing.T) {
 	}
 }
 
-// TestDenied: NATS lets a node publish nothing to a channel: what is published there is refused, or lost, and holds up nothing else.
+// TestDenied checks that messages to a channel which NATS denies are refused, or lost, and delay no others.
 func TestDenied(t *testing.T) {
 	t.Parallel()
 	for _, count := range []int{1, 3} {

@@ -8,8 +8,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestLost: a node that the stream has left behind, or that had another stream, ends, and when it is back its clients are told
-// that something is missing.
+// TestLost checks that a node which was lapped by the stream, or whose stream was replaced, ends, and that its
+// clients are told of a gap after its restart.
 func TestLost(t *testing.T) {
 	servers := startNATS(t, 1)
 	c := newCutter(t, servers.addrs[0])
@@ -70,7 +70,7 @@ func TestLost(t *testing.T) {
 	awaitGap(t, two, "anew", 2)
 }
 
-// ends waits until a node has ended and said why, and starts it again.
+// ends waits until a node has ended with an error, and starts it again.
 func ends(t *testing.T, n *node, why string) {
 	t.Helper()
 	eventually(t, n.name+" to end", func() error {
@@ -87,7 +87,7 @@ func ends(t *testing.T, n *node, why string) {
 	n.restart()
 }
 
-// awaitGap waits until a listener has a text, and wants so many gaps to have been said.
+// awaitGap waits until a listener has a text, and checks how many gaps it was told of.
 func awaitGap(t *testing.T, l *listener, text string, gaps int) {
 	t.Helper()
 	eventually(t, "a listener to have got "+text, func() error {

@@ -12,7 +12,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// peak is the most memory that a process has had so far, in KiB.
+// peak returns the most memory that a process has used so far, in KiB.
 func peak(t *testing.T, p *process) (kib int) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -28,7 +28,7 @@ func peak(t *testing.T, p *process) (kib int) {
 	return 0
 }
 
-// TestInterestMemory: clients that come to channel after channel do not make a node take up memory for each.
+// TestInterestMemory checks that clients which visit one channel after the other do not cost memory for each.
 func TestInterestMemory(t *testing.T) {
 	servers := startNATS(t, 1)
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1")
@@ -45,7 +45,8 @@ func TestInterestMemory(t *testing.T) {
 	}
 }
 
-// TestBatchMemory: a batch of very many small messages takes up little more than it would without NATS, where it grows by 36 MB.
+// TestBatchMemory checks that a batch of very many small messages takes little more memory than on a single server,
+// which grows by 36 MB.
 func TestBatchMemory(t *testing.T) {
 	servers := startNATS(t, 1)
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1")

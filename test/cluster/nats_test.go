@@ -95,7 +95,7 @@ func (p *process) start() {
 	}()
 }
 
-// signal sends a signal, and waits for the end if it is one that ends it.
+// signal sends a signal, and waits for the end if the signal ends the process.
 func (p *process) signal(sig syscall.Signal) {
 	_ = p.cmd.Process.Signal(sig)
 	if sig == syscall.SIGKILL || sig == syscall.SIGTERM {
@@ -118,7 +118,7 @@ type natsCluster struct {
 	links   [][]*cutter // links[i] is how the others reach servers[i], and how it reaches them; nil if they are not splittable.
 }
 
-// startNATS starts n of them, with more lines of configuration.
+// startNATS starts n NATS servers, with more lines of configuration.
 func startNATS(t testing.TB, n int, more ...string) *natsCluster {
 	t.Helper()
 	c := &natsCluster{t: t}
@@ -161,7 +161,7 @@ func startNATS(t testing.TB, n int, more ...string) *natsCluster {
 	return c
 }
 
-// routes is what each server is told of the others, who listen at addrs.
+// routes returns the configuration of each server about the others, which listen at addrs.
 func (c *natsCluster) routes(addrs []string, split bool) []string {
 	lines := make([]string, len(addrs))
 	if split {
@@ -185,7 +185,8 @@ func (c *natsCluster) routes(addrs []string, split bool) []string {
 	return lines
 }
 
-// isolate cuts a server off from the others, or ends that; clients reach it all the time. With reset, what was on its way is lost.
+// isolate cuts a server off from the others, or reconnects it; clients still reach it. With reset, bytes on their way
+// are lost.
 func (c *natsCluster) isolate(server *process, off, reset bool) {
 	for _, link := range c.links[slices.Index(c.servers, server)] {
 		if reset {
@@ -195,8 +196,8 @@ func (c *natsCluster) isolate(server *process, off, reset bool) {
 	}
 }
 
-// awaitRoutes waits until each server hands messages to each other one. Two that have found each other at the same moment
-// may take a second for it, and without a stream what is published before that gets lost.
+// awaitRoutes waits until each server forwards messages to each other one. Two servers that connect to each other at
+// the same moment may take a second, and without a stream messages published before are lost.
 func (c *natsCluster) awaitRoutes(t testing.TB) {
 	t.Helper()
 	heard := make(map[string]bool)
@@ -239,7 +240,7 @@ func (c *natsCluster) urls() (urls []string) {
 	return urls
 }
 
-// jetStream is what administrators have.
+// jetStream returns the JetStream API of an administrator.
 func (c *natsCluster) jetStream(t *testing.T) jetstream.JetStream {
 	t.Helper()
 	nc, err := nats.Connect(strings.Join(c.urls(), ","))
@@ -254,7 +255,7 @@ func (c *natsCluster) jetStream(t *testing.T) jetstream.JetStream {
 	return js
 }
 
-// leader is the server that leads a stream.
+// leader returns the server that leads a stream.
 func (c *natsCluster) leader(t *testing.T, stream string) (leader *process) {
 	t.Helper()
 	js := c.jetStream(t)
@@ -281,8 +282,8 @@ var lastPort atomic.Uint32
 
 func init() { lastPort.Store(rand.Uint32N(1 << 20)) }
 
-// freeAddr is an address of loopback that nobody listens on, another one each time. No outgoing connection gets its port
-// while a server that has it is down: those have ports from 32768 on.
+// freeAddr returns an unused address of loopback, a different one each time. Its port is below 32768, so that no
+// outgoing connection takes it while its server is down.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 100 {
@@ -307,7 +308,7 @@ func awaitListening(t testing.TB, addr string) {
 	})
 }
 
-// eventually waits until f has no error.
+// eventually waits until f returns nil.
 func eventually(t testing.TB, what string, f func() error) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {

@@ -51,7 +51,7 @@ func startPlain(t testing.TB, urls []string, args ...string) *node {
 	return n
 }
 
-// restart starts it, again and again until it is ready: as a service manager does.
+// restart starts the node, again and again until it is ready, as a service manager does.
 func (n *node) restart() {
 	n.t.Helper()
 	n.start()
@@ -79,7 +79,7 @@ func (n *node) ready() error {
 	return nil
 }
 
-// publish publishes over HTTP, and returns the message's id.
+// publish publishes over HTTP, and returns the ID of the message.
 func (n *node) publish(channel, key, text string) (string, error) {
 	r, err := http.NewRequest("POST", "http://"+n.admin+"/v1/publish/"+channel, strings.NewReader(text))
 	if err != nil {
@@ -121,7 +121,7 @@ func listen(t *testing.T, channel string, nodes ...*node) *listener {
 	return listenFor(t, 0, channel, nodes...)
 }
 
-// listenFor is listen, by one who goes to the next node after at most that long.
+// listenFor is listen with a client that moves to the next node after a random time of at most stay.
 func listenFor(t *testing.T, stay time.Duration, channel string, nodes ...*node) *listener {
 	l := &listener{t: t, channel: channel, nodes: nodes, stay: stay, stop: make(chan struct{})}
 	l.done.Go(l.run)
@@ -141,7 +141,7 @@ func (l *listener) run() {
 	}
 }
 
-// follow follows as long as the connection lasts.
+// follow receives messages until the connection ends.
 func (l *listener) follow(n *node) error {
 	url := "ws://" + n.addr + "/" + l.channel
 	l.mu.Lock()
@@ -194,7 +194,7 @@ func (l *listener) follow(n *node) error {
 	}
 }
 
-// present waits until all have got where they begin.
+// present waits until all listeners know the position where they begin.
 func present(t *testing.T, listeners ...*listener) {
 	t.Helper()
 	for _, l := range listeners {
@@ -209,7 +209,7 @@ func present(t *testing.T, listeners ...*listener) {
 	}
 }
 
-// dial is a connection to a channel, of a client without ids.
+// dial connects a client without IDs to a channel.
 func (n *node) dial(t *testing.T, channel string) (net.Conn, io.ReadWriter) {
 	t.Helper()
 	conn, br, _, err := ws.Dial(t.Context(), "ws://"+n.addr+"/"+channel)
@@ -221,7 +221,7 @@ func (n *node) dial(t *testing.T, channel string) (net.Conn, io.ReadWriter) {
 	return conn, reader(br, conn)
 }
 
-// reader is a connection of ws.Dial, of which br, or nil, has read ahead.
+// reader returns a connection of ws.Dial with what br has read ahead; br may be nil.
 func reader(br *bufio.Reader, conn net.Conn) io.ReadWriter {
 	if br == nil {
 		br = bufio.NewReader(conn)

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestOnce: a request that is repeated with its Idempotency-Key at another node publishes nothing, and gets the same answer.
+// TestOnce checks that a request that is repeated with its Idempotency-Key at another node publishes nothing, and
+// gets the same answer.
 func TestOnce(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 3)

@@ -28,8 +28,8 @@ func (l *listener) all(n int) []string {
 	return got
 }
 
-// TestLeaders: the stream gets another leader again and again, while two publishers have as much on its way as they may. Nothing is lost,
-// nothing comes twice, and what one of them publishes keeps its order.
+// TestLeaders changes the leader of the stream again and again, while two publishers have as many messages on their
+// way as they may. No message may be lost or delivered twice, and each publisher's order must hold.
 func TestLeaders(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t, 3)
@@ -92,8 +92,8 @@ func TestLeaders(t *testing.T) {
 	inOrder(t, "who listens", texts(listeners[0]))
 }
 
-// TestBatchAgain: the connection is lost with the answer to a batch that the stream has. Nothing comes twice, and HTTP publishers get
-// the ids that their messages have.
+// TestBatchAgain loses the connection with the answer to a batch that the stream has accepted. No message may be
+// delivered twice, and HTTP publishers must get the IDs of their messages.
 func TestBatchAgain(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t, 3)
@@ -151,7 +151,7 @@ func TestBatchAgain(t *testing.T) {
 	}
 }
 
-// TestBatchOnce: a batch that is repeated at another node publishes nothing, and gets the ids that it got.
+// TestBatchOnce checks that a batch that is repeated at another node publishes nothing, and gets the same IDs.
 func TestBatchOnce(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t, 3)
@@ -180,7 +180,7 @@ func TestBatchOnce(t *testing.T) {
 	inOrder(t, "who listens", texts(l))
 }
 
-// TestNoBatches: a stream of three servers that takes no batches is adopted as it is.
+// TestNoBatches checks that an existing stream of three servers that does not accept batches is used as it is.
 func TestNoBatches(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t, 3)
@@ -206,7 +206,7 @@ func TestNoBatches(t *testing.T) {
 	}
 }
 
-// publishBatch publishes texts "PREFIX NUMBER" over HTTP, and returns their ids.
+// publishBatch publishes texts of the form "PREFIX NUMBER" over HTTP, and returns their IDs.
 func (n *node) publishBatch(key, channel, prefix string, count int) (ids []string, err error) {
 	var body bytes.Buffer
 	for i := range count {
@@ -238,8 +238,8 @@ func (n *node) publishBatch(key, channel, prefix string, count int) (ids []strin
 	return ids, nil
 }
 
-// TestForgotten: a request is not answered in time, and is repeated with its key at another node. When the first one comes through, the
-// stream does not know the key any more: each message is published once all the same.
+// TestForgotten has a request that is not answered in time, and is repeated with its key at another node. When the
+// first one goes through, the stream no longer knows the key: each message must be published once all the same.
 func TestForgotten(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1)

@@ -17,7 +17,8 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// TestOutage: without NATS who listens stays, who publishes is told, and when it is back nothing is missing.
+// TestOutage checks that without NATS connections stay and publishers are told, and that no message is missing
+// afterwards.
 func TestOutage(t *testing.T) {
 	nats := startNATS(t, 1)
 	n := startNode(t, nats.urls(), "--cluster-replicas", "1", "--cluster-hold", "1s", "--cluster-timeout", "500ms")
@@ -79,8 +80,8 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestStall: a NATS that takes nothing, while much is published, holds up neither who listens nor who comes, and SIGTERM
-// ends the node, without a stream, too.
+// TestStall checks that a NATS server that reads nothing, while much is published, delays neither receivers nor new
+// clients, and that SIGTERM ends the node, also without a stream.
 func TestStall(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t, 1)
@@ -125,7 +126,7 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// plain makes a connection, and returns the status of the answer.
+// plain connects, and returns the status of the answer.
 func (n *node) plain(t *testing.T) int {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", n.addr, 5*time.Second)
@@ -143,7 +144,8 @@ func (n *node) plain(t *testing.T) int {
 	return r.StatusCode
 }
 
-// TestLarge: the largest message goes through, text and not, and it is said if NATS takes less than the flag says.
+// TestLarge checks that the largest text and binary messages arrive, and that the node logs when NATS accepts less
+// than the flag says.
 func TestLarge(t *testing.T) {
 	nats := startNATS(t, 1)
 	n := startNode(t, nats.urls(), "--cluster-replicas", "1")
@@ -173,7 +175,7 @@ func TestLarge(t *testing.T) {
 	}
 }
 
-// TestStream checks that a stream that is not as it is wanted stops the start, and is not altered.
+// TestStream checks that a stream with other settings than the flags prevents the start, and is not altered.
 func TestStream(t *testing.T) {
 	nats := startNATS(t, 1)
 	startNode(t, nats.urls(), "--cluster-replicas", "1", "--cluster-max-age", "1h")

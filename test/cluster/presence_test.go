@@ -20,7 +20,7 @@ import (
 // crowd is connections that only stay, until they are ended.
 type crowd []net.Conn
 
-// gather makes n connections to a channel of a node.
+// gather opens n connections to a channel of a node.
 func gather(t *testing.T, n *node, channel string, conns int) (c crowd) {
 	t.Helper()
 	defer func() { t.Cleanup(c.end) }()
@@ -41,7 +41,7 @@ func (c crowd) end() {
 	}
 }
 
-// get is the answer of the admin listener.
+// get returns the answer of the admin listener.
 func (n *node) get(path string) ([]byte, error) {
 	resp, err := http.Get("http://" + n.admin + path)
 	if err != nil {
@@ -55,7 +55,7 @@ func (n *node) get(path string) ([]byte, error) {
 	return body, err
 }
 
-// channels is the connections of channels in the whole cluster, as a node knows them, page by page.
+// channels returns the connections of channels in the whole cluster that a node knows of, page by page.
 func (n *node) channels() (map[string]int, error) {
 	of := make(map[string]int)
 	for path := "/v1/channels?limit=700"; ; {
@@ -85,7 +85,8 @@ func (n *node) channels() (map[string]int, error) {
 	}
 }
 
-// awaitPresence waits until nodes know that there are so many of them, with so many connections in the cluster's channels.
+// awaitPresence waits until nodes know how many of them there are, and how many connections the channels of the
+// cluster have.
 func awaitPresence(t *testing.T, what string, servers int, want map[string]int, nodes ...*node) {
 	t.Helper()
 	all := 0
@@ -108,7 +109,8 @@ func awaitPresence(t *testing.T, what string, servers int, want map[string]int, 
 	}
 }
 
-// TestPresence: each node knows how many connections channels have at all of them, whatever becomes of the others.
+// TestPresence checks that each node knows how many connections channels have at all nodes, whatever happens to the
+// others.
 func TestPresence(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t, 1)
@@ -163,7 +165,7 @@ func TestPresence(t *testing.T) {
 	awaitPresence(t, "it was started again", 3, map[string]int{"news": 4, "sport/football": 2, "a b\"": 3}, a, b, far)
 }
 
-// TestPresenceMany: a node that comes late gets many channels, and what becomes of them.
+// TestPresenceMany checks that a late node learns of many channels, and of their changes.
 func TestPresenceMany(t *testing.T) {
 	const channels = 3000
 	nats := startNATS(t, 1)
@@ -198,7 +200,7 @@ func TestPresenceMany(t *testing.T) {
 	awaitPresence(t, "many channels", 3, all, late)
 }
 
-// TestPresenceSmall: nodes know of each other's channels, too, if NATS takes small messages only.
+// TestPresenceSmall checks that nodes know each other's channels if NATS accepts only small messages.
 func TestPresenceSmall(t *testing.T) {
 	nats := startNATS(t, 1, noJetStream, "max_payload: 4096")
 	a, b := startFast(t, nats.urls()), startFast(t, nats.urls())
@@ -212,7 +214,7 @@ func TestPresenceSmall(t *testing.T) {
 	awaitPresence(t, "small messages", 3, all, startFast(t, nats.urls()))
 }
 
-// TestPresenceStrangers: what others say below the subject does no harm, and is logged.
+// TestPresenceStrangers checks that messages of other programs below the subject do no harm, and are logged.
 func TestPresenceStrangers(t *testing.T) {
 	nats := startNATS(t, 1)
 	a, b := startNode(t, nats.urls(), "--cluster-replicas", "1"), startNode(t, nats.urls(), "--cluster-replicas", "1")
@@ -242,8 +244,8 @@ func TestPresenceStrangers(t *testing.T) {
 	}
 }
 
-// TestPresencePermissions: those who may do what docs/operations.md says know of each other, and one who may not do the
-// part of it that is for presence serves all the same.
+// TestPresencePermissions checks that nodes with the documented permissions know of each other, and that a node
+// without those for presence works otherwise.
 func TestPresencePermissions(t *testing.T) {
 	all := permissions(t, "ordered")
 	less := strings.ReplaceAll(all, `, "CRIER.presence.*"`, "")

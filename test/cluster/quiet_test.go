@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestQuietFullStream: a stream drops in three seconds as much as it has, all of it other channels' messages: a node on which somebody
-// listens to a quiet channel only is not left behind.
+// TestQuietFullStream checks that a node which reads only a quiet channel is not lapped by a stream that drops as
+// much as it holds in three seconds, all of it of other channels.
 func TestQuietFullStream(t *testing.T) {
 	servers := startNATS(t, 1)
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-max-bytes", "24MiB", "--cluster-timeout", "5s")
@@ -36,7 +36,8 @@ func TestQuietFullStream(t *testing.T) {
 	same(t, "after", l)
 }
 
-// TestQuietNodes: nodes of quiet channels put no markers into the stream for each other's.
+// TestQuietNodes checks that nodes of quiet channels do not put markers into the stream because of each other's
+// markers.
 func TestQuietNodes(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1)

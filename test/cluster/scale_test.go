@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// TestScaleModel: the bytes that bench/scale reckons with are those of servers of NATS as they are. CPU it cannot say
-// here, as that is the machine's.
+// TestScaleModel compares the bytes that bench/scale calculates with those of real NATS servers. It does not compare
+// CPU, which depends on the machine.
 func TestScaleModel(t *testing.T) {
 	costs := model.Measured()
 	for _, servers := range []int{1, 3} {
@@ -41,7 +41,7 @@ func TestScaleModel(t *testing.T) {
 	}
 }
 
-// about says whether a value is what is wanted, but for a share of that.
+// about reports whether a value differs from the wanted one by at most a share.
 func about(t *testing.T, what string, got, want, tolerance float64) {
 	t.Helper()
 	if math.Abs(got-want) > tolerance*want {
@@ -49,7 +49,7 @@ func about(t *testing.T, what string, got, want, tolerance float64) {
 	}
 }
 
-// TestScaleJoins: what a node asks of NATS for a channel that comes is what bench/scale reckons with.
+// TestScaleJoins compares what a node asks of NATS for a new channel with what bench/scale calculates.
 func TestScaleJoins(t *testing.T) {
 	servers := startNATS(t, 1)
 	admin, err := nats.Connect(servers.urls()[0])

@@ -26,7 +26,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// pemFile writes a block to a file of the test's, and returns its path.
+// pemFile writes a PEM block to a file of the test, and returns its path.
 func pemFile(t *testing.T, name, kind string, der []byte) string {
 	t.Helper()
 	return secretFile(t, name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
@@ -41,7 +41,7 @@ func secretFile(t *testing.T, name string, content []byte) string {
 	return path
 }
 
-// certificates makes an authority, and a certificate of it for 127.0.0.1 that is good for a server and a client.
+// certificates creates an authority, and a certificate for 127.0.0.1 that servers and clients can use.
 func certificates(t *testing.T) (ca, cert, key string) {
 	t.Helper()
 	authority := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotAfter: time.Now().Add(time.Hour),
@@ -74,7 +74,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-// pair is a new pair of keys of NATS.
+// pair returns a new key pair of NATS.
 func pair(t *testing.T, create func() (nkeys.KeyPair, error)) (key nkeys.KeyPair, public string, seed []byte) {
 	t.Helper()
 	key, err := create()
@@ -90,7 +90,7 @@ func pair(t *testing.T, create func() (nkeys.KeyPair, error)) (key nkeys.KeyPair
 	return key, public, seed
 }
 
-// permissions are those that docs/operations.md says crier needs in a mode.
+// permissions returns the permissions that docs/operations.md says crier needs in a mode.
 func permissions(t *testing.T, mode string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
@@ -104,7 +104,7 @@ func permissions(t *testing.T, mode string) string {
 	return string(m[map[string]int{"ordered": 0, "fast": 1}[mode]][1])
 }
 
-// works publishes at a node, listens, and restarts it.
+// works publishes at a node, receives the message, and restarts the node.
 func works(t *testing.T, n *node) {
 	t.Helper()
 	l := listen(t, "news", n)
@@ -118,7 +118,7 @@ func works(t *testing.T, n *node) {
 	same(t, "2", l)
 }
 
-// refused runs a crier that is to end, and to say why.
+// refused runs a crier that must end with an error.
 func refused(t *testing.T, why, url string, args ...string) {
 	t.Helper()
 	args = append([]string{"--listen", "127.0.0.1:0", "--cluster-timeout", "500ms", "--cluster", url}, args...)
@@ -130,8 +130,8 @@ func refused(t *testing.T, why, url string, args ...string) {
 	}
 }
 
-// hungUp starts a crier that NATS does not take without a certificate. NATS may hang up before it says why: then crier waits,
-// and its log has what it knows.
+// hungUp starts a crier without a certificate that NATS demands. NATS may close the connection before it reports why:
+// then crier waits, and logs what it knows.
 func hungUp(t *testing.T, url string, args ...string) {
 	t.Helper()
 	p := &process{t: t, name: "crier", args: append([]string{crierBin, "--listen", "127.0.0.1:0", "--cluster-timeout", "500ms", "--cluster", url}, args...)}
@@ -148,7 +148,7 @@ func hungUp(t *testing.T, url string, args ...string) {
 	}
 }
 
-// TestNKey: NATS wants TLS, crier's certificate, and a user's NKey who may do no more than the documentation says.
+// TestNKey has NATS demand TLS, a certificate of crier, and an NKey of a user with only the documented permissions.
 func TestNKey(t *testing.T) {
 	ca, cert, key := certificates(t)
 	_, public, seed := pair(t, nkeys.CreateUser)
@@ -185,7 +185,7 @@ func TestNKey(t *testing.T) {
 	refused(t, "no such file", url, "--cluster-nkey", "/does/not/exist")
 }
 
-// TestCredentials: NATS knows only users whom an account's key has signed.
+// TestCredentials has NATS accept only users that the key of an account has signed.
 func TestCredentials(t *testing.T) {
 	operator, operatorKey, _ := pair(t, nkeys.CreateOperator)
 	account, accountKey, _ := pair(t, nkeys.CreateAccount)

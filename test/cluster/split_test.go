@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// TestSplit: a server of NATS, the leader of the stream first and then another one, is cut off from the others, with the node that
-// reaches NATS by it alone. The others go on. What the cut off one has taken from publishers is not lost, and at the end all have the same.
+// TestSplit cuts a NATS server off from the others, first the leader of the stream and then another one, with the
+// node that reaches NATS only through it. The other nodes continue. Messages that the isolated node has accepted are
+// not lost, and in the end all clients have the same.
 func TestSplit(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t, 3, splittable)

@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestStartFull: of a stream that is smaller than the history, and full, something is dropped whenever something comes: a node
-// starts all the same, and who comes back to it is told of the gap.
+// TestStartFull checks that a node starts although the full stream is smaller than the wanted history and drops a
+// message for each new one, and that resuming clients are told of the gap.
 func TestStartFull(t *testing.T) {
 	servers := startNATS(t, 1)
 	stream, err := servers.jetStream(t).CreateStream(t.Context(), jetstream.StreamConfig{Name: "CRIER", Subjects: []string{"CRIER.*"}, MaxBytes: 5 << 20})

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestStats: what metrics say of a node at the stream, while all is well, while NATS stands still, and afterwards.
+// TestStats checks the metrics of a node of the ordered mode before, during and after an outage of NATS.
 func TestStats(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1)

@@ -32,7 +32,7 @@ func told(t *testing.T, code int, args ...string) (says, hint string) {
 	return says, hint
 }
 
-// after is a line without what it begins with, or empty if it does not.
+// after returns a line without its prefix, or "" if the line has another one.
 func after(line, prefix string) string {
 	if rest, ok := strings.CutPrefix(line, prefix); ok {
 		return rest
@@ -48,7 +48,7 @@ func wantTold(t *testing.T, code int, says, hint string, args ...string) {
 	}
 }
 
-// TestToldWhere: who cannot connect is told why of each server, and no secret.
+// TestToldWhere checks that a node which cannot connect reports the reason for each server, and no secret.
 func TestToldWhere(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1, noJetStream, user("crier", "permissions {}"))
@@ -81,7 +81,7 @@ func TestToldWhere(t *testing.T) {
 	}
 }
 
-// TestToldNoJetStream: a server of NATS has none, or an account does not.
+// TestToldNoJetStream has JetStream disabled on the NATS server, or for an account.
 func TestToldNoJetStream(t *testing.T) {
 	t.Parallel()
 	none := startNATS(t, 1, noJetStream)
@@ -90,7 +90,7 @@ func TestToldNoJetStream(t *testing.T) {
 	wantTold(t, 1, "JetStream is not enabled", "--cluster-mode fast", "--cluster", account.urls()[0])
 }
 
-// TestToldNoRoom: the stream has more replicas than there are servers, or is larger than they have room.
+// TestToldNoRoom has a stream with more replicas than there are servers, or larger than they have room for.
 func TestToldNoRoom(t *testing.T) {
 	t.Parallel()
 	alone, three := startNATS(t, 1).urls()[0], startNATS(t, 3)
@@ -100,7 +100,7 @@ func TestToldNoRoom(t *testing.T) {
 	wantTold(t, 1, "no suitable peers", "takes 5 servers", "--cluster", three.urls()[0], "--cluster-replicas", "5")
 }
 
-// startMade makes a stream, when the servers have found each other, and returns its name.
+// startMade creates a stream when the servers have found each other, and returns its name.
 func startMade(t *testing.T, servers *natsCluster) string {
 	t.Helper()
 	js := servers.jetStream(t)
@@ -134,7 +134,8 @@ func TestToldUnfit(t *testing.T) {
 		"--cluster", servers.urls()[0], "--cluster-stream", "TAKEN")
 }
 
-// TestToldNotPermitted: a server ends when NATS says that it may not do what it needs, and does not wait for the answer.
+// TestToldNotPermitted checks that a node ends when NATS reports a missing permission that it needs, and does not
+// wait for the answer to its request.
 func TestToldNotPermitted(t *testing.T) {
 	t.Parallel()
 	all := permissions(t, "ordered")
@@ -157,7 +158,7 @@ func TestToldNotPermitted(t *testing.T) {
 	}
 }
 
-// TestNotPermittedMore: what a server can be without it is without.
+// TestNotPermittedMore checks that a node works without permissions that it does not need.
 func TestNotPermittedMore(t *testing.T) {
 	t.Parallel()
 	may := strings.NewReplacer(`"CRIER.presence.*"`, `"nothing"`, `"$JS.API.CONSUMER.DELETE.CRIER.*"`, `"nothing"`).Replace(permissions(t, "ordered"))
@@ -172,7 +173,7 @@ func TestNotPermittedMore(t *testing.T) {
 	}
 }
 
-// TestToldWaiting: a server that waits for a majority says so.
+// TestToldWaiting checks that a node logs that it waits for a majority.
 func TestToldWaiting(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 3)
@@ -190,7 +191,7 @@ func TestToldWaiting(t *testing.T) {
 	awaitLine(t, n, "msg=serving")
 }
 
-// awaitLine waits until the log of a program says something.
+// awaitLine waits until the log of a program contains a text.
 func awaitLine(t *testing.T, p *process, says string) {
 	t.Helper()
 	eventually(t, p.name+" to say "+says, func() error {

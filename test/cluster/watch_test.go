@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// notReady waits until a node is not ready, for a reason.
+// notReady waits until a node is not ready for a reason.
 func (n *node) notReady(why string) {
 	n.t.Helper()
 	eventually(n.t, n.name+" not to be ready: "+why, func() error {
@@ -25,9 +25,9 @@ func (n *node) notReady(why string) {
 	})
 }
 
-// TestNoLeader: of three servers of NATS two stand still, or are killed: the third has no leader for the stream, and answers all the same.
-// The node on it is not ready as long as that lasts, and who publishes over a WebSocket is not read, and then closed with 1013. What it
-// has taken before is not lost.
+// TestNoLeader stops or kills two of three NATS servers: the third has no leader for the stream, and answers all the
+// same. Its node is not ready as long as that lasts, and WebSocket publishers are held, and then closed with 1013.
+// Messages that were accepted before are not lost.
 func TestNoLeader(t *testing.T) {
 	for name, how := range map[string]struct {
 		off  syscall.Signal
@@ -91,7 +91,8 @@ func TestNoLeader(t *testing.T) {
 	}
 }
 
-// TestReadyAgain: a node whose NATS comes back is ready when it has all that came meanwhile.
+// TestReadyAgain checks that a node is ready after an outage only when it has all messages that were published
+// meanwhile.
 func TestReadyAgain(t *testing.T) {
 	t.Parallel()
 	for _, flags := range [][]string{{"--channels=false"}, nil} {
@@ -126,7 +127,8 @@ func TestReadyAgain(t *testing.T) {
 	}
 }
 
-// TestStuck: a consumer is there and gets nothing, as one does at a server of NATS that has got stuck: the node makes another one.
+// TestStuck has a consumer that exists and receives nothing, as on a NATS server that is stuck: the node creates
+// another one.
 func TestStuck(t *testing.T) {
 	for name, flags := range map[string][]string{"all": {"--channels=false"}, "channels": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -163,7 +165,7 @@ func TestStuck(t *testing.T) {
 	}
 }
 
-// TestDeleted: the stream is deleted, and nobody makes it anew: the node ends, and makes it when it is started again.
+// TestDeleted checks that a node ends when the stream was deleted, and creates it when it is started again.
 func TestDeleted(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1)
@@ -188,7 +190,8 @@ func TestDeleted(t *testing.T) {
 	l.all(1)
 }
 
-// TestSettle: SIGTERM comes as soon as a message was acknowledged: who listens here has it before the close, a client without ids, too.
+// TestSettle sends SIGTERM as soon as a message was acknowledged: clients of this node receive it before the close,
+// with and without IDs.
 func TestSettle(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1)
@@ -215,7 +218,8 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// TestMoves: a node's server of NATS is cut off from the others, which are well: it goes to one of them.
+// TestMoves cuts the NATS server of a node off from the others, which have a majority: the node connects to one of
+// them.
 func TestMoves(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t, 3, splittable)
@@ -252,7 +256,7 @@ func TestMoves(t *testing.T) {
 	same(t, "here", l)
 }
 
-// TestLostTail: a message gets lost on its way from NATS, and nothing comes behind it: it is fetched all the same.
+// TestLostTail loses the last message on its way from NATS, with no later one: the node fetches it all the same.
 func TestLostTail(t *testing.T) {
 	for name, flags := range map[string][]string{"all": {"--channels=false"}, "channels": nil} {
 		t.Run(name, func(t *testing.T) {
