@@ -62,7 +62,7 @@ func TestRolledBack(t *testing.T) {
 		awaitGap(t, listeners[i], "after", 1)
 		got, _ := listeners[i].have()
 		if len(got) != 1+20+2 || !strings.HasSuffix(got[21], " kept") {
-			t.Errorf("got %q, want all once, and behind the gap what there is", got)
+			t.Errorf("got %q, want all messages once, and after the gap those of the stream", got)
 		}
 	}
 }

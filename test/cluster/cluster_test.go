@@ -17,7 +17,7 @@ import (
 func same(t *testing.T, last string, listeners ...*listener) []string {
 	t.Helper()
 	all := make([][]string, len(listeners))
-	eventually(t, "all to have got "+last, func() error {
+	eventually(t, "all listeners to have "+last, func() error {
 		for i, l := range listeners {
 			all[i], _ = l.have()
 			is := func(m string) bool { return strings.HasSuffix(m, " "+last) }
@@ -33,14 +33,14 @@ func same(t *testing.T, last string, listeners ...*listener) []string {
 			t.Errorf("listener %d: gaps %q", i, gaps)
 		}
 		if !slices.Equal(all[i], first) {
-			t.Errorf("listener %d has got %d messages, others %d, and they are not the same", i, len(all[i]), len(first))
+			t.Errorf("listener %d has other messages than listener 0: %d and %d", i, len(all[i]), len(first))
 		}
 	}
 	seen := make(map[string]bool)
 	for _, m := range first {
 		_, text, _ := strings.Cut(m, " ")
 		if seen[text] {
-			t.Errorf("%q came twice", text)
+			t.Errorf("%q was delivered twice", text)
 		}
 		seen[text] = true
 	}
@@ -106,17 +106,17 @@ func TestOneStream(t *testing.T) {
 	}
 	eventually(t, "all messages", func() error {
 		if got, _ := all[0].have(); len(got) < 330 {
-			return fmt.Errorf("%d", len(got))
+			return fmt.Errorf("got %d", len(got))
 		}
 		return nil
 	})
 	nodes[1].signal(syscall.SIGKILL)
-	id, err := nodes[0].publish("news", "", "while it was away")
+	id, err := nodes[0].publish("news", "", "during its restart")
 	if err != nil {
 		t.Fatal(err)
 	}
 	first, greeted := make(chan string, 1), make(chan struct{})
-	go func() { first <- firstMessage(t, nodes[1], greeted) }() // From the first moment on.
+	go func() { first <- firstMessage(t, nodes[1], greeted) }() // Ends with the test, or after its first message.
 	nodes[1].restart()
 	<-greeted
 	again, err := nodes[1].publish("news", "", "the last one")
@@ -124,25 +124,25 @@ func TestOneStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	if text := <-first; text != "the last one" {
-		t.Errorf("who connected while it started got %q first, which is not new", text)
+		t.Errorf("a client that connected while the node started got %q first, want a new message", text)
 	}
 	got := same(t, "the last one", all...)
 	if len(got) != 332 || !strings.HasPrefix(got[330], id+" ") || !strings.HasPrefix(got[331], again+" ") {
-		t.Errorf("got %d messages, the last ones %q; want ids %s, %s", len(got), got[len(got)-2:], id, again)
+		t.Errorf("got %d messages, the last ones %q; want IDs %s, %s", len(got), got[len(got)-2:], id, again)
 	}
-	// Of each speaker they are in its order.
+	// The messages of each publisher are in its order.
 	var at [3]int
 	for _, m := range got {
 		var i int
 		_, text, _ := strings.Cut(m, " ")
 		if n, _ := fmt.Sscanf(text, "w%d", &i); n == 1 {
 			if i < at[i%3] {
-				t.Errorf("%s came behind %d", text, at[i%3])
+				t.Errorf("%s arrived after %d", text, at[i%3])
 			}
 			at[i%3] = i
 		}
 	}
-	// History of a node that was not there when it was published.
+	// A node that was down when messages were published has them as history.
 	late := listen(t, "news?last=332", nodes[1])
 	defer late.end()
 	eventually(t, "the history", func() error {
@@ -152,6 +152,6 @@ func TestOneStream(t *testing.T) {
 		return nil
 	})
 	if history, _ := late.have(); !slices.Equal(history, got) {
-		t.Error("the history is not what was published")
+		t.Error("got another history than was published")
 	}
 }

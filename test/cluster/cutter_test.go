@@ -15,9 +15,9 @@ type cutter struct {
 	mu    sync.Mutex
 	cond  *sync.Cond
 	stall bool              // Guarded by mu.
-	edit  func([]byte)      // Guarded by mu: changes what goes through, in its place; or nil.
+	edit  func([]byte)      // Guarded by mu: changes bytes on their way in place; may be nil.
 	conns map[net.Conn]bool // Guarded by mu.
-	held  map[net.Conn]bool // Guarded by mu: of those conns, and of such as were among them.
+	held  map[net.Conn]bool // Guarded by mu: stalled by hold; some may have ended.
 }
 
 func newCutter(t testing.TB, target string) *cutter {
@@ -52,6 +52,7 @@ func (c *cutter) run() {
 		c.mu.Lock()
 		c.conns[from], c.conns[to] = true, true
 		c.mu.Unlock()
+		// Both end with their connections.
 		go c.copy(from, to)
 		go c.copy(to, from)
 	}

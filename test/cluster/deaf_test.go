@@ -29,18 +29,18 @@ func TestNoConsumer(t *testing.T) {
 	if _, err := n.publish("news", "", "meanwhile"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it not to be ready", func() error {
+	eventually(t, "the node to be unready", func() error {
 		if err := n.ready(); err == nil || !strings.Contains(err.Error(), "does not receive what the stream holds") {
 			return fmt.Errorf("got %v", err)
 		}
 		return nil
 	})
 	servers.reload(t, `"$JS.API.CONSUMER.CREATE.>"`, `"nothing"`)
-	eventually(t, "it to be ready", n.ready)
+	eventually(t, "the node to be ready", n.ready)
 	if _, err := n.publish("news", "", "after"); err != nil {
 		t.Fatal(err)
 	}
 	if got := same(t, "after", l); len(got) != 2 {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want two messages", got)
 	}
 }

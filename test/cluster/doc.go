@@ -1,3 +1,3 @@
-// Package cluster tests crier nodes on NATS JetStream with the real thing: NATS' own servers and crier's as
-// processes, and clients of each. It is a module of its own, so that the server of NATS is in none but this.
+// Package cluster tests clusters of crier with real NATS servers: it starts them, crier nodes and clients of both.
+// It is a module of its own, so that no other module depends on the NATS server.
 package cluster

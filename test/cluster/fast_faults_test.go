@@ -41,7 +41,7 @@ func TestFastOutage(t *testing.T) {
 	awaitText(t, "w 10", away)
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
 		servers.servers[0].signal(sig)
-		eventually(t, "it not to be ready", func() error {
+		eventually(t, "the node to be unready", func() error {
 			if err := near.ready(); err == nil || !strings.Contains(err.Error(), "NATS is not reachable") {
 				return fmt.Errorf("got %v", err)
 			}
@@ -50,9 +50,9 @@ func TestFastOutage(t *testing.T) {
 		const old = `crier_cluster_dropped_to_others_total{reason="old"}`
 		dropped := near.metric(t, old)
 		publish(10)
-		eventually(t, "what waits for longer than --cluster-timeout to be dropped", func() error {
+		eventually(t, "messages older than --cluster-timeout to be dropped", func() error {
 			if n := near.metric(t, old) - dropped; n != 20 {
-				return fmt.Errorf("%v were", n)
+				return fmt.Errorf("got %v", n)
 			}
 			return nil
 		})
@@ -61,18 +61,18 @@ func TestFastOutage(t *testing.T) {
 		} else {
 			servers.servers[0].signal(syscall.SIGCONT)
 		}
-		eventually(t, "it to be ready", near.ready)
-		eventually(t, "the other one to be ready", far.ready)
+		eventually(t, "the node to be ready", near.ready)
+		eventually(t, "the other node to be ready", far.ready)
 		publish(10)
 		awaitText(t, fmt.Sprintf("w %d", number), away)
 		awaitText(t, fmt.Sprintf("h %d", number), away)
 	}
-	if n := inOrder(t, "who listens there", texts(l)); n["w"] != number || n["h"] != number {
-		t.Errorf("who listens there has got %v, want %d of each", n, number)
+	if n := inOrder(t, "the client of this node", texts(l)); n["w"] != number || n["h"] != number {
+		t.Errorf("the client of this node got %v, want %d of each", n, number)
 	}
-	inOrder(t, "who listens elsewhere", texts(away))
+	inOrder(t, "the client of the other node", texts(away))
 	if log := near.log(); !strings.Contains(log, "dropped messages between servers") {
-		t.Errorf("the log does not say that messages were dropped: %s", log)
+		t.Errorf("the log does not report dropped messages: %s", log)
 	}
 }
 
@@ -100,13 +100,13 @@ func TestFastOvertaken(t *testing.T) {
 	awaitText(t, "h 5", away)
 	c.hold()
 	publish(5)
-	eventually(t, "it to lose NATS", func() error {
+	eventually(t, "the node to lose NATS", func() error {
 		if !strings.Contains(near.log(), "lost the connection to NATS") {
 			return errNotYet
 		}
 		return nil
 	})
-	eventually(t, "it to be ready", func() error {
+	eventually(t, "the node to be ready", func() error {
 		if !strings.Contains(near.log(), "reconnected to NATS") {
 			return errNotYet
 		}
@@ -115,19 +115,19 @@ func TestFastOvertaken(t *testing.T) {
 	publish(5)
 	awaitText(t, "h 15", l, away)
 	c.letGo()
-	eventually(t, "the old ones to come", func() error {
+	eventually(t, "the old messages to arrive", func() error {
 		if n := far.metric(t, `crier_cluster_dropped_from_others_total{reason="late"}`); n != 5 {
-			return fmt.Errorf("%v have come late", n)
+			return fmt.Errorf("got %v late messages", n)
 		}
 		return nil
 	})
 	publish(1)
 	awaitText(t, "h 16", l, away)
-	if n := inOrder(t, "who listens there", texts(l)); n["h"] != 16 {
-		t.Errorf("who listens there has got %v, want 16", n)
+	if n := inOrder(t, "the client of this node", texts(l)); n["h"] != 16 {
+		t.Errorf("the client of this node got %v, want 16", n)
 	}
-	if n := inOrder(t, "who listens elsewhere", texts(away)); n["h"] != 11 {
-		t.Errorf("who listens elsewhere has got %v, want 11", n)
+	if n := inOrder(t, "the client of the other node", texts(away)); n["h"] != 11 {
+		t.Errorf("the client of the other node got %v, want 11", n)
 	}
 }
 
@@ -150,24 +150,24 @@ func TestFastStall(t *testing.T) {
 	if _, err := near.publish("end", "", "over HTTP"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all to be taken", func() error {
+	eventually(t, "all messages to be accepted", func() error {
 		if n := near.metric(t, "crier_messages_total"); n != messages+1 {
-			return fmt.Errorf("%v are", n)
+			return fmt.Errorf("got %v", n)
 		}
 		return nil
 	})
 	if status := near.plain(t); status != 101 {
-		t.Errorf("a handshake: got %d", status)
+		t.Errorf("handshake: got status %d, want 101", status)
 	}
 	if n := near.metric(t, "process_resident_memory_bytes"); n > messages*size/3 {
-		t.Errorf("it takes up %.0f bytes, with %d published", n, messages*size)
+		t.Errorf("got %.0f bytes of memory, with %d bytes published", n, messages*size)
 	}
 	dropped := near.metric(t, `crier_cluster_dropped_to_others_total{reason="full"}`)
 	if kept := (16<<20)/size + 100; dropped < float64(messages-kept) {
-		t.Errorf("%v messages were dropped, want all but %d, about", dropped, kept)
+		t.Errorf("got %v dropped messages, want all but about %d", dropped, kept)
 	}
 	servers.servers[0].signal(syscall.SIGCONT)
-	eventually(t, "the others to hear it again", func() error {
+	eventually(t, "the other node to receive messages again", func() error {
 		if _, err := near.publish("end", "", "after"); err != nil {
 			return err
 		}
@@ -188,15 +188,15 @@ func TestFastBehind(t *testing.T) {
 	defer away.end()
 	present(t, away)
 	far.signal(syscall.SIGSTOP)
-	const messages, size = 50, 900 << 10 // Twice and a half what may wait; each of them is more than far keeps.
+	const messages, size = 50, 900 << 10 // 2.5 times what its queue holds; each is more than far retains.
 	publish := func(k int) {
 		t.Helper()
 		if _, err := near.publish("news", "", fmt.Sprintf("h %d %s", k, strings.Repeat("x", size))); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it to be forwarded", func() error {
+		eventually(t, "the message to be forwarded", func() error {
 			if n := near.metric(t, "crier_cluster_forwarded_total"); n != float64(k+1) {
-				return fmt.Errorf("%v are", n)
+				return fmt.Errorf("got %v", n)
 			}
 			return nil
 		})
@@ -209,18 +209,18 @@ func TestFastBehind(t *testing.T) {
 	eventually(t, "all to be received or dropped", func() error {
 		full = far.metric(t, `crier_cluster_dropped_from_others_total{reason="full"}`)
 		if received := far.metric(t, "crier_cluster_received_total"); received+full != messages {
-			return fmt.Errorf("%v are received, %v dropped", received, full)
+			return fmt.Errorf("got %v received, %v dropped", received, full)
 		}
 		return nil
 	})
 	if full == 0 {
-		t.Error("it has dropped none")
+		t.Error("got no dropped messages, want some")
 	}
 	if n := far.metric(t, "process_resident_memory_bytes"); n > 150<<20 {
-		t.Errorf("it takes up %.0f bytes", n)
+		t.Errorf("got %.0f bytes of memory, want at most 150 MiB", n)
 	}
 	publish(messages)
-	eventually(t, "the last one to come", func() error {
+	eventually(t, "the last message to arrive", func() error {
 		if got := texts(away); len(got) == 0 || !strings.HasPrefix(got[len(got)-1], fmt.Sprintf("h %d ", messages)) {
 			return errNotYet
 		}
@@ -230,8 +230,8 @@ func TestFastBehind(t *testing.T) {
 	for _, text := range texts(away) {
 		got = append(got, strings.TrimRight(text, " x"))
 	}
-	if n := inOrder(t, "who listens", got)["h"]; n > messages+1-int(full) { // It may itself have been too slow for some.
-		t.Errorf("who listens has got %d, with %v of %d dropped", n, full, messages+1)
+	if n := inOrder(t, "the client", got)["h"]; n > messages+1-int(full) { // The client itself may have been lapped.
+		t.Errorf("the client got %d messages, with %v of %d dropped", n, full, messages+1)
 	}
 }
 
@@ -260,7 +260,7 @@ func TestFastFaults(t *testing.T) {
 	present(t, listeners...)
 	stop := make(chan struct{})
 	var publishing sync.WaitGroup
-	said := make([]int, len(nodes)) // Each is of a goroutine until publishing is over.
+	said := make([]int, len(nodes)) // Each element is owned by one goroutine until publishing has ended.
 	for i, n := range nodes {
 		publishing.Go(func() {
 			for s := (&speaker{n: n}); ; said[i]++ {
@@ -293,7 +293,7 @@ func TestFastFaults(t *testing.T) {
 	for i, n := range nodes {
 		text := fmt.Sprint("end of ", i)
 		for _, l := range listeners {
-			eventually(t, "all to hear each other again", func() error {
+			eventually(t, "all nodes to receive messages of each other again", func() error {
 				if _, err := n.publish("news", "", text); err != nil {
 					return err
 				}
@@ -309,7 +309,7 @@ func TestFastFaults(t *testing.T) {
 		t.Logf("listener %d: %v of %v", i, got, said)
 		for _, publisher := range []string{fmt.Sprint("w", i), fmt.Sprint("h", i)} {
 			if got[publisher] != said[i] {
-				t.Errorf("listener %d has got %d of %d that its own %s has published", i, got[publisher], said[i], publisher)
+				t.Errorf("listener %d got %d of the %d messages of %s at its own node", i, got[publisher], said[i], publisher)
 			}
 		}
 		if _, gaps := l.have(); len(gaps) > 0 {
@@ -320,41 +320,41 @@ func TestFastFaults(t *testing.T) {
 
 // fastFault causes a random fault, repairs it, and returns what it was.
 func fastFault(r *rand.Rand, servers *natsCluster, cutters []*cutter) string {
-	for_ := time.Duration(200+r.IntN(3000)) * time.Millisecond
+	outage := time.Duration(200+r.IntN(3000)) * time.Millisecond
 	s, i := servers.servers[r.IntN(len(servers.servers))], r.IntN(3)
 	switch r.IntN(5) {
 	case 0:
 		s.signal(syscall.SIGKILL)
-		time.Sleep(for_)
+		time.Sleep(outage)
 		s.start()
-		return fmt.Sprint(s.name, " is killed for ", for_)
+		return fmt.Sprint(s.name, " was killed for ", outage)
 	case 1:
 		s.signal(syscall.SIGSTOP)
-		time.Sleep(for_)
+		time.Sleep(outage)
 		s.signal(syscall.SIGCONT)
-		return fmt.Sprint(s.name, " stands still for ", for_)
+		return fmt.Sprint(s.name, " was stopped for ", outage)
 	case 2:
 		for _, c := range cutters {
 			c.cut()
 		}
-		return "connections are cut"
+		return "connections were cut"
 	case 3:
 		for _, c := range cutters[3*i : 3*i+3] {
 			c.hold()
 		}
-		time.Sleep(for_)
+		time.Sleep(outage)
 		for _, c := range cutters[3*i : 3*i+3] {
 			c.letGo()
 		}
-		return fmt.Sprint("what node ", i, " has on its way takes ", for_)
+		return fmt.Sprint("bytes of node ", i, " were delayed for ", outage)
 	default:
 		for _, c := range cutters[3*i : 3*i+3] {
 			c.set(true)
 		}
-		time.Sleep(for_)
+		time.Sleep(outage)
 		for _, c := range cutters[3*i : 3*i+3] {
 			c.set(false)
 		}
-		return fmt.Sprint("node ", i, " hears nothing for ", for_)
+		return fmt.Sprint("node ", i, " was cut off for ", outage)
 	}
 }

@@ -30,12 +30,12 @@ func TestFastInterest(t *testing.T) {
 	}
 	awaitText(t, "word 9", l)
 	if got := one.metric(t, received); got != 10 {
-		t.Errorf("it has got %v messages of the other one, want 10", got)
+		t.Errorf("got %v messages of the other node, want 10", got)
 	}
 	l.end()
 	eventually(t, "the channel to be left", func() error {
 		before := one.metric(t, received)
-		say("news", "who hears?")
+		say("news", "anyone?")
 		time.Sleep(50 * time.Millisecond)
 		if one.metric(t, received) != before {
 			return errNotYet
@@ -48,7 +48,7 @@ func TestFastInterest(t *testing.T) {
 	say("news", "the end")
 	awaitText(t, "the end", back)
 	if _, gaps := back.have(); len(gaps) != 1 {
-		t.Errorf("got the gaps %q, want one", gaps)
+		t.Errorf("got gaps %q, want one", gaps)
 	}
 }
 
@@ -82,12 +82,12 @@ func TestFastMany(t *testing.T) {
 		}
 	}
 	if len(got) < 10 {
-		t.Errorf("only %d messages: the test shows little", len(got))
+		t.Errorf("got only %d messages: too few for the test", len(got))
 	}
 	far := listen(t, "room/17", two)
 	defer far.end()
 	present(t, far)
-	late := listen(t, "elsewhere", one) // All are read now.
+	late := listen(t, "elsewhere", one) // The node receives all channels now.
 	defer late.end()
 	present(t, late)
 	if _, err := two.publish("elsewhere", "", "hello"); err != nil {
@@ -95,7 +95,7 @@ func TestFastMany(t *testing.T) {
 	}
 	awaitText(t, "hello", late)
 	if log := one.log(); strings.Contains(log, "dropped") {
-		t.Errorf("something was dropped:\n%s", tail(log))
+		t.Errorf("got dropped messages:\n%s", tail(log))
 	}
 	for _, conn := range conns {
 		conn.Close()

@@ -31,7 +31,7 @@ func (c *natsCluster) reload(t *testing.T, part, other string) {
 	p := c.servers[0]
 	before := strings.Count(p.log(), done)
 	p.signal(syscall.SIGHUP)
-	eventually(t, "NATS to have taken it", func() error {
+	eventually(t, "NATS to reload", func() error {
 		if strings.Count(p.log(), done) == before {
 			return errNotYet
 		}
@@ -42,7 +42,7 @@ func (c *natsCluster) reload(t *testing.T, part, other string) {
 // awaitRefused waits until a node reports that NATS refuses a subscription.
 func awaitRefused(t *testing.T, n *node) {
 	t.Helper()
-	eventually(t, "it not to be ready", func() error {
+	eventually(t, "the node to be unready", func() error {
 		if err := n.ready(); err == nil || !strings.Contains(err.Error(), "NATS refuses") {
 			return fmt.Errorf("got %v", err)
 		}
@@ -77,7 +77,7 @@ func TestFastRevoked(t *testing.T) {
 	servers.reload(t, all, less)
 	awaitRefused(t, one)
 	servers.reload(t, less, all)
-	eventually(t, "it to be ready", one.ready)
+	eventually(t, "the node to be ready", one.ready)
 	for _, text := range []string{"second", "third"} {
 		if _, err := two.publish("news", "", text); err != nil {
 			t.Fatal(err)
@@ -107,7 +107,7 @@ func TestRevoked(t *testing.T) {
 	same(t, "first", l, other)
 	servers.reload(t, all, less)
 	for _, n := range []*node{one, two} {
-		eventually(t, "it not to be ready", func() error {
+		eventually(t, "the node to be unready", func() error {
 			if n.ready() == nil {
 				return errNotYet
 			}
@@ -119,8 +119,8 @@ func TestRevoked(t *testing.T) {
 		t.Fatal(err)
 	}
 	servers.reload(t, less, all)
-	eventually(t, "one to be ready", one.ready)
-	eventually(t, "two to be ready", two.ready)
+	eventually(t, "the first node to be ready", one.ready)
+	eventually(t, "the second node to be ready", two.ready)
 	if _, err := two.publish("news", "", "third"); err != nil {
 		t.Fatal(err)
 	}
@@ -146,14 +146,14 @@ func TestFastSubscriptions(t *testing.T) {
 	}
 	hear := func(text string) {
 		t.Helper()
-		eventually(t, "it to have all it wants", func() error {
+		eventually(t, "both nodes to be ready", func() error {
 			if err := one.ready(); err != nil {
 				return err
 			}
 			return two.ready()
 		})
 		for i := range all {
-			eventually(t, fmt.Sprint("room ", i, " to hear it"), func() error { // Until NATS has refused something, it may not be heard.
+			eventually(t, fmt.Sprint("room ", i, " to receive it"), func() error { // Messages are lost until NATS has refused a subscription.
 				if _, err := two.publish(fmt.Sprint("room/", i), "", text); err != nil {
 					return err
 				}
@@ -166,7 +166,7 @@ func TestFastSubscriptions(t *testing.T) {
 	}
 	hear("first")
 	servers.servers[0].signal(syscall.SIGKILL)
-	eventually(t, "NATS to be missed", func() error {
+	eventually(t, "both nodes to be unready", func() error {
 		if one.ready() == nil || two.ready() == nil {
 			return errNotYet
 		}

@@ -33,7 +33,7 @@ func TestFastPermissions(t *testing.T) {
 	awaitText(t, "first", l)
 	servers.servers[0].signal(syscall.SIGKILL)
 	for _, n := range []*node{one, two} {
-		eventually(t, "it not to be ready", func() error {
+		eventually(t, "the node to be unready", func() error {
 			if n.ready() == nil {
 				return errNotYet
 			}
@@ -41,14 +41,14 @@ func TestFastPermissions(t *testing.T) {
 		})
 	}
 	servers.servers[0].start()
-	eventually(t, "one to be ready", one.ready)
-	eventually(t, "two to be ready", two.ready)
+	eventually(t, "the first node to be ready", one.ready)
+	eventually(t, "the second node to be ready", two.ready)
 	if _, err := one.publish("news", "", "again"); err != nil {
 		t.Fatal(err)
 	}
 	awaitText(t, "again", l)
 	if log := one.log() + two.log() + servers.servers[0].log(); strings.Contains(strings.ToLower(log), "permissions violation") {
-		t.Errorf("something is not allowed: %s", log)
+		t.Errorf("got a permission error: %s", log)
 	}
 }
 
@@ -78,7 +78,7 @@ func TestFastUnknown(t *testing.T) {
 	}
 	for _, user := range []string{"somebody", "crier"} {
 		nats.signal(syscall.SIGKILL)
-		eventually(t, "it not to be ready", func() error {
+		eventually(t, "the node to be unready", func() error {
 			if n.ready() == nil {
 				return errNotYet
 			}
@@ -89,7 +89,7 @@ func TestFastUnknown(t *testing.T) {
 		}
 		nats.start()
 		if user == "somebody" {
-			eventually(t, "it to be refused several times", func() error {
+			eventually(t, "the node to be refused several times", func() error {
 				if n := strings.Count(nats.log(), "authentication error"); n < 4 {
 					return fmt.Errorf("%d times", n)
 				}
@@ -97,7 +97,7 @@ func TestFastUnknown(t *testing.T) {
 			})
 		}
 	}
-	eventually(t, "it to be ready", n.ready)
+	eventually(t, "the node to be ready", n.ready)
 }
 
 // TestFastFlags checks that flags which mean nothing in the fast mode are refused.

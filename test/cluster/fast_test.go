@@ -33,7 +33,7 @@ func texts(l *listener) (texts []string) {
 func awaitText(t *testing.T, text string, listeners ...*listener) {
 	t.Helper()
 	for i, l := range listeners {
-		eventually(t, fmt.Sprintf("listener %d to have got %s", i, text), func() error {
+		eventually(t, fmt.Sprintf("listener %d to have %s", i, text), func() error {
 			if !slices.Contains(texts(l), text) {
 				return errNotYet
 			}
@@ -54,7 +54,7 @@ func inOrder(t *testing.T, who string, texts []string) map[string]int {
 			continue
 		}
 		if before, ok := last[publisher]; ok && number <= before {
-			t.Errorf("%s has got %q behind %d", who, text, before)
+			t.Errorf("%s: got %q after %d", who, text, before)
 		}
 		last[publisher] = number
 		n[publisher]++
@@ -116,17 +116,17 @@ func TestFast(t *testing.T) {
 	for i, l := range listeners {
 		for publisher, n := range inOrder(t, fmt.Sprint("listener ", i), texts(l)) {
 			if n != each {
-				t.Errorf("listener %d has got %d of %s, want %d", i, n, publisher, each)
+				t.Errorf("listener %d: got %d messages of %s, want %d", i, n, publisher, each)
 			}
 		}
 		got, gaps := l.have()
 		if other, _ := listeners[i^1].have(); len(gaps) > 0 || !slices.Equal(got, other) {
-			t.Errorf("listener %d has got gaps %q, or something else than the other one at its node", i, gaps)
+			t.Errorf("listener %d: got gaps %q, or other messages than the other listener at its node", i, gaps)
 		}
 	}
 	for _, n := range nodes {
 		if out, in := n.metric(t, "crier_cluster_forwarded_total"), n.metric(t, "crier_cluster_received_total"); out != 2*each || in != 4*each {
-			t.Errorf("%s has forwarded %v and received %v, want %d and %d", n.name, out, in, 2*each, 4*each)
+			t.Errorf("%s: got %v forwarded and %v received, want %d and %d", n.name, out, in, 2*each, 4*each)
 		}
 	}
 }
@@ -142,10 +142,10 @@ func TestFastLarge(t *testing.T) {
 		defer away.end()
 		present(t, away)
 		if !strings.Contains(near.log(), fmt.Sprint("max_message=", tt.most)) {
-			t.Errorf("the log does not say what is taken: %s", near.log())
+			t.Errorf("the log does not report the limit: %s", near.log())
 		}
 		if _, err := near.publish("news", "", strings.Repeat("x", tt.most+1)); err == nil || !strings.HasPrefix(err.Error(), "413: ") {
-			t.Errorf("a larger one: got %v, want 413", err)
+			t.Errorf("one byte more: got %v, want 413", err)
 		}
 		text := strings.Repeat("x", tt.most)
 		if _, err := near.publish("news", "", text); err != nil {
@@ -184,11 +184,11 @@ func TestModes(t *testing.T) {
 	}
 	maps.DeleteFunc(info.State.Subjects, func(subject string, _ uint64) bool { return strings.HasPrefix(subject, "CRIER.==") }) // Markers.
 	if got := info.State.Subjects; len(got) != 1 || got["CRIER.fast"] != 1 {
-		t.Errorf("in the stream are %v, want one of CRIER.fast", got)
+		t.Errorf("got a stream with %v, want one message of CRIER.fast", got)
 	}
 	for i, l := range listeners {
 		if got := texts(l); len(got) != 1 {
-			t.Errorf("listener %d has got %q", i, got)
+			t.Errorf("listener %d: got %q, want one message", i, got)
 		}
 	}
 }
@@ -208,11 +208,11 @@ func TestFastForeign(t *testing.T) {
 	for _, m := range []struct{ subject, from, text string }{
 		{"CRIER.fast.news", "", "\xff"},
 		{"CRIER.fast.news", "", strings.Repeat("x", 1001)},
-		{"CRIER.fast.=zz", "", "x"}, // Nobody is subscribed to that.
+		{"CRIER.fast.=zz", "", "x"}, // No node subscribes to it.
 		{"CRIER.fast.news", "x", "without a number"},
 		{"CRIER.fast.news", "x-0", "a probe"},
 		{"CRIER.fast.news", "x-5", "the fifth"},
-		{"CRIER.fast.news", "x-5", "the fifth again"}, // As if two subscriptions had it.
+		{"CRIER.fast.news", "x-5", "the fifth again"}, // As from two subscriptions.
 		{"CRIER.fast.news", "x-4", "the fourth"},
 		{"CRIER.news", "", "of the other mode"},
 		{"CRIER.fast.news", "", "the last"},
@@ -251,7 +251,7 @@ func TestFastEnd(t *testing.T) {
 	}
 	near.signal(syscall.SIGTERM)
 	if code := near.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("it ended with %d", code)
+		t.Errorf("got exit code %d, want 0", code)
 	}
 	awaitText(t, "h 999", away)
 	if n := inOrder(t, "who listens", texts(away)); n["h"] != 1000 {

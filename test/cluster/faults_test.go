@@ -74,12 +74,12 @@ type room struct {
 	listeners []*listener
 
 	mu           sync.Mutex
-	acknowledged map[string]string // Guarded by mu: texts by ids.
+	acknowledged map[string]string // Guarded by mu: texts by their IDs.
 }
 
 func (r *room) listen(l ...*listener) { r.listeners = append(r.listeners, l...) }
 
-// publish publishes over HTTP until stop is closed, and remembers what was acknowledged.
+// publish publishes over HTTP until stop is closed, and notes which messages were acknowledged.
 func (r *room) publish(n *node, channel, prefix string, stop <-chan struct{}) {
 	for k := 0; ; k++ {
 		select {
@@ -99,7 +99,7 @@ func (r *room) publish(n *node, channel, prefix string, stop <-chan struct{}) {
 	}
 }
 
-// say publishes over a WebSocket until stop is closed. What it says may be lost.
+// say publishes over a WebSocket until stop is closed. The messages may be lost.
 func say(n *node, channel, prefix string, stop <-chan struct{}) {
 	s := &speaker{n: n}
 	for k := 0; ; k++ {
@@ -108,16 +108,16 @@ func say(n *node, channel, prefix string, stop <-chan struct{}) {
 			return
 		case <-time.After(10 * time.Millisecond):
 		}
-		_ = s.say(channel, fmt.Sprintf("%s.%d %d", prefix, s.dialed, k)) // The order is that of a connection.
+		_ = s.say(channel, fmt.Sprintf("%s.%d %d", prefix, s.dialed, k)) // Order holds for each connection.
 	}
 }
 
-// end publishes the last message, behind all that nodes have taken, and looks at what all have got.
+// end publishes the last message, after all that the nodes have accepted, and checks what all listeners have.
 func (r *room) end(t *testing.T, channel string, nodes []*node) {
 	t.Helper()
-	for i, n := range nodes { // What it has taken and is not in the stream yet is before that.
+	for i, n := range nodes { // Messages that a node has accepted may not be in the stream yet.
 		tries := 0
-		eventually(t, "all that "+n.name+" has taken to be in the stream", func() error {
+		eventually(t, "all messages of "+n.name+" to be in the stream", func() error {
 			tries++
 			_, err := n.publish(channel, "", fmt.Sprintf("flush %d-%d", i, tries))
 			return err
@@ -130,7 +130,7 @@ func (r *room) end(t *testing.T, channel string, nodes []*node) {
 	r.check(t, channel)
 }
 
-// check waits for the last message, and looks at what all have got.
+// check waits for the last message, and checks what all listeners have.
 func (r *room) check(t *testing.T, name string) {
 	for _, l := range r.listeners {
 		defer l.end()
@@ -151,11 +151,11 @@ func (r *room) check(t *testing.T, name string) {
 	}
 	t.Logf("%s: %d messages, %d of them acknowledged over HTTP, %d of those missing", name, len(got), len(r.acknowledged), missing)
 	if len(r.acknowledged) < 10**faults {
-		t.Errorf("%s: only %d messages were acknowledged: the test shows little", name, len(r.acknowledged))
+		t.Errorf("%s: only %d messages were acknowledged: too few for the test", name, len(r.acknowledged))
 	}
 }
 
-// fault makes something go wrong, and right again, and says what.
+// fault causes a random fault, repairs it, and returns what it was.
 func fault(t *testing.T, r *rand.Rand, nats *natsCluster, nodes []*node, cutters []*cutter) (kind, what string) {
 	for_ := time.Duration(200+r.IntN(1000**longest)) * time.Millisecond
 	kinds := []string{"nats killed", "leader killed", "nats stands still", "leader stands still", "nats cut off", "leader cut off", "crier killed", "crier stopped", "cut", "one is deaf", "all are deaf"}

@@ -64,7 +64,7 @@ func TestInterestFullStream(t *testing.T) {
 		_ = nc.Publish("CRIER.busy", []byte(strings.Repeat("x", 100)))
 	}
 	_ = nc.Flush()
-	n.signal(syscall.SIGKILL) // It may have been lost in that; it is not what this is about.
+	n.signal(syscall.SIGKILL) // The outage that the fault caused is not what this tests.
 	n.restart()
 	for range 5 {
 		steadily(t, nc, "CRIER.busy", 100, time.Millisecond)
@@ -75,7 +75,7 @@ func TestInterestFullStream(t *testing.T) {
 	_, ok := at(l, 30*time.Second)
 	t.Log(time.Since(began), strings.Count(n.log(), "dropped history"), "tries")
 	if !ok {
-		t.Errorf("nobody gets into a channel for 30 s:\n%s", tail(n.log()))
+		t.Errorf("no client could connect for 30 s:\n%s", tail(n.log()))
 	}
 }
 
@@ -92,7 +92,7 @@ func TestInterestStopped(t *testing.T) {
 		say(i)
 	}
 	_ = nc.Flush()
-	eventually(t, "three", func() error {
+	eventually(t, "three messages", func() error {
 		if got, _ := l.have(); len(got) < 3 {
 			return errNotYet
 		}
@@ -130,13 +130,13 @@ func TestInterestStopped(t *testing.T) {
 			holes++
 			t.Logf("a hole from %d to %d, at %s", before, i, strings.Fields(g)[0])
 			if len(gaps) == 0 {
-				t.Errorf("which is not said")
+				t.Errorf("want a gap there")
 			}
 		}
 		before = i
 	}
 	if holes == 0 {
-		t.Error("nothing was dropped: the test shows nothing")
+		t.Error("got no dropped messages: the test needs some")
 	}
 }
 
@@ -165,7 +165,7 @@ func TestInterestQuiet(t *testing.T) {
 	id := strings.Fields(got[len(got)-1])[0]
 	back := listen(t, "calm?since="+id, two)
 	defer back.end()
-	eventually(t, "anything", func() error {
+	eventually(t, "the first message", func() error {
 		if got, gaps := back.have(); len(got)+len(gaps) == 0 {
 			return errNotYet
 		}
@@ -193,11 +193,11 @@ func TestInterestRetainAge(t *testing.T) {
 	back := listen(t, "calm?last=10", n)
 	defer back.end()
 	if _, ok := at(back, 10*time.Second); !ok {
-		t.Error("not in")
+		t.Error("the client could not connect")
 	}
 	time.Sleep(time.Second)
 	if got, _ := back.have(); len(got) != 0 {
-		t.Errorf("got %q, which is 5 s old", got)
+		t.Errorf("got %q, which is older than --retain-age", got)
 	}
 }
 

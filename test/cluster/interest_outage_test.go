@@ -45,7 +45,7 @@ func TestInterestTries(t *testing.T) {
 		}
 	}
 	nats.servers[0].signal(syscall.SIGKILL)
-	eventually(t, "it not to be ready", func() error {
+	eventually(t, "the node to be unready", func() error {
 		if one.ready() == nil {
 			return errNotYet
 		}
@@ -57,13 +57,13 @@ func TestInterestTries(t *testing.T) {
 		}
 	}
 	nats.servers[0].start()
-	eventually(t, "it to be ready", one.ready)
-	eventually(t, "the other one to be ready", control.ready)
+	eventually(t, "the node to be ready", one.ready)
+	eventually(t, "the other node to be ready", control.ready)
 	if got := history(t, control, "old"); len(got) != 6 {
-		t.Errorf("control: got %q", got)
+		t.Errorf("control: got %q, want 6 frames", got)
 	}
 	if got := history(t, one, "old"); len(got) != 6 {
-		t.Errorf("who was asked for the channel during the outage: got %q", got)
+		t.Errorf("the node whose channel was wanted during the outage: got %q, want 6 frames", got)
 	}
 }
 
@@ -84,7 +84,7 @@ func TestInterestFastQuiet(t *testing.T) {
 	}
 	time.Sleep(200 * time.Millisecond)
 	if one.metric(t, received) != before {
-		t.Fatal("not left yet")
+		t.Fatal("the node has not left the channel")
 	}
 	back := listen(t, "news?since="+l.last, one)
 	defer back.end()
@@ -94,7 +94,7 @@ func TestInterestFastQuiet(t *testing.T) {
 	}
 	awaitText(t, "the end", back)
 	if got, gaps := back.have(); len(gaps) != 1 {
-		t.Errorf("came back behind %s: got %q and the gaps %q, want one", l.last, got, gaps)
+		t.Errorf("resumed after %s: got %q and gaps %q, want one gap", l.last, got, gaps)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestInterestNoAnswer(t *testing.T) {
 	servers := startNATS(t, 1)
 	c := newCutter(t, servers.addrs[0])
 	n := startPlain(t, []string{"nats://" + c.ln.Addr().String()})
-	ear := direct(t, servers) // It gets every other question, and says nothing.
+	ear := direct(t, servers) // It takes every other request, and does not answer.
 	asked, err := ear.SubscribeSync("$JS.API.CONSUMER.XNFO.>")
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +129,6 @@ func TestInterestNoAnswer(t *testing.T) {
 	same(t, "the only one", l)
 	l.end()
 	if lost, _, _ := asked.Pending(); lost < 2 {
-		t.Errorf("only %d questions got lost: the test shows little", lost)
+		t.Errorf("only %d requests were lost: too few for the test", lost)
 	}
 }

@@ -50,7 +50,7 @@ func TestInterest(t *testing.T) {
 	has := func(n *node, want float64) {
 		t.Helper()
 		if got := n.metric(t, "crier_messages_total"); got != want {
-			t.Errorf("%s has had %v messages, want %v", n.name, got, want)
+			t.Errorf("%s: got %v messages, want %v", n.name, got, want)
 		}
 	}
 	news, sport := listen(t, "news", one), listen(t, "sport", two)
@@ -165,7 +165,7 @@ func TestInterestChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := same(t, "the end", hoppers[i], stay[i]); len(got) < 100 {
-			t.Errorf("room %d: only %d messages: the test shows little", i, len(got))
+			t.Errorf("room %d: only %d messages: too few for the test", i, len(got))
 		}
 	}
 }

@@ -37,10 +37,10 @@ func TestLater(t *testing.T) {
 			t.Errorf("%s: publishing: got %v, want 503", mode, err)
 		}
 		nats.start()
-		eventually(t, "it to be ready", n.ready)
+		eventually(t, "the node to be ready", n.ready)
 		works(t, n)
 		if log := n.log(); strings.Contains(log, "s3cret") || strings.Count(log, "msg=serving") != 1 {
-			t.Errorf("%s: the log has a password, or it was started again: %s", mode, log)
+			t.Errorf("%s: the log has a password, or the node ended: %s", mode, log)
 		}
 		n.signal(syscall.SIGTERM)
 	}
@@ -64,7 +64,7 @@ func refusedWith503(t *testing.T, n *node) error {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		return fmt.Errorf("a client gets %s and %v", resp.Status, resp.Header)
+		return fmt.Errorf("got %s and %v", resp.Status, resp.Header)
 	}
 	return nil
 }

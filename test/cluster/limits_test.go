@@ -22,7 +22,7 @@ func TestClosed(t *testing.T) {
 	defer l.end()
 	present(t, l)
 	servers.reload(t, "1048576", "524288")
-	_ = (&speaker{n: n}).say("news", strings.Repeat("x", 700<<10)) // Too large now.
+	_ = (&speaker{n: n}).say("news", strings.Repeat("x", 700<<10)) // It exceeds the new limit.
 	ends(t, n, "NATS closed the connection for good")
 	if _, err := n.publish("news", "", "after"); err != nil {
 		t.Fatal(err)
@@ -57,10 +57,10 @@ func TestSmaller(t *testing.T) {
 		t.Errorf("got %d messages, want 2", len(got))
 	}
 	if lost := strings.Count(n.log(), "lost a message"); lost != 1 {
-		t.Errorf("the log says of %d that they are lost, want 1", lost)
+		t.Errorf("got %d lost messages in the log, want 1", lost)
 	}
 	if lost := n.metric(t, "crier_cluster_lost_total"); lost != 1 {
-		t.Errorf("metrics say of %v that they are lost, want 1", lost)
+		t.Errorf("got %v lost messages in the metrics, want 1", lost)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestSmallerBatches(t *testing.T) {
 		eventually(t, "what waits and what is lost", func() error {
 			w, l := n.metric(t, "crier_cluster_waiting_messages"), n.metric(t, "crier_cluster_lost_total")
 			if w != waiting || l != lost {
-				return fmt.Errorf("%v wait, and %v are lost", w, l)
+				return fmt.Errorf("got %v waiting and %v lost", w, l)
 			}
 			return nil
 		})
@@ -143,7 +143,7 @@ func TestAccountFull(t *testing.T) {
 	}
 	eventually(t, "all of them", func() error {
 		if lost := strings.Count(node.log(), "lost a message"); lost > 0 {
-			t.Fatalf("%d messages are lost", lost)
+			t.Fatalf("got %d lost messages, want none", lost)
 		}
 		got, _ := l.have()
 		if len(got) == 100 {
@@ -166,7 +166,7 @@ func TestAccountFull(t *testing.T) {
 		}
 	}
 	if len(gaps) != 0 {
-		t.Errorf("gaps: %q", gaps)
+		t.Errorf("got gaps %q, want none", gaps)
 	}
 }
 
@@ -197,7 +197,7 @@ func TestStallWanted(t *testing.T) {
 			}
 		}()
 		if status := n.plain(t); status != 101 {
-			t.Fatalf("a handshake: got %d", status)
+			t.Fatalf("handshake: got status %d, want 101", status)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -214,7 +214,7 @@ func TestDenied(t *testing.T) {
 		present(t, l)
 		for range 2 { // The second time with NATS' client still waiting for the first one's answer.
 			if _, err := n.publish("secret", "", "x"); err == nil || !strings.Contains(err.Error(), "do not let this server publish") {
-				t.Errorf("published where it may not: got %v", err)
+				t.Errorf("publishing to a denied channel: got %v", err)
 			}
 		}
 		secret, news := &speaker{n: n}, &speaker{n: n}
@@ -227,12 +227,12 @@ func TestDenied(t *testing.T) {
 			}
 		}
 		if got := l.all(100); len(got) != 100 {
-			t.Errorf("got %d messages", len(got))
+			t.Errorf("got %d messages, want the permitted ones", len(got))
 		}
 		inOrder(t, "who listens", texts(l))
 		eventually(t, "what was denied to be counted", func() error {
 			if lost := n.metric(t, "crier_cluster_lost_total"); lost != 102 {
-				return fmt.Errorf("it is %v", lost)
+				return fmt.Errorf("got %v", lost)
 			}
 			return nil
 		})

@@ -46,14 +46,14 @@ func TestLost(t *testing.T) {
 	}
 	c.set(false)
 	c.cut()
-	ends(t, far, "and it begins with")
+	ends(t, far, "and the stream begins with")
 	if _, err := near.publish("news", "", "after"); err != nil {
 		t.Fatal(err)
 	}
 	awaitGap(t, two, "after", 1)
 	awaitGap(t, one, "after", 0)
 	if got, _ := one.have(); len(got) != 7 {
-		t.Errorf("the near one's listener has got %q", got)
+		t.Errorf("the listener of the near node: got %q", got)
 	}
 	if err := js.DeleteStream(t.Context(), "CRIER"); err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func ends(t *testing.T, n *node, why string) {
 		}
 	})
 	if code := n.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(n.log(), why) {
-		t.Errorf("%s ended with %d, want 1, and a log that says %q", n.name, code, why)
+		t.Errorf("%s: got exit code %d, want 1 and %q in the log", n.name, code, why)
 	}
 	n.restart()
 }
@@ -90,13 +90,13 @@ func ends(t *testing.T, n *node, why string) {
 // awaitGap waits until a listener has a text, and checks how many gaps it was told of.
 func awaitGap(t *testing.T, l *listener, text string, gaps int) {
 	t.Helper()
-	eventually(t, "a listener to have got "+text, func() error {
+	eventually(t, "a listener to have "+text, func() error {
 		if got, _ := l.have(); len(got) == 0 || !strings.HasSuffix(got[len(got)-1], " "+text) {
 			return errNotYet
 		}
 		return nil
 	})
 	if got, said := l.have(); len(said) != gaps {
-		t.Errorf("behind %q: got the gaps %q, want %d", got[len(got)-1], said, gaps)
+		t.Errorf("after %q: got gaps %q, want %d", got[len(got)-1], said, gaps)
 	}
 }

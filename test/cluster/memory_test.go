@@ -24,7 +24,7 @@ func peak(t *testing.T, p *process) (kib int) {
 			return kib
 		}
 	}
-	t.Fatal("no VmHWM")
+	t.Fatal("/proc/PID/status has no VmHWM")
 	return 0
 }
 
@@ -41,7 +41,7 @@ func TestInterestMemory(t *testing.T) {
 		conn.Close()
 	}
 	if grew := peak(t, n.process) - before; grew > 16<<10 {
-		t.Errorf("it grew by %d KiB", grew)
+		t.Errorf("the node grew by %d KiB", grew)
 	}
 }
 
@@ -68,6 +68,6 @@ func TestBatchMemory(t *testing.T) {
 		}
 	}
 	if grew := peak(t, n.process) - before; grew > 90<<10 {
-		t.Errorf("it grew by %d KiB", grew)
+		t.Errorf("the node grew by %d KiB", grew)
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// patience is how long anything may take before a test gives up. It is no measure.
+// patience is how long a test waits for anything before it fails. It is generous, and measures nothing.
 const patience = 60 * time.Second
 
 // Programs that TestMain has built.
@@ -54,7 +54,7 @@ func build(bin, dir, pkg string) error {
 	return nil
 }
 
-// process is a program that is started again and again, with what it says.
+// process is a program with its output, which may be started several times.
 type process struct {
 	t    testing.TB
 	name string
@@ -64,7 +64,7 @@ type process struct {
 	out bytes.Buffer // Guarded by mu.
 
 	cmd   *exec.Cmd
-	ended chan struct{} // Closed when it has.
+	ended chan struct{} // Closed when the program has ended.
 }
 
 func (p *process) Write(b []byte) (int, error) {
@@ -103,19 +103,19 @@ func (p *process) signal(sig syscall.Signal) {
 	}
 }
 
-// Lines of configuration that stand for something else: noJetStream has NATS be without it, and splittable has its servers
+// Lines of configuration for startNATS itself: noJetStream disables JetStream, and splittable makes the servers
 // reach each other through cutters.
 const (
 	noJetStream = "# no JetStream"
 	splittable  = "# through cutters"
 )
 
-// natsCluster is servers of NATS that are one, with JetStream.
+// natsCluster is a cluster of NATS servers.
 type natsCluster struct {
 	t       testing.TB
 	servers []*process
 	addrs   []string
-	links   [][]*cutter // links[i] is how the others reach servers[i], and how it reaches them; nil if they are not splittable.
+	links   [][]*cutter // links[i] are between servers[i] and the others; nil without splittable.
 }
 
 // startNATS starts n NATS servers, with more lines of configuration.
@@ -135,7 +135,7 @@ func startNATS(t testing.TB, n int, more ...string) *natsCluster {
 			config += fmt.Sprintf("jetstream { store_dir: %q, max_file_store: 1GB, max_memory_store: 64MB }\n", dir)
 		}
 		if n > 1 {
-			// Clients are not told of other servers: they may reach them through a cutter only.
+			// Clients do not learn of other servers, so that they reach them only through a cutter.
 			config += fmt.Sprintf("cluster { name: town, no_advertise: true, listen: %s, %s }\n", ports[i], routes[i])
 		}
 		file := filepath.Join(dir, "nats.conf")
@@ -178,7 +178,7 @@ func (c *natsCluster) routes(addrs []string, split bool) []string {
 			urls = append(urls, "nats-route://"+addr)
 		}
 		lines[i] = fmt.Sprintf("routes: [%s]", strings.Join(urls, ", "))
-		if split { // What they tell each other of where they are leads nowhere.
+		if split { // The addresses that servers tell each other must not bypass the cutters.
 			lines[i] += ", advertise: " + freeAddr(c.t)
 		}
 	}
@@ -200,7 +200,7 @@ func (c *natsCluster) isolate(server *process, off, reset bool) {
 // the same moment may take a second, and without a stream messages published before are lost.
 func (c *natsCluster) awaitRoutes(t testing.TB) {
 	t.Helper()
-	heard := make(map[string]bool)
+	received := make(map[string]bool)
 	var conns []*nats.Conn
 	var subs []*nats.Subscription
 	for _, url := range c.urls() {
@@ -223,11 +223,11 @@ func (c *natsCluster) awaitRoutes(t testing.TB) {
 		}
 		for i, sub := range subs {
 			for msg, err := sub.NextMsg(50 * time.Millisecond); err == nil; msg, err = sub.NextMsg(50 * time.Millisecond) {
-				heard[fmt.Sprint(i, " hears ", string(msg.Data))] = true
+				received[fmt.Sprint(i, " received ", string(msg.Data))] = true
 			}
 		}
-		if len(heard) < len(conns)*len(conns) {
-			return fmt.Errorf("%v: %w", heard, errNotYet)
+		if len(received) < len(conns)*len(conns) {
+			return fmt.Errorf("%v: %w", received, errNotYet)
 		}
 		return nil
 	})
@@ -277,7 +277,7 @@ func (c *natsCluster) leader(t *testing.T, stream string) (leader *process) {
 
 func tail(s string) string { return s[max(0, len(s)-6000):] }
 
-// lastPort counts on from anywhere.
+// lastPort is counted up from a random number.
 var lastPort atomic.Uint32
 
 func init() { lastPort.Store(rand.Uint32N(1 << 20)) }

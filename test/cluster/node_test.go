@@ -59,7 +59,7 @@ func (n *node) restart() {
 		select {
 		case <-n.ended:
 			n.start()
-			return errors.New("it ended")
+			return errors.New("the node ended")
 		default:
 		}
 		return n.ready()
@@ -101,17 +101,17 @@ func (n *node) publish(channel, key, text string) (string, error) {
 	return p.ID, nil
 }
 
-// listener follows a channel on a node, and comes back behind the last message that it got, to the node or to another.
+// listener is a client that receives a channel, and resumes after its last message, at the same node or at the next.
 type listener struct {
 	t       *testing.T
 	channel string
 	nodes   []*node
-	stay    time.Duration // At a node, at the most; 0 is for ever.
+	stay    time.Duration // The longest time at a node; 0 is unlimited.
 
 	mu   sync.Mutex
 	got  []string // Guarded by mu: "id text".
 	gaps []string // Guarded by mu.
-	last string   // Guarded by mu: the last id.
+	last string   // Guarded by mu: the last ID.
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -160,7 +160,7 @@ func (l *listener) follow(n *node) error {
 	if l.stay > 0 {
 		over = time.After(rand.N(l.stay))
 	}
-	go func() {
+	go func() { // Ends with follow, at the latest.
 		select {
 		case <-l.stop:
 			conn.Close()
@@ -198,7 +198,7 @@ func (l *listener) follow(n *node) error {
 func present(t *testing.T, listeners ...*listener) {
 	t.Helper()
 	for _, l := range listeners {
-		eventually(t, "a listener to be there", func() error {
+		eventually(t, "a listener to be connected", func() error {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			if l.last == "" {
@@ -243,11 +243,11 @@ func (l *listener) end() {
 	l.done.Wait()
 }
 
-// speaker publishes over a WebSocket, one message after the other; it does not know which of them get lost with a connection.
+// speaker publishes over a WebSocket. It does not learn which messages are lost with a connection.
 type speaker struct {
 	n      *node
 	conn   net.Conn
-	dialed int // How many connections there were before this one, or before the next one.
+	dialed int // How many connections have ended.
 }
 
 func (s *speaker) say(channel, text string) error {

@@ -35,9 +35,9 @@ func TestOnce(t *testing.T) {
 			}
 		}
 	}
-	publish(nodes[1], "sport", "key 0", "text 0") // Another channel's.
+	publish(nodes[1], "sport", "key 0", "text 0") // The key of another channel.
 	if _, err := nodes[0].publish("news", "key 0", "another text"); err == nil {
-		t.Error("a key was taken again for another text")
+		t.Error("a key was accepted again for another text")
 	}
 	publish(nodes[0], "news", "", "the end")
 	for _, l := range listeners {

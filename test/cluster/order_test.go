@@ -20,7 +20,7 @@ func (l *listener) all(n int) []string {
 	l.t.Helper()
 	eventually(l.t, fmt.Sprint(n, " messages"), func() error {
 		if got, _ := l.have(); len(got) < n {
-			return fmt.Errorf("there are %d", len(got))
+			return fmt.Errorf("got %d", len(got))
 		}
 		return nil
 	})
@@ -72,20 +72,20 @@ func TestLeaders(t *testing.T) {
 	close(stop)
 	publishing.Wait()
 	for _, n := range nodes {
-		eventually(t, "nothing to wait in "+n.name, func() error {
+		eventually(t, "no message to wait in "+n.name, func() error {
 			if waits := n.metric(t, "crier_cluster_waiting_messages"); waits > 0 {
-				return fmt.Errorf("there are %v", waits)
+				return fmt.Errorf("got %v", waits)
 			}
 			return nil
 		})
 	}
-	if _, err := nodes[0].publish("news", "", "the last one"); err != nil {
+	if _, err := nodes[0].publish("news", "", "the last message"); err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range listeners {
 		defer l.end()
 	}
-	got := same(t, "the last one", listeners...)
+	got := same(t, "the last message", listeners...)
 	if want := said[0] + said[1] + 1; len(got) != want {
 		t.Errorf("got %d messages, want %d", len(got), want)
 	}
@@ -105,7 +105,7 @@ func TestBatchAgain(t *testing.T) {
 	commits := make(chan struct{}, 1)
 	link.change(func(b []byte) {
 		if bytes.Contains(b, []byte("Nats-Batch-Commit")) && !link.stall {
-			link.stall = true // What was read goes on, and nothing behind it, nor back.
+			link.stall = true // Bytes that were read still pass; later ones and answers do not.
 			commits <- struct{}{}
 		}
 	})
@@ -126,10 +126,10 @@ func TestBatchAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the stream to have them", func() error {
+	eventually(t, "the stream to have the messages", func() error {
 		info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter("CRIER.news"))
 		if err == nil && info.State.Subjects["CRIER.news"] < 100 {
-			err = fmt.Errorf("it has %d", info.State.Subjects["CRIER.news"])
+			err = fmt.Errorf("got %d", info.State.Subjects["CRIER.news"])
 		}
 		return err
 	})
@@ -139,7 +139,7 @@ func TestBatchAgain(t *testing.T) {
 	got := l.all(100)
 	ids := <-answers
 	if len(got) != 100 || len(ids) != 100 {
-		t.Fatalf("got %d messages, and %d ids; want 100 of each", len(got), len(ids))
+		t.Fatalf("got %d messages, and %d IDs, want 100 of each", len(got), len(ids))
 	}
 	for i, m := range got {
 		if want := fmt.Sprintf("%s b %d", ids[i], i); m != want {
@@ -147,7 +147,7 @@ func TestBatchAgain(t *testing.T) {
 		}
 	}
 	if n.metric(t, "crier_cluster_resent_total") == 0 {
-		t.Error("nothing was sent again: the test shows nothing")
+		t.Error("no message was sent again: the test needs some")
 	}
 }
 
@@ -168,12 +168,12 @@ func TestBatchOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(first) != 300 || !slices.Equal(first, again) {
-		t.Errorf("got %d ids, and then %d, which are not the same", len(first), len(again))
+		t.Errorf("got other IDs for the repeated batch: %d and %d", len(first), len(again))
 	}
-	if _, err := two.publish("news", "", "the last one"); err != nil {
+	if _, err := two.publish("news", "", "the last message"); err != nil {
 		t.Fatal(err)
 	}
-	got := same(t, "the last one", l)
+	got := same(t, "the last message", l)
 	if len(got) != 301 {
 		t.Errorf("got %d messages, want 301", len(got))
 	}
@@ -199,10 +199,10 @@ func TestNoBatches(t *testing.T) {
 	l.all(300)
 	inOrder(t, "who listens", texts(l))
 	if !strings.Contains(n.log(), "--allow-batch") {
-		t.Error("the log does not say what is missing")
+		t.Error("the log does not report that the stream has no batches")
 	}
 	if stream, err := js.Stream(t.Context(), "CRIER"); err != nil || stream.CachedInfo().Config.AllowAtomicPublish {
-		t.Errorf("got %v, %v: it was altered", stream, err)
+		t.Errorf("got %v, %v: the stream was altered", stream, err)
 	}
 }
 
@@ -253,7 +253,7 @@ func TestForgotten(t *testing.T) {
 	defer l.end()
 	present(t, l)
 	link.set(true)
-	const many = 1500 // More than are on their way at a time.
+	const many = 1500 // More than may be in flight.
 	if _, err := far.publishBatch("a key", "news", "paid", many); err == nil || !strings.Contains(err.Error(), "the message may be published or not") {
 		t.Fatalf("got %v", err)
 	}
@@ -261,13 +261,13 @@ func TestForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	link.cut()
-	time.Sleep(6 * time.Second) // Until the stream has forgotten it.
+	time.Sleep(6 * time.Second) // Until the dedup window of the stream has passed.
 	link.set(false)
-	eventually(t, "the last one", func() error {
+	eventually(t, "the last message", func() error {
 		_, err := far.publish("news", "last", "last")
 		return err
 	})
 	if got := same(t, "last", l); len(got) != many+1 {
-		t.Errorf("got %d messages, want %d, and the last one", len(got), many)
+		t.Errorf("got %d messages, want %d with the last one", len(got), many)
 	}
 }

@@ -30,14 +30,14 @@ func TestOutage(t *testing.T) {
 	}
 	same(t, "before", l)
 	nats.servers[0].signal(syscall.SIGKILL)
-	eventually(t, "it not to be ready", func() error {
+	eventually(t, "the node to be unready", func() error {
 		if err := n.ready(); err == nil || !strings.Contains(err.Error(), "NATS") {
 			return fmt.Errorf("got %v", err)
 		}
 		return nil
 	})
 	if _, err := n.publish("news", "", "never"); err == nil || !strings.HasPrefix(err.Error(), "503: ") || !strings.Contains(err.Error(), "nothing was published") {
-		t.Errorf("published over HTTP: got %v, want 503", err)
+		t.Errorf("publishing over HTTP: got %v, want 503", err)
 	}
 	conn, br, _, err := ws.Dial(t.Context(), "ws://"+n.addr+"/news")
 	if err != nil {
@@ -65,18 +65,18 @@ func TestOutage(t *testing.T) {
 		}
 	}
 	if code, _ := ws.ParseCloseFrameData(body); err != nil || code != 1013 {
-		t.Errorf("a WebSocket that publishes: got %v and status %d, want 1013", err, code)
+		t.Errorf("publishing over a WebSocket: got %v and status %d, want 1013", err, code)
 	}
 	if got, _ := l.have(); len(got) != 1 {
-		t.Errorf("the listener has got %q", got)
+		t.Errorf("listener: got %q", got)
 	}
 	nats.servers[0].start()
-	eventually(t, "it to be ready", n.ready)
+	eventually(t, "the node to be ready", n.ready)
 	if _, err := n.publish("news", "", "after"); err != nil {
 		t.Fatal(err)
 	}
 	if got := same(t, "after", l); len(got) != 2 {
-		t.Errorf("got %q, want two messages: nothing was taken while NATS was away", got)
+		t.Errorf("got %q, want two messages: none may be accepted without NATS", got)
 	}
 }
 
@@ -98,31 +98,31 @@ func TestStall(t *testing.T) {
 		}
 		for range 20 {
 			if s.say("news", strings.Repeat("x", 512<<10)) != nil {
-				break // It is not read any more.
+				break // The connection is no longer read.
 			}
 		}
 	}
 	if status := n.plain(t); status != 101 {
-		t.Errorf("a handshake: got %d", status)
+		t.Errorf("handshake: got status %d, want 101", status)
 	}
-	eventually(t, "it not to be ready", func() error {
+	eventually(t, "the node to be unready", func() error {
 		if n.ready() == nil {
 			return errNotYet
 		}
 		return nil
 	})
 	if status := n.plain(t); status != 101 {
-		t.Errorf("a handshake: got %d", status)
+		t.Errorf("handshake: got status %d, want 101", status)
 	}
 	c.set(false)
-	eventually(t, "it to be ready", n.ready)
+	eventually(t, "the node to be ready", n.ready)
 	js := nats.jetStream(t)
 	if err := js.DeleteStream(t.Context(), "CRIER"); err != nil {
 		t.Fatal(err)
 	}
 	n.signal(syscall.SIGTERM)
 	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("it ended with %d", code)
+		t.Errorf("got exit code %d, want 0", code)
 	}
 }
 
@@ -149,7 +149,7 @@ func (n *node) plain(t *testing.T) int {
 func TestLarge(t *testing.T) {
 	nats := startNATS(t, 1)
 	n := startNode(t, nats.urls(), "--cluster-replicas", "1")
-	eventually(t, "the log to say what NATS takes", func() error { // It may be ready before.
+	eventually(t, "the log to report the limit of NATS", func() error { // The node may be ready before.
 		if !strings.Contains(n.log(), "max_message=1048320") {
 			return errNotYet
 		}
@@ -193,7 +193,7 @@ func TestStream(t *testing.T) {
 		}
 		for _, want := range tt.want {
 			if !strings.Contains(string(out), want) {
-				t.Errorf("%s: got %s, want it to say %q", tt.args, out, want)
+				t.Errorf("%s: got %s, want %q", tt.args, out, want)
 			}
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// crowd is connections that only stay, until they are ended.
+// crowd is connections that stay open until end is called.
 type crowd []net.Conn
 
 // gather opens n connections to a channel of a node.
@@ -74,7 +74,7 @@ func (n *node) channels() (map[string]int, error) {
 			return nil, err
 		}
 		for _, c := range list.Channels {
-			if c.ClusterConnections > 0 { // There may be messages.
+			if c.ClusterConnections > 0 { // Channels with messages only have none.
 				of[c.Channel] = c.ClusterConnections
 			}
 		}
@@ -94,7 +94,7 @@ func awaitPresence(t *testing.T, what string, servers int, want map[string]int, 
 		all += conns
 	}
 	for i, n := range nodes {
-		eventually(t, fmt.Sprintf("node %d to know who is there: %s", i, what), func() error {
+		eventually(t, fmt.Sprintf("node %d to know all connections: %s", i, what), func() error {
 			for name, want := range map[string]int{"crier_cluster_nodes": servers, "crier_cluster_connections": all, "crier_cluster_connections_unlisted": 0} {
 				if got := n.metric(t, name); got != float64(want) {
 					return fmt.Errorf("%s is %v, want %d", name, got, want)
@@ -127,7 +127,7 @@ func TestPresence(t *testing.T) {
 	all := map[string]int{"news": 6, "sport/football": 1, "a b\"": 4}
 	awaitPresence(t, "all", 3, all, a, b, far)
 	if body, err := a.get("/v1/channels/sport/football"); err != nil || !strings.Contains(string(body), `"connections":0,`) || !strings.Contains(string(body), `"cluster_connections":1`) {
-		t.Errorf("a channel of another node: got %s, %v", body, err)
+		t.Errorf("channel of another node: got %s, %v", body, err)
 	}
 	if body, err := a.get("/metrics?channels=5"); err != nil || !strings.Contains(string(body), `crier_channel_cluster_connections{channel="news"} 6`) {
 		t.Errorf("%v: got %s", err, body)
@@ -179,7 +179,7 @@ func TestPresenceMany(t *testing.T) {
 	}
 	close(names)
 	var gathering sync.WaitGroup
-	for range 50 { // Whoever is the first in a channel waits for its history.
+	for range 50 { // The first client of a channel waits for its history.
 		gathering.Go(func() {
 			for name := range names {
 				gather(t, a, name, 1)
@@ -240,7 +240,7 @@ func TestPresenceStrangers(t *testing.T) {
 		}
 	}
 	if lines == 0 || lines > 60 {
-		t.Errorf("%d lines in the log", lines)
+		t.Errorf("got %d lines in the log", lines)
 	}
 }
 
@@ -264,6 +264,6 @@ func TestPresencePermissions(t *testing.T) {
 	awaitPresence(t, "the one that may not", 1, map[string]int{"2": 1}, nodes[2])
 	works(t, nodes[2])
 	if !strings.Contains(nodes[2].log(), "CRIER.presence.all") {
-		t.Errorf("it does not say that it may not: %s", nodes[2].log())
+		t.Errorf("the log does not report the missing permission: %s", nodes[2].log())
 	}
 }

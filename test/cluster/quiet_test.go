@@ -18,10 +18,10 @@ func TestQuietFullStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the stream to have dropped more than it has", func() error {
+	eventually(t, "the stream to drop more than it holds", func() error {
 		select {
 		case <-n.ended:
-			t.Fatal("it ended:", tail(n.log()))
+			t.Fatal("the node ended:", tail(n.log()))
 		default:
 		}
 		info, err := stream.Info(t.Context())
@@ -64,6 +64,6 @@ func TestQuietNodes(t *testing.T) {
 		now = info.State.LastSeq
 	}
 	if n := now - before; n < 2 || n > 6 {
-		t.Errorf("there are %d messages more: want one, and a few markers", n)
+		t.Errorf("got %d more messages, want one and a few markers", n)
 	}
 }

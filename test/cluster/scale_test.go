@@ -27,15 +27,15 @@ func TestScaleModel(t *testing.T) {
 			about(t, name+": answers", u.Acks, costs.AckBytes, 0.1)
 			about(t, name+": to a reader", u.Out/readers, bytes+costs.DeliverBytes, 0.1)
 			if u.Returned > readers {
-				t.Errorf("%s: readers send %v B for a message, so they answer each", name, u.Returned)
+				t.Errorf("%s: readers send %v B for each message, so they acknowledge it", name, u.Returned)
 			}
-			// Two others have to get it. Which readers are at another server than their consumer is chance.
+			// Two others replicate the message. Which readers are on another server than their consumer is random.
 			least, most := 0.0, 0.1*bytes
 			if servers == 3 {
 				least, most = 2*bytes, 1.2*costs.R3.Replicate.At(bytes)+1.2*1.5*readers*costs.R3.Cross.At(bytes)
 			}
 			if u.Routes < least || u.Routes > most {
-				t.Errorf("%s: %v B went between servers for a message, want from %v to %v", name, u.Routes, least, most)
+				t.Errorf("%s: got %v B between servers for each message, want %v to %v", name, u.Routes, least, most)
 			}
 		}
 	}
@@ -80,15 +80,15 @@ func TestScaleJoins(t *testing.T) {
 	if err := admin.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	// One is spared if the reader comes to the first marker late; on a slow machine a marker is put again after a second.
+	// A late reader needs one marker less. On a slow machine a marker is sent again after a second.
 	if got := made.Load() - consumers; got < channels*(model.ComeConsumers-1) || got > channels*(model.ComeConsumers+1) {
-		t.Errorf("%d channels that came took %d consumers, want %d each", channels, got, model.ComeConsumers)
+		t.Errorf("%d new channels took %d consumers, want %d each", channels, got, model.ComeConsumers)
 	}
 	info, err := stream.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := info.State.LastSeq - before; got < channels*model.ComeMarkers || got > 3*channels*model.ComeMarkers {
-		t.Errorf("%d channels that came took %d markers, want %d each", channels, got, model.ComeMarkers)
+		t.Errorf("%d new channels took %d markers, want %d each", channels, got, model.ComeMarkers)
 	}
 }

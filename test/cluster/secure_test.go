@@ -126,7 +126,7 @@ func refused(t *testing.T, why, url string, args ...string) {
 	defer cancel()
 	out, err := exec.CommandContext(ctx, crierBin, args...).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), why) || !strings.Contains(string(out), "hint: ") {
-		t.Errorf("%q: got %v, %s, want it to say %q and a hint", args, err, out, why)
+		t.Errorf("%q: got %v, %s, want %q and a hint", args, err, out, why)
 	}
 }
 
@@ -137,14 +137,14 @@ func hungUp(t *testing.T, url string, args ...string) {
 	p := &process{t: t, name: "crier", args: append([]string{crierBin, "--listen", "127.0.0.1:0", "--cluster-timeout", "500ms", "--cluster", url}, args...)}
 	p.start()
 	defer p.signal(syscall.SIGKILL)
-	eventually(t, "it to tell that NATS refuses it", func() error {
+	eventually(t, "the node to report that NATS refuses it", func() error {
 		if log := p.log(); !strings.Contains(log, "waiting for NATS") && !strings.Contains(log, "hint: ") {
 			return errNotYet
 		}
 		return nil
 	})
 	if strings.Contains(p.log(), "msg=serving") {
-		t.Error("it serves")
+		t.Error("the node serves without a certificate")
 	}
 }
 
@@ -175,7 +175,7 @@ func TestNKey(t *testing.T) {
 	n.signal(syscall.SIGTERM)
 	for _, line := range strings.Split(n.log(), "\n") {
 		if strings.Contains(line, "WARN") && !strings.Contains(line, "smaller messages") {
-			t.Errorf("it was not permitted all that it wants: %s", line)
+			t.Errorf("got a permission error: %s", line)
 		}
 	}
 	refused(t, "Authorization Violation", url, slices.Concat(trust, cert1, []string{"--cluster-nkey", stranger})...)

@@ -32,7 +32,7 @@ func TestSplit(t *testing.T) {
 		nats.isolate(off, true, false)
 		for i, n := range nodes {
 			if nats.servers[i] == off {
-				eventually(t, n.name+" not to be ready", func() error {
+				eventually(t, n.name+" to be unready", func() error {
 					if n.ready() == nil {
 						return errNotYet
 					}
@@ -40,7 +40,7 @@ func TestSplit(t *testing.T) {
 				})
 				continue
 			}
-			eventually(t, n.name+" to go on", func() error {
+			eventually(t, n.name+" to publish", func() error {
 				_, err := n.publish("news", "", fmt.Sprintf("%v: %s goes on %d", reset, n.name, time.Now().UnixNano()))
 				return err
 			})

@@ -32,10 +32,10 @@ func TestStartFull(t *testing.T) {
 			"--drain", "200ms", "--cluster", servers.urls()[0]}}
 		n.start()
 		t.Cleanup(func() { n.signal(syscall.SIGKILL) })
-		eventually(t, "it to be ready", func() error {
+		eventually(t, "the node to be ready", func() error {
 			select {
 			case <-n.ended:
-				t.Fatal("it ended:", tail(n.log()))
+				t.Fatal("the node ended:", tail(n.log()))
 			default:
 			}
 			return n.ready()
@@ -51,15 +51,15 @@ func TestStartFull(t *testing.T) {
 		n.signal(syscall.SIGKILL)
 		got, gaps := l.have()
 		if len(gaps) != 1 {
-			t.Errorf("gaps: got %q, want one", gaps)
+			t.Errorf("got gaps %q, want one", gaps)
 		}
 		before := 0
 		for i, m := range got {
 			id, _, _ := strings.Cut(m, " ")
 			_, digits, _ := strings.Cut(id, "-")
 			is, _ := strconv.Atoi(digits)
-			if i > 0 && is != before+1 && is != before+2 { // A marker may be between.
-				t.Fatalf("behind %d comes %d", before, is)
+			if i > 0 && is != before+1 && is != before+2 { // There may be a marker in between.
+				t.Fatalf("got %[2]d after %[1]d, want consecutive numbers", before, is)
 			}
 			before = is
 		}

@@ -21,7 +21,7 @@ func TestStats(t *testing.T) {
 		t.Helper()
 		eventually(t, name+" to be "+want, func() error {
 			if v := n.metric(t, "crier_cluster_"+name); !ok(v) {
-				return fmt.Errorf("it is %v", v)
+				return fmt.Errorf("got %v", v)
 			}
 			return nil
 		})
@@ -53,7 +53,7 @@ func TestStats(t *testing.T) {
 
 	nats := servers.servers[0]
 	nats.signal(syscall.SIGSTOP)
-	eventually(t, "NATS to stand still", func() error { // A thread may go on for a moment, and answer.
+	eventually(t, "NATS to be stopped", func() error { // A thread may run for a moment longer, and answer.
 		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", nats.cmd.Process.Pid))
 		if err != nil || len(tasks) == 0 {
 			return fmt.Errorf("%d threads: %v", len(tasks), err)
@@ -78,7 +78,7 @@ func TestStats(t *testing.T) {
 	is("waiting_oldest_seconds", 0)
 	await("publish_seconds_sum", "above 1", func(v float64) bool { return v > 1 })
 
-	if err := direct(t, servers).Publish("CRIER.news", []byte{0xff}); err != nil { // No text.
+	if err := direct(t, servers).Publish("CRIER.news", []byte{0xff}); err != nil { // Not UTF-8.
 		t.Fatal(err)
 	}
 	is("left_out_total", 1)

@@ -149,7 +149,7 @@ func TestToldNotPermitted(t *testing.T) {
 		`subscribe: [ "_INBOX.>"`:             `Subscription to "_INBOX.`,
 	} {
 		if strings.Count(all, part) != 1 {
-			t.Fatalf("%s is not in %s", part, all)
+			t.Fatalf("%s is not in the permissions %s", part, all)
 		}
 		replaced := strings.Replace(all, part, part[:strings.IndexByte(part, '"')]+`"nothing"`, 1)
 		servers := startNATS(t, 1, user("crier", replaced))
@@ -166,10 +166,10 @@ func TestNotPermittedMore(t *testing.T) {
 	n := startNode(t, servers.as("crier"), "--cluster-replicas", "1", "--retain-age", "1h", "--cluster-linger", "100ms")
 	works(t, n)
 	n.signal(syscall.SIGTERM)
-	n.restart() // With a history, for which it has a consumer more.
+	n.restart() // The stream now has history, for which the node needs another consumer.
 	works(t, n)
 	if log := n.log(); !strings.Contains(log, "CRIER.presence.") || strings.Count(log, "msg=serving") != 2 {
-		t.Errorf("want it to be started once again, and the log to say what it may not: %s", log)
+		t.Errorf("want a second start, and missing permissions in the log: %s", log)
 	}
 }
 

@@ -31,12 +31,12 @@ func (n *node) notReady(why string) {
 func TestNoLeader(t *testing.T) {
 	for name, how := range map[string]struct {
 		off  syscall.Signal
-		lead bool // The leader is one of the two.
+		lead bool // Whether the leader of the stream is one of the two.
 	}{"leader stopped": {syscall.SIGSTOP, true}, "others stopped": {syscall.SIGSTOP, false}, "leader killed": {syscall.SIGKILL, true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			nats := startNATS(t, 3)
-			first := startNode(t, nats.urls()) // So that there is a stream.
+			first := startNode(t, nats.urls()) // It creates the stream.
 			leader := nats.leader(t, "CRIER")
 			var there int
 			for i, s := range nats.servers {
@@ -59,14 +59,14 @@ func TestNoLeader(t *testing.T) {
 				t.Fatal(err)
 			}
 			n.notReady("majority")
-			for i := range 100 { // NATS changes what it says for half a minute.
+			for i := range 100 { // NATS gives changing answers for half a minute.
 				if err := n.ready(); err == nil {
-					t.Fatalf("it is ready again after %d looks", i)
+					t.Fatalf("the node is ready again after %d checks", i)
 				}
 				time.Sleep(200 * time.Millisecond)
 			}
-			if s.say("news", "not taken") == nil { // It is not read, so perhaps it is closed already.
-				eventually(t, "it to be closed", func() error {
+			if s.say("news", "not taken") == nil { // The publisher is held, so the node may have closed it already.
+				eventually(t, "the connection to be closed", func() error {
 					if held := n.metric(t, `crier_disconnects_total{reason="unordered"}`); held == 0 {
 						return errNotYet
 					}
@@ -85,7 +85,7 @@ func TestNoLeader(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := same(t, "after", l); len(got) != 2 {
-				t.Errorf("got %q, want what was taken, and the last one", got)
+				t.Errorf("got %q, want the accepted messages, and the last one", got)
 			}
 		})
 	}
@@ -121,7 +121,7 @@ func TestReadyAgain(t *testing.T) {
 			_, digits, _ := strings.Cut(id, "-")
 			place, err := strconv.ParseFloat(digits, 64)
 			if got := far.metric(t, "crier_cluster_position"); err != nil || got < place {
-				t.Errorf("it is ready with %v, and %s was published (%v)", got, id, err)
+				t.Errorf("the node is ready with %v, and %s was published (%v)", got, id, err)
 			}
 		}
 	}
@@ -154,7 +154,7 @@ func TestStuck(t *testing.T) {
 				}
 			}
 			if paused == 0 {
-				t.Fatal("there is no consumer")
+				t.Fatal("the stream has no consumer")
 			}
 			if _, err := n.publish(channel, "", "there"); err != nil {
 				t.Fatal(err)
@@ -236,7 +236,7 @@ func TestMoves(t *testing.T) {
 			second = newCutter(t, nats.addrs[i])
 		}
 	}
-	second.set(true) // So that the node begins at the other one.
+	second.set(true) // The node then connects to the other server first.
 	n := startNode(t, []string{"nats://" + first.ln.Addr().String(), "nats://" + second.ln.Addr().String()}, "--cluster-timeout", "1s")
 	second.set(false)
 	l := listen(t, "news", n)
@@ -285,7 +285,7 @@ func TestLostTail(t *testing.T) {
 			select {
 			case <-lost:
 			case <-time.After(patience):
-				t.Fatal("it was not seen")
+				t.Fatal("the message did not pass the cutter")
 			}
 			link.change(nil)
 			same(t, "needle", l)
