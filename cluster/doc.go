@@ -52,7 +52,9 @@
 //	subscriptions.mu   the subscriptions, which subscriptions.run makes and ends
 //
 // Start starts these goroutines. Cancelling the context of the Cluster or the Fast stops them, and Close waits for
-// them. NATS' client calls its handlers in a goroutine of its own: they set atomics and ring bells, and never block.
+// them; that of a Cluster waits at most a second, as one of them may wait for an answer of NATS. NATS' client calls
+// its handlers in a goroutine of its own: they set atomics and ring bells. They do not block, except that of a Fast
+// which waits for a flush after a reconnect.
 //
 // # Glossary
 //
