@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http/httptest"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +18,6 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 )
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
@@ -26,37 +25,47 @@ func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 // TestDocFiles: doc.go names every file of the package.
 func TestDocFiles(t *testing.T) { docfiles.Check(t) }
 
+// sample is a line of the text format of Prometheus: a name, labels and a value.
+var sample = regexp.MustCompile(`(?m)^(\w+)(?:\{\w+="([^"]*)".*\})? (\S+)$`)
+
+// series has values by the name of a metric, and by NAME{VALUE} with the value of its first label.
+type series map[string]float64
+
 // scrape returns what Prometheus gets, parsed and as text.
-func scrape(t *testing.T, srv *broadcast.Server, query string) (families map[string]*dto.MetricFamily, text string) {
+func scrape(t *testing.T, srv *broadcast.Server, query string) (got series, text string) {
 	t.Helper()
 	return scrapeWith(t, srv, Config{Version: "v1", MemoryBytes: 5 << 20}, query)
 }
 
-func scrapeWith(t *testing.T, srv *broadcast.Server, cfg Config, query string) (families map[string]*dto.MetricFamily, text string) {
+func scrapeWith(t *testing.T, srv *broadcast.Server, cfg Config, query string) (got series, text string) {
 	t.Helper()
 	w := httptest.NewRecorder()
 	Handler(srv, cfg).ServeHTTP(w, httptest.NewRequest("GET", "/metrics"+query, nil))
 	if w.Code != 200 {
 		t.Fatalf("got %d: %s", w.Code, w.Body)
 	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(w.Body.String()))
-	if err != nil {
-		t.Fatal(err)
+	got = make(series)
+	for _, m := range sample.FindAllStringSubmatch(w.Body.String(), -1) {
+		value, err := strconv.ParseFloat(m[3], 64)
+		if err != nil {
+			t.Fatalf("%q: %v", m[0], err)
+		}
+		got[m[1]], got[m[1]+"{"+m[2]+"}"] = value, value
 	}
-	return families, w.Body.String()
+	return got, w.Body.String()
 }
 
-// value returns the value of a counter or gauge: of the series whose first label has the value label, unless that is empty.
-func value(t *testing.T, families map[string]*dto.MetricFamily, name, label string) float64 {
+// value returns the value of a metric: of the series whose first label has the value label, unless that is empty.
+func value(t *testing.T, got series, name, label string) float64 {
 	t.Helper()
-	for _, m := range families[name].GetMetric() {
-		if label == "" || m.GetLabel()[0].GetValue() == label {
-			return m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
+	if label != "" {
+		name += "{" + label + "}"
 	}
-	t.Fatalf("there is no %s{%s}", name, label)
-	return 0
+	v, ok := got[name]
+	if !ok {
+		t.Fatalf("there is no %s", name)
+	}
+	return v
 }
 
 func TestMetrics(t *testing.T) {
@@ -103,7 +112,7 @@ func TestMetrics(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	families, text := scrape(t, srv, "")
+	all, text := scrape(t, srv, "")
 	if strings.Contains(text, "crier_cluster_") {
 		t.Error("there are metrics of a cluster, want none")
 	}
@@ -131,21 +140,21 @@ func TestMetrics(t *testing.T) {
 		{"crier_log_segments", "", 2}, // One for each form.
 		{"crier_worker_refusals_total", "", 0},
 	} {
-		if got := value(t, families, tt.name, tt.label); got != tt.want {
+		if got := value(t, all, tt.name, tt.label); got != tt.want {
 			t.Errorf("%s{%s}: got %v, want %v", tt.name, tt.label, got, tt.want)
 		}
 	}
-	if lag := value(t, families, "crier_shard_lag_seconds", ""); lag <= 0 || lag > 20 {
+	if lag := value(t, all, "crier_shard_lag_seconds", ""); lag <= 0 || lag > 20 {
 		t.Errorf("the shards came by %v s ago", lag)
 	}
 	for _, name := range []string{"crier_pass_duration_seconds", "crier_delivery_latency_seconds"} {
-		h := families[name].GetMetric()[0].GetHistogram()
-		if h.GetSampleCount() == 0 || h.GetSampleSum() <= 0 || h.GetBucket()[len(h.GetBucket())-1].GetCumulativeCount() != h.GetSampleCount() {
-			t.Errorf("%s: got %v", name, h)
+		count, sum := value(t, all, name+"_count", ""), value(t, all, name+"_sum", "")
+		if last := value(t, all, name+"_bucket", "+Inf"); count == 0 || sum <= 0 || last != count {
+			t.Errorf("%s: got %v with the sum %v, and %v in the last bucket", name, count, sum, last)
 		}
 	}
 	for _, name := range []string{"process_open_fds", "process_max_fds", "process_resident_memory_bytes", "go_goroutines"} {
-		if value(t, families, name, "") <= 0 {
+		if value(t, all, name, "") <= 0 {
 			t.Errorf("%s is not there", name)
 		}
 	}
@@ -223,14 +232,14 @@ func TestChannels(t *testing.T) {
 	if _, text := scrape(t, srv, ""); strings.Contains(text, "news") || strings.Contains(text, "crier_channel_") {
 		t.Errorf("without being asked for: got %s", text)
 	}
-	families, text := scrape(t, srv, "?channels=2")
+	all, text := scrape(t, srv, "?channels=2")
 	for name, want := range map[string]float64{"news": 3, "sport": 2} {
-		if got := value(t, families, "crier_channel_connections", name); got != want {
+		if got := value(t, all, "crier_channel_connections", name); got != want {
 			t.Errorf("%s: got %v connections, want %v", name, got, want)
 		}
-		value(t, families, "crier_channel_messages_per_second", name)
+		value(t, all, "crier_channel_messages_per_second", name)
 	}
-	if len(families["crier_connections"].GetMetric()) == 0 || strings.Contains(text, "quo") {
+	if value(t, all, "crier_connections", ""); strings.Contains(text, "quo") {
 		t.Errorf("got %s", text)
 	}
 	for _, n := range []string{"0", "-1", "1001", "x", "1e3"} {
@@ -266,15 +275,15 @@ func TestCluster(t *testing.T) {
 	if _, text := scrapeWith(t, srv, cfg, ""); strings.Contains(text, "crier_channel_") {
 		t.Errorf("without being asked for: got %s", text)
 	}
-	families, text := scrapeWith(t, srv, cfg, "?channels=5")
+	all, text := scrapeWith(t, srv, cfg, "?channels=5")
 	for name, want := range map[string]float64{
 		"crier_cluster_nodes": 3, "crier_cluster_connections": 100, "crier_cluster_connections_unlisted": 4,
 	} {
-		if got := value(t, families, name, ""); got != want {
+		if got := value(t, all, name, ""); got != want {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
-	if got := value(t, families, "crier_channel_cluster_connections", "news"); got != 5 {
+	if got := value(t, all, "crier_channel_cluster_connections", "news"); got != 5 {
 		t.Errorf("got %v connections of the channel, want 5", got)
 	}
 	lint(t, text)

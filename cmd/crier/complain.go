@@ -120,7 +120,7 @@ func oneLine(err error) string {
 	return inside.ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", "; "), "$1")
 }
 
-var inside = regexp.MustCompile(`(^|[:;] )(?:(?:auth|broadcast|chart|cluster|doctor|follow|netpoll|procfs|swarm|serve|config|load|pub|sub|token): )+`)
+var inside = regexp.MustCompile(`(^|[:;] )(?:(?:auth|broadcast|cluster|doctor|follow|netpoll|procfs|swarm|serve|config|load|pub|sub|token): )+`)
 
 // fileError says what is wrong with the file that a flag names.
 func fileError(flag, file string, err error) error {

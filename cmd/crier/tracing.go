@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -16,6 +15,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
 )
 
 // collector is the base URL of an OpenTelemetry collector on the command line, or empty.
@@ -80,7 +80,7 @@ func startTracing(c collector, logger *slog.Logger) (provider trace.TracerProvid
 		return fail(err)
 	}
 	otel.SetLogger(logr.FromSlogHandler(logger.Handler()))
-	otel.SetErrorHandler(&tracingErrors{logger: logger})
+	otel.SetErrorHandler(&tracingErrors{logger: logger, everyMinute: rate.Sometimes{Interval: time.Minute}})
 	limits := sdk.NewSpanLimits()
 	limits.AttributeValueLengthLimit = maxAttribute
 	p := sdk.NewTracerProvider(sdk.WithResource(about), sdk.WithRawSpanLimits(limits),
@@ -94,16 +94,15 @@ func startTracing(c collector, logger *slog.Logger) (provider trace.TracerProvid
 	}, nil
 }
 
-// tracingErrors logs what goes wrong with sending spans, at most once a minute.
+// tracingErrors logs errors of sending spans, at most once a minute.
 type tracingErrors struct {
-	logger *slog.Logger
-	last   atomic.Int64 // Unix time, in s.
+	logger      *slog.Logger
+	everyMinute rate.Sometimes
 }
 
-// Handle is otel.ErrorHandler's.
+// Handle implements otel.ErrorHandler.
 func (e *tracingErrors) Handle(err error) {
-	last, now := e.last.Load(), time.Now().Unix()
-	if now-last >= 60 && e.last.CompareAndSwap(last, now) {
+	e.everyMinute.Do(func() {
 		e.logger.Warn("spans are lost: the collector of --otlp-endpoint does not take them", "err", err)
-	}
+	})
 }
