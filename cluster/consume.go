@@ -15,7 +15,7 @@ const kindHeader = "Crier-Kind"
 
 const (
 	pullBytes    = 8 << 20 // How much of the stream NATS sends ahead to the reader.
-	fillBytes    = 2 << 20 // The same for the history of a batch of channels.
+	fillBytes    = 2 << 20 // The same for the history of a group of channels.
 	pullMessages = 8192    // How many messages it sends ahead, in both cases.
 )
 

@@ -38,11 +38,11 @@
 //
 // # Who owns what
 //
-//	publisher.run      messages that were sent and not acknowledged; the settings for sending again
+//	publisher.run      messages that were sent and not acknowledged, and when they are sent again
 //	publisher.mu       the queue before it, and its size in bytes
 //	Cluster.consume    the reader: the sequence number that was delivered last, and its consumer
-//	interest.run       batches of channels whose history is being read
-//	interest.mu        which channels are read, and the batch that waits for the reader
+//	interest.run       the group of channels whose history is being read
+//	interest.mu        which channels are read, and the group that waits for the reader
 //	Cluster.watch      what was last heard of the stream; it decides when the server must end
 //	outbox.run         the numbers of forwarded messages
 //	outbox.mu          the queue before it
@@ -60,8 +60,8 @@
 //
 //   - stream: the JetStream stream of the cluster. Sequence number: the place that it gives a message.
 //   - dedup window: how long the stream recognizes a message that is sent again, by its message ID.
-//   - batch: messages that the stream accepts together or not at all (in send.go), or channels whose history is read
-//     together (in interest.go and history.go).
+//   - batch: messages that the stream accepts together or not at all.
+//   - group: channels whose history is read together.
 //   - reader: the goroutine that reads the stream from one sequence number to the next. Delivered: the last one that
 //     it has passed to the server.
 //   - marker: a message of crier itself in the stream, on a subject that no channel has.

@@ -12,12 +12,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errTrimmed is an error of fillBatch, which is then tried again with less history.
+// errTrimmed is an error of fillGroup, which is then tried again with less history.
 var errTrimmed = errors.New("the stream dropped history while it was read")
 
-// fillBatch delivers the history of a batch to the server, up to a marker, beside the reader. It begins again with
+// fillGroup delivers the history of a group to the server, up to a marker, beside the reader. It begins again with
 // what an earlier try has left. Called by interest.run.
-func (c *Cluster) fillBatch(b *batch) error {
+func (c *Cluster) fillGroup(g *group) error {
 	in := &c.interest
 	info, err := c.streamInfo(c.ctx)
 	if err != nil {
@@ -27,40 +27,40 @@ func (c *Cluster) fillBatch(b *batch) error {
 	if err != nil {
 		return err
 	}
-	if b.begin, err = c.historyStart(c.ctx, b.subjects, info); err != nil {
+	if g.begin, err = c.historyStart(c.ctx, g.subjects, info); err != nil {
 		return err
 	}
 	// Each further try reads less, until the stream no longer drops messages before they are read.
-	b.begin += (info.State.LastSeq + 1 - min(b.begin, info.State.LastSeq+1)) * uint64(min(in.tries, 8)) / 8
-	b.begin = min(b.begin, marker)
-	b.upTo = b.begin - 1
-	if b.subjects == nil { // All channels: their names are not known before they are read.
-		c.srv.BeginBehind(b.upTo)
-		b.channels = slices.Collect(maps.Keys(in.filling))
+	g.begin += (info.State.LastSeq + 1 - min(g.begin, info.State.LastSeq+1)) * uint64(min(in.tries, 8)) / 8
+	g.begin = min(g.begin, marker)
+	g.upTo = g.begin - 1
+	if g.subjects == nil { // All channels: their names are not known before they are read.
+		c.srv.BeginBehind(g.upTo)
+		g.channels = slices.Collect(maps.Keys(in.filling))
 	}
-	for _, channel := range b.channels {
-		in.beginChannel(channel, b)
+	for _, channel := range g.channels {
+		in.beginChannel(channel, g)
 	}
-	if err := c.fillUpTo(b, marker); err != nil {
+	if err := c.fillUpTo(g, marker); err != nil {
 		return err
 	}
 	if info, err = c.streamInfo(c.ctx); err != nil {
 		return err
 	}
-	if info.State.FirstSeq > b.begin {
+	if info.State.FirstSeq > g.begin {
 		return errTrimmed
 	}
-	b.next = b.upTo + 1
+	g.next = g.upTo + 1
 	return nil
 }
 
 // fillTimeout is how long reading a history may take.
 const fillTimeout = 2 * time.Minute
 
-// fillUpTo delivers the messages of a batch from b.upTo to a marker. Called by interest.run, and by the reader while
+// fillUpTo delivers the messages of a group from g.upTo to a marker. Called by interest.run, and by the reader while
 // interest.run waits for it.
-func (c *Cluster) fillUpTo(b *batch, marker uint64) error {
-	if b.upTo >= marker {
+func (c *Cluster) fillUpTo(g *group, marker uint64) error {
+	if g.upTo >= marker {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, fillTimeout)
@@ -69,20 +69,20 @@ func (c *Cluster) fillUpTo(b *batch, marker uint64) error {
 	// At least the marker must arrive.
 	stuck := time.AfterFunc(3*c.cfg.Timeout, func() { stop(errStuck) })
 	defer stuck.Stop()
-	from := b.upTo + 1
-	err := c.readStream(ctx, b.subjects, from, fillBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
+	from := g.upTo + 1
+	err := c.readStream(ctx, g.subjects, from, fillBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
 		seq := about.Sequence.Stream
 		if seq >= marker {
 			return true, nil
 		}
 		stuck.Reset(3 * c.cfg.Timeout)
 		channel, ok := c.channel(msg.Subject())
-		if !ok || broadcast.CheckChannel(channel) != nil || b.subjects == nil && c.interest.isRead(channel) {
+		if !ok || broadcast.CheckChannel(channel) != nil || g.subjects == nil && c.interest.isRead(channel) {
 			return false, nil
 		}
 		if !c.interest.filling[channel] {
-			b.channels = append(b.channels, channel)
-			c.interest.beginChannel(channel, b)
+			g.channels = append(g.channels, channel)
+			c.interest.beginChannel(channel, g)
 		}
 		err := c.deliver(seq, channel, msg)
 		if err != nil && err != broadcast.ErrOrder { // ErrOrder: an earlier try has delivered it.
@@ -93,7 +93,7 @@ func (c *Cluster) fillUpTo(b *batch, marker uint64) error {
 	if err != nil {
 		return fmt.Errorf("reading the history: %w", err)
 	}
-	b.upTo = marker
+	g.upTo = marker
 	return nil
 }
 

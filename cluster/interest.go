@@ -14,14 +14,14 @@ const maxRead = 256
 
 // interest decides which channels the reader reads: those that have connections, or had some within Config.Linger.
 //
-// A wanted channel gets its history first, from a consumer of its own and in a batch with others, while the reader
-// continues. At the next marker the reader stops, reads what the batch lacks up to that marker, and starts again after
-// it with the batch among its subjects. The reader and the batch then both have every message up to the marker, so no
+// A wanted channel gets its history first, from a consumer of its own and in a group with others, while the reader
+// continues. At the next marker the reader stops, reads what the group lacks up to that marker, and starts again after
+// it with the group among its subjects. The reader and the group then both have every message up to the marker, so no
 // message is lost or delivered twice.
 type interest struct {
 	c        *Cluster  // Immutable.
 	wake     bell      // Rung when a channel is wanted.
-	accepted chan bool // Capacity 1, from the reader to run: whether it took up the batch, or run must fill it again.
+	accepted chan bool // Capacity 1, from the reader to run: whether it took up the group, or run must fill it again.
 
 	// Owned by run, and by the reader while run waits for accepted.
 	filling map[string]bool // Channels that were begun and are not read yet.
@@ -31,7 +31,7 @@ type interest struct {
 	byName    map[string]*readChannel // Guarded by mu: at most maxRead+1. Empty while all is set.
 	all       bool                    // Guarded by mu: all channels are read.
 	fewSince  time.Time               // Guarded by mu: with all, since when few channels are in use; zero if many are.
-	pending   *batch                  // Guarded by mu: filled, and waits for a marker.
+	pending   *group                  // Guarded by mu: filled, and waits for a marker.
 	leaving   bool                    // Guarded by mu: the reader should stop at a marker to leave some channels.
 	hasUnread bool                    // Guarded by mu: the server holds channels that are no longer read.
 }
@@ -42,13 +42,13 @@ type readChannel struct {
 	idleSince time.Time // When its last connection ended; zero if it has connections.
 }
 
-// batch is channels whose history is read together. Owned as interest.filling is.
-type batch struct {
+// group is channels whose history is read together. Owned as interest.filling is.
+type group struct {
 	subjects []string // nil for all channels.
 	channels []string // Those that were begun.
 	begin    uint64   // The first sequence number that was read.
 	upTo     uint64   // All messages from begin to here were delivered.
-	next     uint64   // The stream must still hold this message when the reader takes up the batch.
+	next     uint64   // The stream must still hold this message when the reader takes up the group.
 }
 
 func (in *interest) init(c *Cluster) {
@@ -122,13 +122,13 @@ func (in *interest) run() {
 		if in.takeUnread() {
 			in.forgetUnread()
 		}
-		for b := in.wantedBatch(); b != nil && c.ctx.Err() == nil; b = in.wantedBatch() {
+		for g := in.wantedGroup(); g != nil && c.ctx.Err() == nil; g = in.wantedGroup() {
 			if !c.connected.Load() {
 				c.pause()
 				continue
 			}
-			err := c.fillBatch(b)
-			if err == nil && in.handOver(b) {
+			err := c.fillGroup(g)
+			if err == nil && in.handOver(g) {
 				clear(in.filling)
 				in.tries = 0
 				continue
@@ -137,7 +137,7 @@ func (in *interest) run() {
 				in.tries++
 			}
 			if c.ctx.Err() == nil && c.skippedLog.allow() {
-				c.cfg.Logger.Warn("reading the history of channels again", "err", err, "channels", len(b.channels))
+				c.cfg.Logger.Warn("reading the history of channels again", "err", err, "channels", len(g.channels))
 			}
 			c.pause()
 		}
@@ -152,8 +152,8 @@ func (in *interest) takeUnread() (unread bool) {
 	return unread
 }
 
-// wantedBatch returns the channels that are wanted and not read, or nil if there are none.
-func (in *interest) wantedBatch() *batch {
+// wantedGroup returns the channels that are wanted and not read, or nil if there are none.
+func (in *interest) wantedGroup() *group {
 	// Asked before locking: MaxPayload may wait for a write to NATS, and workers wait for the mutex.
 	most := int(in.c.nc.MaxPayload() / 4)
 	in.mu.Lock()
@@ -162,32 +162,32 @@ func (in *interest) wantedBatch() *batch {
 		return nil
 	}
 	if len(in.byName) > maxRead {
-		return &batch{}
+		return &group{}
 	}
-	b := &batch{subjects: []string{in.c.markerSubject()}}
+	g := &group{subjects: []string{in.c.markerSubject()}}
 	bytes := 0
 	for channel, ch := range in.byName {
 		subject := in.c.subject(channel)
 		bytes += len(subject) + len(`"",`)
 		if !ch.isRead {
-			b.channels = append(b.channels, channel)
-			b.subjects = append(b.subjects, subject)
+			g.channels = append(g.channels, channel)
+			g.subjects = append(g.subjects, subject)
 		}
 	}
 	switch {
-	case len(b.channels) == 0:
+	case len(g.channels) == 0:
 		return nil
 	case bytes > most:
-		return &batch{}
+		return &group{}
 	}
-	return b
+	return g
 }
 
-// handOver waits until the reader has taken up a batch. It returns false if the batch must be filled again, or the
+// handOver waits until the reader has taken up a group. It returns false if the group must be filled again, or the
 // Cluster is closed.
-func (in *interest) handOver(b *batch) bool {
+func (in *interest) handOver(g *group) bool {
 	in.mu.Lock()
-	in.pending = b
+	in.pending = g
 	in.mu.Unlock()
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -243,25 +243,25 @@ func (in *interest) stopsAt(marker uint64) bool {
 	return in.leaving || in.pending != nil && in.pending.upTo <= marker
 }
 
-// takeUp adds the pending batch to the channels that are read. marker is the last message that the reader has read.
+// takeUp adds the pending group to the channels that are read. marker is the last message that the reader has read.
 // Called by the reader.
 func (in *interest) takeUp(marker uint64) error {
 	in.mu.Lock()
-	b := in.pending
+	g := in.pending
 	in.mu.Unlock()
-	if b == nil || b.upTo > marker {
+	if g == nil || g.upTo > marker {
 		return nil
 	}
-	if err := in.c.fillUpTo(b, marker); err != nil {
+	if err := in.c.fillUpTo(g, marker); err != nil {
 		return err
 	}
 	info, err := in.c.streamInfo(in.c.ctx)
 	if err != nil {
 		return err
 	}
-	complete := info.State.FirstSeq <= b.next
+	complete := info.State.FirstSeq <= g.next
 	if complete {
-		in.addChannels(b)
+		in.addChannels(g)
 		in.c.srv.Followed()
 	}
 	in.mu.Lock()
@@ -271,17 +271,17 @@ func (in *interest) takeUp(marker uint64) error {
 	return nil
 }
 
-// addChannels marks the channels of a batch as read. Called by the reader.
-func (in *interest) addChannels(b *batch) {
+// addChannels marks the channels of a group as read. Called by the reader.
+func (in *interest) addChannels(g *group) {
 	var begun []string
 	in.mu.Lock()
-	for _, channel := range b.channels {
+	for _, channel := range g.channels {
 		if ch := in.byName[channel]; ch != nil {
 			ch.isRead = true
 		}
 	}
-	if b.subjects == nil {
-		begun = slices.Clone(b.channels)
+	if g.subjects == nil {
+		begun = slices.Clone(g.channels)
 		for channel := range in.byName {
 			begun = append(begun, channel)
 		}
@@ -329,7 +329,7 @@ func (in *interest) leaveAllLocked() {
 }
 
 // forgetUnread makes the server forget channels that are no longer read. A client that connects to one before it is
-// forgotten has it read again. Called by run, while no batch is being filled.
+// forgotten has it read again. Called by run, while no group is being filled.
 func (in *interest) forgetUnread() {
 	for _, channel := range in.c.srv.ChannelNames() {
 		in.mu.Lock()
@@ -348,8 +348,8 @@ func (in *interest) isRead(channel string) bool {
 	return ch != nil && ch.isRead
 }
 
-// beginChannel makes the server begin a channel of a batch without messages. Called as interest.filling is owned.
-func (in *interest) beginChannel(channel string, b *batch) {
+// beginChannel makes the server begin a channel of a group without messages. Called as interest.filling is owned.
+func (in *interest) beginChannel(channel string, g *group) {
 	in.filling[channel] = true
-	in.c.srv.Begin(channel, b.begin-1)
+	in.c.srv.Begin(channel, g.begin-1)
 }

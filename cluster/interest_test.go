@@ -17,7 +17,7 @@ func TestFollowBound(t *testing.T) {
 		c.Follow(fmt.Sprint("channel ", i))
 	}
 	began := time.Now()
-	c.interest.wantedBatch() // It holds the mutex of Follow, four times a second.
+	c.interest.wantedGroup() // It holds the mutex of Follow, four times a second.
 	t.Log(time.Since(began))
 	if n := len(c.interest.byName); n > 10*maxRead {
 		t.Errorf("got %d channels noted, want at most %d", n, 10*maxRead)
