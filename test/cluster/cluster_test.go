@@ -12,14 +12,14 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// same waits until all listeners have a text and equally many messages, checks that all have the same messages
+// awaitSame waits until all listeners have a text and equally many messages, checks that all have the same messages
 // without gaps, each once, and returns them. Messages of a connection that was held may come after the text.
-func same(t *testing.T, last string, listeners ...*listener) []string {
+func awaitSame(t *testing.T, last string, listeners ...*listener) []string {
 	t.Helper()
 	all := make([][]string, len(listeners))
 	eventually(t, "all listeners to have "+last, func() error {
 		for i, l := range listeners {
-			all[i], _ = l.have()
+			all[i], _ = l.received()
 			is := func(m string) bool { return strings.HasSuffix(m, " "+last) }
 			if !slices.ContainsFunc(all[i], is) || len(all[i]) != len(all[0]) {
 				return fmt.Errorf("listener %d has %d messages, another one %d: %w", i, len(all[i]), len(all[0]), errNotYet)
@@ -29,7 +29,7 @@ func same(t *testing.T, last string, listeners ...*listener) []string {
 	})
 	first := all[0]
 	for i, l := range listeners {
-		if _, gaps := l.have(); len(gaps) > 0 {
+		if _, gaps := l.received(); len(gaps) > 0 {
 			t.Errorf("listener %d: gaps %q", i, gaps)
 		}
 		if !slices.Equal(all[i], first) {
@@ -89,13 +89,13 @@ func TestOneStream(t *testing.T) {
 			l.end()
 		}
 	}()
-	present(t, all...)
-	var speakers []*speaker
+	awaitConnected(t, all...)
+	var sockets []*socket
 	for _, n := range nodes {
-		speakers = append(speakers, &speaker{n: n})
+		sockets = append(sockets, &socket{n: n})
 	}
 	for i := range 300 {
-		if err := speakers[i%3].say("news", fmt.Sprint("w", i)); err != nil {
+		if err := sockets[i%3].send("news", fmt.Sprint("w", i)); err != nil {
 			t.Fatal(err)
 		}
 		if i%10 == 0 {
@@ -105,7 +105,7 @@ func TestOneStream(t *testing.T) {
 		}
 	}
 	eventually(t, "all messages", func() error {
-		if got, _ := all[0].have(); len(got) < 330 {
+		if got, _ := all[0].received(); len(got) < 330 {
 			return fmt.Errorf("got %d", len(got))
 		}
 		return nil
@@ -126,7 +126,7 @@ func TestOneStream(t *testing.T) {
 	if text := <-first; text != "the last one" {
 		t.Errorf("a client that connected while the node started got %q first, want a new message", text)
 	}
-	got := same(t, "the last one", all...)
+	got := awaitSame(t, "the last one", all...)
 	if len(got) != 332 || !strings.HasPrefix(got[330], id+" ") || !strings.HasPrefix(got[331], again+" ") {
 		t.Errorf("got %d messages, the last ones %q; want IDs %s, %s", len(got), got[len(got)-2:], id, again)
 	}
@@ -146,12 +146,12 @@ func TestOneStream(t *testing.T) {
 	late := listen(t, "news?last=332", nodes[1])
 	defer late.end()
 	eventually(t, "the history", func() error {
-		if got, _ := late.have(); len(got) < 332 {
+		if got, _ := late.received(); len(got) < 332 {
 			return fmt.Errorf("%d messages", len(got))
 		}
 		return nil
 	})
-	if history, _ := late.have(); !slices.Equal(history, got) {
+	if history, _ := late.received(); !slices.Equal(history, got) {
 		t.Error("got another history than was published")
 	}
 }

@@ -20,14 +20,14 @@ func TestFastOutage(t *testing.T) {
 	l, away := listen(t, "news", near), listen(t, "news", far)
 	defer l.end()
 	defer away.end()
-	present(t, l, away)
-	s := &speaker{n: near}
+	awaitConnected(t, l, away)
+	s := &socket{n: near}
 	number := 0
 	publish := func(times int) {
 		t.Helper()
 		for range times {
 			number++
-			if err := s.say("news", fmt.Sprintf("w %d", number)); err != nil {
+			if err := s.send("news", fmt.Sprintf("w %d", number)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := near.publish("news", "", fmt.Sprintf("h %d", number)); err != nil {
@@ -85,7 +85,7 @@ func TestFastOvertaken(t *testing.T) {
 	l, away := listen(t, "news", near), listen(t, "news", far)
 	defer l.end()
 	defer away.end()
-	present(t, l, away)
+	awaitConnected(t, l, away)
 	number := 0
 	publish := func(times int) {
 		t.Helper()
@@ -138,12 +138,12 @@ func TestFastStall(t *testing.T) {
 	near, far := startFast(t, servers.urls(), "--cluster-timeout", "5s"), startFast(t, servers.urls())
 	away := listen(t, "end", far)
 	defer away.end()
-	present(t, away)
+	awaitConnected(t, away)
 	servers.servers[0].signal(syscall.SIGSTOP)
-	s := &speaker{n: near}
+	s := &socket{n: near}
 	const messages, size = 2000, 256 << 10
 	for range messages {
-		if err := s.say("news", strings.Repeat("x", size)); err != nil {
+		if err := s.send("news", strings.Repeat("x", size)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -186,7 +186,7 @@ func TestFastBehind(t *testing.T) {
 	far := startFast(t, servers.urls(), "--cluster-timeout", "20s", "--retain", "64KiB", "--retain-total", "64KiB")
 	away := listen(t, "news", far)
 	defer away.end()
-	present(t, away)
+	awaitConnected(t, away)
 	far.signal(syscall.SIGSTOP)
 	const messages, size = 50, 900 << 10 // 2.5 times what its queue holds; each is more than far retains.
 	publish := func(k int) {
@@ -257,23 +257,23 @@ func TestFastFaults(t *testing.T) {
 	for _, l := range listeners {
 		defer l.end()
 	}
-	present(t, listeners...)
+	awaitConnected(t, listeners...)
 	stop := make(chan struct{})
 	var publishing sync.WaitGroup
-	said := make([]int, len(nodes)) // Each element is owned by one goroutine until publishing has ended.
+	sent := make([]int, len(nodes)) // Each element is owned by one goroutine until publishing has ended.
 	for i, n := range nodes {
 		publishing.Go(func() {
-			for s := (&speaker{n: n}); ; said[i]++ {
+			for s := (&socket{n: n}); ; sent[i]++ {
 				select {
 				case <-stop:
 					return
 				case <-time.After(time.Millisecond):
 				}
-				if err := s.say("news", fmt.Sprintf("w%d %d", i, said[i])); err != nil {
+				if err := s.send("news", fmt.Sprintf("w%d %d", i, sent[i])); err != nil {
 					t.Error(err)
 					return
 				}
-				if _, err := n.publish("news", "", fmt.Sprintf("h%d %d", i, said[i])); err != nil {
+				if _, err := n.publish("news", "", fmt.Sprintf("h%d %d", i, sent[i])); err != nil {
 					t.Error(err)
 					return
 				}
@@ -306,13 +306,13 @@ func TestFastFaults(t *testing.T) {
 	}
 	for i, l := range listeners {
 		got := inOrder(t, fmt.Sprint("listener ", i), texts(l))
-		t.Logf("listener %d: %v of %v", i, got, said)
+		t.Logf("listener %d: %v of %v", i, got, sent)
 		for _, publisher := range []string{fmt.Sprint("w", i), fmt.Sprint("h", i)} {
-			if got[publisher] != said[i] {
-				t.Errorf("listener %d got %d of the %d messages of %s at its own node", i, got[publisher], said[i], publisher)
+			if got[publisher] != sent[i] {
+				t.Errorf("listener %d got %d of the %d messages of %s at its own node", i, got[publisher], sent[i], publisher)
 			}
 		}
-		if _, gaps := l.have(); len(gaps) > 0 {
+		if _, gaps := l.received(); len(gaps) > 0 {
 			t.Errorf("listener %d: gaps %q", i, gaps)
 		}
 	}

@@ -16,17 +16,17 @@ func TestFastInterest(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream)
 	one, two := startFast(t, servers.urls(), "--cluster-linger", "200ms"), startFast(t, servers.urls())
 	const received = "crier_cluster_received_total"
-	say := func(channel, text string) {
+	publish := func(channel, text string) {
 		t.Helper()
 		if _, err := two.publish(channel, "", text); err != nil {
 			t.Fatal(err)
 		}
 	}
 	l := listen(t, "news", one)
-	present(t, l)
+	awaitConnected(t, l)
 	for i := range 10 {
-		say("sport", fmt.Sprint("goal ", i))
-		say("news", fmt.Sprint("word ", i))
+		publish("sport", fmt.Sprint("goal ", i))
+		publish("news", fmt.Sprint("word ", i))
 	}
 	awaitText(t, "word 9", l)
 	if got := one.metric(t, received); got != 10 {
@@ -35,7 +35,7 @@ func TestFastInterest(t *testing.T) {
 	l.end()
 	eventually(t, "the channel to be left", func() error {
 		before := one.metric(t, received)
-		say("news", "anyone?")
+		publish("news", "anyone?")
 		time.Sleep(50 * time.Millisecond)
 		if one.metric(t, received) != before {
 			return errNotYet
@@ -44,10 +44,10 @@ func TestFastInterest(t *testing.T) {
 	})
 	back := listen(t, "news?since="+l.last, one)
 	defer back.end()
-	present(t, back)
-	say("news", "the end")
+	awaitConnected(t, back)
+	publish("news", "the end")
 	awaitText(t, "the end", back)
-	if _, gaps := back.have(); len(gaps) != 1 {
+	if _, gaps := back.received(); len(gaps) != 1 {
 		t.Errorf("got gaps %q, want one", gaps)
 	}
 }
@@ -59,9 +59,9 @@ func TestFastMany(t *testing.T) {
 	one, two := startFast(t, servers.urls()), startFast(t, servers.urls())
 	l := listen(t, "news", one)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	stop := make(chan struct{})
-	go say(two, "news", "w", stop)
+	go sendAll(two, "news", "w", stop)
 	var conns []net.Conn
 	for i := range 4200 {
 		conn, _, _, err := ws.Dial(t.Context(), fmt.Sprintf("ws://%s/room/%d", one.addr, i))
@@ -86,10 +86,10 @@ func TestFastMany(t *testing.T) {
 	}
 	far := listen(t, "room/17", two)
 	defer far.end()
-	present(t, far)
+	awaitConnected(t, far)
 	late := listen(t, "elsewhere", one) // The node receives all channels now.
 	defer late.end()
-	present(t, late)
+	awaitConnected(t, late)
 	if _, err := two.publish("elsewhere", "", "hello"); err != nil {
 		t.Fatal(err)
 	}

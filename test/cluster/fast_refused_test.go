@@ -55,7 +55,7 @@ func awaitRefused(t *testing.T, n *node) {
 func TestFastMayNotSubscribe(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream, user("crier", `permissions { publish: [ "CRIER.fast.*", "CRIER.fast.presence.*" ], subscribe: [ "CRIER.fast.presence.*" ] }`))
 	for _, more := range [][]string{nil, {"--channels"}} {
-		refused(t, `Permissions Violation for Subscription to "CRIER.fast.*"`, servers.as("crier")[0], append(more, "--cluster-mode", "fast")...)
+		refused(t, `Permissions Violation for Subscription to "CRIER.fast.*"`, servers.urlFor("crier")[0], append(more, "--cluster-mode", "fast")...)
 	}
 }
 
@@ -66,10 +66,10 @@ func TestFastRevoked(t *testing.T) {
 	all := permissions(t, "fast")
 	less := all[:strings.Index(all, "subscribe:")] + `subscribe: [ "CRIER.fast.presence.*" ] }`
 	servers := startNATS(t, 1, noJetStream, user("crier", all))
-	one, two := startFast(t, servers.as("crier")), startFast(t, servers.as("crier"))
+	one, two := startFast(t, servers.urlFor("crier")), startFast(t, servers.urlFor("crier"))
 	l := listen(t, "news", one)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	if _, err := two.publish("news", "", "first"); err != nil {
 		t.Fatal(err)
 	}
@@ -96,15 +96,15 @@ func TestRevoked(t *testing.T) {
 	all := permissions(t, "ordered")
 	less := all[:strings.Index(all, "subscribe:")] + `subscribe: [ "CRIER.presence.*" ] }`
 	servers := startNATS(t, 1, user("crier", all))
-	one, two := startPlain(t, servers.as("crier")), startPlain(t, servers.as("crier"))
+	one, two := startPlain(t, servers.urlFor("crier")), startPlain(t, servers.urlFor("crier"))
 	l, other := listen(t, "news", one), listen(t, "news", two)
 	defer l.end()
 	defer other.end()
-	present(t, l, other)
+	awaitConnected(t, l, other)
 	if _, err := two.publish("news", "", "first"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "first", l, other)
+	awaitSame(t, "first", l, other)
 	servers.reload(t, all, less)
 	for _, n := range []*node{one, two} {
 		eventually(t, "the node to be unready", func() error {
@@ -114,8 +114,8 @@ func TestRevoked(t *testing.T) {
 			return nil
 		})
 	}
-	s := &speaker{n: two}
-	if err := s.say("news", "second"); err != nil {
+	s := &socket{n: two}
+	if err := s.send("news", "second"); err != nil {
 		t.Fatal(err)
 	}
 	servers.reload(t, less, all)
@@ -124,7 +124,7 @@ func TestRevoked(t *testing.T) {
 	if _, err := two.publish("news", "", "third"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "third", l, other)
+	awaitSame(t, "third", l, other)
 	if got := fmt.Sprint(texts(l)); got != "[first second third]" {
 		t.Errorf("got %s", got)
 	}
@@ -141,7 +141,7 @@ func TestFastSubscriptions(t *testing.T) {
 	for i := range rooms {
 		l := listen(t, fmt.Sprint("room/", i), one)
 		defer l.end()
-		present(t, l)
+		awaitConnected(t, l)
 		all = append(all, l)
 	}
 	hear := func(text string) {

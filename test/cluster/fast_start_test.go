@@ -14,19 +14,19 @@ func user(name, permissions string) string {
 	return fmt.Sprintf("authorization { users: [ { user: %s, password: secret, %s } ] }", name, permissions)
 }
 
-// as returns the URL of the first server for a user.
-func (c *natsCluster) as(user string) []string {
+// urlFor returns the URL of the first server for a user.
+func (c *natsCluster) urlFor(user string) []string {
 	return []string{strings.Replace(c.urls()[0], "nats://", "nats://"+user+":secret@", 1)}
 }
 
 // TestFastPermissions checks that the documented permissions are enough.
 func TestFastPermissions(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream, user("crier", permissions(t, "fast")))
-	one, two := startFast(t, servers.as("crier")), startFast(t, servers.as("crier"))
+	one, two := startFast(t, servers.urlFor("crier")), startFast(t, servers.urlFor("crier"))
 	awaitLine(t, one.process, "cluster_mode=fast cluster_stream=CRIER nats="+servers.addrs[0])
 	l := listen(t, "news", two)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	if _, err := one.publish("news", "", "first"); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestFastNotAllowed(t *testing.T) {
 		"Subscription": `permissions { publish: "CRIER.fast.*", subscribe: "CRIER.*" }`,
 	} {
 		servers := startNATS(t, 1, noJetStream, user("crier", may))
-		out, err := exec.Command(crierBin, "--listen", "127.0.0.1:0", "--cluster-mode", "fast", "--cluster", servers.as("crier")[0]).CombinedOutput()
+		out, err := exec.Command(crierBin, "--listen", "127.0.0.1:0", "--cluster-mode", "fast", "--cluster", servers.urlFor("crier")[0]).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), `Permissions Violation for `+what) || !strings.Contains(string(out), "hint: ") || strings.Contains(string(out), "secret") {
 			t.Errorf("%s: got %v, %s", what, err, out)
 		}
@@ -69,7 +69,7 @@ func TestFastNotAllowed(t *testing.T) {
 // TestFastUnknown checks that a node whose user NATS no longer knows reconnects when NATS knows it again.
 func TestFastUnknown(t *testing.T) {
 	servers := startNATS(t, 1, noJetStream, user("crier", permissions(t, "fast")))
-	n := startFast(t, servers.as("crier"))
+	n := startFast(t, servers.urlFor("crier"))
 	nats := servers.servers[0]
 	file := nats.args[len(nats.args)-1]
 	config, err := os.ReadFile(file)

@@ -21,7 +21,7 @@ func startFast(t testing.TB, urls []string, args ...string) *node {
 
 // texts returns the messages of a listener without their IDs.
 func texts(l *listener) (texts []string) {
-	got, _ := l.have()
+	got, _ := l.received()
 	for _, m := range got {
 		_, text, _ := strings.Cut(m, " ")
 		texts = append(texts, text)
@@ -76,14 +76,14 @@ func TestFast(t *testing.T) {
 	for _, l := range listeners {
 		defer l.end()
 	}
-	present(t, listeners...)
+	awaitConnected(t, listeners...)
 	const each = 200
 	done := make(chan error)
 	for i, n := range nodes {
 		go func() {
-			s := &speaker{n: n}
+			s := &socket{n: n}
 			for k := range each {
-				if err := s.say("a%20b/*.%3E", fmt.Sprintf("w%d %d", i, k)); err != nil {
+				if err := s.send("a%20b/*.%3E", fmt.Sprintf("w%d %d", i, k)); err != nil {
 					done <- err
 					return
 				}
@@ -119,8 +119,8 @@ func TestFast(t *testing.T) {
 				t.Errorf("listener %d: got %d messages of %s, want %d", i, n, publisher, each)
 			}
 		}
-		got, gaps := l.have()
-		if other, _ := listeners[i^1].have(); len(gaps) > 0 || !slices.Equal(got, other) {
+		got, gaps := l.received()
+		if other, _ := listeners[i^1].received(); len(gaps) > 0 || !slices.Equal(got, other) {
 			t.Errorf("listener %d: got gaps %q, or other messages than the other listener at its node", i, gaps)
 		}
 	}
@@ -140,7 +140,7 @@ func TestFastLarge(t *testing.T) {
 		near, far := startFast(t, servers.urls(), args...), startFast(t, servers.urls(), args...)
 		away := listen(t, "news", far)
 		defer away.end()
-		present(t, away)
+		awaitConnected(t, away)
 		if !strings.Contains(near.log(), fmt.Sprint("max_message=", tt.most)) {
 			t.Errorf("the log does not report the limit: %s", near.log())
 		}
@@ -166,7 +166,7 @@ func TestModes(t *testing.T) {
 		defer l.end()
 		listeners = append(listeners, l)
 	}
-	present(t, listeners...)
+	awaitConnected(t, listeners...)
 	for _, n := range []*node{fast, ordered} {
 		if _, err := n.publish("fast", "", "at "+n.addr); err != nil {
 			t.Fatal(err)
@@ -199,7 +199,7 @@ func TestFastForeign(t *testing.T) {
 	n := startFast(t, servers.urls(), "--max-message", "1000")
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	nc, err := nats.Connect(servers.urls()[0])
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +243,7 @@ func TestFastEnd(t *testing.T) {
 	near, far := startFast(t, servers.urls()), startFast(t, servers.urls())
 	away := listen(t, "news", far)
 	defer away.end()
-	present(t, away)
+	awaitConnected(t, away)
 	for k := range 1000 {
 		if _, err := near.publish("news", "", fmt.Sprintf("h %d", k)); err != nil {
 			t.Fatal(err)

@@ -44,10 +44,10 @@ func TestFaults(t *testing.T) {
 	stop := make(chan struct{})
 	var publishing sync.WaitGroup
 	for name, r := range rooms {
-		present(t, r.listeners...)
+		awaitConnected(t, r.listeners...)
 		for i, n := range nodes {
 			publishing.Go(func() { r.publish(n, name, fmt.Sprint("h", i), stop) })
-			publishing.Go(func() { say(n, name, fmt.Sprint("w", i), stop) })
+			publishing.Go(func() { sendAll(n, name, fmt.Sprint("w", i), stop) })
 		}
 	}
 	random := rand.New(rand.NewPCG(*seed, 0))
@@ -99,16 +99,16 @@ func (r *room) publish(n *node, channel, prefix string, stop <-chan struct{}) {
 	}
 }
 
-// say publishes over a WebSocket until stop is closed. The messages may be lost.
-func say(n *node, channel, prefix string, stop <-chan struct{}) {
-	s := &speaker{n: n}
+// sendAll publishes over a WebSocket until stop is closed. The messages may be lost.
+func sendAll(n *node, channel, prefix string, stop <-chan struct{}) {
+	s := &socket{n: n}
 	for k := 0; ; k++ {
 		select {
 		case <-stop:
 			return
 		case <-time.After(10 * time.Millisecond):
 		}
-		_ = s.say(channel, fmt.Sprintf("%s.%d %d", prefix, s.dialed, k)) // Order holds for each connection.
+		_ = s.send(channel, fmt.Sprintf("%s.%d %d", prefix, s.dialed, k)) // Order holds for each connection.
 	}
 }
 
@@ -135,7 +135,7 @@ func (r *room) check(t *testing.T, name string) {
 	for _, l := range r.listeners {
 		defer l.end()
 	}
-	got := same(t, "the last one", r.listeners...)
+	got := awaitSame(t, "the last one", r.listeners...)
 	inOrder(t, name, texts(r.listeners[0]))
 	ids := make(map[string]string)
 	for _, m := range got {

@@ -86,14 +86,14 @@ func TestInterestStopped(t *testing.T) {
 	nc := direct(t, servers)
 	l := listen(t, "x", n)
 	defer l.end()
-	present(t, l)
-	say := func(i int) { _ = nc.Publish("CRIER.x", []byte(fmt.Sprint(i, " ", strings.Repeat("x", 100_000)))) }
+	awaitConnected(t, l)
+	publish := func(i int) { _ = nc.Publish("CRIER.x", []byte(fmt.Sprint(i, " ", strings.Repeat("x", 100_000)))) }
 	for i := range 3 {
-		say(i)
+		publish(i)
 	}
 	_ = nc.Flush()
 	eventually(t, "three messages", func() error {
-		if got, _ := l.have(); len(got) < 3 {
+		if got, _ := l.received(); len(got) < 3 {
 			return errNotYet
 		}
 		return nil
@@ -101,13 +101,13 @@ func TestInterestStopped(t *testing.T) {
 	_ = n.cmd.Process.Signal(syscall.SIGSTOP)
 	began := time.Now()
 	for i := 3; i < 300; i++ {
-		say(i)
+		publish(i)
 	}
 	_ = nc.Flush()
 	_ = n.cmd.Process.Signal(syscall.SIGCONT)
 	t.Log("it stood for", time.Since(began))
 	for i := 300; i < 330; i++ {
-		say(i)
+		publish(i)
 		time.Sleep(100 * time.Millisecond)
 		select {
 		case <-n.ended:
@@ -117,12 +117,12 @@ func TestInterestStopped(t *testing.T) {
 		}
 	}
 	eventually(t, "the end", func() error {
-		if got, _ := l.have(); !strings.Contains(got[len(got)-1], " 329 ") {
+		if got, _ := l.received(); !strings.Contains(got[len(got)-1], " 329 ") {
 			return errNotYet
 		}
 		return nil
 	})
-	got, gaps := l.have()
+	got, gaps := l.received()
 	before, holes := -1, 0
 	for _, g := range got {
 		i, _ := strconv.Atoi(strings.Fields(g)[1])
@@ -148,11 +148,11 @@ func TestInterestQuiet(t *testing.T) {
 	two := startNode(t, servers.urls(), "--cluster-replicas", "1")
 	nc := direct(t, servers)
 	l := listen(t, "calm", one)
-	present(t, l)
+	awaitConnected(t, l)
 	if _, err := one.publish("calm", "", "first"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "first", l)
+	awaitSame(t, "first", l)
 	l.end()
 	if _, err := one.publish("calm", "", "missed"); err != nil {
 		t.Fatal(err)
@@ -161,18 +161,18 @@ func TestInterestQuiet(t *testing.T) {
 		_ = nc.Publish("CRIER.busy", []byte(strings.Repeat("x", 100_000)))
 	}
 	_ = nc.Flush()
-	got, _ := l.have()
+	got, _ := l.received()
 	id := strings.Fields(got[len(got)-1])[0]
 	back := listen(t, "calm?since="+id, two)
 	defer back.end()
 	eventually(t, "the first message", func() error {
-		if got, gaps := back.have(); len(got)+len(gaps) == 0 {
+		if got, gaps := back.received(); len(got)+len(gaps) == 0 {
 			return errNotYet
 		}
 		return nil
 	})
 	time.Sleep(time.Second)
-	if got, gaps := back.have(); len(got) != 1 || len(gaps) != 0 {
+	if got, gaps := back.received(); len(got) != 1 || len(gaps) != 0 {
 		t.Errorf("got %q, gaps %q", got, gaps)
 	}
 }
@@ -183,11 +183,11 @@ func TestInterestRetainAge(t *testing.T) {
 	servers := startNATS(t, 1)
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--retain-age", "1s", "--cluster-linger", "1s")
 	l := listen(t, "calm", n)
-	present(t, l)
+	awaitConnected(t, l)
 	if _, err := n.publish("calm", "", "old"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "old", l)
+	awaitSame(t, "old", l)
 	l.end()
 	time.Sleep(5 * time.Second)
 	back := listen(t, "calm?last=10", n)
@@ -196,7 +196,7 @@ func TestInterestRetainAge(t *testing.T) {
 		t.Error("the client could not connect")
 	}
 	time.Sleep(time.Second)
-	if got, _ := back.have(); len(got) != 0 {
+	if got, _ := back.received(); len(got) != 0 {
 		t.Errorf("got %q, which is older than --retain-age", got)
 	}
 }
@@ -210,13 +210,13 @@ func TestInterestAhead(t *testing.T) {
 	nc := direct(t, servers)
 	there := listen(t, "calm", two)
 	defer there.end()
-	present(t, there)
+	awaitConnected(t, there)
 	for range 200 {
 		_ = nc.Publish("CRIER.busy", []byte(strings.Repeat("x", 100_000)))
 	}
 	_ = nc.Flush()
 	l := listen(t, "calm", one)
-	present(t, l)
+	awaitConnected(t, l)
 	l.end()
 	began := time.Now()
 	conn, _, _, err := ws.Dialer{Protocols: []string{"crier.v1"}, Timeout: 10 * time.Second}.Dial(t.Context(), "ws://"+two.addr+"/calm?since="+l.last)
@@ -234,7 +234,7 @@ func TestInterestPayload(t *testing.T) {
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-linger", "1s")
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	var conns []net.Conn
 	for i := range 150 {
 		conn, _, _, err := ws.Dial(t.Context(), fmt.Sprintf("ws://%s/%d%s", n.addr, i, strings.Repeat("!", 240)))
@@ -249,7 +249,7 @@ func TestInterestPayload(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	same(t, "word 2", l)
+	awaitSame(t, "word 2", l)
 	for _, conn := range conns {
 		conn.Close()
 	}

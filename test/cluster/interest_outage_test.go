@@ -73,7 +73,7 @@ func TestInterestFastQuiet(t *testing.T) {
 	one, two := startFast(t, servers.urls(), "--cluster-linger", "200ms"), startFast(t, servers.urls())
 	const received = "crier_cluster_received_total"
 	l := listen(t, "news", one)
-	present(t, l)
+	awaitConnected(t, l)
 	l.end()
 	time.Sleep(2 * time.Second) // 10 times linger.
 	before := one.metric(t, received)
@@ -88,12 +88,12 @@ func TestInterestFastQuiet(t *testing.T) {
 	}
 	back := listen(t, "news?since="+l.last, one)
 	defer back.end()
-	present(t, back)
+	awaitConnected(t, back)
 	if _, err := two.publish("news", "", "the end"); err != nil {
 		t.Fatal(err)
 	}
 	awaitText(t, "the end", back)
-	if got, gaps := back.have(); len(gaps) != 1 {
+	if got, gaps := back.received(); len(gaps) != 1 {
 		t.Errorf("resumed after %s: got %q and gaps %q, want one gap", l.last, got, gaps)
 	}
 }
@@ -121,12 +121,12 @@ func TestInterestNoAnswer(t *testing.T) {
 		}
 	})
 	l := listen(t, "news", n)
-	present(t, l)
+	awaitConnected(t, l)
 	eventually(t, "a message to be published", func() error {
 		_, err := n.publish("news", "", "the only one")
 		return err
 	})
-	same(t, "the only one", l)
+	awaitSame(t, "the only one", l)
 	l.end()
 	if lost, _, _ := asked.Pending(); lost < 2 {
 		t.Errorf("only %d requests were lost: too few for the test", lost)

@@ -41,7 +41,7 @@ func TestInterest(t *testing.T) {
 	servers := startNATS(t, 1)
 	one := startNode(t, servers.urls(), "--cluster-linger", "200ms", "--cluster-replicas", "1")
 	two := startNode(t, servers.urls(), "--cluster-linger", "200ms", "--cluster-replicas", "1")
-	say := func(n *node, channel, text string) {
+	publish := func(n *node, channel, text string) {
 		t.Helper()
 		if _, err := n.publish(channel, "", text); err != nil {
 			t.Fatal(err)
@@ -55,22 +55,22 @@ func TestInterest(t *testing.T) {
 	}
 	news, sport := listen(t, "news", one), listen(t, "sport", two)
 	defer sport.end()
-	present(t, news, sport)
+	awaitConnected(t, news, sport)
 	for i := range 10 {
-		say(one, "sport", fmt.Sprint("goal ", i))
-		say(two, "news", fmt.Sprint("word ", i))
+		publish(one, "sport", fmt.Sprint("goal ", i))
+		publish(two, "news", fmt.Sprint("word ", i))
 	}
-	same(t, "word 9", news)
-	same(t, "goal 9", sport)
+	awaitSame(t, "word 9", news)
+	awaitSame(t, "goal 9", sport)
 	has(one, 10)
 	has(two, 10)
 	news.end()
 	// It is left some time after that.
-	said := 10
+	sent := 10
 	eventually(t, "the channel to be left", func() error {
 		before := one.metric(t, "crier_messages_total")
-		say(two, "news", fmt.Sprint("word ", said))
-		said++
+		publish(two, "news", fmt.Sprint("word ", sent))
+		sent++
 		time.Sleep(50 * time.Millisecond)
 		if one.metric(t, "crier_messages_total") != before {
 			return errNotYet
@@ -80,13 +80,13 @@ func TestInterest(t *testing.T) {
 	back := listen(t, "news?since="+strings.SplitN(news.got[0], " ", 2)[0], one)
 	defer back.end()
 	eventually(t, "the history", func() error {
-		if got, _ := back.have(); len(got) != said-1 {
-			return fmt.Errorf("%d of %d", len(got), said-1)
+		if got, _ := back.received(); len(got) != sent-1 {
+			return fmt.Errorf("%d of %d", len(got), sent-1)
 		}
 		return nil
 	})
-	say(one, "news", "the end")
-	same(t, "the end", back)
+	publish(one, "news", "the end")
+	awaitSame(t, "the end", back)
 	has(two, 10)
 }
 
@@ -113,7 +113,7 @@ func TestInterestChanges(t *testing.T) {
 			l.end()
 		}
 	}()
-	present(t, all...)
+	awaitConnected(t, all...)
 	var publishing sync.WaitGroup
 	crowd := make(chan struct{})
 	for i := range channels {
@@ -138,11 +138,11 @@ func TestInterestChanges(t *testing.T) {
 	for i := range 300 { // More than are followed one by one.
 		many = append(many, listen(t, fmt.Sprint("crowd", i), nodes[0]))
 	}
-	present(t, many...)
+	awaitConnected(t, many...)
 	if _, err := nodes[1].publish("crowd299", "", "hello"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "hello", many[299])
+	awaitSame(t, "hello", many[299])
 	time.Sleep(time.Second)
 	close(crowd)
 	publishing.Wait()
@@ -164,7 +164,7 @@ func TestInterestChanges(t *testing.T) {
 		if _, err := nodes[0].publish(fmt.Sprint("room", i), "", "the end"); err != nil {
 			t.Fatal(err)
 		}
-		if got := same(t, "the end", hoppers[i], stay[i]); len(got) < 100 {
+		if got := awaitSame(t, "the end", hoppers[i], stay[i]); len(got) < 100 {
 			t.Errorf("room %d: only %d messages: too few for the test", i, len(got))
 		}
 	}

@@ -14,11 +14,11 @@ import (
 
 // lane is a publisher, and a listener whom its messages get to.
 type lane struct {
-	name    string // And that of its channel.
-	conn    net.Conn
-	rw      io.ReadWriter
-	speaker speaker
-	took    []time.Duration
+	name   string // And that of its channel.
+	conn   net.Conn
+	rw     io.ReadWriter
+	socket socket
+	took   []time.Duration
 }
 
 func newLane(b *testing.B, name string, from, to *node) *lane {
@@ -28,7 +28,7 @@ func newLane(b *testing.B, name string, from, to *node) *lane {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { conn.Close() })
-	l := &lane{name: name, conn: conn, rw: reader(br, conn), speaker: speaker{n: from}}
+	l := &lane{name: name, conn: conn, rw: reader(br, conn), socket: socket{n: from}}
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	if _, err := wsutil.ReadServerText(l.rw); err != nil { // The greeting.
 		b.Fatal(err)
@@ -45,7 +45,7 @@ func (l *lane) once(b *testing.B) {
 	_ = l.conn.SetDeadline(time.Now().Add(patience))
 	text := fmt.Sprint(len(l.took), time.Now())
 	began := time.Now()
-	if err := l.speaker.say(l.name, text); err != nil {
+	if err := l.socket.send(l.name, text); err != nil {
 		b.Fatal(err)
 	}
 	if p, err := wsutil.ReadServerText(l.rw); err != nil || string(p) != text {

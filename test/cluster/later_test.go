@@ -38,7 +38,7 @@ func TestLater(t *testing.T) {
 		}
 		nats.start()
 		eventually(t, "the node to be ready", n.ready)
-		works(t, n)
+		checkWorks(t, n)
 		if log := n.log(); strings.Contains(log, "s3cret") || strings.Count(log, "msg=serving") != 1 {
 			t.Errorf("%s: the log has a password, or the node ended: %s", mode, log)
 		}

@@ -20,14 +20,14 @@ func TestClosed(t *testing.T) {
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1")
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	servers.reload(t, "1048576", "524288")
-	_ = (&speaker{n: n}).say("news", strings.Repeat("x", 700<<10)) // It exceeds the new limit.
+	_ = (&socket{n: n}).send("news", strings.Repeat("x", 700<<10)) // It exceeds the new limit.
 	ends(t, n, "NATS closed the connection for good")
 	if _, err := n.publish("news", "", "after"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "after", l)
+	awaitSame(t, "after", l)
 }
 
 // TestSmaller restarts NATS with a lower limit while a larger message is on its way: that message is lost, and later
@@ -38,11 +38,11 @@ func TestSmaller(t *testing.T) {
 	n := startNode(t, []string{"nats://" + c.ln.Addr().String()}, "--cluster-replicas", "1")
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	c.set(true)
-	s := &speaker{n: n}
+	s := &socket{n: n}
 	for _, text := range []string{"before", strings.Repeat("x", 700<<10), "behind"} {
-		if err := s.say("news", text); err != nil {
+		if err := s.send("news", text); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,8 +52,8 @@ func TestSmaller(t *testing.T) {
 	awaitListening(t, servers.addrs[0])
 	c.set(false)
 	c.cut()
-	same(t, "behind", l)
-	if got, _ := l.have(); len(got) != 2 {
+	awaitSame(t, "behind", l)
+	if got, _ := l.received(); len(got) != 2 {
 		t.Errorf("got %d messages, want 2", len(got))
 	}
 	if lost := strings.Count(n.log(), "lost a message"); lost != 1 {
@@ -73,9 +73,9 @@ func TestSmallerBatches(t *testing.T) {
 	n, near := startNode(t, []string{"nats://" + link.ln.Addr().String()}), startNode(t, nats.urls()[1:])
 	l := listen(t, "news", near)
 	defer l.end()
-	present(t, l)
-	s := &speaker{n: n}
-	if err := s.say("news", "the first one"); err != nil {
+	awaitConnected(t, l)
+	s := &socket{n: n}
+	if err := s.send("news", "the first one"); err != nil {
 		t.Fatal(err)
 	}
 	l.all(1)
@@ -85,7 +85,7 @@ func TestSmallerBatches(t *testing.T) {
 		if i%100 == 50 {
 			text = strings.Repeat("x", 700<<10)
 		}
-		if err := s.say("news", text); err != nil {
+		if err := s.send("news", text); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,10 +124,10 @@ func TestAccountFull(t *testing.T) {
 	node := startNode(t, servers.urls(), "--cluster-replicas", "1")
 	l := listen(t, "news", node)
 	defer l.end()
-	present(t, l)
-	s := &speaker{n: node}
+	awaitConnected(t, l)
+	s := &socket{n: node}
 	for i := range 100 {
-		if err := s.say("news", fmt.Sprint(i, " ", strings.Repeat("x", 50<<10))); err != nil {
+		if err := s.send("news", fmt.Sprint(i, " ", strings.Repeat("x", 50<<10))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -145,7 +145,7 @@ func TestAccountFull(t *testing.T) {
 		if lost := strings.Count(node.log(), "lost a message"); lost > 0 {
 			t.Fatalf("got %d lost messages, want none", lost)
 		}
-		got, _ := l.have()
+		got, _ := l.received()
 		if len(got) == 100 {
 			return nil
 		}
@@ -159,7 +159,7 @@ func TestAccountFull(t *testing.T) {
 		}
 		return errNotYet
 	})
-	got, gaps := l.have()
+	got, gaps := l.received()
 	for i, m := range got {
 		if !strings.Contains(m, fmt.Sprint(" ", i, " x")) {
 			t.Errorf("message %d is %.40s", i, m)
@@ -179,12 +179,12 @@ func TestStallWanted(t *testing.T) {
 	n := startNode(t, []string{"nats://" + c.ln.Addr().String()}, "--cluster-replicas", "1", "--cluster-timeout", "30s")
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	c.set(true)
 	for range 8 { // More than all sockets hold: the node stands still in a write.
-		s := &speaker{n: n}
+		s := &socket{n: n}
 		for range 20 {
-			if s.say("news", strings.Repeat("x", 512<<10)) != nil {
+			if s.send("news", strings.Repeat("x", 512<<10)) != nil {
 				break // It is not read any more.
 			}
 		}
@@ -208,21 +208,21 @@ func TestDenied(t *testing.T) {
 	t.Parallel()
 	for _, count := range []int{1, 3} {
 		servers := startNATS(t, count, user("crier", `permissions { publish: { deny: [ "CRIER.secret" ] } }`))
-		n := startNode(t, servers.as("crier"), "--cluster-replicas", strconv.Itoa(count))
+		n := startNode(t, servers.urlFor("crier"), "--cluster-replicas", strconv.Itoa(count))
 		l := listen(t, "news", n)
 		defer l.end()
-		present(t, l)
+		awaitConnected(t, l)
 		for range 2 { // The second time with NATS' client still waiting for the first one's answer.
 			if _, err := n.publish("secret", "", "x"); err == nil || !strings.Contains(err.Error(), "do not let this server publish") {
 				t.Errorf("publishing to a denied channel: got %v", err)
 			}
 		}
-		secret, news := &speaker{n: n}, &speaker{n: n}
+		secret, news := &socket{n: n}, &socket{n: n}
 		for i := range 100 {
-			if err := secret.say("secret", "x"); err != nil {
+			if err := secret.send("secret", "x"); err != nil {
 				t.Fatal(err)
 			}
-			if err := news.say("news", fmt.Sprint("w ", i)); err != nil {
+			if err := news.send("news", fmt.Sprint("w ", i)); err != nil {
 				t.Fatal(err)
 			}
 		}

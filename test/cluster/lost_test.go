@@ -18,11 +18,11 @@ func TestLost(t *testing.T) {
 	one, two := listen(t, "news", near), listen(t, "news", far)
 	defer one.end()
 	defer two.end()
-	present(t, one, two)
+	awaitConnected(t, one, two)
 	if _, err := near.publish("news", "", "before"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "before", one, two)
+	awaitSame(t, "before", one, two)
 	js := servers.jetStream(t)
 	stream, err := js.Stream(t.Context(), "CRIER")
 	if err != nil {
@@ -52,7 +52,7 @@ func TestLost(t *testing.T) {
 	}
 	awaitGap(t, two, "after", 1)
 	awaitGap(t, one, "after", 0)
-	if got, _ := one.have(); len(got) != 7 {
+	if got, _ := one.received(); len(got) != 7 {
 		t.Errorf("the listener of the near node: got %q", got)
 	}
 	if err := js.DeleteStream(t.Context(), "CRIER"); err != nil {
@@ -91,12 +91,12 @@ func ends(t *testing.T, n *node, why string) {
 func awaitGap(t *testing.T, l *listener, text string, gaps int) {
 	t.Helper()
 	eventually(t, "a listener to have "+text, func() error {
-		if got, _ := l.have(); len(got) == 0 || !strings.HasSuffix(got[len(got)-1], " "+text) {
+		if got, _ := l.received(); len(got) == 0 || !strings.HasSuffix(got[len(got)-1], " "+text) {
 			return errNotYet
 		}
 		return nil
 	})
-	if got, said := l.have(); len(said) != gaps {
-		t.Errorf("after %q: got gaps %q, want %d", got[len(got)-1], said, gaps)
+	if got, lines := l.received(); len(lines) != gaps {
+		t.Errorf("after %q: got gaps %q, want %d", got[len(got)-1], lines, gaps)
 	}
 }

@@ -194,8 +194,8 @@ func (l *listener) follow(n *node) error {
 	}
 }
 
-// present waits until all listeners know the position where they begin.
-func present(t *testing.T, listeners ...*listener) {
+// awaitConnected waits until all listeners know the position where they begin.
+func awaitConnected(t *testing.T, listeners ...*listener) {
 	t.Helper()
 	for _, l := range listeners {
 		eventually(t, "a listener to be connected", func() error {
@@ -232,7 +232,7 @@ func reader(br *bufio.Reader, conn net.Conn) io.ReadWriter {
 	}{br, conn}
 }
 
-func (l *listener) have() (got, gaps []string) {
+func (l *listener) received() (got, gaps []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]string(nil), l.got...), append([]string(nil), l.gaps...)
@@ -243,14 +243,14 @@ func (l *listener) end() {
 	l.done.Wait()
 }
 
-// speaker publishes over a WebSocket. It does not learn which messages are lost with a connection.
-type speaker struct {
+// socket publishes over a WebSocket. It does not learn which messages are lost with a connection.
+type socket struct {
 	n      *node
 	conn   net.Conn
 	dialed int // How many connections have ended.
 }
 
-func (s *speaker) say(channel, text string) error {
+func (s *socket) send(channel, text string) error {
 	if s.conn == nil {
 		conn, _, _, err := ws.Dial(s.n.t.Context(), "ws://"+s.n.addr+"/"+channel)
 		if err != nil {

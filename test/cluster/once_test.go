@@ -17,7 +17,7 @@ func TestOnce(t *testing.T) {
 		nodes = append(nodes, n)
 		listeners = append(listeners, listen(t, "news", n))
 	}
-	present(t, listeners...)
+	awaitConnected(t, listeners...)
 	publish := func(n *node, channel, key, text string) string {
 		t.Helper()
 		id, err := n.publish(channel, key, text)
@@ -43,7 +43,7 @@ func TestOnce(t *testing.T) {
 	for _, l := range listeners {
 		defer l.end()
 	}
-	if got := same(t, "the end", listeners...); len(got) != 11 {
+	if got := awaitSame(t, "the end", listeners...); len(got) != 11 {
 		t.Errorf("got %d messages, want 11: %q", len(got), got)
 	}
 }

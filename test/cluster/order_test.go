@@ -19,12 +19,12 @@ import (
 func (l *listener) all(n int) []string {
 	l.t.Helper()
 	eventually(l.t, fmt.Sprint(n, " messages"), func() error {
-		if got, _ := l.have(); len(got) < n {
+		if got, _ := l.received(); len(got) < n {
 			return fmt.Errorf("got %d", len(got))
 		}
 		return nil
 	})
-	got, _ := l.have()
+	got, _ := l.received()
 	return got
 }
 
@@ -39,23 +39,23 @@ func TestLeaders(t *testing.T) {
 		n := startNode(t, nats.urls())
 		nodes, listeners = append(nodes, n), append(listeners, listen(t, "news", n))
 	}
-	present(t, listeners...)
+	awaitConnected(t, listeners...)
 	stop := make(chan struct{})
 	var publishing sync.WaitGroup
-	said := make([]int, len(nodes))
+	sent := make([]int, len(nodes))
 	for i, n := range nodes {
 		publishing.Go(func() {
-			for s := (&speaker{n: n}); ; said[i]++ {
+			for s := (&socket{n: n}); ; sent[i]++ {
 				select {
 				case <-stop:
 					return
 				default:
 				}
-				if err := s.say("news", fmt.Sprintf("w%d %d", i, said[i])); err != nil {
+				if err := s.send("news", fmt.Sprintf("w%d %d", i, sent[i])); err != nil {
 					t.Error(err)
 					return
 				}
-				if said[i]%10 == 0 {
+				if sent[i]%10 == 0 {
 					time.Sleep(2 * time.Millisecond)
 				}
 			}
@@ -63,7 +63,7 @@ func TestLeaders(t *testing.T) {
 	}
 	nc := direct(t, nats)
 	for range 6 {
-		before, _ := listeners[0].have()
+		before, _ := listeners[0].received()
 		if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.CRIER", nil, 5*time.Second); err != nil {
 			t.Log(err)
 		}
@@ -85,8 +85,8 @@ func TestLeaders(t *testing.T) {
 	for _, l := range listeners {
 		defer l.end()
 	}
-	got := same(t, "the last message", listeners...)
-	if want := said[0] + said[1] + 1; len(got) != want {
+	got := awaitSame(t, "the last message", listeners...)
+	if want := sent[0] + sent[1] + 1; len(got) != want {
 		t.Errorf("got %d messages, want %d", len(got), want)
 	}
 	inOrder(t, "who listens", texts(listeners[0]))
@@ -101,7 +101,7 @@ func TestBatchAgain(t *testing.T) {
 	n := startNode(t, []string{"nats://" + link.ln.Addr().String()}, "--cluster-timeout", "5s")
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	commits := make(chan struct{}, 1)
 	link.change(func(b []byte) {
 		if bytes.Contains(b, []byte("Nats-Batch-Commit")) && !link.stall {
@@ -158,7 +158,7 @@ func TestBatchOnce(t *testing.T) {
 	one, two := startNode(t, nats.urls()), startNode(t, nats.urls())
 	l := listen(t, "news", two)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	first, err := one.publishBatch("a key", "news", "b", 300)
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestBatchOnce(t *testing.T) {
 	if _, err := two.publish("news", "", "the last message"); err != nil {
 		t.Fatal(err)
 	}
-	got := same(t, "the last message", l)
+	got := awaitSame(t, "the last message", l)
 	if len(got) != 301 {
 		t.Errorf("got %d messages, want 301", len(got))
 	}
@@ -192,7 +192,7 @@ func TestNoBatches(t *testing.T) {
 	n := startNode(t, nats.urls())
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	if _, err := n.publishBatch("", "news", "b", 300); err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestForgotten(t *testing.T) {
 	near, far := startNode(t, servers.urls(), "--cluster-replicas", "1"), startNode(t, []string{"nats://" + link.ln.Addr().String()}, "--cluster-replicas", "1", "--cluster-timeout", "1s")
 	l := listen(t, "news", near)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	link.set(true)
 	const many = 1500 // More than may be in flight.
 	if _, err := far.publishBatch("a key", "news", "paid", many); err == nil || !strings.Contains(err.Error(), "the message may be published or not") {
@@ -267,7 +267,7 @@ func TestForgotten(t *testing.T) {
 		_, err := far.publish("news", "last", "last")
 		return err
 	})
-	if got := same(t, "last", l); len(got) != many+1 {
+	if got := awaitSame(t, "last", l); len(got) != many+1 {
 		t.Errorf("got %d messages, want %d with the last one", len(got), many)
 	}
 }

@@ -24,11 +24,11 @@ func TestOutage(t *testing.T) {
 	n := startNode(t, nats.urls(), "--cluster-replicas", "1", "--cluster-hold", "1s", "--cluster-timeout", "500ms")
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	if _, err := n.publish("news", "", "before"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "before", l)
+	awaitSame(t, "before", l)
 	nats.servers[0].signal(syscall.SIGKILL)
 	eventually(t, "the node to be unready", func() error {
 		if err := n.ready(); err == nil || !strings.Contains(err.Error(), "NATS") {
@@ -67,7 +67,7 @@ func TestOutage(t *testing.T) {
 	if code, _ := ws.ParseCloseFrameData(body); err != nil || code != 1013 {
 		t.Errorf("publishing over a WebSocket: got %v and status %d, want 1013", err, code)
 	}
-	if got, _ := l.have(); len(got) != 1 {
+	if got, _ := l.received(); len(got) != 1 {
 		t.Errorf("listener: got %q", got)
 	}
 	nats.servers[0].start()
@@ -75,7 +75,7 @@ func TestOutage(t *testing.T) {
 	if _, err := n.publish("news", "", "after"); err != nil {
 		t.Fatal(err)
 	}
-	if got := same(t, "after", l); len(got) != 2 {
+	if got := awaitSame(t, "after", l); len(got) != 2 {
 		t.Errorf("got %q, want two messages: none may be accepted without NATS", got)
 	}
 }
@@ -89,15 +89,15 @@ func TestStall(t *testing.T) {
 	n := startNode(t, []string{"nats://" + c.ln.Addr().String()}, "--cluster-replicas", "1", "--cluster-timeout", "1s")
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	c.set(true)
 	for range 8 {
-		s := &speaker{n: n}
-		if err := s.say("news", strings.Repeat("x", 512<<10)); err != nil {
+		s := &socket{n: n}
+		if err := s.send("news", strings.Repeat("x", 512<<10)); err != nil {
 			t.Fatal(err)
 		}
 		for range 20 {
-			if s.say("news", strings.Repeat("x", 512<<10)) != nil {
+			if s.send("news", strings.Repeat("x", 512<<10)) != nil {
 				break // The connection is no longer read.
 			}
 		}

@@ -262,7 +262,7 @@ func TestPresencePermissions(t *testing.T) {
 	}
 	awaitPresence(t, "those that may", 2, map[string]int{"0": 1, "1": 1}, nodes[:2]...)
 	awaitPresence(t, "the one that may not", 1, map[string]int{"2": 1}, nodes[2])
-	works(t, nodes[2])
+	checkWorks(t, nodes[2])
 	if !strings.Contains(nodes[2].log(), "CRIER.presence.all") {
 		t.Errorf("the log does not report the missing permission: %s", nodes[2].log())
 	}

@@ -12,7 +12,7 @@ func TestQuietFullStream(t *testing.T) {
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-max-bytes", "24MiB", "--cluster-timeout", "5s")
 	l := listen(t, "quiet", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	steadily(t, direct(t, servers), "CRIER.busy", 80_000, 10*time.Millisecond)
 	stream, err := servers.jetStream(t).Stream(t.Context(), "CRIER")
 	if err != nil {
@@ -33,7 +33,7 @@ func TestQuietFullStream(t *testing.T) {
 	if _, err := n.publish("quiet", "", "after"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "after", l)
+	awaitSame(t, "after", l)
 }
 
 // TestQuietNodes checks that nodes of quiet channels do not put markers into the stream because of each other's
@@ -45,7 +45,7 @@ func TestQuietNodes(t *testing.T) {
 		n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-timeout", "200ms")
 		l := listen(t, channel, n)
 		defer l.end()
-		present(t, l)
+		awaitConnected(t, l)
 	}
 	stream, err := servers.jetStream(t).Stream(t.Context(), "CRIER")
 	if err != nil {

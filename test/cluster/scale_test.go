@@ -75,7 +75,7 @@ func TestScaleJoins(t *testing.T) {
 	for i := range channels {
 		l := listen(t, fmt.Sprint("channel", i), n)
 		defer l.end()
-		present(t, l)
+		awaitConnected(t, l)
 	}
 	if err := admin.Flush(); err != nil {
 		t.Fatal(err)

@@ -104,18 +104,18 @@ func permissions(t *testing.T, mode string) string {
 	return string(m[map[string]int{"ordered": 0, "fast": 1}[mode]][1])
 }
 
-// works publishes at a node, receives the message, and restarts the node.
-func works(t *testing.T, n *node) {
+// checkWorks publishes at a node, receives the message, and restarts the node.
+func checkWorks(t *testing.T, n *node) {
 	t.Helper()
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	for i := range 3 {
 		if _, err := n.publish("news", "", fmt.Sprint(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	same(t, "2", l)
+	awaitSame(t, "2", l)
 }
 
 // refused runs a crier that must end with an error.
@@ -159,7 +159,7 @@ func TestNKey(t *testing.T) {
 	url, mine, stranger := "tls://"+servers.addrs[0], secretFile(t, "seed", seed), secretFile(t, "seed", other)
 	trust, cert1 := []string{"--cluster-ca", ca}, []string{"--cluster-cert", cert, "--cluster-key", key}
 	n := startNode(t, []string{url}, slices.Concat(trust, cert1, []string{"--cluster-replicas", "1", "--cluster-nkey", mine, "--cluster-linger", "100ms"})...)
-	works(t, n)
+	checkWorks(t, n)
 	eventually(t, "the channel to be left", func() error {
 		resp, err := http.Get("http://" + n.admin + "/v1/channels/news")
 		if err != nil {
@@ -171,7 +171,7 @@ func TestNKey(t *testing.T) {
 		}
 		return nil
 	})
-	works(t, n)
+	checkWorks(t, n)
 	n.signal(syscall.SIGTERM)
 	for _, line := range strings.Split(n.log(), "\n") {
 		if strings.Contains(line, "WARN") && !strings.Contains(line, "smaller messages") {
@@ -211,7 +211,7 @@ func TestCredentials(t *testing.T) {
 		}
 		return secretFile(t, "creds", creds)
 	}
-	works(t, startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-credentials", credentials(account)))
+	checkWorks(t, startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-credentials", credentials(account)))
 	refused(t, "Authorization Violation", servers.urls()[0], "--cluster-credentials", credentials(stranger))
 	refused(t, "Authorization Violation", servers.urls()[0])
 }

@@ -20,12 +20,12 @@ func TestSplit(t *testing.T) {
 		nodes = append(nodes, n)
 		r.listen(listen(t, "news", n))
 	}
-	present(t, r.listeners...)
+	awaitConnected(t, r.listeners...)
 	stop := make(chan struct{})
 	var publishing sync.WaitGroup
 	for i, n := range nodes {
 		publishing.Go(func() { r.publish(n, "news", fmt.Sprint("h", i), stop) })
-		publishing.Go(func() { say(n, "news", fmt.Sprint("w", i), stop) })
+		publishing.Go(func() { sendAll(n, "news", fmt.Sprint("w", i), stop) })
 	}
 	off := nats.leader(t, "CRIER")
 	for _, reset := range []bool{false, true} {

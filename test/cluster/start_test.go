@@ -42,14 +42,14 @@ func TestStartFull(t *testing.T) {
 		})
 		l := listen(t, "?since="+strconv.FormatInt(stream.CachedInfo().Created.UnixNano(), 36)+"-1000", n)
 		eventually(t, "messages", func() error {
-			if got, _ := l.have(); len(got) < 10_000 {
+			if got, _ := l.received(); len(got) < 10_000 {
 				return errNotYet
 			}
 			return nil
 		})
 		l.end()
 		n.signal(syscall.SIGKILL)
-		got, gaps := l.have()
+		got, gaps := l.received()
 		if len(gaps) != 1 {
 			t.Errorf("got gaps %q, want one", gaps)
 		}

@@ -16,7 +16,7 @@ func TestStats(t *testing.T) {
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-timeout", "500ms")
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	await := func(name, want string, ok func(float64) bool) {
 		t.Helper()
 		eventually(t, name+" to be "+want, func() error {
@@ -30,17 +30,17 @@ func TestStats(t *testing.T) {
 		t.Helper()
 		await(name, fmt.Sprint(want), func(v float64) bool { return v == want })
 	}
-	s := &speaker{n: n}
-	say := func(texts ...string) {
+	s := &socket{n: n}
+	publish := func(texts ...string) {
 		t.Helper()
 		for _, text := range texts {
-			if err := s.say("news", text); err != nil {
+			if err := s.send("news", text); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	above0 := func(v float64) bool { return v > 0 }
-	say("one", "two")
+	publish("one", "two")
 	is("publish_seconds_count", 2)
 	await("publish_seconds_sum", "above 0", above0)
 	for name, want := range map[string]float64{
@@ -65,7 +65,7 @@ func TestStats(t *testing.T) {
 		}
 		return nil
 	})
-	say("three")
+	publish("three")
 	is("waiting_messages", 1)
 	is("waiting_bytes", 5)
 	await("waiting_oldest_seconds", "above 1", func(v float64) bool { return v > 1 })
@@ -83,6 +83,6 @@ func TestStats(t *testing.T) {
 	}
 	is("left_out_total", 1)
 	await("position", "further on", func(v float64) bool { return v >= at+2 })
-	say("four")
-	same(t, "four", l)
+	publish("four")
+	awaitSame(t, "four", l)
 }

@@ -48,14 +48,14 @@ func TestNoLeader(t *testing.T) {
 			first.signal(syscall.SIGTERM)
 			l := listen(t, "news", n)
 			defer l.end()
-			present(t, l)
+			awaitConnected(t, l)
 			for i, s := range nats.servers {
 				if i != there {
 					s.signal(how.off)
 				}
 			}
-			s := &speaker{n: n}
-			if err := s.say("news", "taken"); err != nil {
+			s := &socket{n: n}
+			if err := s.send("news", "taken"); err != nil {
 				t.Fatal(err)
 			}
 			n.notReady("majority")
@@ -65,7 +65,7 @@ func TestNoLeader(t *testing.T) {
 				}
 				time.Sleep(200 * time.Millisecond)
 			}
-			if s.say("news", "not taken") == nil { // The publisher is held, so the node may have closed it already.
+			if s.send("news", "not taken") == nil { // The publisher is held, so the node may have closed it already.
 				eventually(t, "the connection to be closed", func() error {
 					if held := n.metric(t, `crier_disconnects_total{reason="unordered"}`); held == 0 {
 						return errNotYet
@@ -84,7 +84,7 @@ func TestNoLeader(t *testing.T) {
 			if _, err := n.publish("news", "", "after"); err != nil {
 				t.Fatal(err)
 			}
-			if got := same(t, "after", l); len(got) != 2 {
+			if got := awaitSame(t, "after", l); len(got) != 2 {
 				t.Errorf("got %q, want the accepted messages, and the last one", got)
 			}
 		})
@@ -106,7 +106,7 @@ func TestReadyAgain(t *testing.T) {
 		}
 		l := listen(t, channel, far)
 		defer l.end()
-		present(t, l)
+		awaitConnected(t, l)
 		for i := range 5 {
 			link.set(true)
 			link.cut()
@@ -141,7 +141,7 @@ func TestStuck(t *testing.T) {
 			}
 			l := listen(t, channel, n)
 			defer l.end()
-			present(t, l)
+			awaitConnected(t, l)
 			js := servers.jetStream(t)
 			stream, err := js.Stream(t.Context(), "CRIER")
 			if err != nil {
@@ -159,7 +159,7 @@ func TestStuck(t *testing.T) {
 			if _, err := n.publish(channel, "", "there"); err != nil {
 				t.Fatal(err)
 			}
-			same(t, "there", l)
+			awaitSame(t, "there", l)
 			eventually(t, n.name+" to be ready", n.ready)
 		})
 	}
@@ -172,14 +172,14 @@ func TestDeleted(t *testing.T) {
 	n := startNode(t, servers.urls(), "--cluster-replicas", "1", "--cluster-timeout", "500ms")
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	var js jetstream.JetStream = servers.jetStream(t)
 	if err := js.DeleteStream(t.Context(), "CRIER"); err != nil {
 		t.Fatal(err)
 	}
 	ends(t, n, "the stream was deleted")
 	eventually(t, "the listener to be told of a gap", func() error {
-		if _, gaps := l.have(); len(gaps) == 0 {
+		if _, gaps := l.received(); len(gaps) == 0 {
 			return errNotYet
 		}
 		return nil
@@ -241,19 +241,19 @@ func TestMoves(t *testing.T) {
 	second.set(false)
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	near.signal(syscall.SIGTERM)
 	nats.isolate(off, true, true)
 	near = startNode(t, []string{nats.urls()[slices.Index(nats.servers, leader)]})
 	if _, err := near.publish("news", "", "elsewhere"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "elsewhere", l)
+	awaitSame(t, "elsewhere", l)
 	eventually(t, n.name+" to be ready", n.ready)
 	if _, err := n.publish("news", "", "here"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "here", l)
+	awaitSame(t, "here", l)
 }
 
 // TestLostTail loses the last message on its way from NATS, with no later one: the node fetches it all the same.
@@ -267,7 +267,7 @@ func TestLostTail(t *testing.T) {
 			near, far := startNode(t, servers.urls(), flags...), startNode(t, []string{"nats://" + link.ln.Addr().String()}, flags...)
 			l := listen(t, "", far)
 			defer l.end()
-			present(t, l)
+			awaitConnected(t, l)
 			lost := make(chan struct{}, 1)
 			link.change(func(b []byte) { // The number of the subscription in "MSG SUBJECT NUMBER ...": NATS' client does not know it.
 				text := bytes.Index(b, []byte("\r\nneedle"))
@@ -288,7 +288,7 @@ func TestLostTail(t *testing.T) {
 				t.Fatal("the message did not pass the cutter")
 			}
 			link.change(nil)
-			same(t, "needle", l)
+			awaitSame(t, "needle", l)
 		})
 	}
 }

@@ -24,7 +24,7 @@ func TestRolledBack(t *testing.T) {
 		defer l.end()
 		nodes, listeners = append(nodes, n), append(listeners, l)
 	}
-	present(t, listeners...)
+	awaitConnected(t, listeners...)
 	publish := func(text string) {
 		t.Helper()
 		eventually(t, text+" to be published", func() error {
@@ -42,12 +42,12 @@ func TestRolledBack(t *testing.T) {
 		awaitListening(t, servers.addrs[0])
 	}
 	publish("kept")
-	same(t, "kept", listeners...)
+	awaitSame(t, "kept", listeners...)
 	restart(func() error { return os.CopyFS(backup, os.DirFS(store)) })
 	for i := range 20 {
 		publish(fmt.Sprint("lost ", i))
 	}
-	same(t, "lost 19", listeners...)
+	awaitSame(t, "lost 19", listeners...)
 	restart(func() error {
 		if err := os.RemoveAll(store); err != nil {
 			return err
@@ -60,7 +60,7 @@ func TestRolledBack(t *testing.T) {
 	publish("after")
 	for i := range nodes {
 		awaitGap(t, listeners[i], "after", 1)
-		got, _ := listeners[i].have()
+		got, _ := listeners[i].received()
 		if len(got) != 1+20+2 || !strings.HasSuffix(got[21], " kept") {
 			t.Errorf("got %q, want all messages once, and after the gap those of the stream", got)
 		}

@@ -15,7 +15,7 @@ func TestNoConsumer(t *testing.T) {
 	n := startNode(t, []string{"nats://crier:x@" + servers.addrs[0]}, "--cluster-replicas", "1", "--cluster-timeout", "500ms")
 	l := listen(t, "news", n)
 	defer l.end()
-	present(t, l)
+	awaitConnected(t, l)
 	servers.reload(t, `"nothing"`, `"$JS.API.CONSUMER.CREATE.>"`)
 	stream, err := servers.jetStream(t).Stream(t.Context(), "CRIER")
 	if err != nil {
@@ -40,7 +40,7 @@ func TestNoConsumer(t *testing.T) {
 	if _, err := n.publish("news", "", "after"); err != nil {
 		t.Fatal(err)
 	}
-	if got := same(t, "after", l); len(got) != 2 {
+	if got := awaitSame(t, "after", l); len(got) != 2 {
 		t.Errorf("got %q, want two messages", got)
 	}
 }

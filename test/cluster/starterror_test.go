@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// told runs a crier that must exit with code, and returns its error and its one hint.
-func told(t *testing.T, code int, args ...string) (says, hint string) {
+// startError runs a crier that must exit with code, and returns its error and its one hint.
+func startError(t *testing.T, code int, args ...string) (says, hint string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -40,16 +40,16 @@ func after(line, prefix string) string {
 	return ""
 }
 
-// wantTold checks the exit code, the error and the hint of a crier that cannot start.
-func wantTold(t *testing.T, code int, says, hint string, args ...string) {
+// wantStartError checks the exit code, the error and the hint of a crier that cannot start.
+func wantStartError(t *testing.T, code int, says, hint string, args ...string) {
 	t.Helper()
-	if is, what := told(t, code, args...); !strings.Contains(is, says) || !strings.Contains(what, hint) {
+	if is, what := startError(t, code, args...); !strings.Contains(is, says) || !strings.Contains(what, hint) {
 		t.Errorf("%q: got %q and the hint %q, want %q and %q", args, is, what, says, hint)
 	}
 }
 
-// TestToldWhere checks that a node which cannot connect reports the reason for each server, and no secret.
-func TestToldWhere(t *testing.T) {
+// TestStartErrorWhere checks that a node which cannot connect reports the reason for each server, and no secret.
+func TestStartErrorWhere(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1, noJetStream, user("crier", "permissions {}"))
 	other, err := net.Listen("tcp", "127.0.0.1:0")
@@ -69,35 +69,35 @@ func TestToldWhere(t *testing.T) {
 	}()
 	gone, strange, known := freeAddr(t), other.Addr().String(), servers.addrs[0]
 	for _, mode := range []string{"ordered", "fast"} {
-		says, _ := told(t, 1, "--cluster-mode", mode, "--cluster", "nats://s3cret@"+gone+",nats://u:s3cret@"+strange)
+		says, _ := startError(t, 1, "--cluster-mode", mode, "--cluster", "nats://s3cret@"+gone+",nats://u:s3cret@"+strange)
 		for _, want := range []string{gone + ": connection refused", strange + ": nats: ", "INFO"} {
 			if !strings.Contains(says, want) {
 				t.Errorf("%s: got %q, want %q", mode, says, want)
 			}
 		}
 		for _, as := range []string{"", "crier:s3cret@"} {
-			wantTold(t, 1, known+": nats: Authorization Violation", "--cluster-credentials", "--cluster-mode", mode, "--cluster", "nats://"+as+known)
+			wantStartError(t, 1, known+": nats: Authorization Violation", "--cluster-credentials", "--cluster-mode", mode, "--cluster", "nats://"+as+known)
 		}
 	}
 }
 
-// TestToldNoJetStream has JetStream disabled on the NATS server, or for an account.
-func TestToldNoJetStream(t *testing.T) {
+// TestStartErrorNoJetStream has JetStream disabled on the NATS server, or for an account.
+func TestStartErrorNoJetStream(t *testing.T) {
 	t.Parallel()
 	none := startNATS(t, 1, noJetStream)
-	wantTold(t, 1, "JetStream is not enabled", "nats-server -js", "--cluster", none.urls()[0])
+	wantStartError(t, 1, "JetStream is not enabled", "nats-server -js", "--cluster", none.urls()[0])
 	account := startNATS(t, 1, "accounts { A { users: [ { user: a, password: a } ] } }", "no_auth_user: a")
-	wantTold(t, 1, "JetStream is not enabled", "--cluster-mode fast", "--cluster", account.urls()[0])
+	wantStartError(t, 1, "JetStream is not enabled", "--cluster-mode fast", "--cluster", account.urls()[0])
 }
 
-// TestToldNoRoom has a stream with more replicas than there are servers, or larger than they have room for.
-func TestToldNoRoom(t *testing.T) {
+// TestStartErrorNoRoom has a stream with more replicas than there are servers, or larger than they have room for.
+func TestStartErrorNoRoom(t *testing.T) {
 	t.Parallel()
 	alone, three := startNATS(t, 1).urls()[0], startNATS(t, 3)
-	wantTold(t, 1, "replicas > 1", "takes 3 servers", "--cluster", alone, "--cluster-replicas", "3")
-	wantTold(t, 1, "insufficient storage", "--cluster-max-bytes (100GiB)", "--cluster", alone, "--cluster-max-bytes", "100GiB")
+	wantStartError(t, 1, "replicas > 1", "takes 3 servers", "--cluster", alone, "--cluster-replicas", "3")
+	wantStartError(t, 1, "insufficient storage", "--cluster-max-bytes (100GiB)", "--cluster", alone, "--cluster-max-bytes", "100GiB")
 	three.leader(t, startMade(t, three))
-	wantTold(t, 1, "no suitable peers", "takes 5 servers", "--cluster", three.urls()[0], "--cluster-replicas", "5")
+	wantStartError(t, 1, "no suitable peers", "takes 5 servers", "--cluster", three.urls()[0], "--cluster-replicas", "5")
 }
 
 // startMade creates a stream when the servers have found each other, and returns its name.
@@ -111,9 +111,9 @@ func startMade(t *testing.T, servers *natsCluster) string {
 	return "OTHER"
 }
 
-// TestToldUnfit checks that a server does not start on a stream that cannot be altered to fit, or whose subjects
+// TestStartErrorUnfit checks that a server does not start on a stream that cannot be altered to fit, or whose subjects
 // another stream has, and that a service manager does not try again: the exit code is 2.
-func TestToldUnfit(t *testing.T) {
+func TestStartErrorUnfit(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 1)
 	js := servers.jetStream(t)
@@ -126,17 +126,17 @@ func TestToldUnfit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantTold(t, 2, "cannot be altered: MEMORY: storage is Memory, wanted File", "nats stream rm MEMORY",
+	wantStartError(t, 2, "cannot be altered: MEMORY: storage is Memory, wanted File", "nats stream rm MEMORY",
 		"--cluster", servers.urls()[0], "--cluster-stream", "MEMORY")
-	wantTold(t, 2, "WORK: retention is WorkQueue, wanted Limits", "another --cluster-stream",
+	wantStartError(t, 2, "WORK: retention is WorkQueue, wanted Limits", "another --cluster-stream",
 		"--cluster", servers.urls()[0], "--cluster-stream", "WORK")
-	wantTold(t, 2, "TAKEN.*", "another --cluster-stream",
+	wantStartError(t, 2, "TAKEN.*", "another --cluster-stream",
 		"--cluster", servers.urls()[0], "--cluster-stream", "TAKEN")
 }
 
-// TestToldNotPermitted checks that a node ends when NATS reports a missing permission that it needs, and does not
+// TestStartErrorNotPermitted checks that a node ends when NATS reports a missing permission that it needs, and does not
 // wait for the answer to its request.
-func TestToldNotPermitted(t *testing.T) {
+func TestStartErrorNotPermitted(t *testing.T) {
 	t.Parallel()
 	all := permissions(t, "ordered")
 	for part, other := range map[string]string{
@@ -153,7 +153,7 @@ func TestToldNotPermitted(t *testing.T) {
 		}
 		replaced := strings.Replace(all, part, part[:strings.IndexByte(part, '"')]+`"nothing"`, 1)
 		servers := startNATS(t, 1, user("crier", replaced))
-		wantTold(t, 1, "Permissions Violation for "+other, "docs/operations.md", "--cluster-timeout", "1m", "--cluster", servers.as("crier")[0])
+		wantStartError(t, 1, "Permissions Violation for "+other, "docs/operations.md", "--cluster-timeout", "1m", "--cluster", servers.urlFor("crier")[0])
 		servers.servers[0].signal(syscall.SIGKILL)
 	}
 }
@@ -163,18 +163,18 @@ func TestNotPermittedMore(t *testing.T) {
 	t.Parallel()
 	may := strings.NewReplacer(`"CRIER.presence.*"`, `"nothing"`, `"$JS.API.CONSUMER.DELETE.CRIER.*"`, `"nothing"`).Replace(permissions(t, "ordered"))
 	servers := startNATS(t, 1, user("crier", may))
-	n := startNode(t, servers.as("crier"), "--cluster-replicas", "1", "--retain-age", "1h", "--cluster-linger", "100ms")
-	works(t, n)
+	n := startNode(t, servers.urlFor("crier"), "--cluster-replicas", "1", "--retain-age", "1h", "--cluster-linger", "100ms")
+	checkWorks(t, n)
 	n.signal(syscall.SIGTERM)
 	n.restart() // The stream now has history, for which the node needs another consumer.
-	works(t, n)
+	checkWorks(t, n)
 	if log := n.log(); !strings.Contains(log, "CRIER.presence.") || strings.Count(log, "msg=serving") != 2 {
 		t.Errorf("want a second start, and missing permissions in the log: %s", log)
 	}
 }
 
-// TestToldWaiting checks that a node logs that it waits for a majority.
-func TestToldWaiting(t *testing.T) {
+// TestStartErrorWaiting checks that a node logs that it waits for a majority.
+func TestStartErrorWaiting(t *testing.T) {
 	t.Parallel()
 	servers := startNATS(t, 3)
 	startNode(t, servers.urls()[:1]).signal(syscall.SIGTERM)
