@@ -11,13 +11,12 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/procfs"
 	"github.com/crier-ws/crier/internal/swarm"
 )
@@ -70,8 +69,7 @@ func MillionCommand(args []string) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	if m.crier == "" {
-		m.crier = filepath.Join(dir, "crier")
-		if err := buildCrier(m.crier); err != nil {
+		if m.crier, err = criertest.Build(dir); err != nil {
 			return err
 		}
 	}
@@ -346,14 +344,5 @@ func (m *million) reconnect() error {
 		metric{"rate", "1/s", float64(back) / used.wall.Seconds()},
 		metric{"CPU/connection of the server", "us", micros(used.cpu) / float64(back)},
 		metric{"own memory of all", "MB", float64(memory) / 1e6})
-	return nil
-}
-
-// buildCrier builds crier into a file.
-func buildCrier(file string) error {
-	out, err := exec.Command("go", "build", "-o", file, "github.com/crier-ws/crier/cmd/crier").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("go build of crier: %w\n%s", err, out)
-	}
 	return nil
 }

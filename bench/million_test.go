@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/doctor"
 )
 
@@ -85,8 +85,8 @@ func TestMillion(t *testing.T) {
 		}
 		t.Skipf("the limits of this host allow %d connections, %v\n%s", n, err, text.String())
 	}
-	crier := filepath.Join(t.TempDir(), "crier")
-	if err := buildCrier(crier); err != nil {
+	crier, err := criertest.Build(t.TempDir())
+	if err != nil {
 		t.Fatal(err)
 	}
 	// The server dies with the thread that starts it.

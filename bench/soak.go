@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/bench/hostile"
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/swarm"
 )
 
@@ -76,13 +76,12 @@ func SoakCommand(args []string) error {
 			return err
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		s.crier = filepath.Join(dir, "crier")
-		build := []string{"build", "-o", s.crier, "github.com/crier-ws/crier/cmd/crier"}
+		var flags []string
 		if *race {
-			build = append(build[:1:1], append([]string{"-race"}, build[1:]...)...)
+			flags = []string{"-race"}
 		}
-		if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
-			return fmt.Errorf("go build of crier: %w\n%s", err, out)
+		if s.crier, err = criertest.Build(dir, flags...); err != nil {
+			return err
 		}
 	}
 	return s.run()

@@ -3,13 +3,13 @@ package bench
 import (
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"golang.org/x/sys/unix"
 )
 
@@ -82,8 +82,8 @@ const spareFDs = 100
 // allow, and logs which those are. With -short only the quick ones run, for a shorter
 // time. What needs more file descriptors than the hard limit allows is skipped.
 func Run(b *testing.B) {
-	crier := filepath.Join(b.TempDir(), "crier")
-	if err := buildCrier(crier); err != nil {
+	crier, err := criertest.Build(b.TempDir())
+	if err != nil {
 		b.Fatal(err)
 	}
 	first, last, err := cores()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 )
@@ -73,7 +74,7 @@ func TestHistoryBeforeViewers(t *testing.T) {
 	}
 	l.ticks(t, 2)
 	conn.Close()
-	eventually(t, "the disconnect", func() bool { return len(srv.Stats().Disconnects) == 1 })
+	criertest.Eventually(t, "the disconnect", func() bool { return len(srv.Stats().Disconnects) == 1 })
 	l.ticks(t, 2)
 
 	body := get(t, site)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/leaktest"
 	"github.com/crier-ws/crier/internal/servertest"
 	"github.com/gobwas/ws"
@@ -92,15 +93,6 @@ func (v *viewer) next() (s snapshot) {
 	return s
 }
 
-func eventually(t *testing.T, what string, happened func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(giveUp); !happened(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("gave up waiting for %s", what)
-		}
-	}
-}
-
 // TestStream: what is in a snapshot is what Stats and the rest say, for longer than an answer may
 // take otherwise, and who comes late has the newest one at once.
 func TestStream(t *testing.T) {
@@ -111,7 +103,7 @@ func TestStream(t *testing.T) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(giveUp))
-	eventually(t, "the connection", func() bool { return srv.Stats().Open == 1 })
+	criertest.Eventually(t, "the connection", func() bool { return srv.Stats().Open == 1 })
 	v := look(t, site)
 	if got := v.resp.Header.Get("Content-Type"); got != "text/event-stream" {
 		t.Errorf("Content-Type: got %q", got)
@@ -203,7 +195,7 @@ func (l *Live) ticks(t *testing.T, n int) {
 	}
 	for range n {
 		was := newest()
-		eventually(t, "a sample", func() bool { return newest() > was })
+		criertest.Eventually(t, "a sample", func() bool { return newest() > was })
 	}
 }
 
@@ -221,7 +213,7 @@ func TestNobodyLooks(t *testing.T) {
 			t.Errorf("got snapshots of %d and %d", first.Time, second.Time)
 		}
 		v.resp.Body.Close()
-		eventually(t, "the viewer to leave", func() bool {
+		criertest.Eventually(t, "the viewer to leave", func() bool {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			return l.viewers == 0
@@ -263,13 +255,13 @@ func TestDoesNotRead(t *testing.T) {
 	if _, err := io.WriteString(ours, "GET /v1/live HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the viewer", func() bool { return l.small() != nil && l.small().Stats().Upgraded+uint64(l.small().Stats().Open) > 0 })
-	eventually(t, "it to be given up", func() bool {
+	criertest.Eventually(t, "the viewer", func() bool { return l.small() != nil && l.small().Stats().Upgraded+uint64(l.small().Stats().Open) > 0 })
+	criertest.Eventually(t, "it to be given up", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return l.viewers == 0
 	})
-	eventually(t, "its connection to end", func() bool { return l.small().Stats().Open == 0 })
+	criertest.Eventually(t, "its connection to end", func() bool { return l.small().Stats().Open == 0 })
 	close(ln)
 	if err := <-served; err == nil {
 		t.Error("Serve: got nil")
@@ -291,7 +283,7 @@ func TestBounded(t *testing.T) {
 		t.Errorf("one more: got %s %s", more.resp.Status, body)
 	}
 	viewers[3].resp.Body.Close()
-	eventually(t, "room", func() bool {
+	criertest.Eventually(t, "room", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return l.viewers < MaxViewers

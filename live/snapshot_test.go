@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/servertest"
 	"github.com/crier-ws/crier/metrics"
 	"github.com/gobwas/ws"
@@ -111,7 +112,7 @@ func TestAgreesWithMetrics(t *testing.T) {
 	for i := 1; i < len(conns); i++ {
 		send(i)
 	}
-	eventually(t, "those who wait", func() bool { return srv.Stats().Queued == 3 })
+	criertest.Eventually(t, "those who wait", func() bool { return srv.Stats().Queued == 3 })
 	s := newSampler(srv, Config{Version: "v1", MemoryBytes: 1 << 30}, time.Now())
 	check := func(wants ...string) {
 		t.Helper()
@@ -121,7 +122,7 @@ func TestAgreesWithMetrics(t *testing.T) {
 				t.Log(strings.Join(wrong, "\n"))
 			}
 		}()
-		eventually(t, "the snapshot and /metrics to agree", func() bool {
+		criertest.Eventually(t, "the snapshot and /metrics to agree", func() bool {
 			snap, text := now(s), scrape(srv)
 			wrong = nil
 			for name, v := range named(snap) {
@@ -170,7 +171,7 @@ func TestProcess(t *testing.T) {
 		"max_fds":               func(s *snapshot) int64 { return s.MaxFDs },
 		"resident_memory_bytes": func(s *snapshot) int64 { return s.Resident },
 	} {
-		eventually(t, name, func() bool { // Memory grows meanwhile, now and then.
+		criertest.Eventually(t, name, func() bool { // Memory grows meanwhile, now and then.
 			v := strconv.FormatFloat(float64(of(now(s))), 'g', -1, 64)
 			return strings.Contains(scrape(srv), "\nprocess_"+name+" "+v+"\n")
 		})
@@ -186,7 +187,7 @@ func TestChannels(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the rates", func() bool {
+	criertest.Eventually(t, "the rates", func() bool {
 		s := newSampler(srv, Config{}, time.Now())
 		got := now(s).Largest
 		for i, info := range srv.Channels("", "", mostChannels) {

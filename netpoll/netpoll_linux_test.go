@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/leaktest"
 	"golang.org/x/sys/unix"
 )
@@ -40,17 +41,6 @@ func socketpair(t testing.TB) (a, b int) {
 	return fds[0], fds[1]
 }
 
-func await(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !done() {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting for %s", what)
-		}
-		runtime.Gosched()
-	}
-}
-
 func closed(fd int) bool {
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	return err == unix.EBADF
@@ -63,17 +53,17 @@ func TestReadableAndHangup(t *testing.T) {
 	if err := p.Add(a, Readable|Writable|ReadHangup|EdgeTriggered, func(ev Events) { seen.Or(uint32(ev)) }); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "writable", func() bool { return Events(seen.Load())&Writable != 0 })
+	criertest.Eventually(t, "writable", func() bool { return Events(seen.Load())&Writable != 0 })
 	if _, err := unix.Write(b, []byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "readable", func() bool { return Events(seen.Load())&Readable != 0 })
+	criertest.Eventually(t, "readable", func() bool { return Events(seen.Load())&Readable != 0 })
 	unix.Close(b)
-	await(t, "hangup", func() bool { return Events(seen.Load())&ReadHangup != 0 })
+	criertest.Eventually(t, "hangup", func() bool { return Events(seen.Load())&ReadHangup != 0 })
 	if err := p.Del(a); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "close of the fd", func() bool { return closed(a) })
+	criertest.Eventually(t, "close of the fd", func() bool { return closed(a) })
 }
 
 func TestAddErrors(t *testing.T) {

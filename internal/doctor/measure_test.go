@@ -4,12 +4,12 @@ import (
 	"math"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/leaktest"
 )
 
@@ -18,9 +18,9 @@ func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 // TestMeasure measures a real crier with few connections, and without the time that it
 // takes to be exact: that is in test/scale.
 func TestMeasure(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "crier")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/crier-ws/crier/cmd/crier").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	program, err := criertest.Build(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
 	// What is for another server is nothing to this one.
 	t.Setenv("CRIER_LISTEN", "nowhere")

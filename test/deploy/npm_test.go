@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/logtest"
 	"github.com/crier-ws/crier/internal/tool"
 )
@@ -46,7 +47,9 @@ func distributions(t *testing.T) []string {
 			if err := os.Remove(filepath.Join(tree, "crier")); err != nil { // go build overwrites programs only.
 				t.Fatal(err)
 			}
-			run(t, "", nil, "go", "build", "-o", filepath.Join(tree, "crier"), "github.com/crier-ws/crier/cmd/crier")
+			if _, err := criertest.Build(tree); err != nil {
+				t.Fatal(err)
+			}
 		}
 		tarballs = append(tarballs, tree+".tar.gz")
 		run(t, "", nil, "tar", "-C", dir, "-czf", tree+".tar.gz", name)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/tool"
 )
 
@@ -344,13 +345,13 @@ func (g *guest) show(t *testing.T, property string) string {
 // await waits until a property has a value.
 func (g *guest) await(t *testing.T, property, want string) {
 	t.Helper()
-	eventually(t, property+" to be "+want, func() bool { return g.show(t, property) == want })
+	criertest.Eventually(t, property+" to be "+want, func() bool { return g.show(t, property) == want })
 }
 
 // again waits until the service has another process than the one before, and serves.
 func (g *guest) again(t *testing.T, before string) {
 	t.Helper()
-	eventually(t, "another process than "+before, func() bool { return g.show(t, "MainPID") != before })
+	criertest.Eventually(t, "another process than "+before, func() bool { return g.show(t, "MainPID") != before })
 	g.await(t, "ActiveState", "active")
 	if got := g.show(t, "MainPID"); got == "0" || got == before {
 		t.Errorf("process %s, then %s", before, got)
@@ -361,7 +362,7 @@ func (g *guest) again(t *testing.T, before string) {
 func (g *guest) logs(t *testing.T, want ...string) {
 	t.Helper()
 	for _, want := range want {
-		eventually(t, "the journal to say "+want, func() bool {
+		criertest.Eventually(t, "the journal to say "+want, func() bool {
 			return strings.Contains(g.run(t, "journalctl --no-pager --unit=crier.service"), want)
 		})
 	}
@@ -371,14 +372,4 @@ func (g *guest) logs(t *testing.T, want ...string) {
 func (g *guest) dropIn(t *testing.T, text string) {
 	t.Helper()
 	g.run(t, "mkdir -p /etc/systemd/system/crier.service.d\ncat >/etc/systemd/system/crier.service.d/test.conf <<'END'\n"+text+"END\nsystemctl daemon-reload")
-}
-
-// eventually waits until ok says so.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }

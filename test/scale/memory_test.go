@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/bench/hostile"
+	"github.com/crier-ws/crier/internal/criertest"
 )
 
 const opPing = 9
@@ -66,7 +67,7 @@ func memoryContract(t *testing.T, contract, message int, args ...string) {
 	peak := 0
 	have := func(n int32) {
 		t.Helper()
-		eventually(t, "all to have tried", func() bool {
+		criertest.Eventually(t, "all to have tried", func() bool {
 			peak = max(peak, p.rssAnon())
 			return tried.Load() == n
 		})

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crier-ws/crier/internal/criertest"
 )
 
 // process is a child that must end before its test does.
@@ -154,7 +156,7 @@ func startServer(t *testing.T, cfg childConfig) *server {
 	first := newAlone(t, s.port)
 	s.fdsIdle = s.fds() - 1
 	first.reset()
-	eventually(t, "the first client to be gone", func() bool { return s.ask("stats").Stats.Open == 0 && s.fds() == s.fdsIdle })
+	criertest.Eventually(t, "the first client to be gone", func() bool { return s.ask("stats").Stats.Open == 0 && s.fds() == s.fdsIdle })
 	return s
 }
 

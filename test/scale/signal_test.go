@@ -1,7 +1,6 @@
 package scale
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crier-ws/crier/internal/criertest"
 )
 
 // The real command, under signals.
@@ -43,13 +44,9 @@ func buildCrierWith(t *testing.T, flags ...string) string {
 			t.Fatal(err)
 		}
 	}
-	exe := filepath.Join(t.TempDir(), "crier")
-	args := append([]string{"build", "-o", exe}, flags...)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "go", append(args, "github.com/crier-ws/crier/cmd/crier")...).CombinedOutput()
+	exe, err := criertest.Build(t.TempDir(), flags...)
 	if err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Fatal(err)
 	}
 	return exe
 }
@@ -62,7 +59,7 @@ func startCrier(t *testing.T, exe string, args ...string) (p *process, port int)
 	p = &process{cmd: exec.Command(exe, append([]string{"--listen=127.0.0.1:0", "--ping-interval=0"}, args...)...)}
 	start(t, p)
 	var line []string
-	eventually(t, "crier to serve", func() bool {
+	criertest.Eventually(t, "crier to serve", func() bool {
 		line = servingLine.FindStringSubmatch(p.log.String())
 		return line != nil
 	})
@@ -120,7 +117,7 @@ func sigtermInStorm(t *testing.T, exe string) {
 	st.mayFail.Store(true)
 	signalled := time.Now()
 	crier.signal(syscall.SIGTERM)
-	eventually(t, "the drain to begin", func() bool { return strings.Contains(crier.log.String(), "msg=draining") })
+	criertest.Eventually(t, "the drain to begin", func() bool { return strings.Contains(crier.log.String(), "msg=draining") })
 	publisher.reset()
 	sw.until("everyone to be closed", func() bool { return sw.gone == healthy })
 	code := crier.exit()

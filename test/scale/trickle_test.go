@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,7 +50,7 @@ func trickleOnce(t *testing.T, exe string, timeout time.Duration) bool {
 	fds := crier.fds() - 1
 	first.publish(0, healthSize)
 	first.reset()
-	eventually(t, "the first client to be gone", func() bool { return crier.fds() == fds })
+	criertest.Eventually(t, "the first client to be gone", func() bool { return crier.fds() == fds })
 	srv := startServer(t, childConfig{HandshakeTimeout: timeout})
 	idle := srv.ask("trim")
 	threads, rss := crier.threads(), crier.rssAnon()
@@ -62,7 +63,7 @@ func trickleOnce(t *testing.T, exe string, timeout time.Duration) bool {
 	var a answer
 	late := func() bool { return tr.ended.Load()+asked.ended.Load() > 0 }
 	for look := 1; look <= dripLooks && !late(); look++ {
-		eventually(t, "a byte more from each", func() bool {
+		criertest.Eventually(t, "a byte more from each", func() bool {
 			return late() || int(tr.sent.Load()) >= look*drips && int(asked.sent.Load()) >= look*dripsAsk
 		})
 		for range dripGood {
@@ -92,11 +93,11 @@ func trickleOnce(t *testing.T, exe string, timeout time.Duration) bool {
 		}
 	}
 
-	eventually(t, "all half-open to be closed", func() bool { return tr.over() && asked.over() })
+	criertest.Eventually(t, "all half-open to be closed", func() bool { return tr.over() && asked.over() })
 	t.Logf("closed after %v of connecting, trickling and timing out", time.Since(began))
 	tr.check(t, timeout)
 	asked.check(t, timeout)
-	eventually(t, "fds to be as before", func() bool { return crier.fds() == fds && srv.fds() == srv.fdsIdle })
+	criertest.Eventually(t, "fds to be as before", func() bool { return crier.fds() == fds && srv.fds() == srv.fdsIdle })
 	s := srv.ask("stats").Stats
 	checkAccounts(t, s)
 	if s.Handshakes != 0 || s.Open != 0 {
@@ -143,7 +144,7 @@ func startTrickle(t *testing.T, server *process, port, from, n int) *trickle {
 		}
 		tr.drips = append(tr.drips, drip{fd: fd, began: time.Now()})
 		if (i+1)%maxInFlight == 0 {
-			eventually(t, "connections to be accepted", func() bool { return server.fds() >= fds+i+1-maxInFlight })
+			criertest.Eventually(t, "connections to be accepted", func() bool { return server.fds() >= fds+i+1-maxInFlight })
 		}
 	}
 	go tr.run() // Ends with the last connection or the test.

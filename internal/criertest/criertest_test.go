@@ -1,0 +1,28 @@
+package criertest
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+func TestBuild(t *testing.T) {
+	program, err := Build(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(program, "version").Output(); err != nil || !strings.Contains(string(out), "crier") {
+		t.Errorf("got %s, %v, want the version of crier", out, err)
+	}
+	if _, err := Build(t.TempDir(), "-no-such-flag"); err == nil || !strings.Contains(err.Error(), "no-such-flag") {
+		t.Errorf("got %v, want what go build says", err)
+	}
+}
+
+func TestEventually(t *testing.T) {
+	calls := 0
+	Eventually(t, "three calls", func() bool { calls++; return calls == 3 })
+	if calls != 3 {
+		t.Errorf("got %d calls, want 3", calls)
+	}
+}
