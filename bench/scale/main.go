@@ -4,8 +4,8 @@
 //
 //	go build -o /tmp/crier ./cmd/crier
 //	go build -C test/cluster -o /tmp/nats-server github.com/nats-io/nats-server/v2
-//	go run ./bench/scale -measure -nats-server /tmp/nats-server -crier /tmp/crier >/tmp/costs.json
-//	go run ./bench/scale -costs /tmp/costs.json -nodes 50 -conns 20000 -rate 500 -size 300 -channels 1000
+//	go run -C bench/scale . -measure -nats-server /tmp/nats-server -crier /tmp/crier >/tmp/costs.json
+//	go run -C bench/scale . -costs /tmp/costs.json -nodes 50 -conns 20000 -rate 500 -size 300 -channels 1000
 package main
 
 import (

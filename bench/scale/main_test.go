@@ -26,7 +26,7 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if filled != string(text) {
-		t.Errorf("%s is not what comes of the constants: go run ./bench/scale -write docs/scale.md", page)
+		t.Errorf("%s is not what comes of the constants: go run -C bench/scale . -write ../../docs/scale.md", page)
 	}
 	if !strings.Contains(filled, costs.Machine) {
 		t.Errorf("%s does not say that the constants stand for %q", page, costs.Machine)

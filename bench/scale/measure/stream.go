@@ -2,6 +2,7 @@ package measure
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -10,7 +11,6 @@ import (
 	"github.com/crier-ws/crier/internal/procfs"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 )
 
 // Load is what is published, and who reads it.
@@ -129,7 +129,7 @@ func (s *natsServers) window(ctx context.Context, pub *client, r *readers, load 
 
 // publish publishes, and waits until all have got it.
 func (s *natsServers) publish(ctx context.Context, pub *client, r *readers, load Load) error {
-	prefix := nuid.Next() + "-"
+	prefix := rand.Text()[:22] + "-" // as long as that of crier
 	want := r.got.Load() + int64(load.Messages)*int64(load.Readers)
 	if load.Aside {
 		want = 0

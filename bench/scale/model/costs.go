@@ -74,7 +74,7 @@ type Nodes struct {
 //go:embed costs.json
 var measured []byte
 
-// Measured returns the constants of docs/scale.md, which were measured by `go run ./bench/scale -measure`.
+// Measured returns the constants of docs/scale.md, which were measured by `go run -C bench/scale . -measure`.
 func Measured() Costs {
 	var c Costs
 	if err := json.Unmarshal(measured, &c); err != nil {

@@ -139,7 +139,7 @@ func TestAsTheyAre(t *testing.T) {
 		t.Error("clients/js/crier.js waits otherwise")
 	}
 	interest, err := os.ReadFile("../../../cluster/interest.go")
-	if want := fmt.Sprintf("const maxFollowed = %d\n", Follows); err != nil || !regexp.MustCompile(regexp.QuoteMeta(want)).Match(interest) {
+	if want := fmt.Sprintf("const maxRead = %d\n", Follows); err != nil || !regexp.MustCompile(regexp.QuoteMeta(want)).Match(interest) {
 		t.Errorf("cluster/interest.go has no %q: %v", want, err)
 	}
 	r := rand.New(rand.NewPCG(1, 1))
