@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"unicode"
@@ -105,23 +106,16 @@ func Safe(w io.Writer, b []byte) []byte {
 	return []byte(Visible(string(b)))
 }
 
-// Visible returns s with what a terminal would obey, or cannot show, written as in Go's
-// strings. Tabs and line ends stay.
+// Visible returns s with control characters, invalid UTF-8 and what a terminal cannot show written as in Go's strings.
+// Tabs and line ends stay.
 func Visible(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
 		r, n := utf8.DecodeRuneInString(s)
-		switch {
-		case r == utf8.RuneError && n == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[0])
-		case r == '\n', r == '\t', unicode.IsGraphic(r):
+		if isInvalid := r == utf8.RuneError && n == 1; !isInvalid && (r == '\n' || r == '\t' || unicode.IsGraphic(r)) {
 			b.WriteString(s[:n])
-		case r < utf8.RuneSelf:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		case r <= 0xffff:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			fmt.Fprintf(&b, `\U%08x`, r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteToASCII(s[:n]), `"`))
 		}
 		s = s[n:]
 	}

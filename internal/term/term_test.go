@@ -22,7 +22,7 @@ func TestVisible(t *testing.T) {
 		"\x1b[31mred":     `\x1b[31mred`,
 		"\u009b31m":       `\u009b31m`,
 		"\x9b31m":         `\x9b31m`,
-		"a\rb":            `a\x0db`,
+		"a\rb":            `a\rb`,
 		"\u202egnp.exe":   `\u202egnp.exe`,
 		"\U000e0001":      `\U000e0001`,
 		"\ufffd":          "\ufffd",
