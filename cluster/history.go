@@ -70,7 +70,7 @@ func (c *Cluster) fillUpTo(g *group, marker uint64) error {
 	stuck := time.AfterFunc(3*c.cfg.Timeout, func() { stop(errStuck) })
 	defer stuck.Stop()
 	from := g.upTo + 1
-	err := c.readStream(ctx, g.subjects, from, fillBytes, func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
+	each := func(about *jetstream.MsgMetadata, msg jetstream.Msg) (bool, error) {
 		seq := about.Sequence.Stream
 		if seq >= marker {
 			return true, nil
@@ -89,8 +89,8 @@ func (c *Cluster) fillUpTo(g *group, marker uint64) error {
 			return false, err
 		}
 		return false, nil
-	})
-	if err != nil {
+	}
+	if err := c.readStream(ctx, g.subjects, from, fillBytes, each); err != nil {
 		return fmt.Errorf("reading the history: %w", err)
 	}
 	g.upTo = marker

@@ -239,7 +239,7 @@ var (
 	// number.
 	errNoSequence = errors.New("NATS is still storing the message")
 	errDenied     = errors.New("NATS permissions do not let this server publish to that subject")
-	errIDExpired  = errors.New("the stream may hold the message and no longer know its ID, and the outcome was reported as unknown")
+	errIDExpired  = errors.New("the stream may hold it without knowing its ID, and the outcome was reported as unknown")
 )
 
 // rejectDenied rejects the messages in sent with a subject that NATS denies, as it does not answer them. It answers for

@@ -8,7 +8,9 @@ import (
 // FuzzSubject checks that each channel has a subject of one token without wildcards, which stands for that channel
 // only.
 func FuzzSubject(f *testing.F) {
-	for _, name := range []string{"", "news", "news/sport", "a.b", "*", ">", "=", "=2f", "ü b", "\x00", strings.Repeat("x", 255)} {
+	for _, name := range []string{
+		"", "news", "news/sport", "a.b", "*", ">", "=", "=2f", "ü b", "\x00", strings.Repeat("x", 255),
+	} {
 		f.Add(name)
 	}
 	c := &Cluster{cfg: Config{Stream: "CRIER"}}

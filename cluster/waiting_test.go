@@ -42,7 +42,8 @@ func TestTransient(t *testing.T) {
 		{"no TLS", nats.ErrSecureConnRequired, false},
 		{"another protocol", errors.New("nats: expected 'INFO', got 'SSH-2.0'"), false},
 		{"missing file", &fs.PathError{Op: "open", Err: syscall.ENOENT}, false},
-		{"one of two is permanent", errors.Join(fmt.Errorf("a: %w", refused), fmt.Errorf("b: %w", nats.ErrAuthorization)), false},
+		{"one of two is permanent",
+			errors.Join(fmt.Errorf("a: %w", refused), fmt.Errorf("b: %w", nats.ErrAuthorization)), false},
 		{"both are transient", errors.Join(fmt.Errorf("a: %w", refused), fmt.Errorf("b: %w", io.EOF)), true},
 	} {
 		if got := transient(tt.err); got != tt.want {
@@ -85,7 +86,8 @@ func TestRetryTransient(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || tries != 3 || reported == nil || strings.Count(log.String(), "waiting for NATS") != 1 || !log.Has(`err="EOF; nats: no servers`) {
+	lines := strings.Count(log.String(), "waiting for NATS")
+	if err != nil || tries != 3 || reported == nil || lines != 1 || !log.Has(`err="EOF; nats: no servers`) {
 		t.Errorf("got %v after %d tries, reported %v, and the log %s", err, tries, reported, log.String())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -93,7 +95,8 @@ func TestRetryTransient(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || !errors.Is(err, io.EOF) {
 		t.Errorf("got %v, want the error of the context and the reason", err)
 	}
-	if err := cfg.retryTransient(t.Context(), nil, func() error { return nats.ErrAuthorization }); err != nats.ErrAuthorization {
+	err = cfg.retryTransient(t.Context(), nil, func() error { return nats.ErrAuthorization })
+	if err != nats.ErrAuthorization {
 		t.Errorf("got %v, want %v at once", err, nats.ErrAuthorization)
 	}
 }

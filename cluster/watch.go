@@ -264,7 +264,7 @@ func (c *Cluster) checkSeq(seq, delivered uint64) {
 	if seq > delivered {
 		return
 	}
-	err := fmt.Errorf("%w: a new message got number %d, and this server has delivered up to %d", ErrRolledBack, seq, delivered)
+	err := fmt.Errorf("%w: a new message is number %d, and this server has delivered up to %d", ErrRolledBack, seq, delivered)
 	c.rolledBack.CompareAndSwap(nil, &err)
 	c.recheck.ring()
 }

@@ -100,7 +100,9 @@ func newNetwork(t *testing.T) *network {
 // add starts a server.
 func (w *network) add(tableBytes int) *server {
 	s := &server{network: w, counter: counter{byName: make(map[string]int)}}
-	s.Presence = newPresence(Config{TableBytes: tableBytes, Subject: "CRIER.presence", Logger: slog.New(slog.DiscardHandler)}, s.sendAll)
+	s.Presence = newPresence(Config{
+		TableBytes: tableBytes, Subject: "CRIER.presence", Logger: slog.New(slog.DiscardHandler),
+	}, s.sendAll)
 	s.src = &s.counter
 	for i := range s.queues {
 		s.queues[i] = make(chan string, 10_000)

@@ -50,7 +50,8 @@ func TestPresence(t *testing.T) {
 		a.set("news", 7)
 		c.set("late", 4)
 		pass(6 * time.Second)
-		if a.Servers() != 2 || a.Elsewhere("late") != 0 || c.Servers() != 1 || c.Connections() != 4 || len(c.Channels("", "", 9)) != 0 {
+		if a.Servers() != 2 || a.Elsewhere("late") != 0 ||
+			c.Servers() != 1 || c.Connections() != 4 || len(c.Channels("", "", 9)) != 0 {
 			t.Errorf("with one server cut off: got %d and %d servers, want 2 and 1", a.Servers(), c.Servers())
 		}
 		w.cut(c, false)
@@ -60,7 +61,8 @@ func TestPresence(t *testing.T) {
 		c.set("late", 2)
 		pass(2 * time.Second)
 		if a.Servers() != 3 || a.Elsewhere("late") != 4 {
-			t.Errorf("with one server cut off for 2 s: got %d connections of %d servers, want 4 of 3", a.Elsewhere("late"), a.Servers())
+			t.Errorf("with one server cut off for 2 s: got %d connections of %d servers, want 4 of 3",
+				a.Elsewhere("late"), a.Servers())
 		}
 		w.cut(c, false)
 		pass(2 * time.Second)

@@ -42,7 +42,8 @@ func TestTable(t *testing.T) {
 	}
 	x.removeOlder(a, 6)
 	x.set(b, "sport", 0, 2, false)
-	if got, want := counts(), (map[string]uint64{"new/s": 1, "news": 3}); !maps.Equal(got, want) || a.conns != 0 || b.conns != 4 {
+	want := map[string]uint64{"new/s": 1, "news": 3}
+	if got := counts(); !maps.Equal(got, want) || a.conns != 0 || b.conns != 4 {
 		t.Errorf("got %v with %d and %d connections, want %v with 0 and 4", got, a.conns, b.conns, want)
 	}
 	x.removeAll(a)
@@ -76,7 +77,8 @@ func TestTableBytes(t *testing.T) {
 				}
 			}
 			took := heap() - before
-			t.Logf("%d channels of %d servers: %d bytes for each channel, counted %d", channels, servers, took/channels, x.bytes/channels)
+			t.Logf("%d channels of %d servers: %d bytes for each channel, counted %d",
+				channels, servers, took/channels, x.bytes/channels)
 			if took > x.bytes*11/10 {
 				t.Errorf("%d channels of %d servers take up %d bytes, counted %d", channels, servers, took, x.bytes)
 			}

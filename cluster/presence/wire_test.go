@@ -31,7 +31,8 @@ func encoded(m *message) string {
 
 // TestDecode checks that messages are decoded to what was encoded.
 func TestDecode(t *testing.T) {
-	some := counts(appendCount(appendCount(appendCount(nil, "", 1), "news/ü", 0), strings.Repeat("x", 255), math.MaxUint32))
+	b := appendCount(appendCount(nil, "", 1), "news/ü", 0)
+	some := counts(appendCount(b, strings.Repeat("x", 255), math.MaxUint32))
 	for _, m := range []message{
 		{kind: beat, from: someID, seq: math.MaxUint32, every: time.Minute, conns: maxConns, counts: some},
 		{kind: beat, from: someID, seq: 1, every: time.Millisecond},

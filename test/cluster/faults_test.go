@@ -12,10 +12,11 @@ import (
 )
 
 var (
-	faults  = flag.Int("faults", 8, "how many things go wrong in TestFaults")
-	seed    = flag.Uint64("seed", 1, "of TestFaults")
-	pace    = flag.Int("pace", 2, "how many seconds are between two faults at the most, about")
-	longest = flag.Int("longest", 3, "how many seconds a fault lasts at the most, about; NATS has another leader after some 4 to 9")
+	faults = flag.Int("faults", 8, "number of faults in TestFaults and TestFastFaults")
+	seed   = flag.Uint64("seed", 1, "seed of the faults")
+	pace   = flag.Int("pace", 2, "most seconds between two faults of TestFaults, about")
+	// NATS elects another leader after 4 to 9 seconds.
+	longest = flag.Int("longest", 3, "most seconds that a fault of TestFaults lasts, about")
 )
 
 // TestFaults checks that all clients of all nodes receive the same messages once, in the order of each publisher, and
@@ -157,35 +158,38 @@ func (r *room) check(t *testing.T, name string) {
 
 // fault causes a random fault, repairs it, and returns what it was.
 func fault(t *testing.T, r *rand.Rand, nats *natsCluster, nodes []*node, cutters []*cutter) (kind, what string) {
-	for_ := time.Duration(200+r.IntN(1000**longest)) * time.Millisecond
-	kinds := []string{"nats killed", "leader killed", "nats stands still", "leader stands still", "nats cut off", "leader cut off", "crier killed", "crier stopped", "cut", "one is deaf", "all are deaf"}
+	outage := time.Duration(200+r.IntN(1000**longest)) * time.Millisecond
+	kinds := []string{
+		"nats killed", "leader killed", "nats stopped", "leader stopped", "nats cut off", "leader cut off",
+		"crier killed", "crier stopped", "cut", "one is stalled", "all are stalled",
+	}
 	kind = kinds[r.IntN(len(kinds))]
 	server := nats.servers[r.IntN(len(nats.servers))]
 	node := r.IntN(len(nodes))
 	if strings.HasPrefix(kind, "leader") {
 		server = nats.leader(t, "CRIER")
 	}
-	deaf := cutters
-	if kind == "one is deaf" {
-		deaf = cutters[3*node : 3*node+3]
+	stalled := cutters
+	if kind == "one is stalled" {
+		stalled = cutters[3*node : 3*node+3]
 	}
 	switch kind {
 	case "nats killed", "leader killed":
 		server.signal(syscall.SIGKILL)
-		time.Sleep(for_)
+		time.Sleep(outage)
 		server.start()
-		return kind, fmt.Sprint(server.name, ", for ", for_)
-	case "nats stands still", "leader stands still":
+		return kind, fmt.Sprint(server.name, ", for ", outage)
+	case "nats stopped", "leader stopped":
 		server.signal(syscall.SIGSTOP)
-		time.Sleep(for_)
+		time.Sleep(outage)
 		server.signal(syscall.SIGCONT)
-		return kind, fmt.Sprint(server.name, ", for ", for_)
+		return kind, fmt.Sprint(server.name, ", for ", outage)
 	case "nats cut off", "leader cut off":
 		reset := r.IntN(2) == 0
 		nats.isolate(server, true, false)
-		time.Sleep(for_)
+		time.Sleep(outage)
 		nats.isolate(server, false, reset)
-		return kind, fmt.Sprint(server.name, ", for ", for_, ", connections reset: ", reset)
+		return kind, fmt.Sprint(server.name, ", for ", outage, ", connections reset: ", reset)
 	case "crier killed", "crier stopped":
 		nodes[node].signal(map[string]syscall.Signal{"crier killed": syscall.SIGKILL, "crier stopped": syscall.SIGTERM}[kind])
 		nodes[node].restart()
@@ -198,16 +202,16 @@ func fault(t *testing.T, r *rand.Rand, nats *natsCluster, nodes []*node, cutters
 		}
 		return kind, "some connections"
 	default:
-		for _, c := range deaf {
+		for _, c := range stalled {
 			c.set(true)
 		}
-		time.Sleep(for_)
-		for _, c := range deaf {
+		time.Sleep(outage)
+		for _, c := range stalled {
 			c.set(false)
-			if kind == "all are deaf" {
+			if kind == "all are stalled" {
 				c.cut()
 			}
 		}
-		return kind, fmt.Sprint(nodes[node].name, " or all, for ", for_)
+		return kind, fmt.Sprint(nodes[node].name, " or all, for ", outage)
 	}
 }
