@@ -202,7 +202,7 @@ func TestStallWanted(t *testing.T) {
 	defer l.end()
 	awaitConnected(t, l)
 	c.set(true)
-	for range 8 { // More than all sockets hold: the node stands still in a write.
+	for range 8 { // More than all socket buffers hold, so that a write of the node blocks.
 		s := &socket{n: n}
 		for range 20 {
 			if s.send("news", strings.Repeat("x", 512<<10)) != nil {

@@ -149,7 +149,7 @@ func TestPresence(t *testing.T) {
 	awaitPresence(t, "it is back", 3, all, a, b, far)
 
 	_ = b.cmd.Process.Signal(syscall.SIGSTOP)
-	awaitPresence(t, "one stands still", 2, map[string]int{"news": 3, "sport/football": 2, "a b\"": 3}, a, far)
+	awaitPresence(t, "one node stopped", 2, map[string]int{"news": 3, "sport/football": 2, "a b\"": 3}, a, far)
 	_ = b.cmd.Process.Signal(syscall.SIGCONT)
 	awaitPresence(t, "it goes on", 3, all, a, b, far)
 
