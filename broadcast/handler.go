@@ -27,12 +27,14 @@ import (
 // each connection (as measured with Go 1.26), beside the 10 KiB or so of crypto/tls, and three more system calls for
 // each message. Config.MemoryBytes does not count it. For very many connections put a TLS proxy in front instead.
 //
-// Over HTTP/2, and where middleware hides http.Hijacker, events are written through the
-// ResponseWriter on the handler's goroutine; WebSockets need HTTP/1.1, which browsers use for
-// them by themselves, and a ResponseWriter that can be hijacked, perhaps by its Unwrap method:
-// see http.ResponseController. Events need one that can be flushed. A peer that does not read them
-// is dropped after Config.PingTimeout; if it reads nothing at all from an HTTP/2 connection, net/http
-// keeps that, and the goroutine, unless the http.Server has an HTTP2Config.WriteByteTimeout.
+// WebSockets need HTTP/1.1, which browsers use for them even where they use HTTP/2 for other requests, and a
+// ResponseWriter that can be hijacked, perhaps by its Unwrap method: see http.ResponseController. Other handshakes are
+// refused with 426 (HTTP/2) or 500 (middleware that hides http.Hijacker, such as http.TimeoutHandler).
+//
+// Over HTTP/2, and where middleware hides http.Hijacker, events are written through the ResponseWriter on the handler's
+// goroutine. This needs a ResponseWriter that can be flushed. A peer that does not read its events is dropped after
+// Config.PingTimeout. If the peer reads nothing at all from an HTTP/2 connection, net/http keeps the connection, and the
+// goroutine, unless the http.Server has an HTTP2Config.WriteByteTimeout.
 func (srv *Server) Handler() http.Handler { return http.HandlerFunc(srv.serveHTTP) }
 
 func (srv *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
@@ -202,6 +204,10 @@ func (srv *Server) stream(w http.ResponseWriter, r *http.Request, h *handover) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
+	if answer.StatusCode == http.StatusUpgradeRequired && r.ProtoMajor > 1 {
+		answer.Body = io.NopCloser(strings.NewReader(needsHTTP1))
+		answer.Header.Del("Content-Length")
+	}
 	if takeErr != nil || !h.opened() { // It is short, and the deadline of net/http holds.
 		writeHead(w, r, answer)
 		_, _ = io.Copy(w, answer.Body)
@@ -217,6 +223,10 @@ func (srv *Server) stream(w http.ResponseWriter, r *http.Request, h *handover) {
 	writeHead(w, r, answer)
 	out.copyFrom(answer.Body)
 }
+
+// needsHTTP1 replaces the text of a 426 over HTTP/2, which has no header Upgrade (RFC 9113, section 8.2.2).
+const needsHTTP1 = "WebSockets need HTTP/1.1 on this server, and this request came over HTTP/2; " +
+	"requests for events have the header Accept: text/event-stream\n"
 
 // canFlush reports whether http.ResponseController.Flush works with w, without flushing it.
 func canFlush(w http.ResponseWriter) bool {

@@ -169,3 +169,19 @@ func TestHandlerClientAddr(t *testing.T) {
 		})
 	}
 }
+
+// TestHandlerNeedsHTTP1: over HTTP/2, where no request can ask for an upgrade, the refusal says what to do.
+func TestHandlerNeedsHTTP1(t *testing.T) {
+	srv := newIdle(t, Config{})
+	defer srv.Shutdown(context.Background())
+	site := newSite(t, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() }, srv.Handler())
+	r, err := site.Client().Get(site.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if r.ProtoMajor != 2 || r.StatusCode != http.StatusUpgradeRequired || !strings.Contains(string(body), "need HTTP/1.1") || err != nil {
+		t.Errorf("got %s %s, %q, %v, want HTTP/2.0 426 that asks for HTTP/1.1", r.Proto, r.Status, body, err)
+	}
+}

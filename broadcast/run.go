@@ -9,14 +9,17 @@ import (
 // Run serves listeners until ctx is done, or Shutdown is called. It then drains as Shutdown does, and returns nil
 // when all connections are closed and all goroutines of the server have ended. Draining takes at most
 // Config.DrainTime plus Config.CloseTimeout, plus the time of a hook that is running. Call Run without a listener for
-// a server that has only its Handler. Run takes the listeners over and closes them.
+// a server that is used only through its Handler. Run takes the listeners over and closes them. Like Shutdown, Run must
+// not be called from a hook.
 //
 // If a listener cannot be served, Run drains at once and returns that error. If Shutdown was called before, Run
 // returns ErrServerClosed.
 func (srv *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	if srv.Draining() {
 		for _, ln := range listeners {
-			ln.Close()
+			if ln != nil {
+				ln.Close()
+			}
 		}
 		return ErrServerClosed
 	}
@@ -32,9 +35,9 @@ func (srv *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	case <-ctx.Done():
 	case <-srv.closed:
 	}
-	// ctx is done: it would cut everybody off.
+	// With ctx, which is done, Shutdown would cut everybody off.
 	_ = srv.Shutdown(context.WithoutCancel(ctx))
-	<-srv.stopped // Another call may have been the first.
+	<-srv.stopped // Another call of Shutdown may have come first.
 	for range pending {
 		if other := <-ended; err == nil || errors.Is(err, ErrServerClosed) {
 			err = other

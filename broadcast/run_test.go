@@ -121,3 +121,17 @@ func TestServeOutlastsShutdown(t *testing.T) {
 		t.Errorf("Serve: got %v, want %v", err, ErrServerClosed)
 	}
 }
+
+// TestServeNil: a nil listener, as of an error of Listen that nobody has looked at, is an error.
+func TestServeNil(t *testing.T) {
+	srv, _ := newServer(t, Config{})
+	if err := srv.Serve(nil); err == nil || errors.Is(err, ErrServerClosed) {
+		t.Errorf("Serve: got %v, want an error about the listener", err)
+	}
+	if err := srv.Run(t.Context(), nil); err == nil || errors.Is(err, ErrServerClosed) {
+		t.Errorf("Run: got %v, want an error about the listener", err)
+	}
+	if err := srv.Run(t.Context(), nil); !errors.Is(err, ErrServerClosed) {
+		t.Errorf("Run after the end: got %v, want %v", err, ErrServerClosed)
+	}
+}

@@ -18,18 +18,18 @@ import (
 
 // Errors returned by a Server.
 var (
-	// ErrServerClosed: Shutdown has been called.
+	// ErrServerClosed: Shutdown was called.
 	ErrServerClosed = errors.New("broadcast: server is closed")
-	// ErrTooLarge: a message to Publish is larger than MaxMessageBytes.
+	// ErrTooLarge: the message is larger than Config.MaxMessageBytes.
 	ErrTooLarge = errors.New("broadcast: message is larger than allowed")
-	// ErrNotText: a message of kind Text to Publish is not valid UTF-8.
+	// ErrNotText: a message of kind Text is not valid UTF-8.
 	ErrNotText = errors.New("broadcast: text message is not valid UTF-8")
-	// ErrChannel: there can be no channel of this name.
-	ErrChannel = errors.New("broadcast: no such channel can be")
-	// ErrKind: a message to Publish is neither Text nor Binary.
+	// ErrChannel: no channel can have this name.
+	ErrChannel = errors.New("broadcast: invalid channel name")
+	// ErrKind: the message is neither of kind Text nor of kind Binary.
 	ErrKind = errors.New("broadcast: message is neither text nor binary")
-	// ErrBusy: too many messages wait for the connection that Send was called for.
-	ErrBusy = errors.New("broadcast: too many messages wait for this connection")
+	// ErrBusy: too many direct messages wait to be sent, see Conn.Send.
+	ErrBusy = errors.New("broadcast: too many direct messages wait to be sent")
 	// ErrClosed: the connection is closed or being closed. It is a net.ErrClosed.
 	ErrClosed = fmt.Errorf("broadcast: connection is closed: %w", net.ErrClosed)
 )
@@ -132,12 +132,12 @@ func New(cfg Config) (*Server, error) {
 	return srv, nil
 }
 
-// debug says whether the logger takes debug lines: one for each connection. It may change its mind.
+// debug reports whether the logger takes debug lines, which are logged for each connection. This may change.
 func (srv *Server) debug() bool {
 	return srv.cfg.Logger.Enabled(context.Background(), slog.LevelDebug)
 }
 
-// init makes what is empty at the start.
+// init makes the maps and the root channel.
 func (srv *Server) init() {
 	srv.forms = newForms(&srv.cfg)
 	srv.channels.of = make(map[string]*channel)
@@ -156,6 +156,9 @@ func newWorker() *worker {
 // it. ln must have a file descriptor, like *net.TCPListener and *net.UnixListener; a layer on top of the descriptor,
 // such as TLS, is bypassed: see Handler. Several listeners may be served at once.
 func (srv *Server) Serve(ln net.Listener) error {
+	if ln == nil {
+		return errors.New("broadcast: the listener is nil")
+	}
 	l, err := newListener(srv, ln)
 	if err != nil {
 		ln.Close()
@@ -254,7 +257,7 @@ func (srv *Server) knock(c *Conn) bool {
 	return c.turnAway(errManyAtAccept)
 }
 
-// Memory is how Config.MemoryBytes is divided up, or the zero plan if that is 0.
+// Memory returns how Config.MemoryBytes is divided up, or the zero plan if that is 0.
 func (srv *Server) Memory() MemoryPlan { return srv.cfg.memory }
 
 // abandon ends a connection that was never open.
@@ -264,7 +267,7 @@ func (srv *Server) abandon(c *Conn) {
 	}
 }
 
-// admit counts a connection in, or says why it cannot be.
+// admit counts a connection in, or returns why it is refused.
 func (srv *Server) admit() *Refusal {
 	if srv.draining.Load() {
 		return errShuttingDown
@@ -286,12 +289,13 @@ func (srv *Server) countOut(c *Conn) {
 	}
 }
 
-// Shutdown ends the server: it stops accepting, lets everyone get what has
-// been published, closes all connections with 1001 over DrainTime and waits
-// for their peers. When ctx is done, what is left is cut off and ctx's error
-// returned. It returns when all goroutines of the server have ended, those in
-// a hook that does not return excepted. A second call returns ErrServerClosed
-// at once.
+// Shutdown ends the server. It stops accepting, sends the connections what has been published, closes them with 1001
+// over DrainTime, and waits for their peers. When ctx is done, Shutdown cuts off the remaining connections and returns
+// ctx's error. Handshakes that are not finished by then are refused with 503. Shutdown returns when all goroutines of the
+// server have ended, or after about 10 seconds if a hook does not return. A second call returns ErrServerClosed at once.
+//
+// A hook must not call Shutdown and wait for it, since Shutdown waits for running hooks: in OnConnect it would wait until
+// ctx is done. Start a goroutine for the call instead.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.mu.Lock()
 	if srv.closing {
@@ -313,7 +317,7 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// await looks again and again until a thing is done or ctx is.
+// await polls until done returns true or ctx is done.
 func (srv *Server) await(ctx context.Context, done func() bool) error {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
@@ -330,7 +334,7 @@ func (srv *Server) await(ctx context.Context, done func() bool) error {
 // stopTime is how long stop waits for hooks, and for pumps.
 const stopTime = 5 * time.Second
 
-// stop ends everything: first those that make work, then those that do it.
+// stop ends everything: first what makes work, then what does it.
 func (srv *Server) stop() {
 	close(srv.stopTick)
 	srv.ticking.Wait()
