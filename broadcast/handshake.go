@@ -11,7 +11,9 @@ import (
 // maxHeadBytes bounds a request head, as Node.js does: a longer one is answered 431.
 const maxHeadBytes = 16 << 10
 
-var errLongHead = &Refusal{http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the request head is longer than %d bytes", maxHeadBytes)}
+var errLongHead = &Refusal{
+	http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the request head is longer than %d bytes", maxHeadBytes),
+}
 
 // handshaker is what a worker needs for handshakes, made once. It is the
 // connection that ws.Upgrader reads the head from and writes the answer to:
@@ -56,7 +58,8 @@ func (h *handshaker) upgrade(bits int, limited bool) ([]byte, error) {
 	h.out = h.out[:0]
 	h.upgrader.Header = nil
 	if bits > 0 {
-		h.extensions = append(appendDeflateAnswer(append(h.extensions[:0], "Sec-WebSocket-Extensions: "...), bits, limited), "\r\n"...)
+		h.extensions = append(h.extensions[:0], "Sec-WebSocket-Extensions: "...)
+		h.extensions = append(appendDeflateAnswer(h.extensions, bits, limited), crlf...)
 		h.upgrader.Header = ws.HandshakeHeaderBytes(h.extensions)
 	}
 	_, err := h.upgrader.Upgrade(h)
@@ -329,7 +332,7 @@ func (c *Conn) forwarded(list []byte) *Refusal {
 	peer := c.RemoteAddr()
 	client, unreadable := srv.addresses.client(peer, list)
 	if unreadable != "" && srv.proxyLog.due(srv.clock()) {
-		srv.cfg.Logger.Warn("X-Forwarded-For has an entry that is no IP address: the client is taken to be at the last proxy known",
+		srv.cfg.Logger.Warn("X-Forwarded-For has an entry that is not an IP address; using the address of the proxy that wrote it",
 			"entry", withoutToken(unreadable[:min(len(unreadable), 64)]), "remote", client)
 	}
 	if client != peer && !srv.addresses.enter(c, client) {

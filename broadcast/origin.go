@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// origins is which web sites' pages may connect: see Config.Origins.
+// origins lists the web sites whose pages may connect: see Config.Origins.
 type origins []originRule
 
 // originRule is one entry of the list.
@@ -36,11 +36,12 @@ func parseOrigins(list []string) (all origins, err error) {
 
 var (
 	errOrigin  = errors.New("https://example.com, https://example.com:8443, https://*.example.com, file:// or null")
-	errAnyPage = errors.New("no list at all if every page may connect")
-	errStar    = errors.New(`"*." at the front of the host only, for whole labels, as https://*.example.com`)
-	errSocket  = errors.New("the page's own address, which begins with http:// or https://, not that of the WebSocket")
-	errHost    = errors.New("a host as browsers write it: labels between dots, an IPv4 address as 127.0.0.1, or an IPv6 address as [::1]")
-	errPort    = errors.New("a port from 1 to 65535")
+	errAnyPage = errors.New("no list, which lets every page connect")
+	errStar    = errors.New(`"*." only at the front of the host, for whole labels, as in https://*.example.com`)
+	errSocket  = errors.New("the origin of the page, which starts with http:// or https://, not the WebSocket's address")
+	errHost    = errors.New("a host as browsers send it: labels separated by dots, an IPv4 address such as 127.0.0.1, " +
+		"or an IPv6 address such as [::1]")
+	errPort = errors.New("a port from 1 to 65535")
 )
 
 // parseOrigin reads an entry. What no browser sends is an error.
@@ -64,7 +65,7 @@ func parseOrigin(text string) (originRule, error) {
 		return originRule{}, errOrigin
 	case !web && strings.Contains(u.Host, "*"):
 		return originRule{}, errStar
-	case !web: // Files, extensions and applications: browsers send what stands there.
+	case !web: // Files, extensions and applications: browsers send the origin as it is.
 		return originRule{text: text}, nil
 	}
 	return parseWebOrigin(u)
@@ -80,7 +81,7 @@ func parseWebOrigin(u *url.URL) (originRule, error) {
 	switch {
 	case err != nil:
 		return originRule{}, err
-	case wild && isIP: // There are no names below an address.
+	case wild && isIP: // An address has no subdomains.
 		return originRule{}, errHost
 	}
 	if p := u.Port(); p != "" {
@@ -94,8 +95,8 @@ func parseWebOrigin(u *url.URL) (originRule, error) {
 		}
 	}
 	if wild {
-		// A star may stand for all that is below a top-level domain: many sites have one of their own
-		// (https://*.internal), and no list of the shared ones stays right.
+		// A star may stand for everything below a top-level domain: many sites have a top-level domain of their own
+		// (https://*.internal), and no list of public suffixes stays right.
 		return originRule{text: u.Scheme + "://", suffix: "." + host}, nil
 	}
 	return originRule{text: u.Scheme + "://" + host}, nil
@@ -111,7 +112,8 @@ func browserHost(host string) (browsers string, isIP bool, err error) {
 			return "", false, errHost
 		case ip.Is4In6(): // Not as IPv4 behind ::ffff:, which netip writes.
 			b := ip.As16()
-			return fmt.Sprintf("[::ffff:%x:%x]", uint16(b[12])<<8|uint16(b[13]), uint16(b[14])<<8|uint16(b[15])), true, nil
+			high, low := uint16(b[12])<<8|uint16(b[13]), uint16(b[14])<<8|uint16(b[15])
+			return fmt.Sprintf("[::ffff:%x:%x]", high, low), true, nil
 		}
 		return "[" + ip.String() + "]", true, nil
 	}
@@ -134,7 +136,7 @@ func browserHost(host string) (browsers string, isIP bool, err error) {
 // idnaProfile is what browsers do to names: UTS #46 without transitional processing, underscores allowed.
 var idnaProfile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false))
 
-// areLabels reports whether host is labels of a name with dots between them.
+// areLabels reports whether host consists of labels separated by dots.
 func areLabels(host string) bool {
 	for label := range strings.SplitSeq(host, ".") {
 		if label == "" || strings.ContainsFunc(label, func(r rune) bool {
@@ -163,9 +165,8 @@ func (o origins) allow(origin string) bool {
 	return false
 }
 
-// check refuses a request that another site's page makes: a browser says whose page
-// it is, and sends the user's cookies all the same (RFC 6455, section 10.2). A request
-// without the header comes from no browser.
+// check refuses a request from a page whose origin is not listed. Browsers send the page's origin, and they send the
+// user's cookies to any server (RFC 6455, section 10.2). A request without Origin does not come from a browser's page.
 func (o origins) check(r *request) *Refusal {
 	if len(o) == 0 || r.origins == 0 || r.origins == 1 && o.allow(string(r.origin)) {
 		return nil

@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// Published is what became of a message.
+// Published describes a message that was published.
 type Published struct {
-	// ID is the message's in its channel: see Config.Channels.
+	// ID identifies the message in its channel: see Config.Channels.
 	ID string
-	// Receivers is how many connections the channel had then, on this server.
+	// Receivers is how many connections the channel had on this server when the message was published.
 	Receivers int
 }
 
@@ -21,30 +21,28 @@ type Addressed struct {
 	Message
 }
 
-// AddressedError says which of several messages is wrong.
+// AddressedError reports which of several messages is wrong.
 type AddressedError struct {
 	Index int // from 0 on
 	Err   error
 }
 
-// Error says both.
+// Error returns a text with Index and Err.
 func (e *AddressedError) Error() string { return fmt.Sprintf("message %d: %v", e.Index, e.Err) }
 
 // Unwrap returns Err.
 func (e *AddressedError) Unwrap() error { return e.Err }
 
-// Publish is PublishTo the channel without a name, which is the only one without
-// Config.Channels.
+// Publish is PublishTo for the channel whose name is empty: without Config.Channels, there is no other.
 func (srv *Server) Publish(ctx context.Context, m Message) error {
 	_, err := srv.PublishTo(ctx, "", m)
 	return err
 }
 
-// PublishTo sends m to every open connection of a channel. The payload is copied. It
-// waits while the server (never a consumer) is behind: while there is more than half
-// the retention that not all connections have been offered. It returns
-// ErrTooLarge, ErrNotText, ErrKind, ErrChannel, ErrServerClosed or what ctx says; with
-// an error, nothing was published.
+// PublishTo sends m to every open connection of a channel. The payload is copied. PublishTo waits while the server is
+// behind: while more than half the retention has not been offered to all connections. It never waits for a slow
+// consumer. The error is ErrTooLarge, ErrNotText, ErrKind, ErrChannel, ErrServerClosed or that of ctx; with an error,
+// nothing was published.
 func (srv *Server) PublishTo(ctx context.Context, channel string, m Message) (Published, error) {
 	if srv.cfg.Order != nil {
 		all, err := srv.PublishAll(ctx, []Addressed{{channel, m}})
@@ -79,10 +77,9 @@ func (srv *Server) publishTo(ctx context.Context, channel string, m Message) (Pu
 	}
 }
 
-// PublishAll sends messages to their channels, those of one channel in their order, and all
-// or none of them. It waits as PublishTo does, but only before the first: how much is
-// published at once is up to the caller, and beyond the retention it may take up as much again. With an
-// *AddressedError, one of the messages is wrong.
+// PublishAll sends all of the messages to their channels, or none of them. Messages of one channel keep their order.
+// PublishAll waits as PublishTo does, but only before the first message: if the messages are larger than the retention,
+// they take up that much memory in addition. An *AddressedError reports which of the messages is wrong.
 func (srv *Server) PublishAll(ctx context.Context, messages []Addressed) ([]Published, error) {
 	for i, m := range messages {
 		if err := srv.checkTo(m.Channel, m.Message); err != nil {
@@ -143,7 +140,7 @@ func (srv *Server) publishOrdered(ctx context.Context, messages []Addressed) ([]
 	return published, nil
 }
 
-// unindexed is what is wrong with the only message there is.
+// unindexed returns the error of the only message.
 func unindexed(err error) error {
 	if wrong, ok := err.(*AddressedError); ok {
 		return wrong.Err
@@ -156,7 +153,7 @@ func (srv *Server) publish(ch *channel, m Message) Published {
 	return Published{string(ch.plain.form.appendID(nil, id)), receivers}
 }
 
-// ready says whether a channel is not behind. If it is, it waits before, once.
+// ready returns true if a channel is not behind. If the channel is behind, ready waits once, and returns false.
 func (srv *Server) ready(ctx context.Context, ch *channel) (bool, error) {
 	select {
 	case <-srv.closed:
@@ -176,11 +173,11 @@ func (srv *Server) ready(ctx context.Context, ch *channel) (bool, error) {
 	return false, nil
 }
 
-// checkTo says what is wrong with a message that did not come from a peer, or with its
-// channel.
+// checkTo returns what is wrong with a message that did not come from a peer, or with its channel.
 func (srv *Server) checkTo(channel string, m Message) error {
 	if channel != "" && !srv.cfg.Channels {
-		return fmt.Errorf("%w: %q, on a server without channels: start crier with --channels (Config.Channels)", ErrChannel, channel)
+		return fmt.Errorf("%w: %q, on a server without channels: start crier with --channels (Config.Channels)",
+			ErrChannel, channel)
 	}
 	if err := CheckChannel(channel); err != nil {
 		return err
@@ -188,7 +185,7 @@ func (srv *Server) checkTo(channel string, m Message) error {
 	return srv.check(m)
 }
 
-// check says what is wrong with a message that did not come from a peer.
+// check returns what is wrong with a message that did not come from a peer.
 func (srv *Server) check(m Message) error {
 	switch {
 	case len(m.Payload) > srv.cfg.MaxMessageBytes:

@@ -118,7 +118,7 @@ func (r *request) requestLine(line []byte) *Refusal {
 		return badRequest("malformed HTTP version, want: HTTP/1.1")
 	}
 	if digits[0] != '1' {
-		return &Refusal{http.StatusHTTPVersionNotSupported, "HTTP/1.1 is spoken here"}
+		return &Refusal{http.StatusHTTPVersionNotSupported, "this server speaks HTTP/1.1"}
 	}
 	r.method, r.target, r.http10 = method, target, digits[2] == '0'
 	return nil
@@ -182,9 +182,8 @@ func (r *request) field(line []byte) *Refusal {
 	return nil
 }
 
-// check says whether the request is a WebSocket handshake, or one for events, for path (any if
-// empty), or with below, one below path, RFC 6455, section 4.2.1, and if not, with
-// what to refuse it.
+// check returns nil if the request is a WebSocket handshake (RFC 6455, section 4.2.1), or a request for events, for path
+// or, with below, for a path below it. An empty path matches any. Otherwise check returns the refusal.
 func (r *request) check(path string, below bool) *Refusal {
 	switch {
 	case string(r.method) != http.MethodGet && !r.page: // A page answers HEAD, too.
@@ -238,7 +237,7 @@ func joinLists(list, more []byte) []byte {
 	return append(append(list, ", "...), more...)
 }
 
-// listHas says whether a comma-separated list has a token, in any case.
+// listHas reports whether a comma-separated list contains a token, ignoring case.
 func listHas(list []byte, token string) bool {
 	for len(list) > 0 {
 		var item []byte

@@ -40,18 +40,22 @@ func (r *request) path() (p []byte, ok bool) {
 	return p, badEscape(p) < 0 && bytes.IndexByte(r.target, '#') < 0
 }
 
-// malformedTarget refuses a target, and says what is wrong with it and where. It quotes nothing of it: tokens stand there.
+// malformedTarget returns a refusal that describes what is wrong with a target, and where. The refusal quotes nothing of
+// the target, which may contain a token.
 func malformedTarget(target []byte) *Refusal {
 	const malformed = "malformed request target: "
 	path, _, _ := bytes.Cut(target, []byte("?"))
 	if i := slices.IndexFunc(target, isNotVisible); i >= 0 {
-		return badRequest(fmt.Sprintf(malformed+"byte %d is 0x%02x, which is no visible ASCII character; write it as %%%02X", i+1, target[i], target[i]))
+		return badRequest(fmt.Sprintf(malformed+"byte %d is 0x%02x, want printable ASCII without spaces; write it as %%%02X",
+			i+1, target[i], target[i]))
 	}
 	if i := bytes.IndexByte(target, '#'); i >= 0 {
-		return badRequest(fmt.Sprintf(malformed+"byte %d is a #, which begins a fragment, and those are not sent; write it as %%23", i+1))
+		return badRequest(fmt.Sprintf(malformed+"byte %d is a #, which starts a fragment; remove the fragment, or write %%23 "+
+			"for a #", i+1))
 	}
 	if i := badEscape(path); i >= 0 {
-		return badRequest(fmt.Sprintf(malformed+"byte %d is a percent sign without two hexadecimal digits after it; write a percent sign as %%25", i+1))
+		return badRequest(fmt.Sprintf(malformed+"byte %d is a percent sign without two hexadecimal digits after it; "+
+			"write %%25 for a percent sign", i+1))
 	}
 	return badRequest(malformed + "want a path that starts with /, or the whole URL of one")
 }
@@ -123,7 +127,7 @@ func checkPath(path string) error {
 	case strings.ContainsAny(path, "?#"):
 		return errors.New("a path without a query or a fragment")
 	case strings.Contains(path, `\`):
-		return errors.New(`/ in the place of \, which browsers replace`)
+		return errors.New(`/ instead of \, which browsers replace`)
 	case !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl):
 		return errors.New("UTF-8 without control characters")
 	case badEscape([]byte(path)) >= 0:
@@ -131,7 +135,7 @@ func checkPath(path string) error {
 	}
 	for segment := range strings.SplitSeq(path, "/") {
 		if name, err := url.PathUnescape(segment); err == nil && (name == "." || name == "..") {
-			return fmt.Errorf("no segment %s, which clients resolve before they ask", segment)
+			return fmt.Errorf("no segment %s, which clients resolve before the request", segment)
 		}
 	}
 	return nil
@@ -143,8 +147,7 @@ const maxPath = 2 << 10
 // maxChannelName is how long a channel's name may be, in bytes.
 const maxChannelName = 255
 
-// channel is the name of the channel that the path names, given the path under which
-// they are, or with what to refuse it.
+// channel returns the name of the channel that the request's path names below path, or the refusal if it names none.
 func (r *request) channel(path string) (string, *Refusal) {
 	p, _ := r.path() // It was checked.
 	rest, _ := cutPath(p, path)
@@ -162,11 +165,11 @@ func (r *request) channel(path string) (string, *Refusal) {
 func CheckChannel(name string) error {
 	switch {
 	case len(name) > maxChannelName:
-		return fmt.Errorf("%w: its name has %d bytes, at most %d", ErrChannel, len(name), maxChannelName)
+		return fmt.Errorf("%w: %d bytes long, want at most %d", ErrChannel, len(name), maxChannelName)
 	case !utf8.ValidString(name):
-		return fmt.Errorf("%w: its name is not valid UTF-8", ErrChannel)
+		return fmt.Errorf("%w: not valid UTF-8", ErrChannel)
 	case strings.ContainsFunc(name, unicode.IsControl):
-		return fmt.Errorf("%w: its name has a control character", ErrChannel)
+		return fmt.Errorf("%w: contains a control character", ErrChannel)
 	}
 	return nil
 }

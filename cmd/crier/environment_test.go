@@ -147,7 +147,7 @@ func TestNoEffect(t *testing.T) {
 		"--rate 5 --publish none": "--publish is none", "--compress-min 1KiB": "--compress as well",
 		"--ping-interval 0 --ping-timeout 5s": "--ping-interval", "--path /a/../b": `--path is "/a/../b", want no segment ..`,
 		"--path /ws?x": `--path is "/ws?x", want a path without a query`, "--origin https://a.*.b": `--origin has "https://a.*.b", want "*."`,
-		"--origin https://a.test,wss://b.test": `--origin has "wss://b.test", want the page's own address`,
+		"--origin https://a.test,wss://b.test": `--origin has "wss://b.test", want the origin of the page`,
 		"--trusted-proxies ::ffff:0:0/90":      "at least /96", "--listen 18000": "want HOST:PORT", "--listen ::1:18000": "brackets",
 		"--listen x/y:1": "want HOST:PORT", "--admin 18001": "want HOST:PORT",
 	} {
