@@ -14,9 +14,8 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// addresses knows where connections come from: how many there are of each address,
-// and the client's address where a proxy told it. Only with Config.MaxConnsPerIP or
-// Config.TrustedProxies.
+// addresses counts the connections of each address, and holds the clients' addresses that proxies have reported. It is
+// used only with Config.MaxConnsPerIP or Config.TrustedProxies.
 type addresses struct {
 	// Immutable.
 	most    int
@@ -57,8 +56,7 @@ func unmapped(networks []netip.Prefix) []netip.Prefix {
 // others.
 func isUnmatchable(p netip.Prefix) bool { return !p.IsValid() || p.Addr().Is4In6() && p.Bits() < 96 }
 
-// trusts reports whether an address is a trusted proxy's. The zero one is of a Unix
-// socket.
+// trusts reports whether ip is the address of a trusted proxy. The zero address is that of a Unix socket.
 func (a *addresses) trusts(ip netip.Addr) bool {
 	if !ip.IsValid() {
 		return len(a.trusted) > 0
@@ -71,8 +69,8 @@ func (a *addresses) trusts(ip netip.Addr) bool {
 	return false
 }
 
-// group is what is counted as one: an IPv4 address, or the /64 network that one
-// IPv6 subscriber has (RFC 6177).
+// group returns the address under which ip is counted: an IPv4 address itself, or the /64 network of an IPv6 address,
+// which belongs to one subscriber (RFC 6177).
 func group(ip netip.Addr) netip.Addr {
 	if ip = ip.Unmap().WithZone(""); ip.Is6() {
 		p, _ := ip.Prefix(64) // It is at most 128.
@@ -97,11 +95,11 @@ func (a *addresses) enter(c *Conn, from netip.AddrPort) bool {
 	return true
 }
 
-// minCrowd is how many connections above a small limit stay until they are refused.
+// minCrowd is how many connections above the limit may always wait to be refused, however small the limit is.
 const minCrowd = 16
 
-// crowd notes that c stays until it is refused, since there are too many of its address. It returns false if as many
-// already do.
+// crowd lets c, whose address has too many connections, stay until its request is refused. It returns false if too many
+// connections of the address already do.
 func (a *addresses) crowd(c *Conn, from netip.AddrPort) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -141,7 +139,7 @@ func (a *addresses) forget(c *Conn) {
 	}
 }
 
-// told returns what was noted for c. a may be nil.
+// told returns the address that was recorded for c. a may be nil.
 func (a *addresses) told(c *Conn) (from netip.AddrPort, ok bool) {
 	if a == nil {
 		return from, false
@@ -156,8 +154,8 @@ func (a *addresses) told(c *Conn) (from netip.AddrPort, ok bool) {
 // the peer's, or if that is a trusted proxy, the last one in the lists that is not. Each entry was written by the hop
 // after it. So an entry that an untrusted hop wrote may be made up, and so may all entries before that one.
 //
-// An entry that is no address, as of a proxy that does not know its client or does not tell, ends the search, too:
-// the client is then taken to be at the last address before, which is a trusted proxy's, and the entry is returned.
+// An entry that is not an address, such as that of a proxy that does not know its client or hides it, also ends the
+// search. client is then the address of the trusted proxy that wrote the entry, and unreadable is the entry.
 func (a *addresses) client(from netip.AddrPort, forwarded []byte) (client netip.AddrPort, unreadable string) {
 	list := string(forwarded)
 	for a.trusts(from.Addr()) && list != "" {
@@ -198,10 +196,10 @@ const (
 	maxProxyHeader = 2 << 10 // More than proxies send: addresses, and some fields behind them.
 )
 
-// proxyHeader is what a PROXY header tells.
+// proxyHeader is the content of a PROXY header.
 type proxyHeader struct {
-	length int            // Of the header; 0 if it is not all there.
-	from   netip.AddrPort // The client's address, or zero if the header does not tell it.
+	length int            // Of the header; 0 if it is not complete.
+	from   netip.AddrPort // The client's address, or zero if the header does not contain one.
 
 	// The connection is of a client whose address the proxy cannot tell, and not of the proxy itself (LOCAL).
 	unknown bool
@@ -250,8 +248,8 @@ func readProxyHeader(b []byte) (p proxyHeader, refusal *Refusal) {
 // unspecified begins a header of version 2 with the command PROXY and the family UNSPEC.
 var unspecified = append(bytes.Clone(proxyproto.SIGV2), 0x21, 0)
 
-// sourceOf returns the client's address, or zero if h does not tell an IP address. A proxy that clients reach over UDP
-// (HTTP/3) says so; what it connects to is TCP all the same.
+// sourceOf returns the client's address, or zero if h does not contain an IP address. A proxy that clients reach over UDP
+// (HTTP/3) reports UDP, although its connection to this server is TCP.
 func sourceOf(h *proxyproto.Header) (from netip.AddrPort) {
 	if h.Command.IsLocal() {
 		return from

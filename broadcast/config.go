@@ -204,13 +204,17 @@ type Config struct {
 	// is closed with 1013. Defaults to 30 s.
 	HoldTime time.Duration
 
-	// MemoryBytes, if set, is what the server may take up of memory of its own, whatever
-	// its peers do: MaxConns becomes what fits (at most what it says), the retention
-	// becomes less if it is not given, unfinished messages and handshakes have bounds for
-	// all together. What does not fit is answered 503, or closed with 1013.
-	// Server.Memory says how it is divided up. The embedding program should set Go's
-	// memory limit accordingly (debug.SetMemoryLimit). 0 is no bound but that of each
-	// connection.
+	// MemoryBytes, if set, bounds the server's own memory, whatever its peers do. MaxConns is lowered to what fits, the
+	// retention is lowered if it was not given, and unfinished messages, direct messages and handshakes have bounds for
+	// all connections together. What does not fit is answered 503 or closed with 1013; Conn.Send returns ErrBusy.
+	// Server.Memory returns how MemoryBytes is divided up. The embedding program should set Go's memory limit accordingly
+	// (debug.SetMemoryLimit). 0 means no bound beyond that of each connection.
+	//
+	// MemoryBytes does not count the values of Grant.Value and Conn.SetValue (about 150 bytes for each connection that has
+	// one, plus the value), what hooks allocate, and what Server.Handler needs beside a connection of the server: nothing
+	// for a plain TCP or Unix socket; about 12 KiB, plus the memory of crypto/tls, for a connection that net/http encrypts;
+	// the goroutine and the buffers of net/http for events over HTTP/2. Nor does it count kernel memory. A program that
+	// uses these must leave room for them, as MaxConns times their size.
 	MemoryBytes int64
 
 	// UnsentBytes bounds what the kernel holds of each connection's output
@@ -247,15 +251,14 @@ type Config struct {
 	// which is asked after it.
 	Authorize func(r *http.Request, channel string) (Grant, error)
 
-	// OnConnect, if set, is asked before a handshake is answered with 101. r
-	// is the request; its body is empty. An error refuses the connection: a
-	// *Refusal with its status, any other with 403. c is the same in all hooks.
-	// A connection that was accepted here but took longer than HandshakeTimeout
-	// is not opened: no OnDisconnect follows.
+	// OnConnect, if set, is called before a handshake is answered with 101. r is the request; its body is empty. An error
+	// refuses the connection: a *Refusal with its status, any other error with 403. c is the same in all hooks. If OnConnect
+	// returns nil after HandshakeTimeout, or after the server has ended, the connection is not opened, and OnDisconnect is
+	// not called for it.
 	//
-	// Hooks run on a worker. A hook that blocks takes that worker from all
-	// others; one that panics closes its connection. They run one after the
-	// other for one connection and side by side for several.
+	// Hooks run on a worker. A hook that blocks takes that worker from all other connections; a hook that panics closes its
+	// connection. Hooks of one connection run one after the other, those of several connections concurrently. A hook may
+	// call Send and Close of any connection, and Publish, which may block. It must not call Server.Shutdown or Run.
 	OnConnect func(c *Conn, r *http.Request) error
 
 	// OnMessage, if set, gets each message in the place of publishing it. It

@@ -5,18 +5,25 @@ import (
 	"sync/atomic"
 )
 
-// Send sends m to this connection alone. The payload is copied. It does not block and may be called from any
-// goroutine. In OnConnect the message goes out right after the greeting; later, it goes out after all that was
-// published to the channel before the call, and before all that is published after it.
+// Send sends m to this connection alone. The payload is copied. Send does not block and may be called from any
+// goroutine. In OnConnect the message goes out right after the greeting; later, it goes out after everything that was
+// published to the channel before the call, and before everything that is published after it.
 //
 // The message has no id and is not kept: a client that was disconnected does not get it later. With the subprotocol
 // crier.v1, the line before the message is "direct: -"; as a server-sent event, the message has no id.
 //
 // A nil error means that the message was queued, not that it has arrived: the message is lost if the connection ends
-// before the socket has taken it. ErrBusy means that more than 64 KiB already wait for this connection (its peer does
-// not read), or that direct messages of all connections exceed their share of Config.MemoryBytes: the caller may drop
-// the message, or Close the connection. ErrClosed means that the connection has ended or that Close was called.
-// ErrTooLarge, ErrNotText and ErrKind are as for Publish.
+// before the socket has taken it.
+//
+// ErrBusy means that the message was not queued: more than 64 KiB of direct messages already wait for this connection,
+// because its peer does not read, or the direct messages of all connections would exceed their share of
+// Config.MemoryBytes. So at most 64 KiB and one message wait for a connection, beside what its socket buffer holds. A
+// direct message is not a reply, so the server goes on reading from the connection while they wait. The caller must do
+// one of three things: drop the message, Close the connection, or send again later. A program whose OnMessage answers
+// each message of a client with Send should Close the connection at ErrBusy: that client sends but does not read.
+//
+// ErrClosed means that the connection has ended or that Close was called. ErrTooLarge, ErrNotText and ErrKind are as for
+// Publish.
 func (c *Conn) Send(m Message) error {
 	srv := c.shard().srv
 	if err := srv.check(m); err != nil {
@@ -46,13 +53,13 @@ func (c *Conn) Send(m Message) error {
 // maxDirectBytes is how much may wait for a connection before it takes no more direct messages.
 const maxDirectBytes = 64 << 10
 
-// directOverhead is about what a direct message takes beside its payload.
+// directOverhead is roughly how many bytes a direct message takes in addition to its payload.
 const directOverhead = 32
 
-// logHead is the place after all that was published to c, which is open.
+// logHead returns the head of c's log. c must be open.
 func (c *Conn) logHead() uint64 { return c.feed().encoding.log.Head() }
 
-// reserve counts n bytes that are to be sent, and reports whether they may be.
+// reserve counts n bytes as waiting, and reports whether there is room for them.
 func (x *extra) reserve(n int) bool {
 	if x.unsent.Load() > maxDirectBytes || !x.srv.directBytes.reserve(&x.srv.unfinished, int64(n)) {
 		return false
@@ -67,8 +74,8 @@ func (x *extra) free(n int) {
 	x.srv.directBytes.free(&x.srv.unfinished, int64(n))
 }
 
-// directBytes is what direct messages to all connections take up. With Config.MemoryBytes they
-// share the room of unfinished messages, and have at most half of it.
+// directBytes counts the bytes of the direct messages that wait, of all connections. With Config.MemoryBytes, they share
+// the room of unfinished messages, and may take up half of it.
 type directBytes struct{ atomic.Int64 }
 
 func (d *directBytes) reserve(u *unfinished, n int64) bool {
@@ -90,7 +97,7 @@ func (d *directBytes) free(u *unfinished, n int64) {
 	}
 }
 
-// sendEarly puts what was sent before c was open into m. x.mu must be held.
+// sendEarly moves what was sent before c was open into m, and reports whether there was anything. x.mu must be held.
 func (x *extra) sendEarly(c *Conn, m *mail, at uint64) bool {
 	for _, early := range x.early {
 		m.direct.append(c.feed().encoding.form, x, early, at)
@@ -100,7 +107,7 @@ func (x *extra) sendEarly(c *Conn, m *mail, at uint64) bool {
 	return some
 }
 
-// direct is messages for one connection alone, each counted with its frame and directOverhead.
+// direct holds messages for one connection alone. Each is counted with its frame header and directOverhead.
 type direct struct {
 	placed
 	x *extra
@@ -116,7 +123,7 @@ func (d *direct) append(f *form, x *extra, m Message, at uint64) {
 	d.done(len(m.Payload) - n) // It was reserved without its header.
 }
 
-// addAll moves all of from here.
+// addAll moves all messages of from to d.
 func (d *direct) addAll(from *direct) {
 	d.x = from.x
 	d.frames = append(d.frames, from.frames...)
@@ -126,14 +133,14 @@ func (d *direct) addAll(from *direct) {
 	from.clear()
 }
 
-// done gives back n bytes that are out, or will never be.
+// done gives back n bytes that were sent, or that will not be sent.
 func (d *direct) done(n int) {
 	if d.x != nil && n != 0 {
 		d.x.free(n)
 	}
 }
 
-// counted is how much of it is counted as waiting.
+// counted returns how many bytes of d are counted as waiting.
 func (d *direct) counted() int {
 	n := len(d.frames)
 	for _, r := range d.runs {
@@ -142,13 +149,13 @@ func (d *direct) counted() int {
 	return n
 }
 
-// drop forgets all.
+// drop discards all messages.
 func (d *direct) drop() {
 	d.done(d.counted())
 	d.clear()
 }
 
-// direct sends messages for c alone, now or when it can. They are moved.
+// direct sends messages to c alone, now or when it can. They are moved out of d.
 func (s *shard) direct(c *Conn, d *direct) {
 	if c.out == 0 && c.cursor >= d.last() {
 		rest, ok := s.writeBytes(c, d.frames)
@@ -156,7 +163,7 @@ func (s *shard) direct(c *Conn, d *direct) {
 		case ok:
 			d.drop()
 			c.feed().flush(c)
-		case c.phase != phaseNone: // Else it is gone, and free drops them.
+		case c.phase != phaseNone: // Otherwise c is gone, and free drops them.
 			a := s.asideOf(c)
 			a.sending = append(a.sending, rest...)
 			a.direct.x, a.alone = d.x, d.counted()

@@ -9,32 +9,32 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// extra is what only some connections have, and so is not part of Conn.
+// extra holds what only some connections have, and is therefore not part of Conn.
 type extra struct {
 	unsent atomic.Int64 // Bytes of direct messages, see Send.
 
 	// Immutable after construction.
 	srv      *Server
 	remote   netip.AddrPort // The client's address, where the socket does not know it, or zero.
-	released func()         // Called when the fd is closed; or nil.
+	released func()         // Called when the fd is closed. May be nil.
 
-	mu      sync.Mutex    // Held while something is posted, so that what one goroutine asks for keeps its order.
-	gone    bool          // Guarded by mu: it is in the table no longer.
+	mu      sync.Mutex    // Held while something is posted, so that the calls of one goroutine keep their order.
+	gone    bool          // Guarded by mu: the extra is no longer in the table.
 	value   any           // Guarded by mu.
 	ending  bool          // Guarded by mu: Close has been called.
-	early   []Message     // Guarded by mu: what was sent to a connection that is not open yet.
+	early   []Message     // Guarded by mu: messages sent to a connection that is not open yet.
 	closing *mail         // Guarded by mu: the close frame of a connection that is not open yet.
 	request *http.Request // Guarded by mu: of a handover, until it is answered.
-	waiting chan struct{} // Guarded by mu: closed then.
+	waiting chan struct{} // Guarded by mu: closed when the handover is answered.
 }
 
-// extras has the connections' extras.
+// extras is the table of extras.
 type extras struct {
 	mu     sync.RWMutex
 	byConn map[*Conn]*extra // Guarded by mu.
 }
 
-// extra returns c's, or nil if it has none. Any goroutine.
+// extra returns c's extra, or nil if c has none. Any goroutine.
 func (c *Conn) extra() *extra {
 	if !c.has(extended) {
 		return nil
@@ -45,7 +45,7 @@ func (c *Conn) extra() *extra {
 	return t.byConn[c]
 }
 
-// makeExtra returns c's, made if need be, or nil if c has ended. Any goroutine.
+// makeExtra returns c's extra and makes one if c has none. It returns nil if c has ended. Any goroutine.
 func (c *Conn) makeExtra() *extra {
 	if x := c.extra(); x != nil {
 		return x
@@ -68,7 +68,7 @@ func (c *Conn) makeExtra() *extra {
 	return x
 }
 
-// lockExtra returns c's extra, made if need be, with its mutex held, or nil if c has ended.
+// lockExtra is makeExtra that returns the extra with its mutex held.
 func (c *Conn) lockExtra() *extra {
 	for {
 		x := c.makeExtra()
@@ -83,7 +83,7 @@ func (c *Conn) lockExtra() *extra {
 	}
 }
 
-// put gives c an extra. mu must be held.
+// put sets c's extra. mu must be held.
 func (t *extras) put(c *Conn, x *extra) {
 	if t.byConn == nil {
 		t.byConn = make(map[*Conn]*extra)
@@ -92,7 +92,7 @@ func (t *extras) put(c *Conn, x *extra) {
 	c.set(extended)
 }
 
-// remove forgets c's. c must be closed, or have been nobody's yet.
+// remove removes c's extra. c must be closed, or not have been given to anyone yet.
 func (t *extras) remove(c *Conn) {
 	if !c.has(extended) {
 		return
@@ -111,7 +111,7 @@ func (t *extras) remove(c *Conn) {
 	}
 }
 
-// end gives back what is counted of messages to a connection that was never opened, and takes no more of them.
+// end discards messages to a connection that was never opened, and makes Send take no more.
 func (x *extra) end() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -122,7 +122,7 @@ func (x *extra) end() {
 	x.early = nil
 }
 
-// forget takes c's out. mu must be held.
+// forget takes c's extra out of the table. mu must be held.
 func (t *extras) forget(c *Conn) {
 	delete(t.byConn, c)
 	c.take(extended)
@@ -131,8 +131,8 @@ func (t *extras) forget(c *Conn) {
 	}
 }
 
-// answered tells the one who handed c over that it is open, or refused, and keeps of its extra
-// only what is needed still. It is called at the end of a connection, too.
+// answered tells the goroutine that handed c over that the handshake is over, and removes what is not needed any more
+// from c's extra. It is also called at the end of a connection.
 func (c *Conn) answered() {
 	if c.extra() == nil {
 		return
@@ -157,7 +157,7 @@ func (c *Conn) answered() {
 	}
 }
 
-// Value returns the value that Grant.Value or SetValue has given the connection, or nil. Any goroutine may call
+// Value returns the value that Grant.Value or SetValue has set, or nil. Any goroutine may call
 // Value. Once OnDisconnect has returned, Value returns nil.
 func (c *Conn) Value() any {
 	x := c.extra()
@@ -171,7 +171,7 @@ func (c *Conn) Value() any {
 
 // SetValue sets the value that Value returns, for instance in OnConnect if there is no Config.Authorize. Any
 // goroutine may call SetValue. It returns ErrClosed if the connection has ended. A value takes about 150 bytes in
-// addition to its own size.
+// addition to its own size. Config.MemoryBytes counts neither.
 func (c *Conn) SetValue(v any) error {
 	x := c.lockExtra()
 	if x == nil {
@@ -214,10 +214,10 @@ func (c *Conn) Close(status uint16, reason string) error {
 	return nil
 }
 
-// maxCloseReason is how many bytes of a reason fit into a close frame, RFC 6455, section 5.5.
+// maxCloseReason is the greatest length of a reason in a close frame, in bytes: RFC 6455, section 5.5.
 const maxCloseReason = ws.MaxControlFramePayloadSize - 2
 
-// open tells c's shard that it is open, with m, and what was asked of it before.
+// open tells c's shard that c is open, with m, and passes on the calls of Send and Close that came before.
 func (c *Conn) open(m *mail) {
 	x := c.extra()
 	if x != nil {
@@ -228,7 +228,7 @@ func (c *Conn) open(m *mail) {
 		what |= postDirect // Right after the greeting.
 	}
 	c.shard().post(c, what, 0, m)
-	c.set(opened) // Pairs with the loads of those that made an extra meanwhile.
+	c.set(opened) // Pairs with the loads in Send and Close, which may have made an extra meanwhile.
 	if x == nil {
 		if x = c.extra(); x == nil {
 			return

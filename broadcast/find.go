@@ -82,9 +82,9 @@ type numbered struct {
 	info ConnInfo
 }
 
-// merge makes one page of those of all shards.
+// merge makes one page of the pages of all shards.
 func merge(pages []lowest, found [][]numbered, n int) (page []ConnInfo, next string, err error) {
-	// Up to which descriptor all shards have told what they have.
+	// The greatest descriptor up to which the pages of all shards are complete.
 	upTo := int32(math.MaxInt32)
 	for i := range pages {
 		upTo = min(upTo, pages[i].most)
@@ -112,7 +112,7 @@ type lowest struct {
 	most  int32   // The greatest descriptor of the n lowest so far, or the greatest int32 if there were no more than n.
 }
 
-// offer adds c if it is one of them.
+// offer adds c if it may be one of the n lowest.
 func (l *lowest) offer(c *Conn) {
 	if c.fd <= l.above || l.most < math.MaxInt32 && c.fd >= l.most {
 		return
@@ -122,7 +122,7 @@ func (l *lowest) offer(c *Conn) {
 	}
 }
 
-// cut leaves the n lowest.
+// cut drops all but the n lowest.
 func (l *lowest) cut() {
 	slices.SortFunc(l.conns, func(a, b *Conn) int { return cmp.Compare(a.fd, b.fd) })
 	l.conns = slices.Compact(l.conns) // A walk may visit a connection twice.
@@ -133,7 +133,7 @@ func (l *lowest) cut() {
 	}
 }
 
-// infos describes those that are still open. Called by their shard.
+// infos describes the collected connections that are still open. Called by their shard.
 func (l *lowest) infos() (infos []numbered) {
 	l.cut()
 	for _, c := range l.conns {

@@ -62,9 +62,8 @@ func (srv *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	srv.stream(w, r, h)
 }
 
-// writtenHead returns the head of a request as it would come over a connection, or what to
-// refuse it with. Headers that only hooks look at, and that may be long, are left out: hooks get
-// the request itself.
+// writtenHead returns the head of a request as it would come over a connection, or a refusal. Headers that only hooks
+// look at, and that may be long, are left out: hooks get the request itself.
 func writtenHead(r *http.Request) ([]byte, *Refusal) {
 	target := r.URL.EscapedPath()
 	if !strings.HasPrefix(target, "/") {
@@ -82,7 +81,7 @@ func writtenHead(r *http.Request) ([]byte, *Refusal) {
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.%d\r\nHost: %s\r\n", r.Method, target, minor, r.Host)
-	_ = r.Header.WriteSubset(&b, leftOut) // It makes spaces of ends of lines.
+	_ = r.Header.WriteSubset(&b, leftOut) // It replaces line ends by spaces.
 	if r.ContentLength != 0 {
 		fmt.Fprintf(&b, "Content-Length: %d\r\n", r.ContentLength) // Refused, whatever the length is.
 	}
@@ -93,7 +92,7 @@ func writtenHead(r *http.Request) ([]byte, *Refusal) {
 	return b.Bytes(), nil
 }
 
-// leftOut is what writtenHead does not write.
+// leftOut lists the headers that writtenHead does not write.
 var leftOut = map[string]bool{
 	"Host": true, "Content-Length": true, "Transfer-Encoding": true, "Trailer": true,
 	"Cookie": true, "Authorization": true, "User-Agent": true, "Referer": true,
@@ -113,7 +112,7 @@ func clientAddr(r *http.Request, local, peer net.Addr) netip.AddrPort {
 	return from
 }
 
-// unknownPeer stands for peers whose address nobody knows. They are not trusted, and they count as one address.
+// unknownPeer is the address of peers whose address is unknown. They are not trusted, and they count as one address.
 var unknownPeer = netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
 
 // parsePeer reads an IP address with or without a port.
@@ -127,7 +126,7 @@ func parsePeer(s string) (from netip.AddrPort, ok bool) {
 	return netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err == nil
 }
 
-// handOver gives a hijacked connection to the server, and waits for the end of its handshake.
+// handOver gives a hijacked connection to the server, and waits for the end of the handshake.
 func (srv *Server) handOver(h *handover, conn net.Conn, buffered *bufio.Reader) {
 	_ = conn.SetDeadline(time.Time{}) // Those of net/http.
 	h.remote = clientAddr(h.request, conn.LocalAddr(), conn.RemoteAddr())
@@ -149,11 +148,9 @@ func (srv *Server) handOver(h *handover, conn net.Conn, buffered *bufio.Reader) 
 	<-h.answered
 }
 
-// descriptor returns an fd on a connection that was hijacked, which it takes over unless there is an
-// error.
+// descriptor returns an fd for a hijacked connection. It takes the connection over unless it returns an error.
 func (srv *Server) descriptor(h *handover, conn net.Conn) (fd int, err error) {
-	// Another type may do something with the bytes, or want to be told of its end, even if it has a
-	// descriptor.
+	// Another type may transform the bytes, or need its Close to be called, even if it has a descriptor.
 	switch conn := conn.(type) {
 	case *net.TCPConn:
 		if peer, ok := conn.RemoteAddr().(*net.TCPAddr); ok && sameAddr(peer.AddrPort(), h.remote) {
@@ -180,8 +177,8 @@ func sameAddr(a, b netip.AddrPort) bool {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) == b
 }
 
-// stream answers a request through its ResponseWriter: it is the client of a connection whose
-// other end the server has.
+// stream answers a request through its ResponseWriter. It is the client of a connection whose other end belongs to the
+// server.
 func (srv *Server) stream(w http.ResponseWriter, r *http.Request, h *handover) {
 	fd, pair, err := srv.socketPair()
 	if err != nil {
@@ -265,7 +262,7 @@ func (srv *Server) refuseHTTP(w http.ResponseWriter, r *http.Request, refusal *R
 	_, _ = io.Copy(w, answer.Body)
 }
 
-// streamWriter is the way to the client of stream that gets events.
+// streamWriter writes events to the client of stream.
 type streamWriter struct {
 	http.ResponseWriter
 	rc    *http.ResponseController
@@ -273,7 +270,7 @@ type streamWriter struct {
 	limit writeLimit
 }
 
-// copyFrom copies events, and sends on each piece at once.
+// copyFrom copies events, and flushes after each piece.
 func (s *streamWriter) copyFrom(body io.Reader) {
 	buf := make([]byte, 4<<10)
 	err := s.send(nil)
@@ -284,7 +281,7 @@ func (s *streamWriter) copyFrom(body io.Reader) {
 	}
 }
 
-// send writes b, and the head before.
+// send writes b and flushes it. The first call also sends the head.
 func (s *streamWriter) send(b []byte) error {
 	s.limit.begin()
 	defer s.limit.done()

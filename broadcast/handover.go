@@ -11,15 +11,15 @@ import (
 
 // handover is a connection whose request net/http has read.
 type handover struct {
-	head     []byte // The request, written again, and what was read behind it.
+	head     []byte // The request, written again, and what was read after it.
 	request  *http.Request
-	remote   netip.AddrPort // As extra.remote.
-	released func()         // As extra.released.
+	remote   netip.AddrPort // See extra.remote.
+	released func()         // See extra.released.
 	answered chan struct{}  // Closed when conn is open, refused or closed.
 	conn     *Conn          // Set by take, unless that returns an error.
 }
 
-// give makes c the connection of h. Nobody else knows c yet.
+// give makes c the connection of h. No other goroutine may know c yet.
 func (h *handover) give(c *Conn) {
 	h.conn = c
 	in := c.inbound()
@@ -28,7 +28,9 @@ func (h *handover) give(c *Conn) {
 	t := &c.shard().srv.extras
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.put(c, &extra{srv: c.shard().srv, remote: h.remote, released: h.released, request: h.request, waiting: h.answered})
+	t.put(c, &extra{
+		srv: c.shard().srv, remote: h.remote, released: h.released, request: h.request, waiting: h.answered,
+	})
 }
 
 // opened waits for the end of the handshake, and reports whether the connection was opened.
@@ -37,7 +39,7 @@ func (h *handover) opened() bool {
 	return h.conn.has(opened)
 }
 
-// handedRequest returns the request of a handover for hooks, or nil if it is none.
+// handedRequest returns c's request for hooks if c was handed over, or nil.
 func (c *Conn) handedRequest() *http.Request {
 	x := c.extra()
 	if x == nil {
@@ -76,16 +78,16 @@ func (srv *Server) ServeConn(conn net.Conn) error {
 	}
 	if wasRead(fd) {
 		srv.refuseFD(fd, &Refusal{http.StatusInternalServerError, "the server has lost this request"}, nil)
-		return errors.New("broadcast: connection: part of it was read already, so its request is lost;  " +
+		return errors.New("broadcast: connection: part of it was read already, so its request is lost; " +
 			"in an http.Handler use Server.Handler")
 	}
 	return srv.take(fd, nil)
 }
 
-// take adopts an fd unless the server is closed. It takes fd over in any case.
+// take adopts fd unless the server is closed. It takes fd over in any case.
 func (srv *Server) take(fd int, from *handover) error {
 	srv.setOptions(fd)
-	srv.mu.Lock() // Shutdown begins before, or when it is known.
+	srv.mu.Lock() // Shutdown begins before, or after the connection is known.
 	defer srv.mu.Unlock()
 	if srv.closing {
 		var head []byte
@@ -110,13 +112,13 @@ func (srv *Server) refuseFD(fd int, r *Refusal, head []byte) {
 	unix.Close(fd)
 }
 
-// wasRead reports whether somebody has read from a TCP socket: more has come than waits.
+// wasRead reports whether bytes were read from a TCP socket: more have arrived than wait.
 func wasRead(fd int) bool {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
 		return false // A Unix socket.
 	}
-	waits, err := unix.IoctlGetInt(fd, unix.SIOCINQ) // After that: what comes in between is in this one only.
+	waits, err := unix.IoctlGetInt(fd, unix.SIOCINQ) // Asked second, so that bytes that arrive in between count here only.
 	const fin = 1                                    // The end of the stream counts as received, and does not wait.
 	return err == nil && info.Bytes_received > uint64(waits)+fin
 }

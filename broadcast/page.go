@@ -32,12 +32,13 @@ func (p *Page) validate() error {
 	case size > maxPageBytes:
 		return fmt.Errorf("broadcast: Config.Page is %d bytes with its policy, want at most %d", size, maxPageBytes)
 	case p.Policy == "" || strings.ContainsFunc(p.Policy, func(r rune) bool { return r < ' ' || r > '~' }):
-		return fmt.Errorf("broadcast: Config.Page.Policy is %q, want a Content-Security-Policy in printable ASCII", p.Policy)
+		return fmt.Errorf("broadcast: Config.Page.Policy is %q, want a Content-Security-Policy in printable ASCII",
+			p.Policy)
 	}
 	return nil
 }
 
-// pageAnswer is a Page as it is sent: made once, by newPageAnswer.
+// pageAnswer is the answer with a Page. newPageAnswer makes it once.
 type pageAnswer struct {
 	head, body []byte
 }

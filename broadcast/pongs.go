@@ -2,22 +2,22 @@ package broadcast
 
 import "bytes"
 
-// placed is frames that wait to be sent to one connection, each with its place among the
-// messages. The zero value is empty. It must not be copied.
+// placed holds frames that wait to be sent to one connection, each with its place among the messages. The zero value is
+// empty. A placed must not be copied.
 type placed struct {
 	frames []byte
 	runs   []placedRun
-	inline [1]placedRun // Nearly always all there are.
+	inline [1]placedRun // Room for the usual case.
 }
 
-// placedRun is frames that go out at one place in the log.
+// placedRun describes frames that go out at one place in the log.
 type placedRun struct {
 	at    uint64 // The log must be written up to there, if the socket takes it.
 	n     int    // bytes
-	added int    // How often add added to it.
+	added int    // The number of calls that have added to it.
 }
 
-// place gives the last bytes of frames, which were appended, their place.
+// place records the place of the last bytes of frames, which were appended.
 func (p *placed) place(r placedRun) {
 	if last := len(p.runs) - 1; last >= 0 && p.runs[last].at >= r.at {
 		p.runs[last].join(r)
@@ -29,7 +29,7 @@ func (p *placed) place(r placedRun) {
 	p.runs = append(p.runs, r)
 }
 
-// join adds o, which then goes out together with r, where the later one does.
+// join adds o to r. Both go out at the later of their places.
 func (r *placedRun) join(o placedRun) {
 	r.at = max(r.at, o.at)
 	r.n += o.n
@@ -40,12 +40,12 @@ func (p *placed) empty() bool { return len(p.runs) == 0 }
 
 func (p *placed) clear() { p.frames, p.runs = p.frames[:0], p.runs[:0] }
 
-// first is where the oldest go out, last where the newest do. There must be some.
+// first returns the place of the oldest frames, and last that of the newest. p must not be empty.
 func (p *placed) first() uint64 { return p.runs[0].at }
 
 func (p *placed) last() uint64 { return p.runs[len(p.runs)-1].at }
 
-// take appends the oldest to dst and forgets them.
+// take moves the oldest frames to the end of dst.
 func (p *placed) take(dst []byte) []byte {
 	n := p.runs[0].n
 	dst = append(dst, p.frames[:n]...)
@@ -54,18 +54,18 @@ func (p *placed) take(dst []byte) []byte {
 	return dst
 }
 
-// pongs is answers to pings.
+// pongs holds answers to pings.
 type pongs struct{ placed }
 
-// maxPongBytes is what may wait for one connection: ten of the largest, and a little. Only the
+// maxPongBytes is how many bytes of pongs may wait for one connection: ten of the largest, and a little more. Only the
 // newest ping needs an answer, RFC 6455, section 5.5.3.
 const maxPongBytes = 1280
 
-// maxPongRuns is how many places they may have.
+// maxPongRuns is how many places the pongs of one connection may have.
 const maxPongRuns = 16
 
-// add adds frames, which are copied. If they are too many, older ones are left out; if there are
-// too many places, they go out later.
+// add adds frames, which are copied. If there are too many bytes, older frames are dropped; if there are too many places,
+// the frames go out later.
 func (p *pongs) add(at uint64, frames []byte) {
 	if len(p.frames)+len(frames) > maxPongBytes {
 		p.clear()
@@ -87,7 +87,7 @@ func (p *pongs) addAll(q *pongs) {
 	}
 }
 
-// keepNewest leaves all out but the newest frame, and lets go of the memory.
+// keepNewest drops all frames except the newest, and frees their memory.
 func (p *pongs) keepNewest() {
 	rest, at := p.frames, p.last()
 	for n := 0; n < len(rest); n = 2 + int(rest[1]) { // Control frames have no longer header.

@@ -70,7 +70,7 @@ func isStoredID(name string) bool {
 	return name == "lasteventid" || name == "last-event-id" || name == "last_event_id"
 }
 
-// splitID takes an id apart.
+// splitID splits an ID into its epoch and its number.
 func splitID(id string) (epoch string, number uint64, ok bool) {
 	epoch, digits, _ := strings.Cut(id, "-")
 	number, err := strconv.ParseUint(digits, 10, 64)
@@ -82,9 +82,8 @@ func splitID(id string) (epoch string, number uint64, ok bool) {
 	})
 }
 
-// place puts c's cursor to a position in the log of its encoding. at is how many messages
-// lie before it. gap is the id that was asked for, if messages behind it are missing. The channel's mutex
-// must be held.
+// place sets c's cursor to a position in the log of its encoding. at is the number of messages before the cursor. gap is
+// the requested ID if messages after it are missing. The channel's mutex must be held.
 func (c *Conn) place(p position) (at uint64, gap string) {
 	e := c.feed().encoding
 	if p == (position{}) {
@@ -101,7 +100,7 @@ func (c *Conn) place(p position) (at uint64, gap string) {
 		at = ids.before(id, v.Frames)
 		switch {
 		case epoch != e.form.epoch, at > v.Frames, ids != nil && id > c.shard().srv.delivered.Load():
-			at, gap = v.First, p.since // Of another time: all that there is, is new to it.
+			at, gap = v.First, p.since // From another epoch: all messages are new to the client.
 		case ids != nil && id < ids.floor:
 			gap = p.since
 		}
@@ -116,13 +115,12 @@ func (c *Conn) place(p position) (at uint64, gap string) {
 	return at, gap
 }
 
-// maxBackfill is how many messages are put into the log of a form that begins to be read. It
-// takes about 0.2 us for each, during which the channel stands still.
+// maxBackfill is how many messages are copied into the log of a form that gets its first reader. Each takes about 0.2 us,
+// during which nothing is published in the channel.
 const maxBackfill = 1 << 16
 
-// backfill fills the log of an encoding that was not read with the newest messages of the plain
-// one: at most so many bytes and maxBackfill messages. They are not compressed: that may take
-// long. The channel's mutex must be held.
+// backfill fills the log of an encoding that gets its first reader with the newest messages of the plain encoding: at most
+// most bytes and maxBackfill messages. They are not compressed, which could take long. The channel's mutex must be held.
 func (e *encoding) backfill(most uint64) {
 	var v framelog.View
 	plain := &e.channel.plain
@@ -148,7 +146,7 @@ func (e *encoding) backfill(most uint64) {
 	}
 }
 
-// messageOf takes a plain frame apart.
+// messageOf returns the message of a plain frame.
 func messageOf(frame []byte) Message {
 	return Message{Kind(frame[0] & 0x0f), frame[headerSize(frame):]}
 }

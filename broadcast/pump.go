@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pump carries bytes between a connection that epoll cannot watch, such as one of crypto/tls,
-// and one end of a pair of sockets. The other end is a connection of the server.
+// pump copies bytes between a connection that epoll cannot watch, such as one of crypto/tls, and one end of a socket
+// pair. The other end is a connection of the server.
 type pump struct {
 	srv     *Server
 	conn    net.Conn
@@ -20,17 +20,17 @@ type pump struct {
 	running atomic.Int32
 }
 
-// minPairBytes is the least send buffer of a pair's end. What is sent once and not again if it does not fit, such as a
-// Page or an answer that refuses, is smaller.
+// minPairBytes is the least size of the send buffer of the server's end. A Page or a refusal, of which the server does not
+// send the rest later if the buffer is full, is smaller.
 const minPairBytes = 32 << 10
 
-// socketPair returns both ends of a pair of stream sockets; fd is the server's.
+// socketPair returns both ends of a pair of stream sockets. fd is the server's end.
 func (srv *Server) socketPair() (fd int, pair *net.UnixConn, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, nil, os.NewSyscallError("socketpair", err)
 	}
-	// What the server has written and the pump has not read yet is bounded as with TCP.
+	// This bounds what the server has written and the pump has not read yet, as with TCP.
 	_ = unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUF, max(srv.cfg.UnsentBytes, minPairBytes))
 	f := os.NewFile(uintptr(fds[1]), "socketpair")
 	defer f.Close() // FileConn makes an fd of its own.
@@ -42,8 +42,8 @@ func (srv *Server) socketPair() (fd int, pair *net.UnixConn, err error) {
 	return fds[0], conn.(*net.UnixConn), nil
 }
 
-// start begins to carry bytes. Both goroutines end when the connection has failed, or when the
-// server has closed its end of the pair: see released. Server.stop waits for them.
+// start starts the two goroutines that copy. Both end when the connection has failed, or when the server has closed its
+// end of the pair: see released. Server.stop waits for them.
 func (p *pump) start() {
 	p.running.Store(2)
 	p.srv.pumps.Add(1)
@@ -51,7 +51,7 @@ func (p *pump) start() {
 	go p.run(p.down)
 }
 
-// run is one direction's goroutine.
+// run is the goroutine of one direction.
 func (p *pump) run(direction func()) {
 	direction()
 	if p.running.Add(-1) == 0 {
@@ -61,14 +61,14 @@ func (p *pump) run(direction func()) {
 	}
 }
 
-// released is called when the server has closed its end: what it had written goes out within a
-// time if the peer takes it, and nothing is read any more.
+// released is called when the server has closed its end. What the server has written is sent if the peer takes it in
+// time, and nothing more is read.
 func (p *pump) released() {
 	_ = p.conn.SetReadDeadline(time.Unix(1, 0))
 	p.limit.hurry(min(p.srv.cfg.CloseTimeout, stopTime/2))
 }
 
-// up carries what the peer sends.
+// up copies what the peer sends.
 func (p *pump) up() {
 	buf := make([]byte, 2<<10) // Kept while it waits, so it is small.
 	for {
@@ -85,7 +85,7 @@ func (p *pump) up() {
 	}
 }
 
-// down carries what the server sends.
+// down copies what the server sends.
 func (p *pump) down() {
 	for {
 		buf, n := readReady(p.pair)
@@ -108,11 +108,11 @@ func (p *pump) down() {
 	}
 }
 
-// writeLimit bounds the time that each write to a peer may take, until hurry bounds all that are left together.
+// writeLimit bounds the time that each write to a peer may take, until hurry bounds all remaining writes together.
 type writeLimit struct {
 	// Immutable after construction.
 	set     func(time.Time) error // Sets the deadline for writes.
-	timeout time.Duration         // Of each write. 0 and less is no bound.
+	timeout time.Duration         // Of each write. If it is not positive, there is no bound.
 
 	mu    sync.Mutex
 	fixed bool // Guarded by mu: the deadline stays as it is, and set is not called any more.
@@ -141,7 +141,7 @@ func (l *writeLimit) put(deadline time.Time) {
 	}
 }
 
-// hurry gives all writes that are left a time together: the server has given the peer up.
+// hurry sets one deadline for all remaining writes: the server has given the peer up.
 func (l *writeLimit) hurry(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -158,11 +158,11 @@ func (l *writeLimit) end() {
 	l.fixed = true
 }
 
-// pumpBuffers has what is between a read and a write. Idle pumps hold none.
+// pumpBuffers pools the buffers between a read and a write. Idle pumps hold none.
 var pumpBuffers = sync.Pool{New: func() any { return new([16 << 10]byte) }} // A TLS record's worth.
 
-// readReady reads from conn into a buffer that it takes only when there is something to read.
-// n is 0 at the end of the stream; then buf is nil.
+// readReady reads from conn. It takes a buffer from pumpBuffers only when there is something to read. At the end of the
+// stream, n is 0 and buf is nil.
 func readReady(conn *net.UnixConn) (buf *[16 << 10]byte, n int) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

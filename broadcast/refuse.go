@@ -58,13 +58,14 @@ func (c *Conn) refuse(w *worker, r *Refusal) verdict {
 		srv.total.refusals(r.Status)
 	}
 	if srv.debug() {
-		srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "remote", c.RemoteAddr(), "status", r.Status, "reason", withoutToken(r.Reason))
+		srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "remote", c.RemoteAddr(),
+			"status", r.Status, "reason", withoutToken(r.Reason))
 	}
 	w.out = srv.appendRefusal(w.out[:0], r, &w.handshake.req)
 	return c.linger(w.out)
 }
 
-// linger sends the last bytes, in pieces, of a connection that was never open.
+// linger sends the last bytes, in pieces, to a connection that was never open.
 func (c *Conn) linger(answer ...[]byte) verdict {
 	// The socket's buffer is empty and larger than any answer.
 	_, _ = c.shard().sockets.send(int(c.fd), answer)
@@ -90,7 +91,7 @@ func (srv *Server) appendRefusal(dst []byte, r *Refusal, req *request) []byte {
 	return appendError(dst, r, false, cors)
 }
 
-// forNow reports whether the same request may be served later: the fault is the server's, or one that passes.
+// forNow reports whether the same request may be served later: the cause is temporary, or on the server's side.
 func (r *Refusal) forNow() bool {
 	switch r.Status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests,
@@ -129,7 +130,8 @@ func appendError(dst []byte, r *Refusal, head bool, lines []byte) []byte {
 	default:
 		dst = append(dst, "\r\nConnection: close"...)
 	}
-	dst = append(append(append(dst, crlf...), lines...), "Content-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
+	dst = append(append(dst, crlf...), lines...)
+	dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
 	dst = strconv.AppendInt(dst, int64(len(r.Reason)+1), 10)
 	dst = append(dst, "\r\n\r\n"...)
 	if head {
@@ -142,8 +144,7 @@ func appendError(dst []byte, r *Refusal, head bool, lines []byte) []byte {
 // does.
 func looksLikeTLS(b []byte) bool { return len(b) >= 2 && b[0] == 0x16 && b[1] == 3 }
 
-// tlsAlert is a fatal handshake_failure, RFC 8446, section 6: what a TLS client
-// understands at once.
+// tlsAlert is a fatal handshake_failure alert (RFC 8446, section 6), which every TLS client understands.
 var tlsAlert = []byte{0x15, 3, 1, 0, 2, 2, 40}
 
 func (c *Conn) refuseTLS() verdict {
