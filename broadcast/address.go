@@ -248,8 +248,8 @@ func readProxyHeader(b []byte) (p proxyHeader, refusal *Refusal) {
 // unspecified begins a header of version 2 with the command PROXY and the family UNSPEC.
 var unspecified = append(bytes.Clone(proxyproto.SIGV2), 0x21, 0)
 
-// sourceOf returns the client's address, or zero if h does not contain an IP address. A proxy that clients reach over UDP
-// (HTTP/3) reports UDP, although its connection to this server is TCP.
+// sourceOf returns the client's address, or zero if h does not contain an IP address. A proxy that clients reach over
+// UDP (HTTP/3) reports UDP, although its connection to this server is TCP.
 func sourceOf(h *proxyproto.Header) (from netip.AddrPort) {
 	if h.Command.IsLocal() {
 		return from

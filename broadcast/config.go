@@ -191,13 +191,13 @@ type Config struct {
 	Epoch string
 
 	// Forward, if set, gets each message that connections or Publish have published here, behind those that the same
-	// publisher has published before, for other servers to get it: what those forward comes in by Server.DeliverForwarded.
-	// The payload is borrowed until it returns. It must not block, and is called on workers and by who calls Publish, for
-	// several publishers side by side. Not together with Order.
+	// publisher has published before, for other servers to get it: what those forward comes in by
+	// Server.DeliverForwarded. The payload is borrowed until it returns. It must not block, and is called on workers
+	// and by who calls Publish, for several publishers side by side. Not together with Order.
 	Forward func(channel string, m Message)
 
-	// Follower, if set, says which channels the server gets what other servers publish of, by Order or Server.DeliverForwarded.
-	// A connection to another one waits until it does, for 2 s at the most, and is answered 503 then.
+	// Follower, if set, selects the channels whose messages the server gets from others, by Order or
+	// Server.DeliverForwarded. A connection to another channel waits for them for 2 s, and is then answered 503.
 	Follower Follower
 
 	// HoldTime is how long a connection may wait that publishes while Server.HoldPublishers holds it: then it
@@ -207,14 +207,14 @@ type Config struct {
 	// MemoryBytes, if set, bounds the server's own memory, whatever its peers do. MaxConns is lowered to what fits, the
 	// retention is lowered if it was not given, and unfinished messages, direct messages and handshakes have bounds for
 	// all connections together. What does not fit is answered 503 or closed with 1013; Conn.Send returns ErrBusy.
-	// Server.Memory returns how MemoryBytes is divided up. The embedding program should set Go's memory limit accordingly
-	// (debug.SetMemoryLimit). 0 means no bound beyond that of each connection.
+	// Server.Memory returns how MemoryBytes is divided up. The embedding program should set Go's memory limit
+	// accordingly (debug.SetMemoryLimit). 0 means no bound beyond that of each connection.
 	//
-	// MemoryBytes does not count the values of Grant.Value and Conn.SetValue (about 150 bytes for each connection that has
-	// one, plus the value), what hooks allocate, and what Server.Handler needs beside a connection of the server: nothing
-	// for a plain TCP or Unix socket; about 12 KiB, plus the memory of crypto/tls, for a connection that net/http encrypts;
-	// the goroutine and the buffers of net/http for events over HTTP/2. Nor does it count kernel memory. A program that
-	// uses these must leave room for them, as MaxConns times their size.
+	// MemoryBytes does not count the values of Grant.Value and Conn.SetValue (about 150 bytes for each connection that
+	// has one, plus the value), what hooks allocate, and what Server.Handler needs beside a connection of the server:
+	// nothing for a plain TCP or Unix socket; about 12 KiB, plus the memory of crypto/tls, for a connection that
+	// net/http encrypts; the goroutine and the buffers of net/http for events over HTTP/2. Nor does it count kernel
+	// memory. A program that uses these must leave room for them, as MaxConns times their size.
 	MemoryBytes int64
 
 	// UnsentBytes bounds what the kernel holds of each connection's output
@@ -251,14 +251,14 @@ type Config struct {
 	// which is asked after it.
 	Authorize func(r *http.Request, channel string) (Grant, error)
 
-	// OnConnect, if set, is called before a handshake is answered with 101. r is the request; its body is empty. An error
-	// refuses the connection: a *Refusal with its status, any other error with 403. c is the same in all hooks. If OnConnect
-	// returns nil after HandshakeTimeout, or after the server has ended, the connection is not opened, and OnDisconnect is
-	// not called for it.
+	// OnConnect, if set, is called before a handshake is answered with 101. r is the request; its body is empty. An
+	// error refuses the connection: a *Refusal with its status, any other error with 403. c is the same in all hooks.
+	// If OnConnect returns nil after HandshakeTimeout, or after the server has ended, the connection is not opened, and
+	// OnDisconnect is not called for it.
 	//
-	// Hooks run on a worker. A hook that blocks takes that worker from all other connections; a hook that panics closes its
-	// connection. Hooks of one connection run one after the other, those of several connections concurrently. A hook may
-	// call Send and Close of any connection, and Publish, which may block. It must not call Server.Shutdown or Run.
+	// Hooks run on a worker. A hook that blocks takes that worker from all other connections; a hook that panics closes
+	// its connection. Hooks of one connection run one after the other, those of several connections concurrently. A
+	// hook may call Send, Close and Publish, which may block. It must not call Server.Shutdown or Run.
 	OnConnect func(c *Conn, r *http.Request) error
 
 	// OnMessage, if set, gets each message in the place of publishing it. It
@@ -350,12 +350,15 @@ func (cfg *Config) validate() error {
 	}
 	check(!slices.ContainsFunc(cfg.TrustedProxies, isUnmatchable), "TrustedProxies", cfg.TrustedProxies,
 		"valid networks, IPv4-mapped ones with at least /96")
-	check(len(cfg.Greeting) <= maxGreeting, "Greeting", fmt.Sprintf("%d bytes long", len(cfg.Greeting)), "at most 64 KiB")
+	check(len(cfg.Greeting) <= maxGreeting, "Greeting", fmt.Sprintf("%d bytes long", len(cfg.Greeting)),
+		"at most 64 KiB")
 	check(validText([]byte(cfg.Greeting)), "Greeting", fmt.Sprintf("%q", cfg.Greeting), "valid UTF-8")
-	check(cfg.MaxMessageBytes >= 1 && cfg.MaxMessageBytes <= maxMaxMessage, "MaxMessageBytes", cfg.MaxMessageBytes, "1 to 1 GiB")
+	check(cfg.MaxMessageBytes >= 1 && cfg.MaxMessageBytes <= maxMaxMessage, "MaxMessageBytes",
+		cfg.MaxMessageBytes, "1 to 1 GiB")
 	check(cfg.CompressMinBytes >= 0, "CompressMinBytes", cfg.CompressMinBytes, "0 or more")
 	check(cfg.RetainBytes >= minRetain, "RetainBytes", cfg.RetainBytes, "at least 64 KiB")
-	check(!cfg.Channels || cfg.RetainTotalBytes >= cfg.RetainBytes, "RetainTotalBytes", cfg.RetainTotalBytes, fmt.Sprintf("at least RetainBytes, which is %d", cfg.RetainBytes))
+	check(!cfg.Channels || cfg.RetainTotalBytes >= cfg.RetainBytes, "RetainTotalBytes",
+		cfg.RetainTotalBytes, fmt.Sprintf("at least RetainBytes, which is %d", cfg.RetainBytes))
 	check(cfg.Slow <= SlowSkip, "Slow", cfg.Slow, "SlowClose or SlowSkip")
 	span := func(d, least time.Duration, field string) {
 		check(d >= least && d <= maxDuration, field, d, fmt.Sprintf("%v to %v", least, maxDuration))
@@ -367,11 +370,13 @@ func (cfg *Config) validate() error {
 	span(cfg.DrainTime, 0, "DrainTime")
 	span(cfg.SlowPass, 0, "SlowPass")
 	span(cfg.HoldTime, time.Millisecond, "HoldTime")
-	check(cfg.RetainAge == 0 || cfg.RetainAge >= time.Second && cfg.RetainAge <= maxDuration, "RetainAge", cfg.RetainAge, fmt.Sprintf("0, or 1s to %v", maxDuration))
+	check(cfg.RetainAge == 0 || cfg.RetainAge >= time.Second && cfg.RetainAge <= maxDuration, "RetainAge",
+		cfg.RetainAge, fmt.Sprintf("0, or 1s to %v", maxDuration))
 	check(cfg.MemoryBytes >= 0 && cfg.MemoryBytes <= 1<<50, "MemoryBytes", cfg.MemoryBytes, "0 to 2^50")
 	check(cfg.MaxConns >= 0, "MaxConns", cfg.MaxConns, "0 or more")
 	check(cfg.MaxConnsPerIP >= 0, "MaxConnsPerIP", cfg.MaxConnsPerIP, "0 or more")
-	check(!cfg.ProxyProtocol || len(cfg.TrustedProxies) > 0, "ProxyProtocol", cfg.ProxyProtocol, "TrustedProxies as well")
+	check(!cfg.ProxyProtocol || len(cfg.TrustedProxies) > 0, "ProxyProtocol", cfg.ProxyProtocol,
+		"TrustedProxies as well")
 	_, err := parseOrigins(cfg.Origins)
 	errs = append(errs, err)
 	check(cfg.Rate >= 0 && cfg.Rate <= maxBurst, "Rate", cfg.Rate, "0 to 2^30")

@@ -9,9 +9,9 @@ func (srv *Server) mayRead(r *request) bool {
 }
 
 // appendCORS appends the headers that let a page of another origin read the answer (the Fetch standard, section 3.2).
-// Requests of origins that may not read the answer were refused before. Without Config.Origins, any page may read it, but
-// not with credentials, which the server does not use. Pages of listed origins may send credentials: a proxy in front
-// may need its cookie.
+// Requests of origins that may not read the answer were refused before. Without Config.Origins, any page may read it,
+// but not with credentials, which the server does not use. Pages of listed origins may send credentials: a proxy in
+// front may need its cookie.
 func (srv *Server) appendCORS(dst []byte, r *request) []byte {
 	listed := len(srv.cfg.Origins) > 0
 	if listed {
@@ -30,8 +30,8 @@ func (srv *Server) appendCORS(dst []byte, r *request) []byte {
 	return append(dst, "Access-Control-Allow-Credentials: true\r\n"...)
 }
 
-// preflight reports whether the request is a CORS preflight of a request for events (the Fetch standard, section 4.8). A
-// page of another origin triggers one with a header such as Last-Event-ID.
+// preflight reports whether the request is a CORS preflight of a request for events (the Fetch standard, section 4.8).
+// A page of another origin triggers one with a header such as Last-Event-ID.
 func (r *request) preflight() bool {
 	return string(r.method) == http.MethodOptions && r.origins == 1 && string(r.wants) == http.MethodGet
 }

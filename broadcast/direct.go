@@ -22,8 +22,8 @@ import (
 // one of three things: drop the message, Close the connection, or send again later. A program whose OnMessage answers
 // each message of a client with Send should Close the connection at ErrBusy: that client sends but does not read.
 //
-// ErrClosed means that the connection has ended or that Close was called. ErrTooLarge, ErrNotText and ErrKind are as for
-// Publish.
+// ErrClosed means that the connection has ended or that Close was called. ErrTooLarge, ErrNotText and ErrKind are as
+// for Publish.
 func (c *Conn) Send(m Message) error {
 	srv := c.shard().srv
 	if err := srv.check(m); err != nil {
@@ -74,8 +74,8 @@ func (x *extra) free(n int) {
 	x.srv.directBytes.free(&x.srv.unfinished, int64(n))
 }
 
-// directBytes counts the bytes of the direct messages that wait, of all connections. With Config.MemoryBytes, they share
-// the room of unfinished messages, and may take up half of it.
+// directBytes counts the bytes of the direct messages that wait, of all connections. With Config.MemoryBytes, they
+// share the room of unfinished messages, and may take up half of it.
 type directBytes struct{ atomic.Int64 }
 
 func (d *directBytes) reserve(u *unfinished, n int64) bool {

@@ -22,8 +22,8 @@ type ConnFilter struct {
 	// Channel, if not nil, is the name of the channel that they belong to.
 	Channel *string
 
-	// Network, if it is not the zero Prefix, contains their addresses: see Conn.RemoteAddr. Looking at an address takes a
-	// system call for each connection.
+	// Network, if it is not the zero Prefix, contains their addresses: see Conn.RemoteAddr. Looking at an address takes
+	// a system call for each connection.
 	Network netip.Prefix
 }
 
@@ -183,9 +183,9 @@ func (s *shard) catchUp(f *feed) {
 }
 
 // CheckClose returns nil if a close frame can contain the status and the reason; otherwise its error wraps ErrClose and
-// describes what is wrong. The status must be one that an endpoint may send: 1000 to 1003, 1007 to 1014, or 3000 to 4999
-// (RFC 6455, section 7.4, and the IANA registry of close codes). The reason must be UTF-8 without control characters, at
-// most 123 bytes long. It may be empty.
+// describes what is wrong. The status must be one that an endpoint may send: 1000 to 1003, 1007 to 1014, or 3000 to
+// 4999 (RFC 6455, section 7.4, and the IANA registry of close codes). The reason must be UTF-8 without control
+// characters, at most 123 bytes long. It may be empty.
 func CheckClose(status uint16, reason string) error {
 	switch {
 	case !validStatus(status):

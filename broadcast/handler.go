@@ -33,8 +33,8 @@ import (
 //
 // Over HTTP/2, and where middleware hides http.Hijacker, events are written through the ResponseWriter on the handler's
 // goroutine. This needs a ResponseWriter that can be flushed. A peer that does not read its events is dropped after
-// Config.PingTimeout. If the peer reads nothing at all from an HTTP/2 connection, net/http keeps the connection, and the
-// goroutine, unless the http.Server has an HTTP2Config.WriteByteTimeout.
+// Config.PingTimeout. If the peer reads nothing at all from an HTTP/2 connection, net/http keeps the connection, and
+// the goroutine, unless the http.Server has an HTTP2Config.WriteByteTimeout.
 func (srv *Server) Handler() http.Handler { return http.HandlerFunc(srv.serveHTTP) }
 
 func (srv *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {

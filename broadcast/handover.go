@@ -118,7 +118,7 @@ func wasRead(fd int) bool {
 	if err != nil {
 		return false // A Unix socket.
 	}
-	waits, err := unix.IoctlGetInt(fd, unix.SIOCINQ) // Asked second, so that bytes that arrive in between count here only.
+	waits, err := unix.IoctlGetInt(fd, unix.SIOCINQ) // Second: bytes that arrive in between count here only.
 	const fin = 1                                    // The end of the stream counts as received, and does not wait.
 	return err == nil && info.Bytes_received > uint64(waits)+fin
 }

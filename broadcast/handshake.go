@@ -332,7 +332,8 @@ func (c *Conn) forwarded(list []byte) *Refusal {
 	peer := c.RemoteAddr()
 	client, unreadable := srv.addresses.client(peer, list)
 	if unreadable != "" && srv.proxyLog.due(srv.clock()) {
-		srv.cfg.Logger.Warn("X-Forwarded-For has an entry that is not an IP address; using the address of the proxy that wrote it",
+		srv.cfg.Logger.Warn(
+			"X-Forwarded-For has an entry that is not an IP address; using the address of the proxy that wrote it",
 			"entry", withoutToken(unreadable[:min(len(unreadable), 64)]), "remote", client)
 	}
 	if client != peer && !srv.addresses.enter(c, client) {

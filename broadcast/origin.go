@@ -38,9 +38,9 @@ var (
 	errOrigin  = errors.New("https://example.com, https://example.com:8443, https://*.example.com, file:// or null")
 	errAnyPage = errors.New("no list, which lets every page connect")
 	errStar    = errors.New(`"*." only at the front of the host, for whole labels, as in https://*.example.com`)
-	errSocket  = errors.New("the origin of the page, which starts with http:// or https://, not the WebSocket's address")
-	errHost    = errors.New("a host as browsers send it: labels separated by dots, an IPv4 address such as 127.0.0.1, " +
-		"or an IPv6 address such as [::1]")
+	errSocket  = errors.New("the origin of the page, which starts with http:// or https://, not the WebSocket's")
+	errHost    = errors.New("a host as browsers send it: labels separated by dots, " +
+		"an IPv4 address such as 127.0.0.1, or an IPv6 address such as [::1]")
 	errPort = errors.New("a port from 1 to 65535")
 )
 

@@ -22,10 +22,10 @@ const exampleID = "k3j5b2qa-42"
 // with the oldest message that is kept, and is told of a gap.
 const unknownID = "-"
 
-// position returns where the request asks to begin, or why it is refused. An ID that a client has stored by itself takes
-// precedence over the parameters since and last: a browser that reconnects repeats the URL that it began with. What does
-// not count is not read, and an ID that another server gave out is not an error: an EventSource does not come back
-// after one.
+// position returns where the request asks to begin, or why it is refused. An ID that a client has stored by itself
+// takes precedence over the parameters since and last: a browser that reconnects repeats the URL that it began with.
+// What does not count is not read, and an ID that another server gave out is not an error: an EventSource does not come
+// back after one.
 func (r *request) position() (p position, refusal *Refusal) {
 	query := r.query()
 	if id := r.storedID(query); id != "" {
@@ -82,8 +82,8 @@ func splitID(id string) (epoch string, number uint64, ok bool) {
 	})
 }
 
-// place sets c's cursor to a position in the log of its encoding. at is the number of messages before the cursor. gap is
-// the requested ID if messages after it are missing. The channel's mutex must be held.
+// place sets c's cursor to a position in the log of its encoding. at is the number of messages before the cursor. gap
+// is the requested ID if messages after it are missing. The channel's mutex must be held.
 func (c *Conn) place(p position) (at uint64, gap string) {
 	e := c.feed().encoding
 	if p == (position{}) {
@@ -115,12 +115,13 @@ func (c *Conn) place(p position) (at uint64, gap string) {
 	return at, gap
 }
 
-// maxBackfill is how many messages are copied into the log of a form that gets its first reader. Each takes about 0.2 us,
-// during which nothing is published in the channel.
+// maxBackfill is how many messages are copied into the log of a form that gets its first reader. Each takes about 0.2
+// us, during which nothing is published in the channel.
 const maxBackfill = 1 << 16
 
-// backfill fills the log of an encoding that gets its first reader with the newest messages of the plain encoding: at most
-// most bytes and maxBackfill messages. They are not compressed, which could take long. The channel's mutex must be held.
+// backfill fills the log of an encoding that gets its first reader with the newest messages of the plain encoding: at
+// most most bytes and maxBackfill messages. They are not compressed, which could take long. The channel's mutex must be
+// held.
 func (e *encoding) backfill(most uint64) {
 	var v framelog.View
 	plain := &e.channel.plain

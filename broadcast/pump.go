@@ -20,8 +20,8 @@ type pump struct {
 	running atomic.Int32
 }
 
-// minPairBytes is the least size of the send buffer of the server's end. A Page or a refusal, of which the server does not
-// send the rest later if the buffer is full, is smaller.
+// minPairBytes is the least size of the send buffer of the server's end. A Page or a refusal, of which the server does
+// not send the rest later if the buffer is full, is smaller.
 const minPairBytes = 32 << 10
 
 // socketPair returns both ends of a pair of stream sockets. fd is the server's end.

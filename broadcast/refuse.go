@@ -151,7 +151,8 @@ func (c *Conn) refuseTLS() verdict {
 	srv := c.shard().srv
 	srv.total.tls.Add(1)
 	if srv.tlsLog.due(srv.clock()) {
-		srv.cfg.Logger.Warn("TLS on the plain port: this server speaks plain WebSocket, use ws:// and not wss:// here, or put a TLS proxy in front",
+		srv.cfg.Logger.Warn("TLS on the plain port: this server speaks plain WebSocket, "+
+			"use ws:// and not wss:// here, or put a TLS proxy in front",
 			"remote", c.RemoteAddr(), "total", srv.total.tls.Load())
 	}
 	return c.linger(tlsAlert)

@@ -291,11 +291,12 @@ func (srv *Server) countOut(c *Conn) {
 
 // Shutdown ends the server. It stops accepting, sends the connections what has been published, closes them with 1001
 // over DrainTime, and waits for their peers. When ctx is done, Shutdown cuts off the remaining connections and returns
-// ctx's error. Handshakes that are not finished by then are refused with 503. Shutdown returns when all goroutines of the
-// server have ended, or after about 10 seconds if a hook does not return. A second call returns ErrServerClosed at once.
+// ctx's error. Handshakes that are not finished by then are refused with 503. Shutdown returns when all goroutines of
+// the server have ended, or after about 10 seconds if a hook does not return. A second call returns ErrServerClosed at
+// once.
 //
-// A hook must not call Shutdown and wait for it, since Shutdown waits for running hooks: in OnConnect it would wait until
-// ctx is done. Start a goroutine for the call instead.
+// A hook must not call Shutdown and wait for it, since Shutdown waits for running hooks: in OnConnect it would wait
+// until ctx is done. Start a goroutine for the call instead.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.mu.Lock()
 	if srv.closing {

@@ -24,7 +24,8 @@ func (r *request) query() string {
 func (r *request) path() (p []byte, ok bool) {
 	if r.target[0] != '/' {
 		u, err := url.ParseRequestURI(string(r.target))
-		if err != nil || u.Host == "" || u.User != nil || !isHost([]byte(u.Host)) || bytes.IndexByte(r.target, '#') >= 0 {
+		if err != nil || u.Host == "" || u.User != nil || !isHost([]byte(u.Host)) ||
+			bytes.IndexByte(r.target, '#') >= 0 {
 			return nil, false
 		}
 		switch u.Scheme {
@@ -40,18 +41,18 @@ func (r *request) path() (p []byte, ok bool) {
 	return p, badEscape(p) < 0 && bytes.IndexByte(r.target, '#') < 0
 }
 
-// malformedTarget returns a refusal that describes what is wrong with a target, and where. The refusal quotes nothing of
-// the target, which may contain a token.
+// malformedTarget returns a refusal that describes what is wrong with a target, and where. The refusal quotes nothing
+// of the target, which may contain a token.
 func malformedTarget(target []byte) *Refusal {
 	const malformed = "malformed request target: "
 	path, _, _ := bytes.Cut(target, []byte("?"))
 	if i := slices.IndexFunc(target, isNotVisible); i >= 0 {
-		return badRequest(fmt.Sprintf(malformed+"byte %d is 0x%02x, want printable ASCII without spaces; write it as %%%02X",
-			i+1, target[i], target[i]))
+		return badRequest(fmt.Sprintf(malformed+"byte %d is 0x%02x, want printable ASCII without spaces; "+
+			"write it as %%%02X", i+1, target[i], target[i]))
 	}
 	if i := bytes.IndexByte(target, '#'); i >= 0 {
-		return badRequest(fmt.Sprintf(malformed+"byte %d is a #, which starts a fragment; remove the fragment, or write %%23 "+
-			"for a #", i+1))
+		return badRequest(fmt.Sprintf(malformed+"byte %d is a #, which starts a fragment; "+
+			"remove the fragment, or write %%23 for a #", i+1))
 	}
 	if i := badEscape(path); i >= 0 {
 		return badRequest(fmt.Sprintf(malformed+"byte %d is a percent sign without two hexadecimal digits after it; "+

@@ -64,7 +64,7 @@ func TestPathsThatCannotBe(t *testing.T) {
 	for path, want := range map[string]string{
 		"ws": "starts with /", "ws://host/ws": "starts with /", "/ws?x=1": "query", "/ws?": "query", "/ws#a": "fragment",
 		"/a/../b": `segment ..`, "/./b": "segment .", "/b/.": "segment .", "/%2e%2E/b": "segment %2e%2E", "/.%2e": "segment",
-		"/100%": "%25", "/%zz": "%25", "/%2": "%25", "/a\tb": "control", "/a\x7f": "control", "/\xff": "UTF-8", `/a\b`: "/ in the place",
+		"/100%": "%25", "/%zz": "%25", "/%2": "%25", "/a\tb": "control", "/a\x7f": "control", "/\xff": "UTF-8", `/a\b`: "/ instead of",
 		"/" + strings.Repeat("a", maxPath): "at most 2048 bytes",
 	} {
 		_, err := New(Config{Path: path})
