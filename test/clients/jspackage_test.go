@@ -132,3 +132,15 @@ func TestJSFinal(t *testing.T) {
 	needTools(t, "node")
 	t.Logf("\n%s", runScript(t, scriptTimeout, "node", "node", "final.mjs"))
 }
+
+// TestJSDirect is node/direct.mjs: the event direct, of messages that a program sends to one connection.
+func TestJSDirect(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	bin := filepath.Join(t.TempDir(), "send")
+	runScript(t, buildTimeout, filepath.Join("..", ".."), "go", "build", "-o", bin, "./examples/embed/send")
+	addr := freeAddr(t)
+	(&target{process: startProcess(t, "", bin, "-listen", addr)}).waitListening(t, addr)
+	args := append(experimental(t), "direct.mjs", "ws://"+addr)
+	t.Logf("\n%s", runScript(t, scriptTimeout, "node", "node", args...))
+}
