@@ -4,13 +4,19 @@ package webpage
 
 import (
 	"crypto/sha256"
+	_ "embed"
 	"encoding/base64"
 	"fmt"
 	"strings"
 )
 
+// colors are the colors of all pages, light and dark, as custom properties.
+//
+//go:embed colors.css
+var colors string
+
 // Assemble puts a style and a script where html has the comments /* page.css */ and /* page.js */, and returns the
-// document and its policy. The document may use images from data: URLs and connect to its own origin. Assemble
+// document and its policy. The style can use the custom properties of colors.css. The document may use images from data: URLs and connect to its own origin. Assemble
 // panics if the parts do not fit together: they are parts of the program.
 func Assemble(html, css, script string) (document []byte, policy string) {
 	if strings.Contains(strings.ToLower(script), "</script") || strings.Contains(css, "</") {
@@ -21,6 +27,7 @@ func Assemble(html, css, script string) (document []byte, policy string) {
 			panic("webpage: the document has no place for " + comment)
 		}
 	}
+	css = colors + css
 	document = []byte(strings.NewReplacer("/* page.css */", css, "/* page.js */", script).Replace(html))
 	policy = fmt.Sprintf("default-src 'none'; script-src %s; style-src %s; img-src data:; connect-src 'self'; "+
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'", Source(script), Source(css))

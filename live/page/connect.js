@@ -1,4 +1,4 @@
-// The connection with the server, and what is asked of it: the token, lists of connections, cutting off.
+// The connection to the server, and requests to it: the token, lists of connections, cutting connections off.
 
 // The token is kept as long as the tab.
 let token = '';
@@ -6,7 +6,7 @@ try { token = sessionStorage.getItem('token') ?? ''; } catch { /* It is asked fo
 
 const authorization = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
-// problemOf is what the server says of a request that failed.
+// problemOf returns why the server refused a request.
 async function problemOf(answer) {
   const { error } = await answer.json().catch(() => ({})); // A proxy's answer has none.
   return error ?? `HTTP ${answer.status}`;
@@ -39,8 +39,8 @@ function connect() {
 function askToken() {
   trouble = '';
   state();
-  $('main').hidden = true; // Nothing is claimed to who may not see it.
-  put('state', token ? 'this is not the token' : 'this server wants a token');
+  $('main').hidden = true; // Nothing is shown to those who may not see it.
+  put('state', token ? 'wrong token' : 'this server needs a token');
   $('login').hidden = false;
   $('token').value = '';
   $('token').focus();
@@ -64,6 +64,7 @@ let membersOf = null; // The channel of the open list.
 async function showMembers(channel) {
   membersOf = channel;
   put('members-channel', named(channel));
+  put('members-said', '');
   rows('members', [], (conn) => conn.id);
   if (!$('members-dialog').open) $('members-dialog').showModal();
   $('members-title').focus({ preventScroll: true });
@@ -100,9 +101,22 @@ $('members-again').onclick = loadMembers;
 $('members-close').onclick = () => $('members-dialog').close();
 $('members-dialog').onclose = () => { membersOf = null; };
 
-function ask(conn) {
-  target = conn;
-  put('cut-who', who(conn));
+$('members-all').onclick = () => {
+  const channel = membersOf;
+  const all = `all connections of ${named(channel)}${last?.cluster ? ' on this server' : ''}`;
+  const done = ({ closed }) => `${whole(closed)} connection${closed === 1 ? '' : 's'} cut off.`;
+  ask({ who: all, path: 'v1/connections', query: { channel }, done });
+};
+
+const askConn = (conn) => ask({
+  who: who(conn), path: `v1/connections/${encodeURIComponent(conn.id)}`, done: () => `${who(conn)} is cut off.`,
+});
+
+// ask opens the dialog that asks whether to cut something off: who it is, the request that does it, and what done makes
+// of the answer.
+function ask(subject) {
+  target = subject;
+  put('cut-who', subject.who);
   $('cut').showModal();
   $('cut-reason').focus();
 }
@@ -118,17 +132,20 @@ $('cut').onclose = () => {
 
 $('cut-form').onsubmit = async (e) => {
   e.preventDefault();
-  const conn = target;
+  const subject = target;
+  const inDialog = membersOf !== null;
   $('cut').close();
-  const query = new URLSearchParams({ reason: $('cut-reason').value });
+  const query = new URLSearchParams({ ...subject.query, reason: $('cut-reason').value });
+  let said;
   try {
-    const url = new URL(`v1/connections/${encodeURIComponent(conn.id)}?${query}`, location.href);
+    const url = new URL(`${subject.path}?${query}`, location.href);
     const answer = await fetch(url, { method: 'DELETE', headers: authorization() });
-    if (answer.status === 204) put('said', `${who(conn)} is cut off.`);
-    else put('said', `${who(conn)} was not cut off: ${await problemOf(answer)}`);
+    if (answer.ok) said = subject.done(answer.status === 204 ? {} : await answer.json());
+    else said = `Did not cut off ${subject.who}: ${await problemOf(answer)}`;
   } catch (err) {
-    put('said', `${who(conn)} was not cut off: ${err.message}`);
+    said = `Did not cut off ${subject.who}: ${err.message}`;
   }
+  put(inDialog ? 'members-said' : 'said', said); // What is behind a dialog is not read.
   if (membersOf !== null) loadMembers();
 };
 

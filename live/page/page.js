@@ -59,7 +59,7 @@ let samples = [];
 let last = null; // The newest snapshot.
 let seen = null; // When it came: a Date, and of the clock that is not set.
 let seenAt = -Infinity;
-let target = null; // What the dialog asks about.
+let target = null; // What the dialog asks about: see ask.
 
 // follows reports whether s is a later snapshot or sample of the same server. Another server counts from 0; and
 // after the clock was set back, the time between the two is unknown.
@@ -252,7 +252,7 @@ const who = (conn) => conn.remote || conn.id;
 function cutButton(row) {
   const button = element('button', 'cut', 'Cut off');
   button.type = 'button';
-  button.onclick = () => ask(row.item);
+  button.onclick = () => askConn(row.item);
   return button;
 }
 
@@ -321,7 +321,7 @@ function showEnded(totals) {
 // the server said last instead of snapshots, or empty.
 let trouble = null;
 function state() {
-  if (!$('login').hidden) return; // It says what it wants.
+  if (!$('login').hidden) return; // askToken has set the state.
   const gone = performance.now() - seenAt > PATIENCE || trouble !== null;
   const draining = last?.draining ? 'shutting down' : 'live';
   document.body.className = gone ? 'gone' : 'live';

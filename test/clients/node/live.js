@@ -407,12 +407,12 @@ async function goneAndBack(server, desk, phone) {
 async function withToken(desk, phone) {
   fs.writeFileSync(tokenFile, `${token}\n`);
   await serve('--admin-token-file', tokenFile);
-  await says(desk, 'state', '^this server wants a token$');
+  await says(desk, 'state', '^this server needs a token$');
   await desk.waitForTimeout(2000);
-  await says(desk, 'state', '^this server wants a token$'); // It still does.
+  await says(desk, 'state', '^this server needs a token$'); // It still does.
   await desk.fill('#token', 'not this one, which is long enough');
   await desk.press('#token', 'Enter');
-  await says(desk, 'state', '^this is not the token$');
+  await says(desk, 'state', '^wrong token$');
   for (const page of [desk, phone]) {
     await page.waitForSelector('#token', { timeout });
     await page.fill('#token', token);

@@ -171,7 +171,7 @@ const checks = {
       stub.answer = answer;
       await page.click('#slowest button');
       await page.click('#cut-yes');
-      await says(page, 'said', `192.0.2.3:1 was not cut off: ${want}`);
+      await says(page, 'said', `Did not cut off 192.0.2.3:1: ${want}`);
     }
     const before = stub.cut.length;
     await page.click('#slowest button');
@@ -217,9 +217,9 @@ const checks = {
   'nothing is claimed before signing in': async function silent() {
     stub.refusal = 401;
     const page = await open();
-    await says(page, 'state', 'this server wants a token');
+    await says(page, 'state', 'this server needs a token');
     const claims = () => page.evaluate(() => document.body.innerText.replace(/\s+/g, ' ').trim());
-    assert.equal(await claims(), 'crier this server wants a token Token of --admin-token-file Show');
+    assert.equal(await claims(), 'crier this server needs a token Token of --admin-token-file Show');
     stub.refusal = 0;
     await page.fill('#token', 's3cret');
     await page.press('#token', 'Enter');
@@ -227,7 +227,7 @@ const checks = {
     assert.match(await claims(), /No connection is behind\./);
     stub.refusal = 401; // The server has another token now.
     stub.hangUp();
-    await says(page, 'state', 'this is not the token');
+    await says(page, 'state', 'wrong token');
     assert.equal(await page.evaluate(() => document.getElementById('main').checkVisibility()), false);
   },
 
@@ -248,6 +248,32 @@ const checks = {
     await page.click('#cut-yes');
     await says(page, 'members-state', '2 now');
     assert.deepEqual(stub.cut.map((url) => url.pathname), ['/v1/connections/8-x']);
+    await says(page, 'members-said', '8-x is cut off.');
+
+    // All of them, but not before they were asked about.
+    stub.cut = [];
+    await page.click('#members-all');
+    assert.equal(await text(page, 'cut-who'), 'all connections of a&b/c');
+    await page.click('#cut-no');
+    await page.focus('#members-all');
+    await page.keyboard.down('Enter');
+    for (let i = 0; i < 5; i++) await page.keyboard.down('Enter');
+    await page.keyboard.up('Enter');
+    assert.deepEqual(stub.cut, []);
+    await page.fill('#cut-reason', 'closing time');
+    stub.answer = [503, '{"error":"the server is busy"}'];
+    await page.click('#cut-yes');
+    await says(page, 'members-said', 'Did not cut off all connections of a&b/c: the server is busy');
+    stub.answer = [200, '{"closed":1234}'];
+    stub.members = [];
+    await page.click('#members-all');
+    await page.click('#cut-yes');
+    await says(page, 'members-said', '1,234 connections cut off.');
+    await says(page, 'members-state', '0 now');
+    assert.deepEqual(stub.cut.map(({ pathname, searchParams }) => [pathname, searchParams.get('channel'), searchParams.get('reason')]),
+      Array(2).fill(['/v1/connections', 'a&b/c', 'closing time']));
+    stub.answer = [204, ''];
+    assert.deepEqual(await page.evaluate(contrasts), []);
     await page.keyboard.press('Escape');
     assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'Connections of a&b/c', 'the focus is back');
     stub.members = Array.from({ length: 100 }, (_, i) => ({ id: `${i}-x`, remote: '', channel: '' }));
@@ -280,12 +306,12 @@ const checks = {
   'what is no token is not sent': async function login() {
     stub.refusal = 401;
     const page = await open();
-    await says(page, 'state', 'this server wants a token');
+    await says(page, 'state', 'this server needs a token');
     for (const word of ['пароль', 'two words', 'x\u0080']) {
       const asked = stub.began.length;
       await page.fill('#token', word);
       await page.press('#token', 'Enter');
-      await says(page, 'state', 'this is not the token');
+      await says(page, 'state', 'wrong token');
       assert.equal(await page.evaluate(() => document.getElementById('login').hidden), false);
       assert.equal(stub.began.length, asked, `${word} was sent`);
     }
@@ -313,7 +339,7 @@ const checks = {
       assert.equal(small, 0, 'buttons too small to be hit');
       stub.refusal = 401;
       stub.hangUp();
-      await says(page, 'state', 'this server wants a token');
+      await says(page, 'state', 'this server needs a token');
       assert.deepEqual(await page.evaluate(contrasts), [], `${colorScheme}, login`);
       stub.refusal = 503;
       await page.fill('#token', 'x');
