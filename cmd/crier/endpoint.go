@@ -43,7 +43,7 @@ func startEndpoint(name string, ln net.Listener, handler http.Handler, logger *s
 	}
 	go pprof.Do(context.Background(), pprof.Labels("crier", name), func(context.Context) { // Stopped and awaited by close.
 		defer close(e.served)
-		if err := e.srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := e.srv.Serve(jsonListener{ln}); !errors.Is(err, http.ErrServerClosed) {
 			logger.Error(name+" is served no more", "err", err)
 		}
 	})

@@ -24,6 +24,8 @@ type Code string
 
 // The codes of problems.
 const (
+	BadRequest       Code = "bad_request"        // the request is not valid HTTP/1.1.
+	HeadTooLarge     Code = "head_too_large"     // the head of the request is too large.
 	BadPath          Code = "bad_path"           // the path is ambiguous.
 	BadQuery         Code = "bad_query"          // the query cannot be read, or has an unknown parameter or a wrong value.
 	BadHeader        Code = "bad_header"         // a header is wrong.
@@ -50,6 +52,8 @@ const (
 
 // Statuses has the status of each code.
 var Statuses = map[Code]int{
+	BadRequest:       http.StatusBadRequest,
+	HeadTooLarge:     http.StatusRequestHeaderFieldsTooLarge,
 	BadPath:          http.StatusBadRequest,
 	BadQuery:         http.StatusBadRequest,
 	BadHeader:        http.StatusBadRequest,
