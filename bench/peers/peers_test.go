@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds each single step.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func TestGoPeers(t *testing.T) {
 	bin := t.TempDir()

@@ -24,6 +24,10 @@ func TestFDLimit(t *testing.T) {
 		c.mayEnd = true
 	})
 	sw.until("all clients to be greeted or closed", func() bool { return sw.opened+sw.gone == comes })
+	// A client may see the end of its connection before the server has counted it.
+	sw.settle("the server to have counted each connection that it shed", srv, func(a answer) bool {
+		return int(a.Stats.Shed) >= sw.gone
+	})
 	full := srv.ask("stats").Stats
 	t.Logf("greeted %d, closed %d; server: open %d, shed %d, fds %d of %d", sw.opened, sw.gone, full.Open, full.Shed, srv.fds(), limit)
 	if full.Open != sw.opened || int(full.Shed) != sw.gone {
