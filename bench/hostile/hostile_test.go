@@ -83,7 +83,7 @@ func TestKinds(t *testing.T) {
 func beside(t *testing.T, k Kind, cfg broadcast.Config) broadcast.Stats {
 	cfg.Compress = true
 	cfg.MaxMessageBytes = 64 << 10
-	cfg.RetainBytes = 2 << 20 // The never reading are lapped, and nobody whom the machine makes wait.
+	cfg.RetainBytes = 2 << 20              // The never reading are lapped, and nobody whom the machine makes wait.
 	cfg.HandshakeTimeout = 5 * time.Second // Longer than a handshake takes on a slow machine.
 	cfg.CloseTimeout = 500 * time.Millisecond
 	cfg.PingInterval, cfg.PingTimeout = time.Second, 10*time.Second // Longer than lapping takes on a slow machine.
