@@ -137,3 +137,21 @@ func TestExpire(t *testing.T) {
 		t.Error("what was offered since is still held")
 	}
 }
+
+// TestFreeSegmentsAreBounded: what readers that were far behind have needed does not stay beside the limit.
+func TestFreeSegmentsAreBounded(t *testing.T) {
+	const limit = 4 * maxSegment
+	cfg := &Config{Retain: limit, FrameLen: testLen, Space: NewSpace(limit, 0)}
+	var l Log
+	l.Init(cfg, 0, 0)
+	r := l.attach()
+	r.Offered(0)
+	add(&l, nil, 4*limit/1000, 1000)
+	if got := cfg.Space.Taken(); got < 3*limit {
+		t.Fatalf("%d bytes taken: the test shows nothing", got)
+	}
+	l.Clear()
+	if got := len(cfg.Space.free) * maxSegment; got == 0 || got > limit {
+		t.Errorf("%d bytes are free, want some, and %d at most", got, limit)
+	}
+}
