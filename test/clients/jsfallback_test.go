@@ -149,10 +149,10 @@ func (f *fleet) heartbeats(t *testing.T) {
 	s.account(t, c, 0)
 }
 
-// without: where there is no WebSocket, it goes by events from the start.
+// without: a client that may only receive needs no WebSocket. TestJSMissing has those that may send.
 func (f *fleet) without(t *testing.T) {
 	s := startJSServer(t)
-	c := f.open(t, "c", s.url("room"), commandLine{"WebSocket": nil}, nil)
+	c := f.open(t, "c", s.url("room"), commandLine{"WebSocket": nil, "transport": "events"}, nil)
 	if h := c.await(t, "open"); h.Transport != "events" {
 		t.Errorf("got %s, want events", h.Transport)
 	}
