@@ -248,7 +248,7 @@ func TestTooLateForNow(t *testing.T) {
 // TestTooLateInHook: so does one whose time was up while a hook was asked.
 func TestTooLateInHook(t *testing.T) {
 	released := make(chan struct{})
-	srv, addr := newServer(t, Config{HandshakeTimeout: 50 * time.Millisecond,
+	srv, addr := newServer(t, Config{HandshakeTimeout: time.Second,
 		OnConnect: func(*Conn, *http.Request) error { <-released; return nil }})
 	c := connect(t, addr)
 	c.send([]byte(headOf(baseLine, hostLine, eventsLine)))
