@@ -73,7 +73,7 @@ func testProxy(t *testing.T, program, config string, flags []string, args func(c
 	}
 	proxy := &target{process: startProcess(t, "", program, args(file)...)}
 	proxy.waitListening(t, addr)
-	t.Logf("\n%s", runScript(t, scriptTimeout, nodeDir, "node", "suite.js", "--binary", "kept", "--pings",
+	t.Logf("\n%s", runScript(t, scriptTimeout, nodeDir, "node", "suite.js", "--binary", "kept", "--pings", "--proxy",
 		"--limit", strconv.Itoa(tgt.limitBytes), "ws://"+addr+"/"))
 	for i := range perIP {
 		if got := handshakeFrom(t, "127.0.8.1", addr); got != http.StatusSwitchingProtocols {

@@ -23,6 +23,7 @@ const { values: flags, positionals: [url] } = parseArgs({
   options: {
     binary: { type: 'string', default: 'kept' }, // kept: stays binary; text: comes as text
     pings: { type: 'boolean', default: false }, // the server pings at least every second
+    proxy: { type: 'boolean', default: false }, // there is a proxy in front of the server
     limit: { type: 'string', default: '0' }, // longest message the server takes; 0: none
   },
 });
@@ -182,11 +183,18 @@ async function tls() {
 
 async function limit() {
   const max = Number(flags.limit);
-  const [a, b] = await connectPair();
+  let [a, b] = await connectPair();
   a.socket.send('x'.repeat(max));
   await expectAtBoth([a, b], 'x'.repeat(max));
   a.socket.send('x'.repeat(max + 1));
-  const { code } = await within(a.closed, 'the close after a message over the limit');
+  let { code } = await within(a.closed, 'the close after a message over the limit');
+  // A proxy that closes with unread bytes of the client resets the connection, now and then before the client has read
+  // the close frame.
+  for (let tries = 0; flags.proxy && code === 1006 && tries < 5; tries++) {
+    a = await Peer.connect(url);
+    a.socket.send('x'.repeat(max + 1));
+    ({ code } = await within(a.closed, 'the close after a message over the limit'));
+  }
   assert.equal(code, 1009, 'the status after a message over the limit');
   b.socket.send('others go on');
   await expectAtBoth([b], 'others go on');
