@@ -1,7 +1,6 @@
 package framelog
 
 import (
-	"flag"
 	"os"
 	"testing"
 
@@ -10,10 +9,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if flag.Lookup("test.fuzz").Value.String() != "" {
-		os.Exit(m.Run()) // Fuzzing leaves goroutines of its own behind.
-	}
 	os.Exit(leaktest.Main(m))
 }
 

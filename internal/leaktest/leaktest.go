@@ -2,6 +2,7 @@
 package leaktest
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -15,8 +16,12 @@ var patience = 10 * time.Second
 
 // Main is the body of a TestMain. It runs the tests, waits up to ten seconds until there are no more goroutines and file
 // descriptors than before, and returns the exit code. Goroutines that package initialisation started (the default pool of
-// ants) do not count.
+// ants) do not count. While fuzzing, it only runs the tests: the fuzzing engine leaves a goroutine behind.
 func Main(m *testing.M) int {
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() != "" {
+		return m.Run()
+	}
 	// Go's own poller opens its fds on first use and keeps them.
 	r, w, err := os.Pipe()
 	if err != nil {
