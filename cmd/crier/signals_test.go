@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/logtest"
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
@@ -172,8 +175,45 @@ func readClose(conn io.ReadWriter) ws.StatusCode {
 	}
 }
 
-// TestBackground checks that crier goes on in the background of a terminal that stops those who write to it there.
+// TestBackground checks that crier serves in the background of a terminal that stops background processes which write to
+// it, and that SIGTERM ends crier there, also when the terminal has been closed.
 func TestBackground(t *testing.T) {
+	for name, closed := range map[string]bool{"terminal open": false, "terminal closed": true} {
+		t.Run(name, func(t *testing.T) {
+			b := startInBackground(t)
+			request(t, b.addr)
+			b.shown.Await(t, "handshake refused")
+			request(t, b.addr)
+			if closed { // The kernel sends SIGHUP to the shell, and not to a background process.
+				b.ours.Close()
+				_ = b.shell.Wait()
+				request(t, b.addr)
+			}
+			if err := syscall.Kill(b.pid, syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if !closed {
+				b.shown.Await(t, "ended with 0;")
+			}
+			criertest.Eventually(t, "crier to end", func() bool {
+				stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(b.pid), "stat"))
+				return errors.Is(err, os.ErrNotExist) || bytes.Contains(stat, []byte(") Z ")) // Whoever adopted it may be slow.
+			})
+		})
+	}
+}
+
+// background is a crier in the background of a terminal, and its shell, which leads the session.
+type background struct {
+	shell *exec.Cmd
+	pid   int // Of crier.
+	ours  *os.File
+	shown logtest.Buffer
+	addr  string
+}
+
+func startInBackground(t *testing.T) *background {
+	t.Helper()
 	ours, theirs := terminal(t)
 	termios, err := unix.IoctlGetTermios(int(theirs.Fd()), unix.TCGETS)
 	if err != nil {
@@ -183,25 +223,30 @@ func TestBackground(t *testing.T) {
 	if err := unix.IoctlSetTermios(int(theirs.Fd()), unix.TCSETS, termios); err != nil {
 		t.Fatal(err)
 	}
-	addr := freeAddr(t)
-	// Job control gives what is in the background a process group of its own.
-	cmd := exec.Command("/bin/sh", "-c", `set -m; "$0" "$@" & wait`, build(t), "--listen="+addr, "--log-level=debug", "--drain=0")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, theirs
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := cmd.Start(); err != nil {
+	b := &background{ours: ours, addr: freeAddr(t)}
+	// Job control gives a background process a process group of its own.
+	b.shell = exec.Command("/bin/sh", "-c", `set -m; "$0" "$@" & echo "pid $!;"; wait $!; echo "ended with $?;"`,
+		build(t), "--listen="+b.addr, "--log-level=debug", "--drain=0")
+	b.shell.Stdin, b.shell.Stdout, b.shell.Stderr = theirs, theirs, theirs
+	b.shell.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := b.shell.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	t.Cleanup(func() {
+		_ = b.shell.Process.Kill()
+		_ = b.shell.Wait() // It may have been waited for.
+	})
 	theirs.Close()
-	var shown logtest.Buffer
-	go func() { _, _ = io.Copy(&shown, ours) }() // Ends with ours, or with the terminal.
-	awaitServing(t, "in the background", addr)
-	request(t, addr)
-	shown.Await(t, "handshake refused")
-	request(t, addr)
-	ours.Close() // Ends both.
-	defer time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }).Stop()
-	_ = cmd.Wait() // The shell, by SIGHUP.
+	go func() { _, _ = io.Copy(&b.shown, ours) }() // Ends when ours is closed, or when no process has the terminal.
+	b.shown.Await(t, ";")
+	_, after, _ := strings.Cut(b.shown.String(), "pid ")
+	number, _, _ := strings.Cut(after, ";")
+	if b.pid, err = strconv.Atoi(number); err != nil {
+		t.Fatalf("the shell printed %q, want the process ID of crier", b.shown.String())
+	}
+	t.Cleanup(func() { _ = syscall.Kill(b.pid, syscall.SIGKILL) }) // It has ended, unless the test failed.
+	awaitServing(t, "in the background", b.addr)
+	return b
 }
 
 // TestHangup checks when SIGHUP is that of a terminal which was closed.
