@@ -2,6 +2,7 @@ package broadcast
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -142,6 +143,27 @@ type acceptFunc struct {
 
 func (a *acceptFunc) accept4(fd int) (int, unix.Errno) { return a.do(fd) }
 
+// newUnserved returns a listener of a server that does not serve: the test is the accepting side.
+func newUnserved(t *testing.T, s sockets) (*Server, *listener) {
+	t.Helper()
+	srv, err := New(Config{sockets: s, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = srv.Shutdown(context.Background()) })
+	ln, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	l, err := newListener(srv, ln)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(l.fd) })
+	return srv, l
+}
+
 // TestListenerShedWithoutReserve: where not even the reserve can be had back,
 // the clock must try again, since no event will.
 func TestListenerShedWithoutReserve(t *testing.T) {
@@ -159,24 +181,8 @@ func TestListenerShedWithoutReserve(t *testing.T) {
 				t.Fatal(err)
 			}
 			var f acceptFunc
-			srv, err := New(Config{sockets: &f, Logger: slog.New(slog.DiscardHandler)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer srv.Shutdown(t.Context())
-			ln, err := Listen("127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ln.Close()
-			// Nothing is served: the test is the accepting side, and takes the last file
-			// descriptor from the whole process.
-			l, err := newListener(srv, ln)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer unix.Close(l.fd)
-			connect(t, ln.Addr().String())
+			srv, l := newUnserved(t, &f) // The test takes the last file descriptor from the whole process.
+			connect(t, l.ln.Addr().String())
 			f.do = func(fd int) (int, unix.Errno) {
 				fd, errno := tt.do(fd)
 				none := limit

@@ -3,7 +3,6 @@ package broadcast
 import (
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"testing"
 	"time"
@@ -111,24 +110,12 @@ func (k *reserveOnly) accept4(fd int) (int, unix.Errno) {
 // TestShedAllThatWait: one event may stand for many connections, so one turn sheds all of them.
 func TestShedAllThatWait(t *testing.T) {
 	var k reserveOnly
-	srv, err := New(Config{sockets: &k, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer srv.Shutdown(t.Context())
-	ln, err := Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	if k.listener, err = newListener(srv, ln); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(k.listener.fd)
+	srv, l := newUnserved(t, &k)
+	k.listener = l
 	defer func() { unix.Close(k.listener.reserve) }()
 	var clients []*client
 	for range 3 {
-		clients = append(clients, connect(t, ln.Addr().String()))
+		clients = append(clients, connect(t, l.ln.Addr().String()))
 	}
 	for k.listener.accept() {
 	}
