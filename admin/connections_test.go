@@ -13,7 +13,8 @@ import (
 	"github.com/crier-ws/crier/internal/servertest"
 )
 
-// TestAllConnections: the list has those of all channels, or of an address, page by page; a channel is closed as a whole.
+// TestAllConnections: the list has those of all channels, or of an address, page by page; a channel is closed as a
+// whole.
 func TestAllConnections(t *testing.T) {
 	b := newBack(t, Config{})
 	for i := range 5 {

@@ -181,9 +181,8 @@ func (s *soak) phase(name string, d time.Duration, others int) (p99 time.Duratio
 	return st.Latency.At(0.99), wrong
 }
 
-// crowd starts n hostile clients at a time. They are a process of their own, and get
-// what processor the others leave, by chrt(1): in life they have their own. stop ends it, and says whether one of them was
-// not ended as it should be.
+// crowd starts n hostile clients at a time. They are a process of their own, and get what processor the others leave,
+// by chrt(1): in life they have their own. stop ends it, and says whether one of them was not ended as it should be.
 func (s *soak) crowd(n int) (stop func() error, err error) {
 	if n == 0 {
 		return func() error { return nil }, nil

@@ -47,9 +47,10 @@ func (s *changes) take(most int) (names []string, many bool) {
 	return names, many
 }
 
-// Changed returns the names of channels, at most so many, whose number of connections has changed and which it
-// has not returned since: those first that changed first. What Count says then is at least as new as that. With many, more have changed than
-// are remembered, and any may have. The first call begins it. It is for one caller, who calls it again and again.
+// Changed returns the names of channels, at most so many, whose number of connections has changed and which it has
+// not returned since: those first that changed first. What Count says then is at least as new as that. With many,
+// more have changed than are remembered, and any may have. The first call begins it. It is for one caller, who calls
+// it again and again.
 func (srv *Server) Changed(most int) (names []string, many bool) {
 	srv.changes.on.Store(true)
 	names, many = srv.changes.take(most)

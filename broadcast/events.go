@@ -76,8 +76,8 @@ func closingEvents(closeFrame []byte) []byte {
 // lastChunk ends an answer, RFC 9112, section 7.1.
 const lastChunk = "0\r\n\r\n"
 
-// answerEvents appends the head of the answer to a request for events. Proxies that compress, and hold events back until
-// their buffer is full, heed no-transform (RFC 9111, section 5.2.2.6).
+// answerEvents appends the head of the answer to a request for events. Proxies that compress, and hold events back
+// until their buffer is full, heed no-transform (RFC 9111, section 5.2.2.6).
 func (srv *Server) answerEvents(dst []byte, r *request) []byte {
 	dst = append(dst, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store, no-transform\r\n"+
 		"X-Accel-Buffering: no\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"...)

@@ -1,7 +1,7 @@
 package broadcast
 
-// Follower gives a server only those channels of others that it asks for: see Config.Follower. Its methods may be called from
-// any goroutine.
+// Follower gives a server only those channels of others that it asks for: see Config.Follower. Its methods may be
+// called from any goroutine.
 type Follower interface {
 	// Follow says whether the server gets what is published in a channel, from now on and as long as somebody is
 	// connected to it. If not, it does so from some time on, and Server.Followed is called: connections wait for that.
@@ -35,8 +35,8 @@ func (srv *Server) LetGo(channel string) {
 	srv.leave(ch)
 }
 
-// Forget drops a channel and its messages, unless somebody is connected to it or about to be: it says whether it did. Who comes
-// back to it is told of a gap.
+// Forget drops a channel and its messages, unless somebody is connected to it or about to be: it says whether it did.
+// Who comes back to it is told of a gap.
 func (srv *Server) Forget(channel string) bool {
 	chs := &srv.channels
 	chs.mu.Lock()
@@ -75,8 +75,8 @@ func (srv *Server) Forget(channel string) bool {
 	return true
 }
 
-// InUse returns the channels that somebody is connected to, or is about to be, in no order. It says no if there are more
-// than n.
+// InUse returns the channels that somebody is connected to, or is about to be, in no order. It says no if there are
+// more than n.
 func (srv *Server) InUse(n int) (names []string, ok bool) {
 	chs := &srv.channels
 	chs.mu.Lock()

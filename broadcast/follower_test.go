@@ -40,8 +40,8 @@ func (p *picky) give(channel string, gives bool) {
 	p.gives[channel] = gives
 }
 
-// TestFollower: who connects to a channel that the server does not get waits until it does, and has its history then, with
-// ids below those that the server has had of other channels.
+// TestFollower: who connects to a channel that the server does not get waits until it does, and has its history then,
+// with ids below those that the server has had of other channels.
 func TestFollower(t *testing.T) {
 	p := &picky{gives: make(map[string]bool)}
 	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})
@@ -129,7 +129,8 @@ func TestBegin(t *testing.T) {
 }
 
 // TestFollowerFloorRaised: narrow leaves channels that are read and not pinned. If a crowd comes again, fill of all
-// calls BeginBehind with a place that may be ahead of the reader: what the reader delivers then is ErrOrder, which put ignores.
+// calls BeginBehind with a place that may be ahead of the reader: what the reader delivers then is ErrOrder, which
+// put ignores.
 func TestFollowerFloorRaised(t *testing.T) {
 	p := &picky{gives: map[string]bool{"kept": true}}
 	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})

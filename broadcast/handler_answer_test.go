@@ -37,7 +37,8 @@ func (d *deadlines) SetWriteDeadline(at time.Time) error {
 	return nil
 }
 
-// TestHandlerDeadline: only events last longer than the http.Server's WriteTimeout, and an event stream that refuses does not.
+// TestHandlerDeadline: only events last longer than the http.Server's WriteTimeout, and an event stream that refuses
+// does not.
 func TestHandlerDeadline(t *testing.T) {
 	for name, tt := range map[string]struct {
 		timeout time.Duration

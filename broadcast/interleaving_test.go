@@ -133,8 +133,8 @@ func waitsForMutex(t *testing.T, function string) {
 	})
 }
 
-// TestCaughtUpBeforeTheWait: whoever decides to wait just when the server has caught up does not wait. Nobody else would
-// wake it.
+// TestCaughtUpBeforeTheWait: whoever decides to wait just when the server has caught up does not wait. Nobody else
+// would wake it.
 func TestCaughtUpBeforeTheWait(t *testing.T) {
 	t.Run("Publish", func(t *testing.T) {
 		srv := quietServer(t, Config{Shards: 1})

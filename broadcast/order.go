@@ -29,8 +29,8 @@ type Order interface {
 
 type onceKey struct{}
 
-// WithOnce is a context to publish with what may have been published before: key is that of the same messages, and of no
-// others.
+// WithOnce is a context to publish with what may have been published before: key is that of the same messages, and of
+// no others.
 func WithOnce(ctx context.Context, key [32]byte) context.Context {
 	return context.WithValue(ctx, onceKey{}, key)
 }
@@ -149,9 +149,9 @@ func (ch *channel) idAt(n uint64) uint64 {
 }
 
 // Deliver puts a message into a channel's log, at the place that Config.Order has given it: behind all with a lower
-// id. It waits while the server is behind, as PublishTo does. Messages of a channel come one after the other, in their
-// order. With ErrOrder an id is not above that of the channel's message before; ErrServerClosed or what ctx says is returned
-// as it is. Messages of channels without a connection are kept as well.
+// id. It waits while the server is behind, as PublishTo does. Messages of a channel come one after the other, in
+// their order. With ErrOrder an id is not above that of the channel's message before; ErrServerClosed or what ctx
+// says is returned as it is. Messages of channels without a connection are kept as well.
 func (srv *Server) Deliver(ctx context.Context, id uint64, channel string, m Message) error {
 	if err := srv.checkTo(channel, m); err != nil {
 		return err
@@ -177,16 +177,17 @@ func (srv *Server) Deliver(ctx context.Context, id uint64, channel string, m Mes
 	return nil
 }
 
-// Delivered says that all messages up to an id were given to Deliver, or that there are none, in those channels that the
-// server gets: connections that come from another server may be up to there. It must not go back.
+// Delivered says that all messages up to an id were given to Deliver, or that there are none, in those channels that
+// the server gets: connections that come from another server may be up to there. It must not go back.
 func (srv *Server) Delivered(id uint64) { srv.delivered.Store(id) }
 
-// Current says that what had its place at a time has been delivered. Who came before that with an id above Delivered's has it from
-// an order that was lost: it is told of a gap, and gets all that there is. The times must not go back.
+// Current says that what had its place at a time has been delivered. Who came before that with an id above
+// Delivered's has it from an order that was lost: it is told of a gap, and gets all that there is. The times must not
+// go back.
 func (srv *Server) Current(at time.Time) { srv.currentAt.Store(int64(at.Sub(srv.started))) }
 
-// BeginBehind says that messages up to an id will not be given to Deliver, but for channels of Begin. It is called before the
-// first one is given to it, and before Serve, or for a Follower's channels that nobody is connected to.
+// BeginBehind says that messages up to an id will not be given to Deliver, but for channels of Begin. It is called
+// before the first one is given to it, and before Serve, or for a Follower's channels that nobody is connected to.
 func (srv *Server) BeginBehind(id uint64) {
 	chs := &srv.channels
 	chs.mu.Lock()
@@ -235,8 +236,8 @@ var errAhead = &Refusal{503, "wait"}
 // errBehind refuses who would have to wait for too long, and might be better off at another server.
 var errBehind = &Refusal{503, "this server does not have yet what the channel has"}
 
-// ahead says whether c is to wait until this server gets its channel, and has delivered what c has got from another one:
-// errAhead, or errBehind when it has waited enough. The channel must be entered: what is followed then stays so.
+// ahead says whether c is to wait until this server gets its channel, and has delivered what c has got from another
+// one: errAhead, or errBehind when it has waited enough. The channel must be entered: what is followed then stays so.
 func (c *Conn) ahead(channel string, p position) *Refusal {
 	srv := c.shard().srv
 	follower := srv.cfg.Follower

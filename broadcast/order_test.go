@@ -157,8 +157,8 @@ func TestOrderResume(t *testing.T) {
 	}
 }
 
-// TestOrderLost: who comes with an id that nobody has, of an order that was restored from a backup, is told of a gap as soon as
-// it is known that nobody has it.
+// TestOrderLost: who comes with an id that nobody has, of an order that was restored from a backup, is told of a gap
+// as soon as it is known that nobody has it.
 func TestOrderLost(t *testing.T) {
 	l := &line{}
 	srv, addr := l.add(t, Config{})
@@ -181,8 +181,8 @@ func TestOrderLost(t *testing.T) {
 	}
 }
 
-// TestOrderBegin: what a server does not have is said to be missing, of channels that are there from the start, too; and of
-// one in which nothing was published since, nothing is.
+// TestOrderBegin: what a server does not have is said to be missing, of channels that are there from the start, too;
+// and of one in which nothing was published since, nothing is.
 func TestOrderBegin(t *testing.T) {
 	l := &line{}
 	srv, addr := l.add(t, Config{})

@@ -118,8 +118,8 @@ func newLoop(onError func(error)) (*loop, error) {
 	return l, nil
 }
 
-// epollCreate makes an easygo Epoll and marks its two fds close-on-exec, which easygo omits. The fork lock keeps a child
-// from inheriting them in between.
+// epollCreate makes an easygo Epoll and marks its two fds close-on-exec, which easygo omits. The fork lock keeps a
+// child from inheriting them in between.
 func epollCreate(onError func(error)) (*epoll.Epoll, error) {
 	// If the process can open only one more fd, easygo leaks it. So check that there is room for two.
 	var room [2]int
@@ -144,9 +144,9 @@ func epollCreate(onError func(error)) (*epoll.Epoll, error) {
 
 func (p *Poller) loop(fd int) *loop { return p.loops[uint(fd)%uint(len(p.loops))] }
 
-// Add registers fd, which should be non-blocking, and takes it over: after a nil error the fd belongs to the Poller, and
-// only Del closes it. cb is called on the loop's goroutine for each event, possibly before Add has returned. Add does not
-// wait for cb.
+// Add registers fd, which should be non-blocking, and takes it over: after a nil error the fd belongs to the Poller,
+// and only Del closes it. cb is called on the loop's goroutine for each event, possibly before Add has returned. Add
+// does not wait for cb.
 //
 // After an error nothing is registered and fd still belongs to the caller. The error is ErrClosed, ErrRegistered, or an
 // error of epoll_ctl(2): ENOMEM, ENOSPC, EPERM, EBADF.
@@ -166,9 +166,9 @@ func (p *Poller) Add(fd int, events Events, cb func(Events)) error {
 	return fmt.Errorf("netpoll: epoll_ctl: add fd %d: %w", fd, err)
 }
 
-// Del ends fd's registration, and the loop closes fd soon after; the package comment has the guarantees. Del does not wait
-// for the close(2), and may be called from a callback. It returns ErrNotRegistered if fd is not registered. After Close,
-// Del closes fd at once and returns nil.
+// Del ends fd's registration, and the loop closes fd soon after; the package comment has the guarantees. Del does not
+// wait for the close(2), and may be called from a callback. It returns ErrNotRegistered if fd is not registered.
+// After Close, Del closes fd at once and returns nil.
 func (p *Poller) Del(fd int) error {
 	l := p.loop(fd)
 	// easygo deletes its entry even when epoll_ctl fails, so an error from the
@@ -200,10 +200,10 @@ func (l *loop) wakeUp() {
 	_, _ = unix.Write(l.wake, one[:])
 }
 
-// Yield is for callbacks of fd that have made another goroutine runnable. After the events that it has in hand, the loop
-// lets other goroutines run before it waits again. With GOMAXPROCS 1, it polls instead of waiting for as long as a
-// goroutine is runnable. Without Yield, that goroutine might have to wait until Go's scheduler notices that the loop is
-// blocked in epoll_wait(2), which takes 20 us to 10 ms on a busy machine. Yield does not block.
+// Yield is for callbacks of fd that have made another goroutine runnable. After the events that it has in hand, the
+// loop lets other goroutines run before it waits again. With GOMAXPROCS 1, it polls instead of waiting for as long as
+// a goroutine is runnable. Without Yield, that goroutine might have to wait until Go's scheduler notices that the
+// loop is blocked in epoll_wait(2), which takes 20 us to 10 ms on a busy machine. Yield does not block.
 func (p *Poller) Yield(fd int) { p.loop(fd).yieldSoon() }
 
 func (l *loop) yieldSoon() {
@@ -219,8 +219,8 @@ func (l *loop) woken(Events) {
 		return
 	}
 	runtime.Gosched()
-	// With more processors, another one steals the goroutine that waits here, and polling would keep this processor from
-	// stealing.
+	// With more processors, another one steals the goroutine that waits here, and polling would keep this processor
+	// from stealing.
 	if runtime.GOMAXPROCS(0) == 1 && l.runnableWaits() {
 		l.yieldSoon()
 	}
@@ -248,8 +248,8 @@ func (l *loop) closeRetired() {
 	}
 }
 
-// Close stops the loops, waits until no callback runs any more, and then calls each remaining callback with Closed. Their
-// fds stay open and belong to the callers again: Del closes them. A second Close returns ErrClosed.
+// Close stops the loops, waits until no callback runs any more, and then calls each remaining callback with Closed.
+// Their fds stay open and belong to the callers again: Del closes them. A second Close returns ErrClosed.
 func (p *Poller) Close() error {
 	var errs []error
 	for _, l := range p.loops {

@@ -19,8 +19,8 @@ const (
 	legendRoom              = 3.5 * vg.Centimeter // right of the data
 )
 
-// colors are those of Okabe and Ito ("Color universal design", 2008), without the yellow, which cannot be seen on white,
-// and with three of Paul Tol's. They differ in lightness as well as in hue.
+// colors are those of Okabe and Ito ("Color universal design", 2008), without the yellow, which cannot be seen on
+// white, and with three of Paul Tol's. They differ in lightness as well as in hue.
 var colors = []color.Color{
 	color.RGBA{0x00, 0x72, 0xb2, 0xff}, // blue
 	color.RGBA{0x00, 0x00, 0x00, 0xff}, // black
@@ -66,8 +66,8 @@ func newChart(title string) *chart {
 	return c
 }
 
-// titleY writes the title of Y below that of the chart: nobody has to turn the head, and gonum/plot reckons with a wrong
-// place of the label of a logarithmic axis.
+// titleY writes the title of Y below that of the chart: nobody has to turn the head, and gonum/plot reckons with a
+// wrong place of the label of a logarithmic axis.
 func (c *chart) titleY(title string) { c.plot.Title.Text += "\n" + title }
 
 // linearY has Y begin at 0.

@@ -1,6 +1,6 @@
-// Command scale says what crier nodes on NATS cost, and where the first limit is: docs/scale.md. Without flags it prints
-// the tables of that page; with -nodes what a site of your own uses; with -measure the constants of the machine that it
-// runs on, for -costs. Linux only.
+// Command scale says what crier nodes on NATS cost, and where the first limit is: docs/scale.md. Without flags it
+// prints the tables of that page; with -nodes what a site of your own uses; with -measure the constants of the
+// machine that it runs on, for -costs. Linux only.
 //
 //	go build -o /tmp/crier ./cmd/crier
 //	go build -C test/cluster -o /tmp/nats-server github.com/nats-io/nats-server/v2

@@ -78,8 +78,8 @@ func (f *clusterFlags) validate(channels bool, check func(ok bool, flag string, 
 	}
 }
 
-// validateAlone finds flags that are other than their default, and mean nothing without --cluster: a server that was to be one of
-// many would be alone.
+// validateAlone finds flags that are other than their default, and mean nothing without --cluster: a server that was
+// to be one of many would be alone.
 func (f *clusterFlags) validateAlone(check func(ok bool, flag string, value any, want string)) {
 	if len(f.Cluster) > 0 {
 		return
@@ -111,8 +111,8 @@ type member interface {
 	NATS() string
 }
 
-// join makes the server of a Config a part of the cluster. It waits for NATS until ctx is done, and calls waiting with what it
-// waits for, and so does warmUp.
+// join makes the server of a Config a part of the cluster. It waits for NATS until ctx is done, and calls waiting
+// with what it waits for, and so does warmUp.
 func (f *clusterFlags) join(ctx context.Context, cfg *broadcast.Config, waiting func(error), logger *slog.Logger) (member, error) {
 	as, needs, larger := f.joinOrdered, "with JetStream (nats-server -js) and a majority, ", "raise max_payload of NATS"
 	if f.ClusterMode == "fast" {

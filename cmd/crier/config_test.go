@@ -85,8 +85,8 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
-// TestConfigInEffect: defaults that follow from other flags are printed as they are, and the output is a file that means
-// the same.
+// TestConfigInEffect: defaults that follow from other flags are printed as they are, and the output is a file that
+// means the same.
 func TestConfigInEffect(t *testing.T) {
 	values := func(s string) string { return regexp.MustCompile(` +# .*`).ReplaceAllString(s, "") }
 	for args, wants := range map[string][]string{

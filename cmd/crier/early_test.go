@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestHangupWhileStarting checks that SIGHUP does not end a server that still reads its settings, but is handled when it
-// has them. A command that does not serve ends as any process does.
+// TestHangupWhileStarting checks that SIGHUP does not end a server that still reads its settings, but is handled when
+// it has them. A command that does not serve ends as any process does.
 func TestHangupWhileStarting(t *testing.T) {
 	bin := build(t)
 	for _, command := range []string{"serve", "config"} {

@@ -34,8 +34,8 @@ func TestNearVariables(t *testing.T) {
 	}
 }
 
-// TestOtherVariables: a variable that is of no flag is logged; one of another command, or of a service in Kubernetes, is
-// not.
+// TestOtherVariables: a variable that is of no flag is logged; one of another command, or of a service in Kubernetes,
+// is not.
 func TestOtherVariables(t *testing.T) {
 	for name, value := range map[string]string{
 		"CRIER_PORT": "tcp://10.96.0.7:18000", "CRIER_SERVICE_HOST": "10.96.0.7", "CRIER_SERVICE_PORT": "18000", "CRIER_SERVICE_PORT_WS": "18000",

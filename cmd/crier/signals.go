@@ -133,8 +133,8 @@ type interruptedError struct {
 
 func (e *interruptedError) Error() string { return "interrupted by the signal " + e.sig.String() }
 
-// during runs f, which returns soon after its context is done, and returns its error, or *interruptedError at a signal that
-// ends crier.
+// during runs f, which returns soon after its context is done, and returns its error, or *interruptedError at a
+// signal that ends crier.
 func (a *signalWatch) during(f func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

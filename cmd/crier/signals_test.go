@@ -175,8 +175,8 @@ func readClose(conn io.ReadWriter) ws.StatusCode {
 	}
 }
 
-// TestBackground checks that crier serves in the background of a terminal that stops background processes which write to
-// it, and that SIGTERM ends crier there, also when the terminal has been closed.
+// TestBackground checks that crier serves in the background of a terminal that stops background processes which write
+// to it, and that SIGTERM ends crier there, also when the terminal has been closed.
 func TestBackground(t *testing.T) {
 	for name, closed := range map[string]bool{"terminal open": false, "terminal closed": true} {
 		t.Run(name, func(t *testing.T) {

@@ -143,8 +143,8 @@ func TestTracing(t *testing.T) {
 	}
 }
 
-// TestTracingFullPath checks that spans arrive at one place, whether the URL of --otlp-endpoint is that of the collector
-// or the full one of its traces.
+// TestTracingFullPath checks that spans arrive at one place, whether the URL of --otlp-endpoint is that of the
+// collector or the full one of its traces.
 func TestTracingFullPath(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20abc")
 	for _, path := range []string{"/base", "/base/", "/base/v1/traces", "/base/v1/traces/"} {
@@ -164,7 +164,8 @@ func TestTracingFullPath(t *testing.T) {
 	}
 }
 
-// TestTracingWithoutCollector: that nobody takes the spans, or takes them slowly, holds up nothing for long, and is said.
+// TestTracingWithoutCollector: that nobody takes the spans, or takes them slowly, holds up nothing for long, and is
+// said.
 func TestTracingWithoutCollector(t *testing.T) {
 	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // Only then is it noticed that the client has gone.

@@ -14,9 +14,10 @@ import (
 // patience is how long Main waits for goroutines and file descriptors to go.
 var patience = 10 * time.Second
 
-// Main is the body of a TestMain. It runs the tests, waits up to ten seconds until there are no more goroutines and file
-// descriptors than before, and returns the exit code. Goroutines that package initialisation started (the default pool of
-// ants) do not count. While fuzzing, it only runs the tests: the fuzzing engine leaves a goroutine behind.
+// Main is the body of a TestMain. It runs the tests, waits up to ten seconds until there are no more goroutines and
+// file descriptors than before, and returns the exit code. Goroutines that package initialisation started (the
+// default pool of ants) do not count. While fuzzing, it only runs the tests: the fuzzing engine leaves a goroutine
+// behind.
 func Main(m *testing.M) int {
 	flag.Parse()
 	if flag.Lookup("test.fuzz").Value.String() != "" {

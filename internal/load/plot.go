@@ -28,7 +28,8 @@ var (
 // point is a place in pixels, from the top left.
 type point struct{ x, y float64 }
 
-// sample is a point of the curve: a share of the deliveries, from 0 to less than 1, took at most that many milliseconds.
+// sample is a point of the curve: a share of the deliveries, from 0 to less than 1, took at most that many
+// milliseconds.
 type sample struct{ quantile, millis float64 }
 
 // plot draws latency by percentile into a .svg or .png file.
@@ -111,8 +112,8 @@ func percentiles(greatest float64) []float64 {
 	return quantiles
 }
 
-// yScale returns where a value is, on a logarithmic axis around low and high, which are more than 0, and which values on
-// it have a label and which a line. The axis begins and ends at 1, 2 or 5 times a power of ten.
+// yScale returns where a value is, on a logarithmic axis around low and high, which are more than 0, and which values
+// on it have a label and which a line. The axis begins and ends at 1, 2 or 5 times a power of ten.
 func yScale(low, high float64) (yOf func(float64) float64, labels, lines []float64) {
 	first, last := int(math.Floor(math.Log10(low)))-1, int(math.Floor(math.Log10(high)))+1
 	bottom, top := 0.0, math.Inf(1) // the greatest step up to low, and the least one above high

@@ -96,8 +96,8 @@ func (p *prometheus) awaitAlert(t *testing.T, name string) {
 	p.await(t, name, fmt.Sprintf(`ALERTS{alertname=%q, alertstate="firing"}`, name))
 }
 
-// dashboardQueries are the queries of the dashboard, by their panels: those that ask for what only servers of a cluster have, or
-// the others.
+// dashboardQueries are the queries of the dashboard, by their panels: those that ask for what only servers of a
+// cluster have, or the others.
 func dashboardQueries(t *testing.T, cluster bool) map[string]string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(deploy, "grafana", "crier.json"))
@@ -174,8 +174,8 @@ func TestPrometheus(t *testing.T) {
 	full.signal(t, syscall.SIGCONT)
 }
 
-// TestClusterAlerts: Prometheus gets all that the dashboard shows of a cluster, no alert fires while that is well, they do while
-// NATS has no majority, and not any more when it has.
+// TestClusterAlerts: Prometheus gets all that the dashboard shows of a cluster, no alert fires while that is well,
+// they do while NATS has no majority, and not any more when it has.
 func TestClusterAlerts(t *testing.T) {
 	t.Parallel()
 	needTools(t, "prometheus")

@@ -12,8 +12,8 @@ import (
 	"text/template"
 )
 
-// TestHAProxyQuiet: HAProxy, with the files of examples/, does not end events in which there is nothing but heartbeats. All times are a
-// tenth of what they are there, and of crier's default.
+// TestHAProxyQuiet: HAProxy, with the files of examples/, does not end events in which there is nothing but
+// heartbeats. All times are a tenth of what they are there, and of crier's default.
 func TestHAProxyQuiet(t *testing.T) {
 	needCrier(t)
 	needTools(t, "haproxy")

@@ -70,7 +70,8 @@ type ledger struct {
 	said  []int             // guarded by mu: how much each speaker was told to send
 }
 
-// every is how long each publisher waits before the next message. A page reports each that it gets to a test, which takes it a while.
+// every is how long each publisher waits before the next message. A page reports each that it gets to a test, which
+// takes it a while.
 const every = 20 * time.Millisecond
 
 // publish publishes over HTTP until stop is closed, each text until it is acknowledged: with a key that is its own.

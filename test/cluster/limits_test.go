@@ -21,8 +21,8 @@ func TestClosed(t *testing.T) {
 	l := listen(t, "news", n)
 	defer l.end()
 	awaitConnected(t, l)
-	// NATS resets the connection after its error. If the reset overtakes the error, the node reconnects: try again, with a
-	// lower limit, as the node then knows the last one.
+	// NATS resets the connection after its error. If the reset overtakes the error, the node reconnects: try again,
+	// with a lower limit, as the node then knows the last one.
 	for limit := 1 << 20; ; limit /= 2 {
 		reconnects := strings.Count(n.log(), "reconnected to NATS")
 		servers.reload(t, fmt.Sprint("max_payload: ", limit), fmt.Sprint("max_payload: ", limit/2))

@@ -189,8 +189,8 @@ var assignment = regexp.MustCompile(`(?m)^[A-Z]+=.*$`)
 // contender is a server that measure takes: NAME=COMMAND.
 var contender = regexp.MustCompile(`^[a-z]+=[^= ]+( |$)`)
 
-// checkServers wants measure to be given servers, when bash has put variables of the document in. The command is the first
-// one of a script.
+// checkServers wants measure to be given servers, when bash has put variables of the document in. The command is the
+// first one of a script.
 func (s *session) checkServers(t *testing.T, script string) {
 	t.Helper()
 	command := regexp.MustCompile(`^(?:.*\\\n)*.*`).FindString(script)
@@ -224,7 +224,8 @@ func parseShell(t *testing.T, text string) {
 // ours begins a path in the repository.
 var ours = regexp.MustCompile(`^(?:\./)?(?:bench|clients|cmd|deploy|docs|examples|test)/`)
 
-// checkPaths wants what a command names to be there: files of the repository, as seen from dir in it, and targets of make.
+// checkPaths wants what a command names to be there: files of the repository, as seen from dir in it, and targets of
+// make.
 func checkPaths(t *testing.T, dir string, words []string) {
 	t.Helper()
 	for _, path := range strings.Fields(strings.Join(words, " ")) {

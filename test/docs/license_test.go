@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestPackagesHaveLicence: the licence stands beside each package.json of a package that is published: npm packs it from
-// there, and from nowhere else.
+// TestPackagesHaveLicence: the licence stands beside each package.json of a package that is published: npm packs it
+// from there, and from nowhere else.
 func TestPackagesHaveLicence(t *testing.T) {
 	want, err := os.ReadFile("../../LICENSE")
 	if err != nil {

@@ -68,7 +68,8 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// commented begins a line of the manifest that is there to be made use of: what is only said has one space behind the #.
+// commented begins a line of the manifest that is there to be made use of: what is only said has one space behind the
+// #.
 var commented = regexp.MustCompile(`(?m)^( +)#(- |  +)`)
 
 // TestCommented: with what is commented out, and TLS, the manifest is right, and crier takes it.
@@ -95,8 +96,8 @@ func TestCommented(t *testing.T) {
 	}
 }
 
-// TestProbes: a crier with these flags, but for NATS, answers the probes as they are asked, without a token, and what back ends
-// ask only with it.
+// TestProbes: a crier with these flags, but for NATS, answers the probes as they are asked, without a token, and what
+// back ends ask only with it.
 func TestProbes(t *testing.T) {
 	c, bin := container(t)
 	token := filepath.Join(t.TempDir(), "token")

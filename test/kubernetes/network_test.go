@@ -44,7 +44,8 @@ func (m *manifest) checkMetrics(f *faults) {
 	f.want(s != nil && s.Labels["app.kubernetes.io/name"] == "crier", "service crier-metrics has no label for the job")
 }
 
-// checkPolicy wants clients to come from anywhere, who bears a label to the admin port, and NATS to be reached as before.
+// checkPolicy wants clients to come from anywhere, who bears a label to the admin port, and NATS to be reached as
+// before.
 func (m *manifest) checkPolicy(f *faults, c *corev1.Container) {
 	spec := &m.policy.Spec
 	f.want(len(spec.PolicyTypes) == 1 && spec.PolicyTypes[0] == networkingv1.PolicyTypeIngress && spec.Egress == nil, "the policy is not only for who comes")

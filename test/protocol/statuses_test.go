@@ -39,8 +39,8 @@ func statuses(t *testing.T) map[int]bool {
 	return all
 }
 
-// TestEventStatuses: each refusal ends an EventSource or lets it reconnect, as the page's table says. Statuses that only
-// hooks of an embedder have are final if they blame the request, and not if they blame the server.
+// TestEventStatuses: each refusal ends an EventSource or lets it reconnect, as the page's table says. Statuses that
+// only hooks of an embedder have are final if they blame the request, and not if they blame the server.
 func TestEventStatuses(t *testing.T) {
 	cfg := broadcast.DefaultConfig()
 	cfg.OnConnect = func(_ *broadcast.Conn, r *http.Request) error {

@@ -27,8 +27,8 @@ const (
 	busyCount    = 20000
 )
 
-// Run measures all constants but those of docs/performance.md, which it leaves 0. It takes some minutes, and uses all of the
-// machine. It blocks until that is done, or ctx is.
+// Run measures all constants but those of docs/performance.md, which it leaves 0. It takes some minutes, and uses all
+// of the machine. It blocks until that is done, or ctx is.
 func Run(ctx context.Context, cfg Config) (c model.Costs, err error) {
 	var one, three []model.Costs
 	for i := range cfg.Rounds {

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// handshakes measures the CPU of a server for a handshake of TLS 1.3 (ECDSA P-256, Go's crypto/tls), in µs: of a new client, or
-// of one that comes back with a ticket.
+// handshakes measures the CPU of a server for a handshake of TLS 1.3 (ECDSA P-256, Go's crypto/tls), in µs: of a new
+// client, or of one that comes back with a ticket.
 func handshakes(n int, resumed bool) (float64, error) {
 	server, client, err := tlsConfigs(resumed)
 	if err != nil {

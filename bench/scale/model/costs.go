@@ -15,8 +15,8 @@ type Linear struct {
 func (l Linear) At(size float64) float64 { return l.Base + l.PerKiB*size/1024 }
 
 // Stream is what a stream costs NATS with a number of replicas, on as many servers. CPU is µs for a message, of all
-// servers together: under light load, when there are pauses between messages and each wakes all that it passes, and busy, when
-// there are always more and those that came together leave together.
+// servers together: under light load, when there are pauses between messages and each wakes all that it passes, and
+// busy, when there are always more and those that came together leave together.
 type Stream struct {
 	Store       Linear  `json:"store_cpu"`        // At ease: to store it and to answer.
 	Deliver     Linear  `json:"deliver_cpu"`      // At ease: for each node that gets it.

@@ -1,7 +1,7 @@
 package model
 
-// Sharded is a part of a site whose channels are spread over a number of clusters, each with nodes, a stream and servers of
-// NATS of its own, which know nothing of each other.
+// Sharded is a part of a site whose channels are spread over a number of clusters, each with nodes, a stream and
+// servers of NATS of its own, which know nothing of each other.
 func (s Site) Sharded(clusters int) Site {
 	n := float64(clusters)
 	part := s

@@ -31,8 +31,8 @@ type Site struct {
 	NATS     Machine // Each of them.
 	Node     Machine
 
-	// Joins is how many channels a second somebody listens to at a node where nobody did, and nobody some time later, all nodes
-	// together. They cost what they do only where nodes get channels one by one.
+	// Joins is how many channels a second somebody listens to at a node where nobody did, and nobody some time later,
+	// all nodes together. They cost what they do only where nodes get channels one by one.
 	Joins float64
 
 	// Presence is how often a node tells all others of its receivers; 0 is never. Changed is of how many channels then.
@@ -65,8 +65,8 @@ func (s Site) Check() error {
 // Follows is the bound of crier (cluster/interest.go).
 const Follows = 256
 
-// Share is what a node gets of all messages: Interest, or what it is by chance, or all if that is too many channels. A node has
-// none of a channel's receivers with (1-1/nodes)^receivers.
+// Share is what a node gets of all messages: Interest, or what it is by chance, or all if that is too many channels.
+// A node has none of a channel's receivers with (1-1/nodes)^receivers.
 func (s Site) Share() float64 {
 	share := s.Interest
 	if share == 0 {
@@ -85,18 +85,20 @@ func (s Site) listens() float64 {
 	return s.Share()
 }
 
-// wire is what goes over a network for a byte of TCP: 90 of Ethernet, IP and TCP to 1,448 of a full packet. Messages that
-// leave one by one have more.
+// wire is what goes over a network for a byte of TCP: 90 of Ethernet, IP and TCP to 1,448 of a full packet. Messages
+// that leave one by one have more.
 const wire = 1 + 90.0/1448
 
-// frameBytes is what a message to a connection is larger than its payload: the header of RFC 6455 and a line with an id.
+// frameBytes is what a message to a connection is larger than its payload: the header of RFC 6455 and a line with an
+// id.
 const frameBytes = 32
 
-// A message of presence has a head, and for each channel that has changed its name, here of 20 bytes, and 3 (docs/operations.md).
+// A message of presence has a head, and for each channel that has changed its name, here of 20 bytes, and 3
+// (docs/operations.md).
 const presenceBytes, changedBytes = 30, 23
 
-// Beat is how often a node of so many tells the others of its receivers: a second for each 100, and a second at the least
-// (package cluster/presence).
+// Beat is how often a node of so many tells the others of its receivers: a second for each 100, and a second at the
+// least (package cluster/presence).
 func Beat(nodes int) time.Duration { return time.Duration((nodes+99)/100) * time.Second }
 
 // Use is what a Site uses.
@@ -134,9 +136,10 @@ func (c *Costs) Use(s Site) (u Use) {
 	return u
 }
 
-// What a node does when a channel comes, and when it goes (cluster/interest.go): consumers that it makes, and markers that it puts into
-// the stream, and gets out of it again. When it comes, a consumer of this channel reads its history,
-// another one what came meanwhile, if anything did, and the third is that of all channels anew, as it is when it goes.
+// What a node does when a channel comes, and when it goes (cluster/interest.go): consumers that it makes, and markers
+// that it puts into the stream, and gets out of it again. When it comes, a consumer of this channel reads its
+// history, another one what came meanwhile, if anything did, and the third is that of all channels anew, as it is
+// when it goes.
 const (
 	ComeConsumers, ComeMarkers = 3, 2
 	GoConsumers, GoMarkers     = 1, 1

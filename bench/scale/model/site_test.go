@@ -50,8 +50,8 @@ func TestUse(t *testing.T) {
 	}
 }
 
-// TestConservation: what servers of NATS send for deliveries is what nodes get and what goes between servers; and clients
-// get each message of their channel, however the site is cut up.
+// TestConservation: what servers of NATS send for deliveries is what nodes get and what goes between servers; and
+// clients get each message of their channel, however the site is cut up.
 func TestConservation(t *testing.T) {
 	c := Measured()
 	c.AckBytes, c.R3.Replicate = 0, Linear{}

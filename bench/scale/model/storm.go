@@ -42,8 +42,8 @@ func part(r *rand.Rand, d time.Duration) time.Duration {
 	return time.Duration(r.Float64() * float64(d))
 }
 
-// Storm is a node of a site that is gone, and its clients, which come back to the others by chance. Its Site passes Check, and has two
-// nodes or more, and connections and cores of 1 or more.
+// Storm is a node of a site that is gone, and its clients, which come back to the others by chance. Its Site passes
+// Check, and has two nodes or more, and connections and cores of 1 or more.
 type Storm struct {
 	Site    Site
 	Client  Client

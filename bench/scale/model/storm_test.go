@@ -75,8 +75,8 @@ func TestTooLate(t *testing.T) {
 	}
 }
 
-// TestLonger: who fails again and again waits longer each time. A hundredth of all has come to the node that is gone six times
-// and more, and waits for half of 32 s then; with the same pause each time it would be back in 3 s.
+// TestLonger: who fails again and again waits longer each time. A hundredth of all has come to the node that is gone
+// six times and more, and waits for half of 32 s then; with the same pause each time it would be back in 3 s.
 func TestLonger(t *testing.T) {
 	c := plain()
 	s := storm(2, BackOff)

@@ -1,4 +1,5 @@
-// The program uses a client made of admin/openapi.json by oapi-codegen, in package api: openapi_test.go makes and runs it.
+// The program uses a client made of admin/openapi.json by oapi-codegen, in package api: openapi_test.go makes and
+// runs it.
 package main
 
 import (
