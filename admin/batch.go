@@ -160,7 +160,7 @@ func explainLine(line []byte) error {
 	if err := json.NewDecoder(bytes.NewReader(line)).Decode(&members); errors.As(err, &syntax) {
 		return fmt.Errorf("the line is not JSON: %w, at byte %d", syntax, syntax.Offset)
 	} else if err != nil {
-		return errors.New("the line ends in the middle of the JSON: want each message in one line, without line breaks in it")
+		return errors.New("the line ends in the middle of the JSON: want one message a line, without line breaks in it")
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		switch value := members[name]; {

@@ -111,7 +111,8 @@ func filterOf(query url.Values) (f broadcast.ConnFilter, err error) {
 	return f, err
 }
 
-var errNetwork = errors.New("address is not an IP address or a network: want a value like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
+var errNetwork = errors.New("address is not an IP address or a network: " +
+	"want a value like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
 
 // parseNetwork reads an address or a network. IPv4 that is mapped into IPv6 is IPv4.
 func parseNetwork(s string) (netip.Prefix, error) {

@@ -88,7 +88,8 @@ var (
 	refusalNone = &broadcast.Refusal{Status: http.StatusUnauthorized,
 		Reason: "want a token: in the header Authorization, as token= in the query, or as a subprotocol"}
 	refusalMany    = &broadcast.Refusal{Status: http.StatusBadRequest, Reason: "more than one token"}
-	refusalInvalid = &broadcast.Refusal{Status: http.StatusUnauthorized, Reason: "the token is not valid, or has expired"}
+	refusalInvalid = &broadcast.Refusal{Status: http.StatusUnauthorized,
+		Reason: "the token is not valid, or has expired"}
 	refusalChannel = &broadcast.Refusal{Status: http.StatusForbidden, Reason: "the token does not allow this channel"}
 )
 
@@ -109,7 +110,8 @@ func (v *Verifier) Authorize(r *http.Request, channel string) (broadcast.Grant, 
 		return grant, &denied{refusalInvalid, why(err, claims)}
 	}
 	if aud, has := claims["aud"]; has && len(v.cfg.Audience) == 0 {
-		return grant, &denied{refusalInvalid, fmt.Sprintf("the token is for the audience %s, and this server has none: set --auth-audience", brief(aud))}
+		return grant, &denied{refusalInvalid, fmt.Sprintf(
+			"the token is for the audience %s, and this server has none: set --auth-audience", brief(aud))}
 	}
 	for _, name := range []string{"exp", "nbf"} {
 		if at, _ := claims[name].(float64); math.Abs(at) > maxDate {

@@ -68,7 +68,8 @@ func plainJSONError(err error) error {
 	case wrongType.Field == "":
 		return fmt.Errorf("it is %s, want an object", withArticle(wrongType.Value))
 	default:
-		return fmt.Errorf("its member %q is %s, want %s", wrongType.Field, withArticle(wrongType.Value), jsonType(wrongType.Type))
+		return fmt.Errorf("its member %q is %s, want %s",
+			wrongType.Field, withArticle(wrongType.Value), jsonType(wrongType.Type))
 	}
 }
 

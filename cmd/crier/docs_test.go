@@ -151,7 +151,7 @@ func TestDocumentsCommandLines(t *testing.T) {
 	}
 }
 
-var update = flag.Bool("update", false, "write docs/flags.md anew")
+var update = flag.Bool("update", false, "write docs/flags.md")
 
 // flagsDocument is the text of docs/flags.md before the tables.
 const flagsDocument = `# Commands and flags
