@@ -65,11 +65,11 @@ func (srv *Server) ticked() {
 		srv.queue.push(c)
 	}
 	if srv.gatedTooLong() {
-		for _, ch := range srv.holding.awaited() { // They see it themselves.
+		for _, ch := range srv.holding.awaited(nil) { // They see it themselves.
 			srv.resume(ch)
 		}
 	}
-	for _, ch := range srv.holding.awaited() { // Another channel's messages may have been what was too much.
+	for _, ch := range srv.holding.awaited((*channel).isBehind) { // Another channel's messages may have been what was too much.
 		srv.caughtUp(ch)
 	}
 	for _, s := range srv.shards {

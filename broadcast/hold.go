@@ -1,7 +1,6 @@
 package broadcast
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -110,10 +109,16 @@ func (srv *Server) caughtUp(ch *channel) {
 func (h *holding) mustGo() (conns []*Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, ch := range h.sorted() {
+	var some []*channel // That have such connections: nearly always none.
+	for ch, w := range h.of {
+		if slices.ContainsFunc(w.conns, mustLeave) {
+			some = append(some, ch)
+		}
+	}
+	for _, ch := range sorted(some) {
 		w := h.of[ch]
 		w.conns = slices.DeleteFunc(w.conns, func(c *Conn) bool {
-			gone := c.has(closed | evicted | mute)
+			gone := mustLeave(c)
 			if gone {
 				conns = append(conns, c)
 			}
@@ -122,6 +127,9 @@ func (h *holding) mustGo() (conns []*Conn) {
 	}
 	return conns
 }
+
+// mustLeave reports whether a held connection has to go, or its messages will not be published.
+func mustLeave(c *Conn) bool { return c.has(closed | evicted | mute) }
 
 // resume lets everyone go on who waits for ch; connections not while HoldPublishers holds them.
 func (srv *Server) resume(ch *channel) {
@@ -147,18 +155,27 @@ func (srv *Server) resume(ch *channel) {
 	}
 }
 
-// awaited returns the channels that somebody waits for.
-func (h *holding) awaited() []*channel {
+// awaited returns the channels that publishers wait for and of which of is true. Without of, it returns all of them.
+func (h *holding) awaited(of func(*channel) bool) []*channel {
+	var chs []*channel
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.sorted()
+	for ch := range h.of {
+		if of == nil || of(ch) {
+			chs = append(chs, ch)
+		}
+	}
+	h.mu.Unlock()
+	return sorted(chs)
 }
 
-// sorted returns the keys of the map in the order of their names: so a run of the simulation with the same seed is the
-// same run. The mutex must be held.
-func (h *holding) sorted() []*channel {
-	return slices.SortedFunc(maps.Keys(h.of), func(a, b *channel) int { return strings.Compare(a.name, b.name) })
+// sorted sorts channels by name, so that runs of the simulation with the same seed are the same.
+func sorted(chs []*channel) []*channel {
+	slices.SortFunc(chs, func(a, b *channel) int { return strings.Compare(a.name, b.name) })
+	return chs
 }
+
+// isBehind reports whether publishers of ch have to wait for the server.
+func (ch *channel) isBehind() bool { return ch.behind.Load() }
 
 // len is how many connections wait.
 func (h *holding) len() (n int) {

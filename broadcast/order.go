@@ -213,10 +213,8 @@ func (srv *Server) HoldPublishers(hold bool) {
 		srv.gatedSince.Store(0)
 	}
 	if srv.gated.Swap(hold) && !hold {
-		for _, ch := range srv.holding.awaited() {
-			if !ch.behind.Load() {
-				srv.resume(ch)
-			}
+		for _, ch := range srv.holding.awaited(func(ch *channel) bool { return !ch.isBehind() }) {
+			srv.resume(ch)
 		}
 	}
 }

@@ -99,7 +99,7 @@ func TestFull(t *testing.T) {
 		_, err := srv.PublishTo(context.Background(), last.name, Message{Text, []byte("x")})
 		done <- err
 	}()
-	eventually(t, "the publisher to wait", func() bool { return len(srv.holding.awaited()) == 1 })
+	eventually(t, "the publisher to wait", func() bool { return len(srv.holding.awaited(nil)) == 1 })
 	last.wake(0)
 	s.round() // Its own shard is not behind any more, but the others' messages are still too much.
 	select {

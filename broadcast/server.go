@@ -204,7 +204,8 @@ func (srv *Server) adopt(fd int, from *handover) {
 	// Owned until it is registered: so who ends it meanwhile leaves the fd to us.
 	c.enter(0)
 	if !srv.opening.add(c) { // Accepted just before the listener was closed.
-		c.turnAway(errShuttingDown)
+		c.tooLate(make([]byte, maxHeadBytes))
+		c.freeInbound()
 		srv.unadopt(c)
 		return
 	}
@@ -356,7 +357,7 @@ func (srv *Server) stop() {
 		quiet := srv.queue.quiet() // If so, nothing is posted any more.
 		srv.gated.Store(false)
 		srv.early.goOn(srv)
-		for _, ch := range srv.holding.awaited() {
+		for _, ch := range srv.holding.awaited(nil) {
 			ch.behind.Store(false)
 			srv.resume(ch)
 		}

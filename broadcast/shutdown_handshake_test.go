@@ -133,6 +133,39 @@ func TestShutdownAnswersServeConn(t *testing.T) {
 	expectForNow(t, c.readResponse(), http.StatusServiceUnavailable)
 }
 
+// TestShutdownAnswersJustAccepted: a connection that was accepted just before the server ended is answered like the
+// others, also after a PROXY header, and counts as refused.
+func TestShutdownAnswersJustAccepted(t *testing.T) {
+	srv, _ := newServer(t, Config{
+		ProxyProtocol: true, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	})
+	if err := srv.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c := connect(t, ln.Addr().String())
+	c.send([]byte("PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n" + headOf(baseLine, hostLine, eventsLine)))
+	conn, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	eventually(t, "the request to arrive", func() bool { return waiting(t, conn) > 0 })
+	fd, err := dup(conn, "connection")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.adopt(fd, nil)
+	expectForNow(t, c.readResponse(), http.StatusServiceUnavailable)
+	if got := srv.Stats().Refused[http.StatusServiceUnavailable]; got != 1 {
+		t.Errorf("refused with 503: got %d, want 1", got)
+	}
+}
+
 // waiting returns how many bytes wait to be read from conn.
 func waiting(t *testing.T, conn net.Conn) (n int) {
 	t.Helper()

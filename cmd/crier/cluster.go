@@ -36,7 +36,25 @@ type clusterFlags struct {
 }
 
 // natsURL is what a value of --cluster has to be.
-const natsURL = "a URL as nats://HOST:4222 or tls://HOST:4222, with a port from 1 to 65535 and without a path"
+const natsURL = "a URL as nats://HOST:4222 or tls://HOST:4222, with a port from 1 to 65535; " +
+	"in a user name, password or token write / as %2F, ? as %3F and # as %23"
+
+// natsFault returns what is wrong with a URL of NATS, or "". It quotes no part of the URL, because each may be a part of a
+// secret: where a token contains a slash, the rest of it looks like the path.
+func natsFault(s string) string {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return "not a URL"
+	case u.Scheme != "nats" && u.Scheme != "tls":
+		return "a URL of another scheme"
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery+u.Fragment != "":
+		return "a URL with a path, a query or a fragment"
+	case !hasAddress(u):
+		return "a URL without a host, or with a wrong port"
+	}
+	return ""
+}
 
 // Bounds of NATS for streams.
 const (
@@ -48,13 +66,8 @@ const (
 func (f *clusterFlags) validate(channels bool, check func(ok bool, flag string, value any, want string)) {
 	f.validateAlone(check)
 	for _, s := range f.Cluster {
-		u, err := url.Parse(s)
-		if err != nil { // The error is not shown: a part of the URL may be a secret.
-			check(false, "cluster", "not a URL", natsURL)
-			continue
-		}
-		ok := (u.Scheme == "nats" || u.Scheme == "tls") && hasAddress(u) && strings.Trim(u.Path, "/") == "" && u.RawQuery+u.Fragment == ""
-		check(ok, "cluster", fmt.Sprintf("of scheme %q, host %q and path %q", u.Scheme, u.Host, u.Path), natsURL)
+		fault := natsFault(s)
+		check(fault == "", "cluster", fault, natsURL)
 	}
 	bad := func(ch rune) bool {
 		return unicode.IsControl(ch) || unicode.IsSpace(ch) || strings.ContainsRune(`.*>/\`, ch)

@@ -86,7 +86,8 @@ func TestCommandLine(t *testing.T) {
 		{"admin's port in use", "--listen 127.0.0.1:0 --admin " + taken.Addr().String(), "", 1, []string{"--admin " + taken.Addr().String(), "in use"}},
 		{"admin and little memory", "--listen 127.0.0.1:0 --admin 127.0.0.1:0 --memory 60MiB", "", 2, []string{"--memory is 62914560", "--admin alone"}},
 		{"cluster of no URL", "--cluster 127.0.0.1:4222", "", 2, []string{"--cluster ", "nats://HOST:4222"}},
-		{"cluster with a secret", "--cluster nats://u:secr%zzet@127.0.0.1:4222", "", 2, []string{"--cluster is not a URL,"}},
+		{"cluster with a slash in a secret", "--cluster nats://s3cr/et@127.0.0.1:4222", "", 2, []string{"--cluster is a URL with a path,", "%2F"}},
+		{"cluster with a secret", "--cluster nats://u:s3cr%zzet@127.0.0.1:4222", "", 2, []string{"--cluster is not a URL,"}},
 		{"cluster of nobody", "--cluster=", "", 2, []string{"--cluster is empty, want"}},
 		{"cluster in a variable that is not set", "", "CRIER_CLUSTER=", 2, []string{"--cluster is empty, want", "(from CRIER_CLUSTER)"}},
 		{"no credentials", withNATS + "--cluster-credentials /nonexistent", "", 2, []string{"--cluster-credentials /nonexistent: no such file", "ls -l /"}},
@@ -121,6 +122,11 @@ func TestCommandLine(t *testing.T) {
 			for _, want := range tt.says {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("got %q, want it to say %q", out.String(), want)
+				}
+			}
+			for _, part := range []string{"s3cr", "/et@"} {
+				if strings.Contains(out.String(), part) {
+					t.Errorf("got %q, which has a part of a secret", out.String())
 				}
 			}
 			if tt.code != 0 && !isComplaint.MatchString(out.String()) {

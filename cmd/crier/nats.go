@@ -71,11 +71,11 @@ func (f *clusterFlags) hint(err error, otherwise string) string {
 	case errors.Is(err, cluster.ErrNoJetStream):
 		return "nats-server -js has it, and the account needs its share; --cluster-mode fast does without"
 	case errors.Is(err, cluster.ErrUnalterable):
-		return fmt.Sprintf("delete it with all that is in it (nats stream rm %s), or take another --cluster-stream", f.ClusterStream)
+		return fmt.Sprintf("delete the stream with all its messages (nats stream rm %s), or choose another --cluster-stream; then start crier again", f.ClusterStream)
 	case errors.Is(err, cluster.ErrStream):
-		return fmt.Sprintf("change it (nats stream edit %s), or what is wanted: --cluster-replicas, --cluster-max-bytes, --cluster-max-age", f.ClusterStream)
+		return fmt.Sprintf("change the stream (nats stream edit %s), or --cluster-replicas, --cluster-max-bytes and --cluster-max-age; then start crier again", f.ClusterStream)
 	case says(err, overlap):
-		return "another stream has some of these subjects (nats stream ls): take another --cluster-stream, which has others"
+		return "another stream has some of these subjects (nats stream ls): choose another --cluster-stream"
 	case says(err, noRoom...):
 		return fmt.Sprintf("--cluster-replicas takes %d servers of NATS with JetStream, each with room for --cluster-max-bytes (%s): nats server report jetstream shows what there is",
 			max(1, f.ClusterReplicas), f.ClusterMaxBytes.Text())

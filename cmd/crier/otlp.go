@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
+	"golang.org/x/net/http/httpguts"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
@@ -86,7 +88,7 @@ func (c *otlpClient) addHeaders(list string) error {
 		}
 		key, value, ok := strings.Cut(pair, "=")
 		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if key = strings.TrimSpace(key); !ok || key == "" || err != nil { // The value is not shown: it may be a secret.
+		if key = strings.TrimSpace(key); !ok || err != nil || !httpguts.ValidHeaderFieldName(key) || !httpguts.ValidHeaderFieldValue(value) { // The value is not shown: it may be a secret.
 			return fmt.Errorf("OTEL_EXPORTER_OTLP_HEADERS cannot be read, want KEY=VALUE,... with values in percent-encoding")
 		}
 		c.header.Set(key, value)
@@ -102,7 +104,7 @@ func otlpTLS() (*tls.Config, error) {
 	}
 	cfg := &tls.Config{}
 	if ca != "" {
-		pem, err := os.ReadFile(ca)
+		pem, err := readSetting(ca)
 		if err != nil {
 			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE: %w", err)
 		}
@@ -112,13 +114,23 @@ func otlpTLS() (*tls.Config, error) {
 		}
 	}
 	if cert != "" || key != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
+		pair, err := readKeyPair(cert, key)
 		if err != nil {
 			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY: %w", err)
 		}
 		cfg.Certificates = []tls.Certificate{pair}
 	}
 	return cfg, nil
+}
+
+// readKeyPair reads a certificate and its private key from files.
+func readKeyPair(cert, key string) (tls.Certificate, error) {
+	certPEM, certErr := readSetting(cert)
+	keyPEM, keyErr := readSetting(key)
+	if err := errors.Join(certErr, keyErr); err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certPEM, keyPEM)
 }
 
 // Start is otlptrace.Client's. It does nothing: the first request connects.

@@ -145,6 +145,7 @@ func TestOTLPEnvironmentFaults(t *testing.T) {
 	}
 	for _, tt := range []struct{ name, value string }{
 		{"HEADERS", "s3cret"}, {"HEADERS", "=s3cret"}, {"HEADERS", "a=%s3cret"},
+		{"HEADERS", "Authorization: Bearer s3cret=="}, {"HEADERS", "a=s3cret%0a"},
 		{"COMPRESSION", "zip"}, {"TIMEOUT", "10s"}, {"TIMEOUT", "0"}, {"TIMEOUT", "-1"},
 		{"CERTIFICATE", filepath.Join(dir, "none")}, {"CERTIFICATE", empty}, {"CLIENT_CERTIFICATE", empty}, {"CLIENT_KEY", empty},
 	} {

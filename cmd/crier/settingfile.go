@@ -33,7 +33,7 @@ func readSetting(name string) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(f, maxSettingBytes+1))
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, fmt.Errorf("nothing came through the pipe for %v", settingTimeout)
+		return nil, fmt.Errorf("the pipe did not end within %v", settingTimeout)
 	case err != nil:
 		return nil, err
 	case len(b) == 0 && info.Mode()&fs.ModeNamedPipe != 0:

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/logtest"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -196,9 +197,14 @@ func TestTracingOff(t *testing.T) {
 	client := &http.Client{Transport: tr, Timeout: time.Minute}
 	for want, args := range map[bool][]string{false: nil, true: {"--otlp-endpoint=http://127.0.0.1:9"}} {
 		addrs, stop := startCrier(t, append(args, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")...)
-		_, body := fetch(t, client, "http://"+addrs["admin"]+"/debug/pprof/goroutine?debug=1", nil)
-		if got := strings.Contains(string(body), "opentelemetry"); got != want {
-			t.Errorf("%q: do goroutines of it run: got %t, want %t", args, got, want)
+		runs := func() bool {
+			_, body := fetch(t, client, "http://"+addrs["admin"]+"/debug/pprof/goroutine?debug=1", nil)
+			return strings.Contains(string(body), "opentelemetry")
+		}
+		if want { // A goroutine has the package in its stack only once it has run.
+			criertest.Eventually(t, "a goroutine of OpenTelemetry", runs)
+		} else if runs() {
+			t.Errorf("%q: a goroutine of OpenTelemetry runs, want none", args)
 		}
 		if err := stop(); err != nil {
 			t.Errorf("%q: it ended with %v", args, err)
