@@ -7,8 +7,8 @@
 //
 //	{"exp": 1795500000, "crier": {"join": ["news/*", "chat/42"], "publish": ["chat/42"]}}
 //
-// What a token does not list is not allowed. The entries are patterns, see Match. To publish over a
-// connection its channel must match both lists.
+// What a token does not list is not allowed. The entries are patterns, see Match. A connection may publish only if its
+// channel matches both lists.
 package auth
 
 import (

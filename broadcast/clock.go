@@ -65,11 +65,12 @@ func (srv *Server) ticked() {
 		srv.queue.push(c)
 	}
 	if srv.gatedTooLong() {
-		for _, ch := range srv.holding.awaited(nil) { // They see it themselves.
+		for _, ch := range srv.holding.awaited(nil) { // Each checks gatedTooLong when it is resumed.
 			srv.resume(ch)
 		}
 	}
-	for _, ch := range srv.holding.awaited((*channel).isBehind) { // Another channel's messages may have been what was too much.
+	// Messages of another channel may have been what exceeded the limit, so check every channel that is behind.
+	for _, ch := range srv.holding.awaited((*channel).isBehind) {
 		srv.caughtUp(ch)
 	}
 	for _, s := range srv.shards {

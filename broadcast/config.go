@@ -190,10 +190,10 @@ type Config struct {
 	Order Order
 	Epoch string
 
-	// Forward, if set, gets each message that connections or Publish have published here, behind those that the same
-	// publisher has published before, for other servers to get it: what those forward comes in by
-	// Server.DeliverForwarded. The payload is borrowed until it returns. It must not block, and is called on workers
-	// and by who calls Publish, for several publishers side by side. Not together with Order.
+	// Forward, if set, gets each message that connections or Publish have published here, after the earlier messages of
+	// the same publisher, and passes it to other servers. Their messages arrive by Server.DeliverForwarded. The payload
+	// is borrowed until Forward returns. Forward must not block. Workers and callers of Publish call it concurrently for
+	// different publishers. Forward and Order exclude each other.
 	Forward func(channel string, m Message)
 
 	// Follower, if set, selects the channels whose messages the server gets from others, by Order or

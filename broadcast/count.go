@@ -47,10 +47,10 @@ func (s *changes) take(most int) (names []string, many bool) {
 	return names, many
 }
 
-// Changed returns the names of channels, at most so many, whose number of connections has changed and which it has
-// not returned since: those first that changed first. What Count says then is at least as new as that. With many,
-// more have changed than are remembered, and any may have. The first call begins it. It is for one caller, who calls
-// it again and again.
+// Changed returns the names of at most that many channels whose number of connections has changed since Changed last
+// returned them, the oldest change first. A later call of Count returns a number at least as new. If many is true, more
+// channels have changed than are remembered, so any channel may have changed. Recording starts with the first call. Only
+// one caller may use Changed.
 func (srv *Server) Changed(most int) (names []string, many bool) {
 	srv.changes.on.Store(true)
 	names, many = srv.changes.take(most)

@@ -170,7 +170,7 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 }
 
 // mayNotPublish reports whether what c sends has to wait: until the server has caught up, or until c's rate allows it.
-// What nobody will get does not wait.
+// Messages that will not be published do not wait.
 func (c *Conn) mayNotPublish() bool {
 	if c.has(mute) {
 		return false

@@ -1,17 +1,17 @@
 package broadcast
 
-// Follower gives a server only those channels of others that it asks for: see Config.Follower. Its methods may be
-// called from any goroutine.
+// Follower limits which channels a server receives from other servers: see Config.Follower. Its methods may be called
+// from any goroutine.
 type Follower interface {
-	// Follow says whether the server gets what is published in a channel, from now on and as long as somebody is
-	// connected to it. If not, it does so from some time on, and Server.Followed is called: connections wait for that.
-	// It must not block.
+	// Follow reports whether the server receives what is published in a channel, and continues to do so while a client is
+	// connected to the channel. If not, the server begins to receive the channel, and Server.Followed is called then:
+	// connections wait for that. Follow must not block.
 	Follow(channel string) bool
 }
 
-// Begin begins a channel of a Follower: nothing is known of it up to an id, and what is behind is given to
-// Deliver. It is there until it is let go of, or forgotten, even if there is nothing in it. Nobody is connected to it:
-// Follow has said no since it was forgotten.
+// Begin begins a channel of a Follower. Nothing is known of the channel up to an ID; Deliver is given the messages after
+// it. The channel exists until LetGo or Forget, even if it is empty. No client may be connected to it: Follow has
+// returned false since the channel was forgotten.
 func (srv *Server) Begin(channel string, id uint64) {
 	ch := srv.enter(channel)
 	if !srv.channels.pin(ch, true) { // If so, it stays in use.
@@ -35,8 +35,8 @@ func (srv *Server) LetGo(channel string) {
 	srv.leave(ch)
 }
 
-// Forget drops a channel and its messages, unless somebody is connected to it or about to be: it says whether it did.
-// Who comes back to it is told of a gap.
+// Forget drops a channel and its messages, unless a client is connected to it or about to be. It reports whether the
+// channel was dropped. A client that resumes the channel later is told of a gap.
 func (srv *Server) Forget(channel string) bool {
 	chs := &srv.channels
 	chs.mu.Lock()
@@ -75,7 +75,7 @@ func (srv *Server) Forget(channel string) bool {
 	return true
 }
 
-// InUse returns the channels that somebody is connected to, or is about to be, in no order. It says no if there are
+// InUse returns, in no order, the channels that a client is connected to or about to be. It returns false if there are
 // more than n.
 func (srv *Server) InUse(n int) (names []string, ok bool) {
 	chs := &srv.channels

@@ -40,8 +40,8 @@ func (p *picky) give(channel string, gives bool) {
 	p.gives[channel] = gives
 }
 
-// TestFollower: who connects to a channel that the server does not get waits until it does, and has its history then,
-// with ids below those that the server has had of other channels.
+// TestFollower: a client of a channel that the server does not receive waits until the server does, and then gets the
+// history, whose IDs are below those of other channels that the server has delivered.
 func TestFollower(t *testing.T) {
 	p := &picky{gives: make(map[string]bool)}
 	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})
@@ -128,9 +128,9 @@ func TestBegin(t *testing.T) {
 	eventually(t, "it to be dropped", func() bool { return len(names()) == 0 })
 }
 
-// TestFollowerFloorRaised: narrow leaves channels that are read and not pinned. If a crowd comes again, fill of all
-// calls BeginBehind with a place that may be ahead of the reader: what the reader delivers then is ErrOrder, which
-// put ignores.
+// TestFollowerFloorRaised: a cluster that stops reading all channels keeps channels that are read and not pinned. When it
+// fills all channels again, it calls BeginBehind with a place that may be ahead of the reader: what the reader delivers
+// then is ErrOrder, which put ignores.
 func TestFollowerFloorRaised(t *testing.T) {
 	p := &picky{gives: map[string]bool{"kept": true}}
 	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})

@@ -30,8 +30,8 @@ func (f *forwarded) have() []string {
 	return slices.Clone(f.messages)
 }
 
-// TestForward: what is published is forwarded once, in its publisher's order, as OnMessage has it; what other servers
-// forward, and what is refused, is not.
+// TestForward: a published message is forwarded once, in its publisher's order, as OnMessage returned it. Messages of
+// other servers and refused messages are not forwarded.
 func TestForward(t *testing.T) {
 	var f forwarded
 	srv, addr := newServer(t, Config{Channels: true, Forward: f.add, OnMessage: func(_ *Conn, m Message) (Message, bool) {

@@ -155,12 +155,12 @@ func (srv *Server) resume(ch *channel) {
 	}
 }
 
-// awaited returns the channels that publishers wait for and of which of is true. Without of, it returns all of them.
-func (h *holding) awaited(of func(*channel) bool) []*channel {
+// awaited returns the channels that publishers wait for and for which keep returns true; a nil keep selects all.
+func (h *holding) awaited(keep func(*channel) bool) []*channel {
 	var chs []*channel
 	h.mu.Lock()
 	for ch := range h.of {
-		if of == nil || of(ch) {
+		if keep == nil || keep(ch) {
 			chs = append(chs, ch)
 		}
 	}

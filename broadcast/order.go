@@ -29,8 +29,8 @@ type Order interface {
 
 type onceKey struct{}
 
-// WithOnce is a context to publish with what may have been published before: key is that of the same messages, and of
-// no others.
+// WithOnce returns a context for publishing messages that may have been published before. key identifies exactly these
+// messages.
 func WithOnce(ctx context.Context, key [32]byte) context.Context {
 	return context.WithValue(ctx, onceKey{}, key)
 }
@@ -148,10 +148,10 @@ func (ch *channel) idAt(n uint64) uint64 {
 	return ch.ids.at(n)
 }
 
-// Deliver puts a message into a channel's log, at the place that Config.Order has given it: behind all with a lower
-// id. It waits while the server is behind, as PublishTo does. Messages of a channel come one after the other, in
-// their order. With ErrOrder an id is not above that of the channel's message before; ErrServerClosed or what ctx
-// says is returned as it is. Messages of channels without a connection are kept as well.
+// Deliver puts a message into a channel's log, at the place that Config.Order has given it: after all messages with lower
+// IDs. It blocks while the server is behind, as PublishTo does. Messages of a channel must come in their order. Deliver
+// returns ErrOrder if an ID is not above that of the channel's previous message, and ErrServerClosed or the error of ctx
+// unwrapped. Messages of channels without a connection are kept as well.
 func (srv *Server) Deliver(ctx context.Context, id uint64, channel string, m Message) error {
 	if err := srv.checkTo(channel, m); err != nil {
 		return err
@@ -177,17 +177,17 @@ func (srv *Server) Deliver(ctx context.Context, id uint64, channel string, m Mes
 	return nil
 }
 
-// Delivered says that all messages up to an id were given to Deliver, or that there are none, in those channels that
-// the server gets: connections that come from another server may be up to there. It must not go back.
+// Delivered records that Deliver was given all messages up to an ID in the channels that the server receives, or that
+// there are none. Clients that come from another server may have messages up to this ID. The ID must not decrease.
 func (srv *Server) Delivered(id uint64) { srv.delivered.Store(id) }
 
-// Current says that what had its place at a time has been delivered. Who came before that with an id above
-// Delivered's has it from an order that was lost: it is told of a gap, and gets all that there is. The times must not
-// go back.
+// Current records that every message ordered before a time has been delivered. A client that connected before that time
+// with an ID above that of Delivered has the ID from an order that was lost: the client is told of a gap, and gets all
+// retained messages. Times must not decrease.
 func (srv *Server) Current(at time.Time) { srv.currentAt.Store(int64(at.Sub(srv.started))) }
 
-// BeginBehind says that messages up to an id will not be given to Deliver, but for channels of Begin. It is called
-// before the first one is given to it, and before Serve, or for a Follower's channels that nobody is connected to.
+// BeginBehind records that Deliver will not be given messages up to an ID, except in channels of Begin. Call BeginBehind
+// before the first call of Deliver and before Serve, or for channels of a Follower without connections.
 func (srv *Server) BeginBehind(id uint64) {
 	chs := &srv.channels
 	chs.mu.Lock()
@@ -219,7 +219,7 @@ func (srv *Server) HoldPublishers(hold bool) {
 	}
 }
 
-// gatedTooLong says whether who is held is to be closed.
+// gatedTooLong reports whether held connections are to be closed.
 func (srv *Server) gatedTooLong() bool {
 	since := time.Duration(srv.gatedSince.Load())
 	return since != 0 && srv.gated.Load() && time.Since(srv.started)-since > srv.cfg.HoldTime
@@ -232,10 +232,10 @@ const aheadTime = 2 * time.Second
 var errAhead = &Refusal{503, "wait"}
 
 // errBehind refuses who would have to wait for too long, and might be better off at another server.
-var errBehind = &Refusal{503, "this server does not have yet what the channel has"}
+var errBehind = &Refusal{503, "this server has not received all messages of the channel yet"}
 
-// ahead says whether c is to wait until this server gets its channel, and has delivered what c has got from another
-// one: errAhead, or errBehind when it has waited enough. The channel must be entered: what is followed then stays so.
+// ahead returns errAhead if c must wait until this server receives c's channel and has delivered what c received from
+// another server, and errBehind if c has waited too long. The channel must be entered, so that it stays followed.
 func (c *Conn) ahead(channel string, p position) *Refusal {
 	srv := c.shard().srv
 	follower := srv.cfg.Follower

@@ -157,8 +157,8 @@ func TestOrderResume(t *testing.T) {
 	}
 }
 
-// TestOrderLost: who comes with an id that nobody has, of an order that was restored from a backup, is told of a gap
-// as soon as it is known that nobody has it.
+// TestOrderLost: a client with an ID of an order that was restored from a backup is told of a gap as soon as the server
+// knows that no server has the message.
 func TestOrderLost(t *testing.T) {
 	l := &line{}
 	srv, addr := l.add(t, Config{})

@@ -24,8 +24,8 @@ const unknownID = "-"
 
 // position returns where the request asks to begin, or why it is refused. An ID that a client has stored by itself
 // takes precedence over the parameters since and last: a browser that reconnects repeats the URL that it began with.
-// What does not count is not read, and an ID that another server gave out is not an error: an EventSource does not come
-// back after one.
+// Parameters that do not apply are ignored. An ID that another server gave out is no error, because an EventSource does
+// not reconnect after an error.
 func (r *request) position() (p position, refusal *Refusal) {
 	query := r.query()
 	if id := r.storedID(query); id != "" {

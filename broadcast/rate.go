@@ -60,8 +60,8 @@ func newLimiter(cfg *Config) *limiter {
 // take takes a message of n bytes from c's quota, and reports whether it may be published. With RateHold it may, and c
 // then waits until it is no longer ahead of its rate.
 //
-// A connection that the server closes does not wait: otherwise its peer's close frame, behind the messages, would not
-// be read. It may still publish what it could have published until CloseTimeout ends the connection.
+// A connection that the server is closing does not wait: otherwise its peer's close frame, which comes after the messages,
+// would not be read. Until CloseTimeout such a connection may publish what its rate would have allowed.
 func (l *limiter) take(c *Conn, n int, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,7 +113,7 @@ func (l *limiter) hold(c *Conn) bool {
 	return true
 }
 
-// due takes out the connections that may go on or have to go, or simply all.
+// due removes and returns the connections that may continue or must close, or all of them if all is set.
 func (l *limiter) due(now time.Time, all bool) (conns []*Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

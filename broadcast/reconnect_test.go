@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestEventsReconnect: whatever a browser that was connected once comes back with is answered 200, and goes on after
-// the message that its ID names.
+// TestEventsReconnect: a browser that was connected once gets 200 whatever ID it sends, and continues after the message
+// with that ID.
 func TestEventsReconnect(t *testing.T) {
 	srv, addr := newServer(t, Config{Channels: true, Authorize: func(*http.Request, string) (Grant, error) { return Grant{}, nil }})
 	publishTo(t, srv, "news", "1", "2", "3")

@@ -82,8 +82,8 @@ type Stats struct {
 	LogBytes int64  // what messages take up that were published
 	Segments int    // pieces of memory that they are in
 
-	// How long ago the shard has come by that has not for longest. They do ten times a second, unless a pass takes
-	// longer.
+	// ShardLag is the time since the slowest shard finished its last round. Shards make ten rounds a second, unless a pass
+	// takes longer.
 	ShardLag     time.Duration
 	SlowestBytes uint64 // how far the connection was behind in the last pass that is furthest of those whose sockets are full
 }

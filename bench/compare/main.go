@@ -1,7 +1,7 @@
 // Command compare measures crier, the bare floor and what people use in the same role
 // today, and writes docs/performance.md from it.
 //
-//	go run -C bench/compare .            builds all, measures all cases, writes all: 40 minutes
+//	go run -C bench/compare .            builds all, measures all cases, writes all: about 50 minutes
 //	go run -C bench/compare . -quick     a try-out into a temporary directory: a few minutes
 //	go run -C bench/compare . -resume    goes on where a run was interrupted
 //	go run -C bench/compare . -cases '^overload'   measures these cases again, and keeps the others

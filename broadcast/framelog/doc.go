@@ -10,8 +10,8 @@
 // # Contract
 //
 //   - Append adds a frame at the head. Bytes do not change while a Log or a View holds them.
-//   - Old segments are dropped whole, from the tail, once the log holds more than its retention without them. A segment
-//     is reused only after the last View has released it.
+//   - Old segments are dropped whole, from the tail: when the log holds its retention without them, or when the Space
+//     exceeds its limit or its age. A segment is reused only after the last View has released it.
 //   - A reader loads the log's state into a View, and may then read the bytes from View.Tail to View.Head without a
 //     lock for as long as it likes.
 //   - A cursor below the tail is lapped: its bytes are gone.

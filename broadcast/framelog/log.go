@@ -75,8 +75,8 @@ func (s *segment) readMark(k int) (off, number uint64, ok bool) {
 
 // Config has the settings that several logs share. It must not be changed after the first Init with it.
 type Config struct {
-	// Retain is how many bytes a log keeps at least, unless Space has no room for them. When everything was offered, a
-	// log keeps less than one segment (256 KiB) more.
+	// Retain is how many bytes a log keeps at least, unless Space drops them for lack of room or because of their age.
+	// When everything was offered, a log keeps less than one segment (256 KiB) more.
 	Retain int
 	// FrameLen returns the length of a frame. It must be set.
 	FrameLen FrameLen
@@ -141,8 +141,8 @@ type Stat struct {
 	Rate          float64 // Frames per second, lately.
 }
 
-// Stat returns the log's state. Rate is measured over about the last lately, from the beginning of a segment; over less
-// if the log holds less.
+// Stat returns the log's state. Rate is measured over roughly the duration lately before now, from the beginning of a
+// segment, or over a shorter time if the log holds less.
 func (l *Log) Stat(lately time.Duration) (st Stat) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -172,8 +172,8 @@ func (l *Log) Empty() bool {
 // NoReaders is the argument of Offered for a log without readers: everything counts as offered.
 const NoReaders = math.MaxUint64
 
-// Offered records that all bytes below offset to have been written to every socket that would take them. Bytes that
-// were not offered are not dropped.
+// Offered records that all bytes below the offset to were written to every socket that would take them. Bytes that were
+// not offered are not dropped.
 func (l *Log) Offered(to uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

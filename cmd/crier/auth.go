@@ -14,9 +14,9 @@ import (
 
 // authFlags is who may connect.
 type authFlags struct {
-	Auth         *string    `placeholder:"FILE" help:"Let only those in who bear a token (JWT) that is signed with a key of this file, and do what its claim \"crier\" says: public keys in PEM, a JWKS, or a secret for HS256. SIGHUP reads it again (default: off; all may do all)."`
+	Auth         *string    `placeholder:"FILE" help:"Require a token (JWT) signed with a key of this file; its claim \"crier\" says what the client may do. The file has public keys in PEM, a JWKS, or a secret for HS256. SIGHUP reads it again (default: off; all may do all)."`
 	AuthAudience flags.List `placeholder:"AUD,..." help:"Audience that a token must name; repeat it or separate by commas to allow one of several (default: tokens must not name one)."`
-	AuthIssuer   string     `placeholder:"ISS" help:"Whom tokens must be from (default: anybody with the key)."`
+	AuthIssuer   string     `placeholder:"ISS" help:"Issuer that tokens must name (default: any issuer with the key)."`
 	AuthLeeway   flags.Span `default:"10s" placeholder:"DURATION" help:"By how much the clocks of issuer and server may differ (default: ${default})."`
 
 	current atomic.Pointer[auth.Verifier] // nil if no tokens are needed.

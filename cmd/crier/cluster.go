@@ -20,7 +20,7 @@ import (
 // clusterFlags make servers one.
 type clusterFlags struct {
 	Cluster            flags.List   `placeholder:"URL,..." help:"URL of a NATS server, such as nats://10.0.0.1:4222: form a cluster with all servers that use the same stream of NATS JetStream; repeat it or separate by commas for more (default: off)."`
-	ClusterMode        flags.Choice `default:"ordered" enum:"ordered,fast" placeholder:"ordered|fast" help:"ordered: one order and the same ids on all servers, through the stream. fast: without JetStream; each server delivers its own clients' messages at once, and the others get them soon after, or lose them (default: ordered)."`
+	ClusterMode        flags.Choice `default:"ordered" enum:"ordered,fast" placeholder:"ordered|fast" help:"ordered: one order and the same IDs on all servers, through the stream. fast: without JetStream; each server delivers its own clients' messages at once, and the others get them soon after, or lose them (default: ordered)."`
 	ClusterStream      string       `default:"CRIER" placeholder:"NAME" help:"Name of the stream, which is created if it does not exist. With fast, the prefix of the subjects (default: CRIER)."`
 	ClusterReplicas    flags.Count  `placeholder:"N" help:"How many NATS servers store the stream; 0 for 1, or for what an existing stream has (default: 0)."`
 	ClusterMaxBytes    flags.Size   `placeholder:"SIZE" help:"Most bytes that the stream keeps; 0 for no bound, or for what an existing stream has (default: 0)."`
@@ -91,8 +91,8 @@ func (f *clusterFlags) validate(channels bool, check func(ok bool, flag string, 
 	}
 }
 
-// validateAlone finds flags that are other than their default, and mean nothing without --cluster: a server that was
-// to be one of many would be alone.
+// validateAlone rejects flags that differ from their defaults and need --cluster. Otherwise a server that was meant to
+// join a cluster would run alone.
 func (f *clusterFlags) validateAlone(check func(ok bool, flag string, value any, want string)) {
 	if len(f.Cluster) > 0 {
 		return
@@ -124,8 +124,8 @@ type member interface {
 	NATS() string
 }
 
-// join makes the server of a Config a part of the cluster. It waits for NATS until ctx is done, and calls waiting
-// with what it waits for, and so does warmUp.
+// join makes the server of a Config part of the cluster. It waits for NATS until ctx is done, and calls waiting with the
+// reason for the wait, as warmUp does.
 func (f *clusterFlags) join(ctx context.Context, cfg *broadcast.Config, waiting func(error), logger *slog.Logger) (member, error) {
 	as, needs, larger := f.joinOrdered, "with JetStream (nats-server -js) and a majority, ", "raise max_payload of NATS"
 	if f.ClusterMode == "fast" {
@@ -141,7 +141,7 @@ func (f *clusterFlags) join(ctx context.Context, cfg *broadcast.Config, waiting 
 		Timeout: time.Duration(f.ClusterTimeout), PresenceBytes: table, Waiting: waiting, Logger: logger,
 	})
 	if err != nil {
-		hint := f.hint(err, "is NATS up, "+needs+"and may crier use it? See docs/operations.md")
+		hint := f.hint(err, "check that NATS is up, "+needs+"and that crier may use it: see docs/operations.md")
 		if err = fmt.Errorf("--cluster: %w", err); contradictsStream(err) {
 			err = wrongSetting(err)
 		}

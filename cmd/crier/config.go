@@ -187,7 +187,7 @@ func distance(a, b string) int {
 type configCmd struct {
 	serveCmd `embed:""`
 
-	Template bool `help:"Print a file for --config with all defaults, commented out, in the place of what is in effect."`
+	Template bool `help:"Print a file for --config with all defaults, commented out, instead of the settings in effect."`
 }
 
 // Help is shown by --help.

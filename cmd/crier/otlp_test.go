@@ -136,7 +136,7 @@ func TestOTLPEnvironment(t *testing.T) {
 	}
 }
 
-// TestOTLPEnvironmentFaults: what the environment has wrong is an error, and no secret is in it.
+// TestOTLPEnvironmentFaults: a wrong variable is an error, which contains no secret.
 func TestOTLPEnvironmentFaults(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty.pem")

@@ -188,8 +188,7 @@ func (p *publisher) publish(batch [][]byte) error {
 	}
 }
 
-// print prints an answer if it is to be printed. That nobody reads it any longer does not keep lines from being
-// published.
+// print prints an answer if it is to be printed. If nobody reads the output any longer, lines are still published.
 func (p *publisher) print(answer []byte) error {
 	if !p.cmd.JSON {
 		return nil

@@ -33,8 +33,8 @@ type signalWatch struct {
 	terminal     *hangup // Or nil: it was not started from a terminal, or with nohup(1).
 }
 
-// earlySignals keeps SIGHUP from ending the process until its flags are read and it is known to serve. Script and
-// supervisors send it to all servers alike, also to one that has just started.
+// earlySignals keeps SIGHUP from ending the process before the process has read its flags and knows that it serves.
+// Scripts and supervisors send SIGHUP to all servers alike, even to a server that has just started.
 type earlySignals struct{ kept chan os.Signal } // Its channel is nil if the signal is ignored, as by nohup(1).
 
 // early is the process's.
@@ -48,7 +48,7 @@ func (e *earlySignals) keep() {
 	}
 }
 
-// release gives up the signal. One that came meanwhile does what it does to any process.
+// release stops keeping SIGHUP. A SIGHUP that arrived meanwhile ends the process, as it would by default.
 func (e *earlySignals) release() {
 	if e.kept == nil {
 		return
@@ -73,7 +73,7 @@ func (e *earlySignals) handOver(to chan<- os.Signal) {
 	case sig := <-e.kept:
 		select {
 		case to <- sig:
-		default: // It has got one itself.
+		default: // The channel already holds a SIGHUP.
 		}
 	default:
 	}

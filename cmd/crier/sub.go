@@ -24,14 +24,14 @@ type subCmd struct {
 	Channel string `arg:"" optional:"" help:"Channel to follow; the one without a name if it is left out."`
 
 	Server    string      `default:"ws://127.0.0.1:18000" placeholder:"URL" help:"Server, with its --path if it has one (default: ${default})."`
-	Since     string      `placeholder:"ID" help:"Begin behind the message of this id."`
+	Since     string      `placeholder:"ID" help:"Begin after the message with this ID."`
 	Last      flags.Count `placeholder:"N" help:"Begin so many messages back (default: 0)."`
 	Count     flags.Count `placeholder:"N" help:"End after so many messages; 0 for never (default: 0)."`
 	JSON      bool        `name:"json" help:"Print a line of JSON for each message, with its id."`
-	Once      bool        `help:"End with exit code 1 when the connection is lost, in the place of coming back."`
+	Once      bool        `help:"Exit with code 1 when the connection is lost, instead of reconnecting."`
 	TokenFile string      `placeholder:"FILE" help:"File with the token (JWT) for a server with --auth; read at each connection."`
 	Token     string      `placeholder:"TOKEN" help:"The token itself. Everybody on this host can read a command line: to keep the token secret, use the environment variable CRIER_TOKEN or --token-file."`
-	Silence   flags.Span  `default:"90s" placeholder:"DURATION" help:"How long nothing may come, not even a ping, before the connection is taken for dead; 0 for ever (default: ${default})."`
+	Silence   flags.Span  `default:"90s" placeholder:"DURATION" help:"How long nothing may arrive, not even a ping, before the connection is considered dead; 0 for ever (default: ${default})."`
 }
 
 // Help is shown by --help.

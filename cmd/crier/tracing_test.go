@@ -165,8 +165,7 @@ func TestTracingFullPath(t *testing.T) {
 	}
 }
 
-// TestTracingWithoutCollector: that nobody takes the spans, or takes them slowly, holds up nothing for long, and is
-// said.
+// TestTracingWithoutCollector: a missing or slow collector delays nothing for long, and is logged.
 func TestTracingWithoutCollector(t *testing.T) {
 	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // Only then is it noticed that the client has gone.

@@ -183,7 +183,7 @@ func TestStream(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"--cluster-max-age 2h --cluster " + nats.urls()[0], []string{"max age is 1h0m0s, wanted 2h0m0s", "hint: change it (nats stream edit CRIER)"}},
+		{"--cluster-max-age 2h --cluster " + nats.urls()[0], []string{"max age is 1h0m0s, wanted 2h0m0s", "hint: change the stream (nats stream edit CRIER)"}},
 		{"--cluster-replicas 3 --cluster-max-bytes 1GiB --cluster " + nats.urls()[0], []string{"replicas is 1, wanted 3", "max bytes is -1, wanted 1073741824"}},
 		{"--cluster-credentials /does/not/exist --cluster " + nats.urls()[0], []string{"/does/not/exist"}},
 	} {

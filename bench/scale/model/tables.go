@@ -48,7 +48,7 @@ func (c *Costs) constants() string {
 		line("and for each node, saturated", s.BusyDeliver, "µs")
 		same("and for each node that does not read its channel, saturated", s.Skip, "µs")
 		line("time from one message to the next, saturated", s.BusyTime, "µs")
-		t.row("creating and deleting a consumer; for 256 channels", figure(s.Join), figure(s.JoinMost), "µs")
+		t.row("creating and deleting a consumer: for one channel (left) and for 256 channels (right)", figure(s.Join), figure(s.JoinMost), "µs")
 	}
 	line("between 3 NATS servers, for a message", c.R3.Replicate, "B")
 	line("and for each node", c.R3.Cross, "B")
