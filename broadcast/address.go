@@ -21,9 +21,9 @@ type addresses struct {
 	most    int
 	trusted []netip.Prefix
 
-	mu    sync.Mutex
-	count map[netip.Addr]int       // Guarded by mu.
-	of    map[*Conn]netip.AddrPort // Guarded by mu.
+	mu     sync.Mutex
+	counts map[netip.Addr]int       // Guarded by mu.
+	byConn map[*Conn]netip.AddrPort // Guarded by mu.
 
 	// Connections above the limit, which stay until they are refused.
 	crowds  map[netip.Addr]int   // Guarded by mu: how many of each address.
@@ -36,7 +36,7 @@ func newAddresses(cfg *Config) *addresses {
 	}
 	return &addresses{
 		most: cfg.MaxConnsPerIP, trusted: unmapped(cfg.TrustedProxies),
-		count: make(map[netip.Addr]int), of: make(map[*Conn]netip.AddrPort),
+		counts: make(map[netip.Addr]int), byConn: make(map[*Conn]netip.AddrPort),
 		crowds: make(map[netip.Addr]int), crowded: make(map[*Conn]netip.Addr),
 	}
 }
@@ -79,19 +79,19 @@ func group(ip netip.Addr) netip.Addr {
 	return ip
 }
 
-// enter records that c comes from an address, in place of one recorded before. It returns false if there are too many
+// register records that c comes from an address, in place of one recorded before. It returns false if there are too many
 // connections from that address. A trusted proxy's own address stands for any number of unknown clients, so its
 // connections are not limited.
-func (a *addresses) enter(c *Conn, from netip.AddrPort) bool {
+func (a *addresses) register(c *Conn, from netip.AddrPort) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.forget(c)
+	a.forgetLocked(c)
 	g := group(from.Addr())
-	if a.most > 0 && a.count[g] >= a.most && !a.trusts(from.Addr()) {
+	if a.most > 0 && a.counts[g] >= a.most && !a.trusts(from.Addr()) {
 		return false
 	}
-	a.count[g]++
-	a.of[c] = from
+	a.counts[g]++
+	a.byConn[c] = from
 	return true
 }
 
@@ -112,41 +112,41 @@ func (a *addresses) crowd(c *Conn, from netip.AddrPort) bool {
 	return true
 }
 
-// leave forgets c. a may be nil.
-func (a *addresses) leave(c *Conn) {
+// unregister forgets c. a may be nil.
+func (a *addresses) unregister(c *Conn) {
 	if a != nil {
 		a.mu.Lock()
-		a.forget(c)
+		a.forgetLocked(c)
 		a.mu.Unlock()
 	}
 }
 
-func (a *addresses) forget(c *Conn) {
+func (a *addresses) forgetLocked(c *Conn) {
 	if g, ok := a.crowded[c]; ok {
 		delete(a.crowded, c)
 		if a.crowds[g]--; a.crowds[g] == 0 {
 			delete(a.crowds, g)
 		}
 	}
-	from, ok := a.of[c]
+	from, ok := a.byConn[c]
 	if !ok {
 		return
 	}
-	delete(a.of, c)
+	delete(a.byConn, c)
 	g := group(from.Addr())
-	if a.count[g]--; a.count[g] == 0 {
-		delete(a.count, g)
+	if a.counts[g]--; a.counts[g] == 0 {
+		delete(a.counts, g)
 	}
 }
 
-// told returns the address that was recorded for c. a may be nil.
-func (a *addresses) told(c *Conn) (from netip.AddrPort, ok bool) {
+// clientOf returns the address that was recorded for c. a may be nil.
+func (a *addresses) clientOf(c *Conn) (from netip.AddrPort, ok bool) {
 	if a == nil {
 		return from, false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	from, ok = a.of[c]
+	from, ok = a.byConn[c]
 	return from, ok
 }
 

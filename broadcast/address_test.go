@@ -52,7 +52,7 @@ func TestMaxConnsPerIP(t *testing.T) {
 	eventually(t, "two to be forgotten", func() bool {
 		srv.addresses.mu.Lock()
 		defer srv.addresses.mu.Unlock()
-		return len(srv.addresses.of) == 1 && len(srv.addresses.count) == 1
+		return len(srv.addresses.byConn) == 1 && len(srv.addresses.counts) == 1
 	})
 	again := from(t, attacker, addr)
 	again.send([]byte(handshakeHead))
@@ -303,7 +303,7 @@ func TestToldTwice(t *testing.T) {
 	c.expectUpgrade()
 	srv.addresses.mu.Lock()
 	defer srv.addresses.mu.Unlock()
-	if got := srv.addresses.count; len(got) != 1 || got[netip.MustParseAddr("192.0.2.1")] != 1 {
+	if got := srv.addresses.counts; len(got) != 1 || got[netip.MustParseAddr("192.0.2.1")] != 1 {
 		t.Errorf("counted: %v, want 192.0.2.1 once", got)
 	}
 }

@@ -11,7 +11,7 @@ func (srv *Server) Alive(ctx context.Context) error {
 	t := aliveTask{make(chan struct{})}
 	srv.queue.push(t)
 	select {
-	case <-t.had:
+	case <-t.ran:
 	case <-srv.ended:
 		return ErrServerClosed
 	case <-ctx.Done():
@@ -21,8 +21,8 @@ func (srv *Server) Alive(ctx context.Context) error {
 }
 
 // aliveTask is a turn that does nothing but to have been had.
-type aliveTask struct{ had chan struct{} }
+type aliveTask struct{ ran chan struct{} }
 
-func (t aliveTask) turn(*worker)                  { close(t.had) }
+func (t aliveTask) turn(*worker)                  { close(t.ran) }
 func (t aliveTask) isCostly() bool                { return false }
 func (t aliveTask) panicked(*worker, any, []byte) {}

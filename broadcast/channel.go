@@ -30,10 +30,10 @@ type channel struct {
 
 // channels knows a server's channels by their names.
 type channels struct {
-	mu   sync.Mutex
-	of   map[string]*channel // Guarded by mu.
-	were int                 // Guarded by mu: how many there were when tidy had been called.
-	many atomic.Bool         // There are many more than then: tidy is to be called soon.
+	mu        sync.Mutex
+	byName    map[string]*channel // Guarded by mu.
+	lenAtTidy int                 // Guarded by mu: how many there were when tidy had been called.
+	tidySoon  atomic.Bool         // There are many more than then: tidy is to be called soon.
 
 	floor uint64 // Guarded by mu: what channels had that are not there any more had this id or a lower one.
 
@@ -47,7 +47,7 @@ func (srv *Server) enter(name string) *channel {
 	chs := &srv.channels
 	chs.mu.Lock()
 	defer chs.mu.Unlock()
-	ch := chs.of[name]
+	ch := chs.byName[name]
 	if ch == nil {
 		ch = &channel{name: name}
 		ch.plain.channel, ch.plain.form = ch, srv.forms[0]
@@ -55,9 +55,9 @@ func (srv *Server) enter(name string) *channel {
 		if srv.cfg.Order != nil {
 			ch.ids = &ids{floor: chs.floor}
 		}
-		chs.of[name] = ch
-		if len(chs.of) > 2*chs.were+1024 {
-			chs.many.Store(true)
+		chs.byName[name] = ch
+		if len(chs.byName) > 2*chs.lenAtTidy+1024 {
+			chs.tidySoon.Store(true)
 		}
 	}
 	ch.users++
@@ -69,12 +69,12 @@ func (srv *Server) leave(ch *channel) {
 	srv.channels.mu.Lock()
 	ch.users--
 	srv.channels.mu.Unlock()
-	srv.drop(ch)
+	srv.dropIfEmpty(ch)
 }
 
-// drop forgets a channel in which there is nothing, if it is not in use.
-func (srv *Server) drop(ch *channel) {
-	if !srv.channels.remove(ch, &srv.numbers) {
+// dropIfEmpty forgets a channel in which there is nothing, if it is not in use.
+func (srv *Server) dropIfEmpty(ch *channel) {
+	if !srv.channels.removeEmpty(ch, &srv.numbers) {
 		return
 	}
 	ch.mu.Lock()
@@ -87,15 +87,15 @@ func (srv *Server) drop(ch *channel) {
 	}
 }
 
-// remove takes out a channel in which there is nothing, if it is there and not in use. Should
+// removeEmpty takes out a channel in which there is nothing, if it is there and not in use. Should
 // there be one of its name again, it will use no number that this one has used.
-func (chs *channels) remove(ch *channel, numbers *atomic.Uint64) bool {
+func (chs *channels) removeEmpty(ch *channel, numbers *atomic.Uint64) bool {
 	chs.mu.Lock()
 	defer chs.mu.Unlock()
-	if ch.users > 0 || chs.of[ch.name] != ch || !ch.plain.log.Empty() {
+	if ch.users > 0 || chs.byName[ch.name] != ch || !ch.plain.log.Empty() {
 		return false
 	}
-	delete(chs.of, ch.name)
+	delete(chs.byName, ch.name)
 	if ch.ids != nil {
 		chs.floor = max(chs.floor, ch.idAt(ch.plain.log.Frames()))
 	}
@@ -106,14 +106,14 @@ func (chs *channels) remove(ch *channel, numbers *atomic.Uint64) bool {
 func (chs *channels) len() int {
 	chs.mu.Lock()
 	defer chs.mu.Unlock()
-	return len(chs.of)
+	return len(chs.byName)
 }
 
 // all returns the channels there are, in no order.
 func (chs *channels) all() []*channel {
 	chs.mu.Lock()
 	defer chs.mu.Unlock()
-	return slices.AppendSeq(make([]*channel, 0, len(chs.of)), maps.Values(chs.of))
+	return slices.AppendSeq(make([]*channel, 0, len(chs.byName)), maps.Values(chs.byName))
 }
 
 // tidy drops messages that are old, and channels with nothing in them.
@@ -128,11 +128,11 @@ func (srv *Server) tidy() {
 		ch.mu.Lock()
 		ch.tidy(srv.channels.stale, stale)
 		ch.mu.Unlock()
-		srv.drop(ch)
+		srv.dropIfEmpty(ch)
 	}
 	srv.channels.stale = stale
 	srv.channels.mu.Lock()
-	srv.channels.were = len(srv.channels.of)
+	srv.channels.lenAtTidy = len(srv.channels.byName)
 	srv.channels.mu.Unlock()
 }
 
@@ -162,7 +162,7 @@ func (ch *channel) tidy(was, now map[*encoding]bool) {
 const spreadFrom = 64
 
 // join makes c, which has not been open before, a receiver of a channel in a form, from a
-// position on. part ends it. at and gap are as of Conn.place; id is that of the message before.
+// position on. part ends it. at and gap are as of Conn.placeCursor; id is that of the message before.
 func (srv *Server) join(c *Conn, name string, form *form, p position) (at, id uint64, gap string) {
 	ch := srv.enter(name)
 	ch.mu.Lock()
@@ -171,13 +171,13 @@ func (srv *Server) join(c *Conn, name string, form *form, p position) (at, id ui
 	if f := ch.anyFeed(); f != nil && srv.cfg.Channels && ch.conns < spreadFrom {
 		s = f.shard
 	}
-	f := ch.encoding(form, srv.history(form)).feed(s)
+	f := ch.encoding(form, srv.history(form)).feedFor(s)
 	f.conns++
 	ch.conns++
 	srv.changes.note(ch)
 	srv.total.kinds[form.kind].Add(1)
-	c.at.Store(f)
-	at, gap = c.place(p)
+	c.feedRef.Store(f)
+	at, gap = c.placeCursor(p)
 	return at, ch.ids.at(at), gap
 }
 
@@ -191,8 +191,8 @@ func (srv *Server) part(c *Conn) {
 	srv.changes.note(ch)
 	srv.total.kinds[f.encoding.form.kind].Add(-1)
 	if f.conns--; f.conns == 0 {
-		f.encoding.forget(f)
-		f.shard.forget(f)
+		f.encoding.removeFeed(f)
+		f.shard.removeFeed(f)
 	}
 	ch.mu.Unlock()
 }

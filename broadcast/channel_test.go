@@ -139,7 +139,7 @@ func TestPublishWakesReceivers(t *testing.T) {
 		fd++
 		c.phase, c.readPhase = phaseOpen, readFrames
 		srv.join(c, channel, srv.forms[0], position{})
-		c.feed().join(c)
+		c.feed().addConn(c)
 	}
 	for i := range channels * 10 {
 		add(fmt.Sprint(i % channels))
@@ -162,7 +162,7 @@ func TestPublishWakesReceivers(t *testing.T) {
 	used := make(map[*shard]int)
 	for i := range channels {
 		ch := srv.enter(fmt.Sprint(i))
-		srv.append(ch, Message{Text, []byte("x")}, 0)
+		srv.appendToLogs(ch, Message{Text, []byte("x")}, 0)
 		ch.wake(0)
 		due, awake := woken()
 		if len(due) != 1 || awake != 1 || due[0].encoding.channel != ch || len(due[0].open) != 10 {
@@ -229,10 +229,10 @@ func TestChannelSize(t *testing.T) {
 			c := newConn(firstFD+i, srv.shards[i%2].lobby)
 			c.phase = phaseOpen
 			srv.join(c, fmt.Sprintf("room/%06d", i%channels), srv.forms[0], position{})
-			c.feed().join(c)
+			c.feed().addConn(c)
 		}
 		for _, s := range srv.shards {
-			s.settle()
+			s.releaseViews()
 		}
 		bytes = heapBytes() - before
 		runtime.KeepAlive(srv)
@@ -269,11 +269,11 @@ func BenchmarkChannels(b *testing.B) {
 				c := newConn(firstFD+i, srv.shards[i%2].lobby)
 				c.phase = phaseOpen
 				srv.join(c, fmt.Sprintf("room/%06d", i%channels), srv.forms[0], position{})
-				c.feed().join(c)
+				c.feed().addConn(c)
 				chs[i%channels] = c.channel()
 			}
 			for _, s := range srv.shards {
-				s.settle()
+				s.releaseViews()
 				s.sockets = &countingSockets{}
 			}
 			bytes := float64(heapBytes()-before) / float64(channels)
@@ -281,7 +281,7 @@ func BenchmarkChannels(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				ch := chs[i%channels]
-				srv.append(ch, m, 0)
+				srv.appendToLogs(ch, m, 0)
 				ch.wake(0)
 				ch.anyFeed().round()
 				i++
@@ -297,12 +297,12 @@ func TestManyEmptyChannels(t *testing.T) {
 	most := 0
 	for i := range 20_000 {
 		ch := srv.enter(fmt.Sprint(i))
-		srv.append(ch, Message{Text, []byte("x")}, 0)
+		srv.appendToLogs(ch, Message{Text, []byte("x")}, 0)
 		srv.leave(ch)
 		if i%100 == 0 {
-			srv.ticked()
+			srv.onTick()
 		}
-		most = max(most, len(srv.channels.of))
+		most = max(most, len(srv.channels.byName))
 	}
 	if most > 3000 {
 		t.Errorf("there were %d channels at a time, of which few held a message", most)
@@ -314,7 +314,7 @@ func TestFinishAllBetween(t *testing.T) {
 	srv := quietServer(t, Config{Shards: 1})
 	s := srv.shards[0]
 	open := enroll(s, firstFD, srv.forms[0])
-	open.feed().join(open)
+	open.feed().addConn(open)
 	late := enroll(s, firstFD+1, srv.forms[0])
 	late.phase = phaseNone
 	s.finishAll()

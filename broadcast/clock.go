@@ -26,8 +26,8 @@ func (srv *Server) tidyEvery() time.Duration {
 	return tidyEvery
 }
 
-// tick is the goroutine of the server's clock: the only timer there is.
-func (srv *Server) tick() {
+// runClock is the goroutine of the server's clock: the only timer there is.
+func (srv *Server) runClock() {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	report := time.NewTicker(reportEvery)
@@ -46,19 +46,19 @@ func (srv *Server) tick() {
 				srv.limiter.sweep(time.Now())
 			}
 		case <-ticker.C:
-			srv.ticked()
+			srv.onTick()
 		}
 	}
 }
 
-// ticked does what is due by time.
-func (srv *Server) ticked() {
+// onTick does what is due by time.
+func (srv *Server) onTick() {
 	srv.forms[0].log.Space.Advance(time.Since(srv.started))
 	srv.expireHandshakes()
 	srv.acceptAgain()
-	srv.goOn(false)
+	srv.resumeWithinRate(false)
 	srv.early.goOn(srv)
-	if srv.channels.many.Swap(false) {
+	if srv.channels.tidySoon.Swap(false) {
 		srv.tidy()
 	}
 	for _, c := range srv.holding.mustGo() {
@@ -74,7 +74,7 @@ func (srv *Server) ticked() {
 		srv.caughtUp(ch)
 	}
 	for _, s := range srv.shards {
-		s.watch.check(srv, time.Since(srv.started))
+		s.watch.logSlow(srv, time.Since(srv.started))
 		s.ticked.Store(true) // Pairs with the swap in shard.round.
 		s.wakeUp()
 	}
@@ -82,13 +82,13 @@ func (srv *Server) ticked() {
 
 // expireHandshakes ends connections that took too long to become open or, once
 // refused, to go.
-func (srv *Server) expireHandshakes() { endHandshakes(srv.opening.expired(srv.clock())) }
+func (srv *Server) expireHandshakes() { endHandshakes(srv.opening.takeExpired(srv.clock())) }
 
 // endHandshakes closes connections that were taken out of Server.opening, and answers those that were not answered.
 func endHandshakes(conns []*Conn) {
 	var buf []byte
 	for _, c := range conns {
-		if !c.enter(0) {
+		if !c.acquire(0) {
 			c.kill() // The worker that owns the reading side answers, and releases the connection: see turn and upgrade.
 			continue
 		}
@@ -119,7 +119,7 @@ func (c *Conn) refuseLate(req *request) {
 	refusal := errTooLate
 	if srv.draining.Load() {
 		refusal = errShuttingDown
-		srv.total.refusals(refusal.Status)
+		srv.total.countRefusal(refusal.Status)
 	} else {
 		srv.total.timedOut.Add(1)
 	}
@@ -154,7 +154,7 @@ var errTooLate = &Refusal{http.StatusRequestTimeout, "the handshake took too lon
 // acceptAgain gives listeners a turn that could not accept for want of memory
 // or fds, since no event tells when there is some again.
 func (srv *Server) acceptAgain() {
-	if !srv.stalled.Swap(false) {
+	if !srv.acceptStalled.Swap(false) {
 		return
 	}
 	srv.mu.Lock()
@@ -176,7 +176,7 @@ func (srv *Server) report(msg string) {
 // shedLine logs, at most once a second, that connections are refused for want
 // of something.
 func (srv *Server) shedLine(err error) {
-	if !srv.shedLog.due(srv.clock()) {
+	if !srv.shedLog.allow(srv.clock()) {
 		return
 	}
 	hint := "the kernel is short of memory"
@@ -186,10 +186,10 @@ func (srv *Server) shedLine(err error) {
 	srv.cfg.Logger.Error("connections are shed at accept", "err", err, "total", srv.total.shed.Load(), "open", srv.open.Load(), "hint", hint)
 }
 
-// rarely allows one thing a second.
-type rarely struct{ last atomic.Uint32 } // Server.clock of the last one, plus 1.
+// logLimiter allows one thing a second.
+type logLimiter struct{ last atomic.Uint32 } // Server.clock of the last one, plus 1.
 
-func (r *rarely) due(now uint32) bool {
+func (r *logLimiter) allow(now uint32) bool {
 	last := r.last.Load()
 	return (last == 0 || now-(last-1) >= 1000) && r.last.CompareAndSwap(last, now+1)
 }

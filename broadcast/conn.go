@@ -30,7 +30,7 @@ type Conn struct {
 
 	// Which of its shard's feeds it is of. Written by the reading side before it
 	// posts opened.
-	at atomic.Pointer[feed]
+	feedRef atomic.Pointer[feed]
 
 	in *inbound // Owned by the reading side: what is unfinished of the peer's bytes; nil when idle.
 
@@ -73,40 +73,40 @@ type outFlags uint8
 
 const (
 	outBlocked outFlags = 1 << iota // its socket is full: wantOut brings it back
-	outAside                        // it has an aside, which goes first
+	outPending                      // it has an aside, which goes first
 )
 
 // mark keeps c from the plain way of writing. Its shard calls it.
 func (c *Conn) mark(f outFlags) {
 	if c.out == 0 {
-		c.feed().odd++
+		c.feed().offFastPath++
 	}
 	c.out |= f
 }
 
-// clear undoes mark.
-func (c *Conn) clear(f outFlags) {
+// unmark undoes mark.
+func (c *Conn) unmark(f outFlags) {
 	if c.out == 0 {
 		return
 	}
 	if c.out &^= f; c.out == 0 {
 		feed := c.feed()
-		feed.odd--
+		feed.offFastPath--
 		feed.touched = append(feed.touched, feed)
 	}
 }
 
 func newConn(fd int, f *feed) *Conn {
 	c := &Conn{fd: int32(fd)}
-	c.at.Store(f)
+	c.feedRef.Store(f)
 	return c
 }
 
-func (c *Conn) feed() *feed { return c.at.Load() }
+func (c *Conn) feed() *feed { return c.feedRef.Load() }
 
-func (c *Conn) channel() *channel { return c.at.Load().encoding.channel }
+func (c *Conn) channel() *channel { return c.feedRef.Load().encoding.channel }
 
-func (c *Conn) shard() *shard { return c.at.Load().shard }
+func (c *Conn) shard() *shard { return c.feedRef.Load().shard }
 
 // Channel returns the name of the connection's channel, which is empty without Config.Channels. Only hooks may call
 // Channel.
@@ -125,7 +125,7 @@ func (c *Conn) Channel() string {
 // zero AddrPort if the kernel does not know it any more or it is not an IP address.
 // It makes a system call. It may be called from within the hooks only.
 func (c *Conn) RemoteAddr() netip.AddrPort {
-	if from, ok := c.shard().srv.addresses.told(c); ok {
+	if from, ok := c.shard().srv.addresses.clientOf(c); ok {
 		return from
 	}
 	if x := c.extra(); x != nil && x.remote.IsValid() {
@@ -152,7 +152,7 @@ func (c *Conn) event(ev netpoll.Events) {
 	if ev == netpoll.Closed {
 		return
 	}
-	if ev&(netpoll.Writable|ended) != 0 && c.take(wantOut) {
+	if ev&(netpoll.Writable|ended) != 0 && c.takeFlag(wantOut) {
 		c.shard().post(c, postWritable, 0, nil)
 		c.shard().srv.poller.Yield(int(c.fd))
 	}
@@ -163,7 +163,7 @@ func (c *Conn) event(ev netpoll.Events) {
 	if ev&ended != 0 {
 		flags = hup
 	}
-	if c.enter(flags) {
+	if c.acquire(flags) {
 		c.shard().srv.queue.push(c)
 		c.shard().srv.poller.Yield(int(c.fd))
 	}
@@ -203,9 +203,9 @@ func (c *Conn) release() {
 	if e := c.feed().encoding; e != nil {
 		srv.leave(e.channel) // What its peer sent is published by now.
 	}
-	defer srv.extras.remove(c) // After the fd is closed: see pump.
+	defer srv.extras.discard(c) // After the fd is closed: see pump.
 	defer srv.poller.Del(int(c.fd))
-	defer srv.addresses.leave(c) // The hook may ask for it.
+	defer srv.addresses.unregister(c) // The hook may ask for it.
 	srv.limiter.forget(c)
 	if hook := srv.cfg.OnDisconnect; hook != nil && c.why != 0 {
 		hook(c, c.why)

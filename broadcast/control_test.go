@@ -46,7 +46,7 @@ func newControlled(t testing.TB, frame []byte) *controlled {
 
 // turn does what a readable edge leads to, up to the answer's send.
 func (k *controlled) turn() {
-	if k.c.enter(0) {
+	if k.c.acquire(0) {
 		k.c.turn(k.w)
 	}
 	k.readInbox()
@@ -59,7 +59,7 @@ func (k *controlled) reopen() {
 	c.phase, c.readPhase, c.why, c.cursor = phaseOpen, readFrames, 0, 0
 	k.srv.join(c, "", k.srv.forms[0], position{})
 	k.feed = c.feed()
-	k.feed.join(c)
+	k.feed.addConn(c)
 	k.srv.open.Add(1)
 	k.peer.ended = false
 }
@@ -172,18 +172,18 @@ func TestPongsInTheirPlace(t *testing.T) {
 
 func TestPongs(t *testing.T) {
 	var p pongs
-	p.add(0, []byte("a"))
-	p.add(0, []byte("b"))
-	p.add(7, []byte("c"))
-	p.add(5, []byte("d")) // Not before what is older.
+	p.appendFrames(0, []byte("a"))
+	p.appendFrames(0, []byte("b"))
+	p.appendFrames(7, []byte("c"))
+	p.appendFrames(5, []byte("d")) // Not before what is older.
 	if p.first() != 0 || p.last() != 7 || len(p.runs) != 2 {
 		t.Errorf("got %+v", p)
 	}
 	var q pongs
 	q.addAll(&p)
-	q.add(9, []byte("e"))
+	q.appendFrames(9, []byte("e"))
 	for _, want := range []string{"ab", "cd", "e"} {
-		if got := string(q.take(nil)); got != want {
+		if got := string(q.takeFirst(nil)); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -191,24 +191,24 @@ func TestPongs(t *testing.T) {
 		t.Errorf("got %+v, want nothing", q)
 	}
 	for i := range 2 * maxPongRuns {
-		q.add(uint64(i), []byte{byte(i)})
+		q.appendFrames(uint64(i), []byte{byte(i)})
 	}
 	if len(q.runs) != maxPongRuns || q.last() != 2*maxPongRuns-1 || len(q.frames) != 2*maxPongRuns {
 		t.Errorf("many places: got %+v", q.runs)
 	}
-	q.add(100, make([]byte, maxPongBytes))
+	q.appendFrames(100, make([]byte, maxPongBytes))
 	if len(q.runs) != 1 || q.first() != 100 || len(q.frames) != maxPongBytes {
 		t.Errorf("many bytes: got %+v", q.runs)
 	}
 	q.clear()
 	for at, ping := range []string{"", "a", "the newest"} {
-		q.add(uint64(at), appendFrame(nil, ws.OpPong, []byte(ping)))
+		q.appendFrames(uint64(at), appendFrame(nil, ws.OpPong, []byte(ping)))
 	}
 	q.keepNewest()
 	if q.first() != 2 || q.last() != 2 || cap(q.frames) > 16 {
 		t.Errorf("the newest: got %+v of %d bytes", q, cap(q.frames))
 	}
-	if got, want := q.take(nil), appendFrame(nil, ws.OpPong, []byte("the newest")); !bytes.Equal(got, want) || !q.empty() {
+	if got, want := q.takeFirst(nil), appendFrame(nil, ws.OpPong, []byte("the newest")); !bytes.Equal(got, want) || !q.empty() {
 		t.Errorf("the newest: got %q, want %q", got, want)
 	}
 }

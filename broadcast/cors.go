@@ -5,7 +5,7 @@ import "net/http"
 // mayRead reports whether the request is for events and comes from a page that may read the answer: a page of any
 // origin, or of an origin in Config.Origins.
 func (srv *Server) mayRead(r *request) bool {
-	return r.events && !r.upgrade && string(r.method) == http.MethodGet && srv.origins.check(r) == nil
+	return r.events && !r.upgrade && string(r.method) == http.MethodGet && srv.origins.checkOrigin(r) == nil
 }
 
 // appendCORS appends the headers that let a page of another origin read the answer (the Fetch standard, section 3.2).

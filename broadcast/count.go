@@ -104,5 +104,5 @@ func (srv *Server) Joined() int {
 func (srv *Server) channel(name string) *channel {
 	srv.channels.mu.Lock()
 	defer srv.channels.mu.Unlock()
-	return srv.channels.of[name]
+	return srv.channels.byName[name]
 }

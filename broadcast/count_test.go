@@ -15,7 +15,7 @@ func TestChanged(t *testing.T) {
 		fd++
 		c.phase = phaseOpen
 		srv.join(c, name, srv.forms[0], position{})
-		c.feed().join(c)
+		c.feed().addConn(c)
 		return c
 	}
 	expect := func(most int, want ...string) {
@@ -65,7 +65,7 @@ func TestManyChanged(t *testing.T) {
 	for i := range mostChanges + 1 {
 		last = newConn(firstFD+i, srv.shards[0].lobby)
 		srv.join(last, fmt.Sprint(i), srv.forms[0], position{})
-		last.feed().join(last)
+		last.feed().addConn(last)
 	}
 	if len(srv.changes.names) != mostChanges {
 		t.Errorf("%d names are remembered", len(srv.changes.names))

@@ -76,7 +76,7 @@ const (
 	more  verdict = iota // go on
 	short                // the next step needs bytes that have not come
 	held                 // the server is behind: publish nothing now
-	later                // the rest takes long: see Conn.inflate
+	later                // the rest takes long: see Conn.inflateMessage
 	over                 // the reading side is done: a close frame, or a violation
 )
 
@@ -88,24 +88,24 @@ func (c *Conn) decode(w *worker, b []byte) verdict {
 			in := c.inbound()
 			in.rest = append(in.rest[:0], b[n:]...)
 		}
-		return c.settle(v)
+		return c.settleInbound(v)
 	}
 	in := c.in
 	in.rest = append(in.rest, b...)
 	n, v := c.frames(w, in.rest)
 	in.rest = in.rest[:copy(in.rest, in.rest[n:])]
-	return c.settle(v)
+	return c.settleInbound(v)
 }
 
-// settle gives the inbound back when nothing is unfinished, and counts it if something
+// settleInbound gives the inbound back when nothing is unfinished, and counts it if something
 // is.
-func (c *Conn) settle(v verdict) verdict {
+func (c *Conn) settleInbound(v verdict) verdict {
 	in := c.in
 	if in == nil {
 		return v
 	}
 	unfinished := len(in.rest) > 0 || in.inFrame || in.op != 0
-	if v != over && unfinished && !c.keep() {
+	if v != over && unfinished && !c.countKept() {
 		v = c.violated(errCrowded)
 	}
 	if v == over || !unfinished {
@@ -120,20 +120,20 @@ func (c *Conn) frames(w *worker, b []byte) (n int, v verdict) {
 	for v == more {
 		var k int
 		if c.in != nil && c.in.inFrame {
-			if k, v = c.middle(w, b[n:]); k == 0 && v == more && c.in != nil && c.in.inFrame {
+			if k, v = c.continueFrame(w, b[n:]); k == 0 && v == more && c.in != nil && c.in.inFrame {
 				return n, short
 			}
 		} else {
-			k, v = c.start(w, b[n:])
+			k, v = c.startFrame(w, b[n:])
 		}
 		n += k
 	}
 	return n, v
 }
 
-// start decodes at the start of a frame: the whole frame if it is there, else
+// startFrame decodes at the start of a frame: the whole frame if it is there, else
 // its header.
-func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
+func (c *Conn) startFrame(w *worker, b []byte) (n int, v verdict) {
 	n = headerSize(b)
 	if n == 0 || len(b) < n {
 		return 0, short
@@ -144,7 +144,7 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 	w.rd.Reset(b[:n])
 	h, err := ws.ReadHeaderBuffer(&w.rd, w.header[:])
 	if err == nil {
-		err = c.check(h, b[1])
+		err = c.checkHeader(h, b[1])
 	}
 	if err != nil {
 		return n, c.violated(err)
@@ -155,7 +155,7 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 	if rest := b[n:]; int64(len(rest)) >= h.Length {
 		p := rest[:h.Length]
 		ws.Cipher(p, h.Mask, 0)
-		if v = c.whole(w, h, p); v == later {
+		if v = c.wholeFrame(w, h, p); v == later {
 			ws.Cipher(p, h.Mask, 0) // It comes again.
 			return 0, later
 		}
@@ -164,7 +164,7 @@ func (c *Conn) start(w *worker, b []byte) (n int, v verdict) {
 	in := c.inbound()
 	in.inFrame, in.header, in.got, in.control = true, h, 0, in.control[:0]
 	if !h.OpCode.IsControl() && h.OpCode != ws.OpContinuation {
-		in.begin(h)
+		in.startMessage(h)
 	}
 	return n, more
 }
@@ -176,28 +176,28 @@ func (c *Conn) mayNotPublish() bool {
 		return false
 	}
 	srv := c.shard().srv
-	return c.channel().behind.Load() || srv.gated.Load() || srv.limiter.ahead(c)
+	return c.channel().behind.Load() || srv.gated.Load() || srv.limiter.isOverRate(c)
 }
 
-// whole takes a frame whose payload p is all there. p is borrowed.
-func (c *Conn) whole(w *worker, h ws.Header, p []byte) verdict {
+// wholeFrame takes a frame whose payload p is all there. p is borrowed.
+func (c *Conn) wholeFrame(w *worker, h ws.Header, p []byte) verdict {
 	if h.OpCode.IsControl() {
-		return c.control(w, h.OpCode, p)
+		return c.controlFrame(w, h.OpCode, p)
 	}
 	if h.Fin && h.OpCode != ws.OpContinuation { // A message in one frame: no copy.
 		if h.Rsv != 0 {
-			return c.inflate(w, h.OpCode, p)
+			return c.inflateMessage(w, h.OpCode, p)
 		}
 		if h.OpCode == ws.OpText && !utf8.Valid(p) {
 			return c.violated(errText)
 		}
-		return c.message(w, Message{Kind(h.OpCode), p})
+		return c.publishMessage(w, Message{Kind(h.OpCode), p})
 	}
 	in := c.inbound()
 	if h.OpCode != ws.OpContinuation {
-		in.begin(h)
+		in.startMessage(h)
 	}
-	if !in.add(p) {
+	if !in.appendPayload(p) {
 		return c.violated(errText)
 	}
 	if !h.Fin {
@@ -210,21 +210,21 @@ func (c *Conn) whole(w *worker, h ws.Header, p []byte) verdict {
 	return v
 }
 
-// begin starts a message that does not come in one piece, with the header of its
+// startMessage starts a message that does not come in one piece, with the header of its
 // first frame.
-func (in *inbound) begin(h ws.Header) {
+func (in *inbound) startMessage(h ws.Header) {
 	in.op, in.deflate, in.payload, in.text = h.OpCode, h.Rsv != 0, in.payload[:0], textCheck{}
 }
 
-// add adds unmasked payload to the message, and says whether it may be text so
+// appendPayload adds unmasked payload to the message, and says whether it may be text so
 // far if it must be. p is copied.
-func (in *inbound) add(p []byte) bool {
+func (in *inbound) appendPayload(p []byte) bool {
 	in.payload = append(in.payload, p...)
-	return in.deflate || in.op != ws.OpText || in.text.next(p)
+	return in.deflate || in.op != ws.OpText || in.text.validSoFar(p)
 }
 
-// middle takes what there is of the payload of the frame that is in progress.
-func (c *Conn) middle(w *worker, b []byte) (n int, v verdict) {
+// continueFrame takes what there is of the payload of the frame that is in progress.
+func (c *Conn) continueFrame(w *worker, b []byte) (n int, v verdict) {
 	in := c.in
 	p := b[:min(int64(len(b)), in.header.Length-in.got)]
 	n = len(p)
@@ -233,7 +233,7 @@ func (c *Conn) middle(w *worker, b []byte) (n int, v verdict) {
 	op := in.header.OpCode
 	if op.IsControl() {
 		in.control = append(in.control, p...)
-	} else if !in.add(p) {
+	} else if !in.appendPayload(p) {
 		return n, c.violated(errText)
 	}
 	switch {
@@ -241,7 +241,7 @@ func (c *Conn) middle(w *worker, b []byte) (n int, v verdict) {
 		return n, more
 	case op.IsControl():
 		in.inFrame = false
-		return n, c.control(w, op, in.control)
+		return n, c.controlFrame(w, op, in.control)
 	case !in.header.Fin:
 		in.inFrame = false
 		return n, more
@@ -259,11 +259,11 @@ func (c *Conn) finishMessage(w *worker) verdict {
 	var v verdict
 	switch {
 	case in.deflate:
-		v = c.inflate(w, in.op, in.payload)
-	case in.op == ws.OpText && !in.text.done():
+		v = c.inflateMessage(w, in.op, in.payload)
+	case in.op == ws.OpText && !in.text.complete():
 		v = c.violated(errText)
 	default:
-		v = c.message(w, Message{Kind(in.op), in.payload})
+		v = c.publishMessage(w, Message{Kind(in.op), in.payload})
 	}
 	if v == later {
 		return later
@@ -273,14 +273,14 @@ func (c *Conn) finishMessage(w *worker) verdict {
 	return v
 }
 
-// message publishes a message, or gives it to OnMessage. The payload is
+// publishMessage publishes a message, or gives it to OnMessage. The payload is
 // borrowed.
-func (c *Conn) message(w *worker, m Message) verdict {
+func (c *Conn) publishMessage(w *worker, m Message) verdict {
 	if c.has(mute) { // Cut off since its header was checked.
 		return c.discard()
 	}
 	srv := c.shard().srv
-	if l := srv.limiter; l != nil && !l.take(c, len(m.Payload), time.Now()) {
+	if l := srv.limiter; l != nil && !l.spend(c, len(m.Payload), time.Now()) {
 		return c.violated(errRate)
 	}
 	if hook := srv.cfg.OnMessage; hook != nil {
@@ -288,7 +288,7 @@ func (c *Conn) message(w *worker, m Message) verdict {
 		if m, ok = hook(c, m); !ok {
 			return more
 		}
-		if err := srv.check(m); err != nil {
+		if err := srv.checkMessage(m); err != nil {
 			srv.cfg.Logger.Error("message of OnMessage not published", "err", err)
 			return more
 		}
@@ -296,7 +296,7 @@ func (c *Conn) message(w *worker, m Message) verdict {
 	if c.has(mute) { // Perhaps by the hook.
 		return c.discard()
 	}
-	c.sayPongs(w) // To what came before it.
+	c.postPongs(w) // To what came before it.
 	if order := srv.cfg.Order; order != nil {
 		order.Submit(c.channel().name, m)
 		return more
@@ -304,7 +304,7 @@ func (c *Conn) message(w *worker, m Message) verdict {
 	if w.published == 0 {
 		w.published = time.Since(srv.started)
 	}
-	srv.append(c.channel(), m, 0)
+	srv.appendToLogs(c.channel(), m, 0)
 	srv.forward(c.channel().name, m)
 	if srv.cfg.Compress {
 		w.cost += len(m.Payload) / inflatePerCost // Or more: it was compressed.
@@ -319,13 +319,13 @@ func (c *Conn) discard() verdict {
 	return over
 }
 
-// control takes a control frame, RFC 6455, section 5.5. p is borrowed.
-func (c *Conn) control(w *worker, op ws.OpCode, p []byte) verdict {
+// controlFrame takes a control frame, RFC 6455, section 5.5. p is borrowed.
+func (c *Conn) controlFrame(w *worker, op ws.OpCode, p []byte) verdict {
 	switch op {
 	case ws.OpPing:
-		w.pongs.add(0, appendFrame(w.control[:0], ws.OpPong, p))
+		w.pongs.appendFrames(0, appendFrame(w.control[:0], ws.OpPong, p))
 	case ws.OpClose:
-		return c.closed(p)
+		return c.answerClose(p)
 	}
 	return more // A pong, asked for or not, is a sign of life and no more.
 }

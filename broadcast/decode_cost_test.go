@@ -78,7 +78,7 @@ func TestDecodeAllocs(t *testing.T) {
 			t.Fatalf("got verdict %d, want %d", v, short)
 		}
 		// As a shard does it, so that the log is dropped and nobody is held.
-		d.c.feed().encoding.offer(d.c.feed(), d.srv.root.plain.log.Head())
+		d.c.feed().encoding.setOffered(d.c.feed(), d.srv.root.plain.log.Head())
 	}
 	if got := testing.AllocsPerRun(1000, decode); got != 0 {
 		t.Errorf("allocations: got %v, want 0", got)

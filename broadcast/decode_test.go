@@ -64,16 +64,16 @@ func (d *decoder) recv(t testing.TB, b []byte) (verdict, told) {
 		d.w.cost = longTurn + 1
 	}
 	v := d.c.receive(d.w, d.w.buf[:copy(d.w.buf, b)])
-	for d.c.costs(d.w.long()); v == later; d.c.costs(d.w.long()) {
+	for d.c.setCostly(d.w.long()); v == later; d.c.setCostly(d.w.long()) {
 		if !d.c.isCostly() {
 			t.Fatal("what takes long waits among the short")
 		}
 		d.w.cost = 0
 		v = d.c.decode(d.w, nil)
 	}
-	d.c.say(d.w)
+	d.c.notifyShards(d.w)
 	var got told
-	for _, p := range d.c.shard().inbox.take() {
+	for _, p := range d.c.shard().inbox.takePosts() {
 		if p.what&postPong != 0 {
 			got.ponged, got.pong = true, lastPong(t, p.mail.pongs.frames)
 		}
@@ -88,7 +88,7 @@ func (d *decoder) recv(t testing.TB, b []byte) (verdict, told) {
 				got.status = ws.StatusCode(binary.BigEndian.Uint16(body))
 			}
 		}
-		p.mail.free()
+		p.mail.recycle()
 	}
 	return v, got
 }

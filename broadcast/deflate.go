@@ -102,7 +102,7 @@ func (f *inflater) inflate(p []byte, limit int) ([]byte, error) {
 		switch {
 		case len(out) > limit:
 			return nil, errTooLarge
-		case err == io.EOF && f.ended():
+		case err == io.EOF && f.endedCleanly():
 			return out, nil
 		case err != nil:
 			return nil, errDeflate
@@ -110,10 +110,10 @@ func (f *inflater) inflate(p []byte, limit int) ([]byte, error) {
 	}
 }
 
-// ended says whether the message ended where its stream did. A peer may end it
+// endedCleanly says whether the message ended where its stream did. A peer may end it
 // with a last block of its own, and an octet of zeros behind that, RFC 7692,
 // section 7.2.3.4.
-func (f *inflater) ended() bool {
+func (f *inflater) endedCleanly() bool {
 	const behind = len(flushEnd) + len(lastBlock)
 	switch n := f.rd.Len(); n {
 	case 0, behind:
@@ -124,10 +124,10 @@ func (f *inflater) ended() bool {
 	return false
 }
 
-// inflate publishes a message that came compressed. p is borrowed. What it takes cannot be
+// inflateMessage publishes a message that came compressed. p is borrowed. What it takes cannot be
 // told before: so a short turn takes what is short in any case, and goes on as long as not
 // much comes out. The rest waits for a long turn, and starts anew.
-func (c *Conn) inflate(w *worker, op ws.OpCode, p []byte) verdict {
+func (c *Conn) inflateMessage(w *worker, op ws.OpCode, p []byte) verdict {
 	if w.long() {
 		return later
 	}
@@ -154,7 +154,7 @@ func (c *Conn) inflate(w *worker, op ws.OpCode, p []byte) verdict {
 	if err != nil {
 		return c.violated(err)
 	}
-	return c.message(w, Message{Kind(op), p})
+	return c.publishMessage(w, Message{Kind(op), p})
 }
 
 // mayCompress says whether a header marks a message as compressed, and may: the

@@ -208,7 +208,7 @@ func TestInflateLanes(t *testing.T) {
 			if !d.w.long() || len(d.messages) != 0 {
 				t.Errorf("%s: it is to wait with a cost of %d, and %d messages", tt.name, d.w.cost, len(d.messages))
 			}
-			d.c.costs(true)
+			d.c.setCostly(true)
 			d.w.cost = 0
 			v = d.c.decode(d.w, nil)
 		}
@@ -236,7 +236,7 @@ func TestHeldStaysLong(t *testing.T) {
 	k := &floodSockets{sends: frameWith(rsv1, true, ws.OpBinary, z.compress(make([]byte, 100_000)))}
 	srv.shards[0].sockets = k
 	c := enroll(srv.shards[0], firstFD, srv.forms[formAt(formPlain, maxWindowBits)])
-	c.enter(0)
+	c.acquire(0)
 	w := newWorker()
 	c.turn(w)
 	if !c.isCostly() {

@@ -26,7 +26,7 @@ import (
 // for Publish.
 func (c *Conn) Send(m Message) error {
 	srv := c.shard().srv
-	if err := srv.check(m); err != nil {
+	if err := srv.checkMessage(m); err != nil {
 		return err
 	}
 	x := c.lockExtra()
@@ -41,11 +41,11 @@ func (c *Conn) Send(m Message) error {
 		return ErrBusy
 	}
 	if !c.has(opened) { // Pairs with the set in open.
-		x.early = append(x.early, Message{m.Kind, bytes.Clone(m.Payload)})
+		x.beforeOpen = append(x.beforeOpen, Message{m.Kind, bytes.Clone(m.Payload)})
 		return nil
 	}
 	mail := newMail()
-	mail.direct.append(c.feed().encoding.form, x, m, c.logHead())
+	mail.direct.add(c.feed().encoding.form, x, m, c.logHead())
 	c.shard().post(c, postDirect, 0, mail)
 	return nil
 }
@@ -97,13 +97,13 @@ func (d *directBytes) free(u *unfinished, n int64) {
 	}
 }
 
-// sendEarly moves what was sent before c was open into m, and reports whether there was anything. x.mu must be held.
-func (x *extra) sendEarly(c *Conn, m *mail, at uint64) bool {
-	for _, early := range x.early {
-		m.direct.append(c.feed().encoding.form, x, early, at)
+// moveBeforeOpen moves what was sent before c was open into m, and reports whether there was anything. x.mu must be held.
+func (x *extra) moveBeforeOpen(c *Conn, m *mail, at uint64) bool {
+	for _, early := range x.beforeOpen {
+		m.direct.add(c.feed().encoding.form, x, early, at)
 	}
-	some := len(x.early) > 0
-	x.early = nil
+	some := len(x.beforeOpen) > 0
+	x.beforeOpen = nil
 	return some
 }
 
@@ -113,14 +113,14 @@ type direct struct {
 	x *extra
 }
 
-// append adds a message for which Send has reserved room.
-func (d *direct) append(f *form, x *extra, m Message, at uint64) {
+// add adds a message for which Send has reserved room.
+func (d *direct) add(f *form, x *extra, m Message, at uint64) {
 	d.x = x
 	before := len(d.frames)
-	d.frames = f.direct(d.frames, m)
+	d.frames = f.appendDirect(d.frames, m)
 	n := len(d.frames) - before
-	d.place(placedRun{at, n, 1})
-	d.done(len(m.Payload) - n) // It was reserved without its header.
+	d.appendRun(placedRun{at, n, 1})
+	d.uncount(len(m.Payload) - n) // It was reserved without its header.
 }
 
 // addAll moves all messages of from to d.
@@ -128,13 +128,13 @@ func (d *direct) addAll(from *direct) {
 	d.x = from.x
 	d.frames = append(d.frames, from.frames...)
 	for _, r := range from.runs {
-		d.place(r)
+		d.appendRun(r)
 	}
 	from.clear()
 }
 
-// done gives back n bytes that were sent, or that will not be sent.
-func (d *direct) done(n int) {
+// uncount gives back n bytes that were sent, or that will not be sent.
+func (d *direct) uncount(n int) {
 	if d.x != nil && n != 0 {
 		d.x.free(n)
 	}
@@ -149,29 +149,29 @@ func (d *direct) counted() int {
 	return n
 }
 
-// drop discards all messages.
-func (d *direct) drop() {
-	d.done(d.counted())
+// discardAll discards all messages.
+func (d *direct) discardAll() {
+	d.uncount(d.counted())
 	d.clear()
 }
 
-// direct sends messages to c alone, now or when it can. They are moved out of d.
-func (s *shard) direct(c *Conn, d *direct) {
+// sendDirect sends messages to c alone, now or when it can. They are moved out of d.
+func (s *shard) sendDirect(c *Conn, d *direct) {
 	if c.out == 0 && c.cursor >= d.last() {
 		rest, ok := s.writeBytes(c, d.frames)
 		switch {
 		case ok:
-			d.drop()
+			d.discardAll()
 			c.feed().flush(c)
 		case c.phase != phaseNone: // Otherwise c is gone, and free drops them.
-			a := s.asideOf(c)
+			a := s.outOfBandOf(c)
 			a.sending = append(a.sending, rest...)
-			a.direct.x, a.alone = d.x, d.counted()
+			a.direct.x, a.directCounted = d.x, d.counted()
 			d.clear()
 		}
 		return
 	}
-	s.asideOf(c).direct.addAll(d)
+	s.outOfBandOf(c).direct.addAll(d)
 	if c.out&outBlocked == 0 {
 		c.feed().flush(c)
 	}

@@ -13,8 +13,8 @@ type encoding struct {
 	feeds *feed     // Guarded by channel.mu: a list, one for each shard that has readers.
 }
 
-// feed returns a shard's feed of e, made if need be. The channel's mutex must be held.
-func (e *encoding) feed(s *shard) *feed {
+// feedFor returns a shard's feed of e, made if need be. The channel's mutex must be held.
+func (e *encoding) feedFor(s *shard) *feed {
 	for f := e.feeds; f != nil; f = f.next {
 		if f.shard == s {
 			return f
@@ -22,30 +22,30 @@ func (e *encoding) feed(s *shard) *feed {
 	}
 	f := &feed{shard: s, encoding: e, next: e.feeds, offered: e.log.Head()}
 	e.feeds = f
-	e.tell()
+	e.updateOffered()
 	return f
 }
 
-// forget takes out a feed that has no connection any more. The channel's mutex must be held.
-func (e *encoding) forget(f *feed) {
+// removeFeed takes out a feed that has no connection any more. The channel's mutex must be held.
+func (e *encoding) removeFeed(f *feed) {
 	at := &e.feeds
 	for *at != f {
 		at = &(*at).next
 	}
 	*at, f.next = f.next, nil
-	e.tell()
+	e.updateOffered()
 }
 
-// offer notes that f has offered what lies below to.
-func (e *encoding) offer(f *feed, to uint64) {
+// setOffered notes that f has offered what lies below to.
+func (e *encoding) setOffered(f *feed, to uint64) {
 	e.channel.mu.Lock()
 	defer e.channel.mu.Unlock()
 	f.offered = to
-	e.tell()
+	e.updateOffered()
 }
 
-// tell tells the log what all have offered. The channel's mutex must be held.
-func (e *encoding) tell() {
+// updateOffered tells the log what all have offered. The channel's mutex must be held.
+func (e *encoding) updateOffered() {
 	lowest := uint64(framelog.NoReaders)
 	for f := e.feeds; f != nil; f = f.next {
 		lowest = min(lowest, f.offered)
@@ -53,13 +53,13 @@ func (e *encoding) tell() {
 	e.log.Offered(lowest)
 }
 
-// append puts a message into a channel's logs, at the same place among the others in each.
+// appendToLogs puts a message into a channel's logs, at the same place among the others in each.
 // It returns its id, and how many connections there are to get it. The channel must be
 // woken after it. What is laborious is done before the lock is taken; under it, only
 // for what began to be read meanwhile. wants is the id that it is to have, or 0 for the next one.
-func (srv *Server) append(ch *channel, m Message, wants uint64) (id uint64, receivers int) {
+func (srv *Server) appendToLogs(ch *channel, m Message, wants uint64) (id uint64, receivers int) {
 	o := outgoing{Message: m}
-	defer o.free()
+	defer o.recycle()
 	ch.mu.Lock()
 	if ch.plain.next != nil {
 		var forms [maxForms]*form
@@ -81,7 +81,7 @@ func (srv *Server) append(ch *channel, m Message, wants uint64) (id uint64, rece
 			o.prepare(e.form, srv.cfg.CompressMinBytes)
 		}
 		var room [128]byte
-		head, payload := e.form.frame(room[:0], &o, id) // The plain one needs no id.
+		head, payload := e.form.encode(room[:0], &o, id) // The plain one needs no id.
 		var l uint64
 		number, l = e.log.Append(head, payload)
 		lag = max(lag, l)

@@ -45,9 +45,9 @@ const (
 	refusedRetryJitter = 10000
 )
 
-// helloEvents appends what a connection gets first. The ID comes twice: browsers take it from an event without data,
+// appendHelloEvents appends what a connection gets first. The ID comes twice: browsers take it from an event without data,
 // of which they tell their page nothing; other clients keep an ID only if its event has data.
-func (f *form) helloEvents(dst []byte, greeting string, at uint64, gap string) []byte {
+func (f *form) appendHelloEvents(dst []byte, greeting string, at uint64, gap string) []byte {
 	var b bytes.Buffer
 	id := f.appendID(nil, at)
 	fmt.Fprintf(&b, "retry: %d\nid: %s\n\n", retryLeast+rand.IntN(retryJitter), id)
@@ -60,7 +60,7 @@ func (f *form) helloEvents(dst []byte, greeting string, at uint64, gap string) [
 	b.WriteByte('\n')
 	dst = appendChunk(dst, b.String())
 	if gap != "" {
-		dst = f.gap(dst, gap, at)
+		dst = f.appendGap(dst, gap, at)
 	}
 	return dst
 }

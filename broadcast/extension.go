@@ -26,13 +26,13 @@ const (
 // for an extension b, and a tab for a fault.
 func negotiateDeflate(list []byte) (bits int, limited, ok bool) {
 	l := listReader{rest: list}
-	for l.element() {
+	for l.nextElement() {
 		o := deflateOffer{bits: maxWindowBits}
 		name, good := l.token()
-		for good && l.accept(';') {
+		for good && l.acceptByte(';') {
 			good = l.parameter(&o)
 		}
-		if !good || !l.ended() {
+		if !good || !l.atElementEnd() {
 			return 0, false, false
 		}
 		if bits == 0 && bytes.EqualFold(name, []byte(deflateName)) && !o.declined {
@@ -65,8 +65,8 @@ type deflateOffer struct {
 // serverMaxWindowBits is the place of that parameter in deflateOffer.seen.
 const serverMaxWindowBits = 2
 
-// take takes one parameter. value is nil if it has none.
-func (o *deflateOffer) take(name, value []byte) {
+// addParameter takes one parameter. value is nil if it has none.
+func (o *deflateOffer) addParameter(name, value []byte) {
 	bits, valid := windowBits(value)
 	var n int
 	switch string(name) {
@@ -105,8 +105,8 @@ type listReader struct{ rest []byte }
 // space skips optional white space.
 func (l *listReader) space() { l.rest = bytes.TrimLeft(l.rest, " \t") }
 
-// accept takes c if it comes next.
-func (l *listReader) accept(c byte) bool {
+// acceptByte takes c if it comes next.
+func (l *listReader) acceptByte(c byte) bool {
 	l.space()
 	if len(l.rest) == 0 || l.rest[0] != c {
 		return false
@@ -115,16 +115,16 @@ func (l *listReader) accept(c byte) bool {
 	return true
 }
 
-// element says whether there is one more element, and goes to it. Empty ones are
+// nextElement says whether there is one more element, and goes to it. Empty ones are
 // left out, RFC 9110, section 5.6.1.2.
-func (l *listReader) element() bool {
-	for l.accept(',') {
+func (l *listReader) nextElement() bool {
+	for l.acceptByte(',') {
 	}
 	return len(l.rest) > 0
 }
 
-// ended says whether an element ends here.
-func (l *listReader) ended() bool {
+// atElementEnd says whether an element ends here.
+func (l *listReader) atElementEnd() bool {
 	l.space()
 	return len(l.rest) == 0 || l.rest[0] == ','
 }
@@ -147,16 +147,16 @@ func (l *listReader) parameter(o *deflateOffer) bool {
 	if !ok {
 		return false
 	}
-	if !l.accept('=') {
-		o.take(name, nil)
+	if !l.acceptByte('=') {
+		o.addParameter(name, nil)
 		return true
 	}
-	quoted := l.accept('"')
+	quoted := l.acceptByte('"')
 	value, ok := l.token()
 	if ok && quoted {
 		ok = len(l.rest) > 0 && l.rest[0] == '"'
 		l.rest = l.rest[min(1, len(l.rest)):]
 	}
-	o.take(name, value)
+	o.addParameter(name, value)
 	return ok
 }

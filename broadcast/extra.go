@@ -18,14 +18,14 @@ type extra struct {
 	remote   netip.AddrPort // The client's address, where the socket does not know it, or zero.
 	released func()         // Called when the fd is closed. May be nil.
 
-	mu      sync.Mutex    // Held while something is posted, so that the calls of one goroutine keep their order.
-	gone    bool          // Guarded by mu: the extra is no longer in the table.
-	value   any           // Guarded by mu.
-	ending  bool          // Guarded by mu: Close has been called.
-	early   []Message     // Guarded by mu: messages sent to a connection that is not open yet.
-	closing *mail         // Guarded by mu: the close frame of a connection that is not open yet.
-	request *http.Request // Guarded by mu: of a handover, until it is answered.
-	waiting chan struct{} // Guarded by mu: closed when the handover is answered.
+	mu         sync.Mutex    // Held while something is posted, so that the calls of one goroutine keep their order.
+	gone       bool          // Guarded by mu: the extra is no longer in the table.
+	value      any           // Guarded by mu.
+	ending     bool          // Guarded by mu: Close has been called.
+	beforeOpen []Message     // Guarded by mu: messages sent to a connection that is not open yet.
+	closing    *mail         // Guarded by mu: the close frame of a connection that is not open yet.
+	request    *http.Request // Guarded by mu: of a handover, until it is answered.
+	handedOver chan struct{} // Guarded by mu: closed when the handover is answered.
 }
 
 // extras is the table of extras.
@@ -59,9 +59,9 @@ func (c *Conn) makeExtra() *extra {
 	x := t.byConn[c]
 	if x == nil {
 		x = &extra{srv: c.shard().srv}
-		t.put(c, x)
+		t.storeLocked(c, x)
 		if c.has(closed) { // remove may have been called before put, and found nothing.
-			t.forget(c)
+			t.deleteLocked(c)
 			return nil
 		}
 	}
@@ -83,8 +83,8 @@ func (c *Conn) lockExtra() *extra {
 	}
 }
 
-// put sets c's extra. mu must be held.
-func (t *extras) put(c *Conn, x *extra) {
+// storeLocked sets c's extra. mu must be held.
+func (t *extras) storeLocked(c *Conn, x *extra) {
 	if t.byConn == nil {
 		t.byConn = make(map[*Conn]*extra)
 	}
@@ -92,48 +92,48 @@ func (t *extras) put(c *Conn, x *extra) {
 	c.set(extended)
 }
 
-// remove removes c's extra. c must be closed, or not have been given to anyone yet.
-func (t *extras) remove(c *Conn) {
+// discard removes c's extra. c must be closed, or not have been given to anyone yet.
+func (t *extras) discard(c *Conn) {
 	if !c.has(extended) {
 		return
 	}
-	c.answered()
+	c.endHandover()
 	t.mu.Lock()
 	x := t.byConn[c]
-	t.forget(c)
+	t.deleteLocked(c)
 	t.mu.Unlock()
 	if x == nil {
 		return
 	}
-	x.end()
+	x.retire()
 	if x.released != nil {
 		x.released()
 	}
 }
 
-// end discards messages to a connection that was never opened, and makes Send take no more.
-func (x *extra) end() {
+// retire discards messages to a connection that was never opened, and makes Send take no more.
+func (x *extra) retire() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.gone = true
-	for _, early := range x.early {
+	for _, early := range x.beforeOpen {
 		x.free(len(early.Payload) + directOverhead)
 	}
-	x.early = nil
+	x.beforeOpen = nil
 }
 
-// forget takes c's extra out of the table. mu must be held.
-func (t *extras) forget(c *Conn) {
+// deleteLocked takes c's extra out of the table. mu must be held.
+func (t *extras) deleteLocked(c *Conn) {
 	delete(t.byConn, c)
-	c.take(extended)
+	c.takeFlag(extended)
 	if len(t.byConn) == 0 {
 		t.byConn = nil // A map does not shrink.
 	}
 }
 
-// answered tells the goroutine that handed c over that the handshake is over, and removes what is not needed any more
+// endHandover tells the goroutine that handed c over that the handshake is over, and removes what is not needed any more
 // from c's extra. It is also called at the end of a connection.
-func (c *Conn) answered() {
+func (c *Conn) endHandover() {
 	if c.extra() == nil {
 		return
 	}
@@ -146,14 +146,14 @@ func (c *Conn) answered() {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.waiting == nil {
+	if x.handedOver == nil {
 		return
 	}
-	close(x.waiting)
-	x.waiting, x.request = nil, nil
+	close(x.handedOver)
+	x.handedOver, x.request = nil, nil
 	if x.value == nil && !x.ending && x.unsent.Load() == 0 && x.released == nil && !x.remote.IsValid() {
 		x.gone = true
-		t.forget(c)
+		t.deleteLocked(c)
 	}
 }
 
@@ -224,7 +224,7 @@ func (c *Conn) open(m *mail) {
 		x.mu.Lock()
 	}
 	what := postOpened
-	if x != nil && x.sendEarly(c, m, 0) {
+	if x != nil && x.moveBeforeOpen(c, m, 0) {
 		what |= postDirect // Right after the greeting.
 	}
 	c.shard().post(c, what, 0, m)
@@ -235,9 +235,9 @@ func (c *Conn) open(m *mail) {
 		}
 		x.mu.Lock()
 	}
-	if len(x.early) > 0 {
+	if len(x.beforeOpen) > 0 {
 		m := newMail()
-		x.sendEarly(c, m, c.logHead())
+		x.moveBeforeOpen(c, m, c.logHead())
 		c.shard().post(c, postDirect, 0, m)
 	}
 	if x.closing != nil {
@@ -245,5 +245,5 @@ func (c *Conn) open(m *mail) {
 		x.closing = nil
 	}
 	x.mu.Unlock()
-	c.answered()
+	c.endHandover()
 }

@@ -19,13 +19,13 @@ type feed struct {
 	open     connList
 
 	// The log as the last pass saw it. nil when all have got all of that: see
-	// shard.settle.
+	// shard.releaseViews.
 	view *framelog.View
 
-	conns int32       // Guarded by encoding.channel.mu: those that joined.
-	odd   int32       // Connections with something in Conn.out.
-	slot  uint32      // 1 + index in shard.feeds, or 0.
-	due   atomic.Bool // Written under shard.inbox.mu: it is in inbox.due.
+	conns       int32       // Guarded by encoding.channel.mu: those that joined.
+	offFastPath int32       // Connections with something in Conn.out.
+	slot        uint32      // 1 + index in shard.feeds, or 0.
+	due         atomic.Bool // Written under shard.inbox.mu: it is in inbox.due.
 }
 
 // passing is the state of the pass that a shard makes.
@@ -102,10 +102,10 @@ func (f *feed) pass() {
 			p.lag = max(p.lag, head-c.cursor)
 		}
 		if i%inboxEvery == 0 {
-			if s.inbox.waiting.Load() {
+			if s.inbox.hasPosts.Load() {
 				s.readInbox()
 			}
-			s.watch.step(i, time.Since(s.srv.started))
+			s.watch.noteStep(i, time.Since(s.srv.started))
 		}
 		// Unless c was taken out and another is in its place.
 		if p.passed < len(f.open) && f.open[p.passed] == c {
@@ -125,17 +125,17 @@ func (f *feed) pass() {
 			f.lapped(c)
 		}
 	}
-	if s.keeping[f] != p.lag {
-		s.keeping[f] = p.lag // settle takes it out if nobody is behind.
+	if s.keptViews[f] != p.lag {
+		s.keptViews[f] = p.lag // settle takes it out if nobody is behind.
 	}
 	p.feed, p.passed, p.lag = nil, 0, 0
 	s.freeView(p.prev)
 	p.prev = nil
 }
 
-// join makes a connection get what is published from its cursor on. If that has left the log
+// addConn makes a connection get what is published from its cursor on. If that has left the log
 // meanwhile, it is moved: first is the number of the frame that it gets first then.
-func (f *feed) join(c *Conn) (first uint64, moved bool) {
+func (f *feed) addConn(c *Conn) (first uint64, moved bool) {
 	if f.slot == 0 {
 		f.feeds = append(f.feeds, f)
 		f.slot = uint32(len(f.feeds))
@@ -150,12 +150,12 @@ func (f *feed) join(c *Conn) (first uint64, moved bool) {
 	return first, moved
 }
 
-// leave takes c out. If that moves another one to where the pass in progress
+// removeConn takes c out. If that moves another one to where the pass in progress
 // has been already, the pass sees to it at its end.
-func (f *feed) leave(c *Conn) {
+func (f *feed) removeConn(c *Conn) {
 	slot := int(c.slot)
 	f.opened--
-	f.lapses.remove(c)
+	f.expiries.cancel(c)
 	if moved := f.open.remove(c); moved != nil && f.passing.feed == f && slot < f.passed {
 		f.missed = append(f.missed, moved)
 	}
@@ -169,7 +169,7 @@ func (f *feed) flush(c *Conn) {
 			return
 		}
 	}
-	if c.out&outAside != 0 && !f.flushAside(c) {
+	if c.out&outPending != 0 && !f.flushOutOfBand(c) {
 		return
 	}
 	f.writeLog(c, f.view.Head)
@@ -212,19 +212,19 @@ func (f *feed) fill(from, to uint64) {
 	f.batch.feed, f.batch.from, f.batch.to = f, from, to
 }
 
-// reach writes the log up to where the next of what stands aside goes out, and says
+// reachOutOfBand writes the log up to where the next of what stands aside goes out, and says
 // whether it got there. If that is the end of the connection, it begins the close
 // handshake there, or before if the socket is full, and says no.
-func (f *feed) reach(c *Conn, a *aside) bool {
+func (f *feed) reachOutOfBand(c *Conn, a *outOfBand) bool {
 	at := a.at
-	if !a.none() {
+	if !a.nothingPlaced() {
 		at = a.first()
 	}
 	ok := c.cursor >= at || f.writeLog(c, min(at, f.look().Head))
 	if ok && c.cursor < at {
 		return false // The next pass sees further.
 	}
-	if a.why != 0 && c.phase == phaseOpen && (!ok || a.none()) {
+	if a.why != 0 && c.phase == phaseOpen && (!ok || a.nothingPlaced()) {
 		f.startClose(c, a.closing, a.why)
 		return false
 	}
@@ -260,7 +260,7 @@ func (f *feed) betweenFrames(c *Conn) bool {
 // lapped deals with a connection whose next bytes have left the log.
 func (f *feed) lapped(c *Conn) {
 	rest := c.cursor // Where the frame that it is in ends.
-	prev := f.before()
+	prev := f.previousView()
 	if prev.Holds(c.cursor) {
 		rest = prev.Boundary(c.cursor)
 	}
@@ -276,8 +276,8 @@ func (f *feed) lapped(c *Conn) {
 	f.startClose(c, appendClose(nil, ws.StatusPolicyViolation, "too slow: messages were lost"), ReasonSlow)
 }
 
-// before is the log as the pass before saw it, or an empty view.
-func (f *feed) before() *framelog.View {
+// previousView is the log as the pass before saw it, or an empty view.
+func (f *feed) previousView() *framelog.View {
 	if f.passing.feed != f || f.prev == nil {
 		return new(framelog.View)
 	}
@@ -292,7 +292,7 @@ func (f *feed) skip(c *Conn, rest uint64) bool {
 		return false
 	}
 	if n > 0 {
-		a := f.asideOf(c)
+		a := f.outOfBandOf(c)
 		for at := c.cursor; at < rest; at = rest - uint64(n-len(a.sending)) {
 			for _, b := range f.prev.Slices(make([][]byte, 0, maxPieces), at, rest) {
 				a.sending = append(a.sending, b...)
@@ -304,27 +304,27 @@ func (f *feed) skip(c *Conn, rest uint64) bool {
 	v := f.look()
 	newest := max(v.Frames-1, v.First) // What the last pass saw may be dropped by now.
 	c.cursor = v.Seek(newest)
-	f.saySkipped(c, rest, newest)
+	f.noteGap(c, rest, newest)
 	f.srv.total.skips.Add(1)
 	return true
 }
 
-// saySkipped says to who gets ids that it goes on with the frame newest, when it has got
+// noteGap says to who gets ids that it goes on with the frame newest, when it has got
 // what lies below rest.
-func (f *feed) saySkipped(c *Conn, rest, newest uint64) {
+func (f *feed) noteGap(c *Conn, rest, newest uint64) {
 	form := f.encoding.form
 	if form.kind == formPlain {
 		return
 	}
 	from := "-"
-	if prev := f.before(); prev.Holds(rest) {
+	if prev := f.previousView(); prev.Holds(rest) {
 		n := prev.Number(rest)
 		if n == newest {
 			return // Nothing is missing.
 		}
 		from = string(form.appendID(nil, f.encoding.channel.idAt(n)))
 	}
-	a := f.asideOf(c)
+	a := f.outOfBandOf(c)
 	if a.gapTo = f.encoding.channel.idAt(newest); a.gapFrom == "" { // Else it is one gap.
 		a.gapFrom = from
 	}

@@ -17,7 +17,7 @@ func BenchmarkFanOut(b *testing.B) {
 			m := Message{Text, []byte(strings.Repeat("x", 64))}
 			b.ReportAllocs()
 			for b.Loop() {
-				s.srv.append(s.srv.root, m, 0)
+				s.srv.appendToLogs(s.srv.root, m, 0)
 				s.run()
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(conns), "ns/delivery")
@@ -52,8 +52,8 @@ func TestPassBehindOthers(t *testing.T) {
 			return n, 0
 		}
 		var p pongs
-		p.add(0, appendFrame(nil, ws.OpPong, []byte("p")))
-		b.shard.pong(b.conns[1], &p)
+		p.appendFrames(0, appendFrame(nil, ws.OpPong, []byte("p")))
+		b.shard.sendPongs(b.conns[1], &p)
 		full = false
 		b.publish("one")
 		b.run() // It is still blocked: nothing may overtake the pong.

@@ -64,7 +64,7 @@ func (srv *Server) FindConnections(
 		p := &pages[i]
 		p.n, p.above, p.most = n, int32(above), math.MaxInt32
 		walks[i] = s.newWalk(f)
-		walks[i].visit = p.offer
+		walks[i].visit = p.collect
 	}
 	if err := srv.walkAll(ctx, walks); err != nil {
 		return nil, "", err
@@ -112,8 +112,8 @@ type lowest struct {
 	most  int32   // The greatest descriptor of the n lowest so far, or the greatest int32 if there were no more than n.
 }
 
-// offer adds c if it may be one of the n lowest.
-func (l *lowest) offer(c *Conn) {
+// collect adds c if it may be one of the n lowest.
+func (l *lowest) collect(c *Conn) {
 	if c.fd <= l.above || l.most < math.MaxInt32 && c.fd >= l.most {
 		return
 	}
@@ -138,7 +138,7 @@ func (l *lowest) infos() (infos []numbered) {
 	l.cut()
 	for _, c := range l.conns {
 		if c.phase == phaseOpen {
-			infos = append(infos, numbered{c.fd, c.info()})
+			infos = append(infos, numbered{c.fd, c.connInfo()})
 		}
 	}
 	return infos
@@ -176,8 +176,8 @@ func (srv *Server) DisconnectAll(
 func (s *shard) catchUp(f *feed) {
 	switch {
 	case f.offered != f.encoding.log.Head():
-		s.offer(dueFeed{feed: f})
-	case s.inbox.waiting.Load():
+		s.runPasses(dueFeed{feed: f})
+	case s.inbox.hasPosts.Load():
 		s.readInbox()
 	}
 }

@@ -40,7 +40,7 @@ func (srv *Server) LetGo(channel string) {
 func (srv *Server) Forget(channel string) bool {
 	chs := &srv.channels
 	chs.mu.Lock()
-	ch := chs.of[channel]
+	ch := chs.byName[channel]
 	if ch != nil && srv.inUse(ch) {
 		chs.mu.Unlock()
 		return false
@@ -55,7 +55,7 @@ func (srv *Server) Forget(channel string) bool {
 		ch.users--
 	}
 	if ch != srv.root {
-		delete(chs.of, channel)
+		delete(chs.byName, channel)
 	}
 	frames := ch.plain.log.Frames()
 	srv.numbers.Store(max(srv.numbers.Load(), frames+1))
@@ -81,7 +81,7 @@ func (srv *Server) InUse(n int) (names []string, ok bool) {
 	chs := &srv.channels
 	chs.mu.Lock()
 	defer chs.mu.Unlock()
-	for name, ch := range chs.of {
+	for name, ch := range chs.byName {
 		if !srv.inUse(ch) {
 			continue
 		}

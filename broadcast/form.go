@@ -111,8 +111,8 @@ func (o *outgoing) prepare(f *form, least int) {
 	}
 }
 
-// free gives back what prepare took.
-func (o *outgoing) free() {
+// recycle gives back what prepare took.
+func (o *outgoing) recycle() {
 	for bits, c := range o.compressed {
 		if c != nil {
 			compressors[bits].Put(c.compressor)
@@ -130,9 +130,9 @@ const rsv1 = 0x40
 // storedHeader is how long the header of a stored block is, RFC 1951, section 3.2.4.
 const storedHeader = 5
 
-// frame makes a message that was prepared a frame in this form. id is its own. What
+// encode makes a message that was prepared a frame in this form. id is its own. What
 // it returns is head, which is appended to dst, and payload, which is borrowed.
-func (f *form) frame(dst []byte, o *outgoing, id uint64) (head, payload []byte) {
+func (f *form) encode(dst []byte, o *outgoing, id uint64) (head, payload []byte) {
 	if f.kind == formEvents {
 		var line [64]byte
 		first := append(f.appendID(append(line[:0], "id: "...), id), '\n')
@@ -169,8 +169,8 @@ func (f *form) appendID(dst []byte, id uint64) []byte {
 	return strconv.AppendUint(append(append(dst, f.epoch...), '-'), id, 10)
 }
 
-// direct appends a message for one connection, which has no id.
-func (f *form) direct(dst []byte, m Message) []byte {
+// appendDirect appends a message for one connection, which has no id.
+func (f *form) appendDirect(dst []byte, m Message) []byte {
 	switch f.kind {
 	case formIDs:
 		dst = appendHeader(dst, ws.OpCode(m.Kind), len(directLine)+len(m.Payload))
@@ -187,18 +187,18 @@ func (f *form) direct(dst []byte, m Message) []byte {
 // directLine is the line before a direct message with ids.
 const directLine = "direct: -\n"
 
-// hello is what a connection gets first, when it will get what comes behind the message
+// appendHello is what a connection gets first, when it will get what comes behind the message
 // of an id. gap is the id, as the client gave it, behind which messages are missing that it asked for, or
 // empty. It is appended to dst.
-func (f *form) hello(dst []byte, greeting string, at uint64, gap string) []byte {
+func (f *form) appendHello(dst []byte, greeting string, at uint64, gap string) []byte {
 	switch f.kind {
 	case formIDs:
 		dst = appendFrame(dst, ws.OpText, append(append(f.appendID([]byte("at: "), at), '\n'), greeting...))
 		if gap != "" {
-			dst = f.gap(dst, gap, at)
+			dst = f.appendGap(dst, gap, at)
 		}
 	case formEvents:
-		return f.helloEvents(dst, greeting, at, gap)
+		return f.appendHelloEvents(dst, greeting, at, gap)
 	default:
 		if greeting != "" {
 			dst = appendFrame(dst, ws.OpText, []byte(greeting))
@@ -207,9 +207,9 @@ func (f *form) hello(dst []byte, greeting string, at uint64, gap string) []byte 
 	return dst
 }
 
-// gap says that the messages behind one id, up to another, are missing. It is appended to
+// appendGap says that the messages behind one id, up to another, are missing. It is appended to
 // dst.
-func (f *form) gap(dst []byte, from string, to uint64) []byte {
+func (f *form) appendGap(dst []byte, from string, to uint64) []byte {
 	line := f.appendID([]byte(from+" "), to)
 	switch f.kind {
 	case formIDs:
@@ -220,9 +220,9 @@ func (f *form) gap(dst []byte, from string, to uint64) []byte {
 	return dst
 }
 
-// closing is what ends a connection in the place of a close frame, which it is for
+// closingBytes is what ends a connection in the place of a close frame, which it is for
 // WebSockets.
-func (f *form) closing(closeFrame []byte) []byte {
+func (f *form) closingBytes(closeFrame []byte) []byte {
 	if f.kind != formEvents {
 		return closeFrame
 	}

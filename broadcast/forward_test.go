@@ -135,7 +135,7 @@ func TestForwardAllocs(t *testing.T) {
 	d.srv.cfg.Forward = func(string, Message) { n++ }
 	decode := func() {
 		d.c.receive(d.w, d.w.buf[:copy(d.w.buf, frame)])
-		d.c.feed().encoding.offer(d.c.feed(), d.srv.root.plain.log.Head())
+		d.c.feed().encoding.setOffered(d.c.feed(), d.srv.root.plain.log.Head())
 	}
 	if got := testing.AllocsPerRun(1000, decode); got != 0 || n != 1001 {
 		t.Errorf("got %v allocations and %d messages, want 0 and 1001", got, n)

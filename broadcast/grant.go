@@ -97,7 +97,7 @@ func (c *Conn) authorize(head []byte, channel string) (g Grant, refusal *Refusal
 	// One line a second for who runs it, all of them for who asks.
 	n := srv.total.denied.Add(1)
 	args := []any{"why", err, "status", refusal.Status, "remote", r.RemoteAddr, "channel", withoutToken(channel), "total", n}
-	if srv.deniedLog.due(srv.clock()) {
+	if srv.deniedLog.allow(srv.clock()) {
 		srv.cfg.Logger.Warn("not authorized", args...)
 	} else {
 		srv.cfg.Logger.Debug("not authorized", args...)
@@ -116,80 +116,80 @@ func withoutToken(s string) string {
 	return s
 }
 
-// lapses are those connections of a shard whose grants end, the first one first. Only with
+// expiries are those connections of a shard whose grants end, the first one first. Only with
 // Config.Authorize.
-type lapses struct {
-	heap  []lapse
-	place map[*Conn]int // in heap
+type expiries struct {
+	heap  []expiry
+	index map[*Conn]int // in heap
 }
 
-type lapse struct {
+type expiry struct {
 	c  *Conn
 	at int64 // Milliseconds since 1970.
 }
 
-// maxLapses is how many of a shard end in one tick: all tokens may be of the same second.
-const maxLapses = 1000
+// maxExpiriesPerTick is how many of a shard end in one tick: all tokens may be of the same second.
+const maxExpiriesPerTick = 1000
 
-// add makes c end at a time.
-func (l *lapses) add(c *Conn, at time.Time) {
+// schedule makes c end at a time.
+func (l *expiries) schedule(c *Conn, at time.Time) {
 	if at.Unix() > math.MaxInt64/1000 {
 		return // That is never.
 	}
-	if l.place == nil {
-		l.place = make(map[*Conn]int)
+	if l.index == nil {
+		l.index = make(map[*Conn]int)
 	}
-	heap.Push(l, lapse{c, at.UnixMilli()})
+	heap.Push(l, expiry{c, at.UnixMilli()})
 }
 
-// remove forgets c.
-func (l *lapses) remove(c *Conn) {
-	if i, ok := l.place[c]; ok {
+// cancel forgets c.
+func (l *expiries) cancel(c *Conn) {
+	if i, ok := l.index[c]; ok {
 		heap.Remove(l, i)
 	}
 	if cap(l.heap) > 1024 && len(l.heap) < cap(l.heap)/4 { // A storm is over: do not keep its memory.
 		l.heap = slices.Clone(l.heap)
 		place := make(map[*Conn]int, len(l.heap))
-		maps.Copy(place, l.place)
-		l.place = place
+		maps.Copy(place, l.index)
+		l.index = place
 	}
 }
 
-// lapse closes those whose time has come.
-func (s *shard) lapse() {
-	if len(s.lapses.heap) == 0 {
+// closeExpired closes those whose time has come.
+func (s *shard) closeExpired() {
+	if len(s.expiries.heap) == 0 {
 		return
 	}
 	now := time.Now().UnixMilli()
-	for range maxLapses {
-		if len(s.lapses.heap) == 0 || s.lapses.heap[0].at > now {
+	for range maxExpiriesPerTick {
+		if len(s.expiries.heap) == 0 || s.expiries.heap[0].at > now {
 			return
 		}
-		c := s.lapses.heap[0].c
+		c := s.expiries.heap[0].c
 		c.set(mute)
 		s.startClose(c, grantOver, ReasonExpired) // That removes it.
 	}
 }
 
 // Len, Less, Swap, Push and Pop are heap.Interface.
-func (l *lapses) Len() int           { return len(l.heap) }
-func (l *lapses) Less(i, j int) bool { return l.heap[i].at < l.heap[j].at }
+func (l *expiries) Len() int           { return len(l.heap) }
+func (l *expiries) Less(i, j int) bool { return l.heap[i].at < l.heap[j].at }
 
-func (l *lapses) Swap(i, j int) {
+func (l *expiries) Swap(i, j int) {
 	l.heap[i], l.heap[j] = l.heap[j], l.heap[i]
-	l.place[l.heap[i].c], l.place[l.heap[j].c] = i, j
+	l.index[l.heap[i].c], l.index[l.heap[j].c] = i, j
 }
 
-func (l *lapses) Push(x any) {
-	l.place[x.(lapse).c] = len(l.heap)
-	l.heap = append(l.heap, x.(lapse))
+func (l *expiries) Push(x any) {
+	l.index[x.(expiry).c] = len(l.heap)
+	l.heap = append(l.heap, x.(expiry))
 }
 
-func (l *lapses) Pop() any {
+func (l *expiries) Pop() any {
 	last := len(l.heap) - 1
 	x := l.heap[last]
-	l.heap[last] = lapse{}
+	l.heap[last] = expiry{}
 	l.heap = l.heap[:last]
-	delete(l.place, x.c)
+	delete(l.index, x.c)
 	return x
 }

@@ -178,8 +178,8 @@ func lapsing(srv *Server) (n int) {
 	srv.eachShard(func(_ int, s *shard) {
 		mu.Lock()
 		defer mu.Unlock()
-		n += len(s.lapses.heap)
-		if len(s.lapses.place) != len(s.lapses.heap) {
+		n += len(s.expiries.heap)
+		if len(s.expiries.index) != len(s.expiries.heap) {
 			n = -1 << 20
 		}
 	})
@@ -188,7 +188,7 @@ func lapsing(srv *Server) (n int) {
 
 // TestLapses: more than one tick takes, as when all tokens are of the same second.
 func TestLapsesAtOnce(t *testing.T) {
-	const conns = maxLapses + 100
+	const conns = maxExpiriesPerTick + 100
 	until := time.Now().Add(500 * time.Millisecond)
 	srv, addr := newServer(t, Config{Shards: 1, Authorize: func(*http.Request, string) (Grant, error) {
 		return Grant{Until: until}, nil
@@ -210,22 +210,22 @@ func TestLapsesAtOnce(t *testing.T) {
 // TestLapses: the first one is always the one whose time comes first.
 func TestLapses(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	var l lapses
+	var l expiries
 	model := make(map[*Conn]int64)
 	for range 20000 {
 		switch k := rnd.IntN(3); {
 		case k < 2 && len(model) < 3000:
 			c := new(Conn)
 			model[c] = rnd.Int64N(1000)
-			l.add(c, time.UnixMilli(model[c]))
+			l.schedule(c, time.UnixMilli(model[c]))
 		case len(model) > 0:
 			c := l.heap[rnd.IntN(len(l.heap))].c
-			l.remove(c)
-			l.remove(c)
+			l.cancel(c)
+			l.cancel(c)
 			delete(model, c)
 		}
-		if len(l.heap) != len(model) || len(l.place) != len(model) {
-			t.Fatalf("got %d and %d, want %d", len(l.heap), len(l.place), len(model))
+		if len(l.heap) != len(model) || len(l.index) != len(model) {
+			t.Fatalf("got %d and %d, want %d", len(l.heap), len(l.index), len(model))
 		}
 		if len(model) > 0 && rnd.IntN(50) == 0 {
 			if first, want := l.heap[0].at, slices.Min(slices.Collect(maps.Values(model))); first != want || model[l.heap[0].c] != want {

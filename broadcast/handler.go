@@ -40,7 +40,7 @@ func (srv *Server) Handler() http.Handler { return http.HandlerFunc(srv.serveHTT
 func (srv *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	head, refusal := writtenHead(r)
 	if refusal != nil {
-		srv.total.refusals(refusal.Status)
+		srv.total.countRefusal(refusal.Status)
 		srv.refuseHTTP(w, r, refusal, head)
 		return
 	}
@@ -139,7 +139,7 @@ func (srv *Server) handOver(h *handover, conn net.Conn, buffered *bufio.Reader) 
 		srv.shedLine(err)
 		return
 	}
-	if srv.take(fd, h) != nil {
+	if srv.takeOver(fd, h) != nil {
 		if h.released != nil {
 			h.released()
 		}
@@ -194,9 +194,9 @@ func (srv *Server) stream(w http.ResponseWriter, r *http.Request, h *handover) {
 	h.remote = clientAddr(r, local, nil)
 	out := &streamWriter{ResponseWriter: w, rc: http.NewResponseController(w), pair: pair}
 	out.limit.set, out.limit.timeout = out.rc.SetWriteDeadline, srv.cfg.PingTimeout
-	defer out.limit.end() // The ResponseWriter must not be used after the handler has returned.
+	defer out.limit.freeze() // The ResponseWriter must not be used after the handler has returned.
 	h.released = func() { out.limit.hurry(min(srv.cfg.CloseTimeout, stopTime/2)) }
-	takeErr := srv.take(fd, h) // With an error it is answered all the same.
+	takeErr := srv.takeOver(fd, h) // With an error it is answered all the same.
 	answer, err := http.ReadResponse(bufio.NewReader(pair), r)
 	if err != nil {
 		panic(http.ErrAbortHandler)
@@ -216,7 +216,7 @@ func (srv *Server) stream(w http.ResponseWriter, r *http.Request, h *handover) {
 		http.Error(w, "server-sent events do not work behind this server's middleware", http.StatusInternalServerError)
 		return
 	}
-	out.limit.put(time.Time{}) // Events go on for longer than the http.Server allows.
+	out.limit.setDeadline(time.Time{}) // Events go on for longer than the http.Server allows.
 	writeHead(w, r, answer)
 	out.copyFrom(answer.Body)
 }
@@ -273,18 +273,18 @@ type streamWriter struct {
 // copyFrom copies events, and flushes after each piece.
 func (s *streamWriter) copyFrom(body io.Reader) {
 	buf := make([]byte, 4<<10)
-	err := s.send(nil)
+	err := s.writeAndFlush(nil)
 	for err == nil {
 		var n int
 		n, err = body.Read(buf)
-		err = cmp.Or(s.send(buf[:n]), err)
+		err = cmp.Or(s.writeAndFlush(buf[:n]), err)
 	}
 }
 
-// send writes b and flushes it. The first call also sends the head.
-func (s *streamWriter) send(b []byte) error {
-	s.limit.begin()
-	defer s.limit.done()
+// writeAndFlush writes b and flushes it. The first call also sends the head.
+func (s *streamWriter) writeAndFlush(b []byte) error {
+	s.limit.startWrite()
+	defer s.limit.endWrite()
 	if d := s.limit.timeout; d > 0 {
 		// The server drops the client even if nothing ends the write: middleware may have no deadline, and that of
 		// HTTP/2 does not work while the whole connection is stuck.

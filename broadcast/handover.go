@@ -28,8 +28,8 @@ func (h *handover) give(c *Conn) {
 	t := &c.shard().srv.extras
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.put(c, &extra{
-		srv: c.shard().srv, remote: h.remote, released: h.released, request: h.request, waiting: h.answered,
+	t.storeLocked(c, &extra{
+		srv: c.shard().srv, remote: h.remote, released: h.released, request: h.request, handedOver: h.answered,
 	})
 }
 
@@ -51,7 +51,7 @@ func (c *Conn) handedRequest() *http.Request {
 	if r == nil {
 		return nil
 	}
-	if from, ok := c.shard().srv.addresses.told(c); ok && from.String() != r.RemoteAddr {
+	if from, ok := c.shard().srv.addresses.clientOf(c); ok && from.String() != r.RemoteAddr {
 		r = r.WithContext(r.Context()) // A copy: a proxy of Config.TrustedProxies told the client's address.
 		r.RemoteAddr = from.String()
 	}
@@ -81,11 +81,11 @@ func (srv *Server) ServeConn(conn net.Conn) error {
 		return errors.New("broadcast: connection: part of it was read already, so its request is lost; " +
 			"in an http.Handler use Server.Handler")
 	}
-	return srv.take(fd, nil)
+	return srv.takeOver(fd, nil)
 }
 
-// take adopts fd unless the server is closed. It takes fd over in any case.
-func (srv *Server) take(fd int, from *handover) error {
+// takeOver adopts fd unless the server is closed. It takes fd over in any case.
+func (srv *Server) takeOver(fd int, from *handover) error {
 	srv.setOptions(fd)
 	srv.mu.Lock() // Shutdown begins before, or after the connection is known.
 	defer srv.mu.Unlock()

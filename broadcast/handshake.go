@@ -44,11 +44,11 @@ func (h *handshaker) Write(b []byte) (int, error) {
 const plainHead = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
 
-// upgrade makes the answer to the request in req, which was checked, for a window
+// upgradeAnswer makes the answer to the request in req, which was checked, for a window
 // of so many bits, 0 for no compression, which is said if the client limited it. It says
 // the same to ws.Upgrader in its plainest form: that one refuses some lists
 // of tokens that RFC 9110 allows, and reads further than the head if it can.
-func (h *handshaker) upgrade(bits int, limited bool) ([]byte, error) {
+func (h *handshaker) upgradeAnswer(bits int, limited bool) ([]byte, error) {
 	h.in = append(append(h.in[:0], plainHead...), h.req.key...)
 	if len(h.req.protocol) > 0 {
 		h.in = append(append(h.in, "\r\nSec-WebSocket-Protocol: "...), h.req.protocol...)
@@ -66,8 +66,8 @@ func (h *handshaker) upgrade(bits int, limited bool) ([]byte, error) {
 	return h.out, err
 }
 
-// head takes bytes of a request head, and answers it once it is whole.
-func (c *Conn) head(w *worker, b []byte) verdict {
+// requestHead takes bytes of a request head, and answers it once it is whole.
+func (c *Conn) requestHead(w *worker, b []byte) verdict {
 	w.handshake.req = request{}
 	from := 0
 	if c.in != nil {
@@ -78,7 +78,7 @@ func (c *Conn) head(w *worker, b []byte) verdict {
 		b = c.in.appendHead(b)
 	}
 	if c.in != nil && c.in.proxied {
-		n, refusal := c.proxy(b)
+		n, refusal := c.takeProxyHeader(b)
 		switch {
 		case refusal != nil:
 			return c.refuse(w, refusal)
@@ -149,7 +149,7 @@ func (in *inbound) appendHead(b []byte) []byte {
 // connection the shard's, or says with what it must be refused.
 func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	srv := c.shard().srv
-	want, refusal := w.handshake.wish(c, head)
+	want, refusal := w.handshake.parseRequest(c, head)
 	if refusal != nil || want.form == nil {
 		return refusal
 	}
@@ -178,10 +178,10 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 			return refusal
 		}
 	}
-	if refusal := c.ask(head, want.channel); refusal != nil {
+	if refusal := c.callOnConnect(head, want.channel); refusal != nil {
 		return refusal
 	}
-	if !srv.opening.remove(c) { // endHandshakes has taken it.
+	if !srv.opening.claim(c) { // endHandshakes has taken it.
 		c.refuseLate(&w.handshake.req)
 		return nil
 	}
@@ -191,20 +191,20 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 		srv.cfg.Logger.Debug("connected", "fd", c.fd, "remote", c.RemoteAddr(), "path", withoutToken(string(path)))
 	}
 	srv.total.upgraded.Add(1)
-	c.begin(&want, grant)
+	c.finishHandshake(&want, grant)
 	return nil
 }
 
-// wish is what a request wants.
-type wish struct {
+// requested is what a request wants.
+type requested struct {
 	channel string
 	form    *form // nil if the request is answered: it was a preflight, or a browser's that got the page.
 	answer  []byte
 	from    position
 }
 
-// wish parses c's request, and checks all of it that takes nothing else.
-func (h *handshaker) wish(c *Conn, head []byte) (want wish, refusal *Refusal) {
+// parseRequest parses c's request, and checks all of it that takes nothing else.
+func (h *handshaker) parseRequest(c *Conn, head []byte) (want requested, refusal *Refusal) {
 	srv := c.shard().srv
 	if refusal := h.req.parse(head); refusal != nil {
 		return want, refusal
@@ -214,15 +214,15 @@ func (h *handshaker) wish(c *Conn, head []byte) (want wish, refusal *Refusal) {
 		h.req.method, h.req.upgrade, h.req.events = []byte(http.MethodGet), false, true
 	}
 	h.req.page = c.wantsPage(&h.req, head)
-	if refusal := h.req.check(srv.cfg.Path, srv.cfg.Channels); refusal != nil {
+	if refusal := h.req.checkRequest(srv.cfg.Path, srv.cfg.Channels); refusal != nil {
 		return want, refusal
 	}
 	if srv.cfg.Channels {
-		if want.channel, refusal = h.req.channel(srv.cfg.Path); refusal != nil {
+		if want.channel, refusal = h.req.channelName(srv.cfg.Path); refusal != nil {
 			return want, refusal
 		}
 	}
-	if refusal := srv.origins.check(&h.req); refusal != nil {
+	if refusal := srv.origins.checkOrigin(&h.req); refusal != nil {
 		return want, refusal
 	}
 	if h.req.page {
@@ -236,10 +236,10 @@ func (h *handshaker) wish(c *Conn, head []byte) (want wish, refusal *Refusal) {
 	if c.in != nil && c.in.refusal != nil {
 		return want, c.in.refusal
 	}
-	if refusal := c.forwarded(h.req.forwarded); refusal != nil {
+	if refusal := c.takeForwarded(h.req.forwarded); refusal != nil {
 		return want, refusal
 	}
-	if want.answer, want.form, refusal = h.answer(srv); refusal != nil {
+	if want.answer, want.form, refusal = h.negotiate(srv); refusal != nil {
 		return want, refusal
 	}
 	if srv.cfg.Channels || want.form.kind != formPlain {
@@ -248,8 +248,8 @@ func (h *handshaker) wish(c *Conn, head []byte) (want wish, refusal *Refusal) {
 	return want, refusal
 }
 
-// begin makes c, whose handshake is through, a receiver, and gives it to its shard.
-func (c *Conn) begin(want *wish, grant Grant) {
+// finishHandshake makes c, whose handshake is through, a receiver, and gives it to its shard.
+func (c *Conn) finishHandshake(want *requested, grant Grant) {
 	srv := c.shard().srv
 	c.readPhase = readFrames
 	if want.form.kind == formEvents {
@@ -262,7 +262,7 @@ func (c *Conn) begin(want *wish, grant Grant) {
 	at, id, gap := srv.join(c, want.channel, want.form, want.from)
 	m := newMail()
 	m.until = grant.Until
-	m.response = want.form.hello(append(m.response, want.answer...), srv.cfg.Greeting, id, gap)
+	m.response = want.form.appendHello(append(m.response, want.answer...), srv.cfg.Greeting, id, gap)
 	m.begins = at
 	c.open(m)
 }
@@ -270,9 +270,9 @@ func (c *Conn) begin(want *wish, grant Grant) {
 // protocolIDs is the subprotocol of those who want the messages' ids.
 const protocolIDs = "crier.v1"
 
-// answer makes the answer to the request in req, which was checked, and says in which form
+// negotiate makes the answer to the request in req, which was checked, and says in which form
 // messages are wanted.
-func (h *handshaker) answer(srv *Server) ([]byte, *form, *Refusal) {
+func (h *handshaker) negotiate(srv *Server) ([]byte, *form, *Refusal) {
 	if !h.req.upgrade {
 		h.out = srv.answerEvents(h.out[:0], &h.req)
 		return h.out, srv.forms[formAt(formEvents, 0)], nil
@@ -293,23 +293,23 @@ func (h *handshaker) answer(srv *Server) ([]byte, *form, *Refusal) {
 			return nil, nil, badRequest("offer another subprotocol beside the one that is a token, as " + protocolIDs)
 		}
 	}
-	answer, err := h.upgrade(bits, limited)
+	answer, err := h.upgradeAnswer(bits, limited)
 	if err != nil {
 		return nil, nil, badRequest(err.Error())
 	}
 	return answer, srv.forms[formAt(kind, bits)], nil
 }
 
-// proxy takes the PROXY header that comes before the request head, and returns its
+// takeProxyHeader takes the PROXY header that comes before the request head, and returns its
 // length, or 0 if it is not all there.
-func (c *Conn) proxy(b []byte) (int, *Refusal) {
+func (c *Conn) takeProxyHeader(b []byte) (int, *Refusal) {
 	p, refusal := readProxyHeader(b)
 	if p.length == 0 || refusal != nil {
 		return 0, refusal
 	}
 	c.in.proxied = false
 	if p.from.IsValid() {
-		if a := c.shard().srv.addresses; !a.enter(c, p.from) {
+		if a := c.shard().srv.addresses; !a.register(c, p.from) {
 			if !a.crowd(c, p.from) {
 				return 0, errManyOfAddress
 			}
@@ -321,29 +321,29 @@ func (c *Conn) proxy(b []byte) (int, *Refusal) {
 	return p.length, nil
 }
 
-// forwarded takes the client's address from X-Forwarded-For, if the peer is a trusted proxy. After a PROXY header
+// takeForwarded takes the client's address from X-Forwarded-For, if the peer is a trusted proxy. After a PROXY header
 // without the client's address, the request may consist of the client's own bytes, so its X-Forwarded-For proves
 // nothing.
-func (c *Conn) forwarded(list []byte) *Refusal {
+func (c *Conn) takeForwarded(list []byte) *Refusal {
 	srv := c.shard().srv
 	if srv.addresses == nil || list == nil || c.in != nil && c.in.nameless {
 		return nil
 	}
 	peer := c.RemoteAddr()
 	client, unreadable := srv.addresses.client(peer, list)
-	if unreadable != "" && srv.proxyLog.due(srv.clock()) {
+	if unreadable != "" && srv.proxyLog.allow(srv.clock()) {
 		srv.cfg.Logger.Warn(
 			"X-Forwarded-For has an entry that is not an IP address; using the address of the proxy that wrote it",
 			"entry", withoutToken(unreadable[:min(len(unreadable), 64)]), "remote", client)
 	}
-	if client != peer && !srv.addresses.enter(c, client) {
+	if client != peer && !srv.addresses.register(c, client) {
 		return errManyOfAddress
 	}
 	return nil
 }
 
-// ask calls OnConnect.
-func (c *Conn) ask(head []byte, channel string) *Refusal {
+// callOnConnect calls OnConnect.
+func (c *Conn) callOnConnect(head []byte, channel string) *Refusal {
 	hook := c.shard().srv.cfg.OnConnect
 	if hook == nil {
 		return nil

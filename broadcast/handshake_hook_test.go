@@ -296,10 +296,10 @@ func BenchmarkHandshake(b *testing.B) {
 				if refusal := h.req.parse(head); refusal != nil {
 					b.Fatal(refusal)
 				}
-				if refusal := h.req.check("/ws", false); refusal != nil && name != "short" {
+				if refusal := h.req.checkRequest("/ws", false); refusal != nil && name != "short" {
 					b.Fatal(refusal)
 				}
-				if _, err := h.upgrade(0, false); err != nil {
+				if _, err := h.upgradeAnswer(0, false); err != nil {
 					b.Fatal(err)
 				}
 			}

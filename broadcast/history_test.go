@@ -15,7 +15,7 @@ func TestBackfillIsBounded(t *testing.T) {
 	const more = 10
 	srv := quietServer(t, Config{RetainBytes: 16 << 20, Shards: 1})
 	for range maxBackfill + more {
-		srv.append(srv.root, Message{Text, []byte("x")}, 0)
+		srv.appendToLogs(srv.root, Message{Text, []byte("x")}, 0)
 	}
 	if srv.root.plain.log.First() != 0 {
 		t.Fatal("the log does not hold all messages: the test shows nothing")
@@ -36,9 +36,9 @@ func TestSkipToNothing(t *testing.T) {
 	s, k, form := srv.shards[0], srv.cfg.sockets.(*sink), srv.forms[formAt(formIDs, 0)]
 	k.room = func(int, int) (int, unix.Errno) { return 0, unix.EAGAIN }
 	c := enroll(s, firstFD, form)
-	c.feed().join(c)
+	c.feed().addConn(c)
 	publish := func() {
-		srv.append(srv.root, Message{Text, []byte("x")}, 0)
+		srv.appendToLogs(srv.root, Message{Text, []byte("x")}, 0)
 		srv.root.wake(0)
 		s.round()
 	}
@@ -52,7 +52,7 @@ func TestSkipToNothing(t *testing.T) {
 		t.Fatalf("skips: got %d, want 1", got)
 	}
 	k.room = nil
-	if c.take(wantOut) {
+	if c.takeFlag(wantOut) {
 		s.post(c, postWritable, 0, nil)
 	}
 	s.round()

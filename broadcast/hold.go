@@ -50,7 +50,7 @@ func (srv *Server) hold(c *Conn) {
 		srv.early.add(c)
 		return
 	}
-	if srv.limiter.hold(c) {
+	if srv.limiter.holdIfOver(c) {
 		srv.total.rateHolds.Add(1)
 		return
 	}
@@ -96,7 +96,7 @@ func (srv *Server) caughtUp(ch *channel) {
 	if srv.full() {
 		srv.forms[0].log.Space.Evict() // What has been offered since may go.
 		if srv.cfg.Order != nil {
-			srv.channels.many.Store(true) // So may ids of what went.
+			srv.channels.tidySoon.Store(true) // So may ids of what went.
 		}
 	}
 	if ch.lag() <= srv.mayLag() && !srv.full() {

@@ -194,7 +194,7 @@ func TestHoldWhenItHasCaughtUp(t *testing.T) {
 	}})
 	client := dial(t, addr)
 	c := conn.Load()
-	eventually(t, "its turn", func() bool { return c.enter(0) })
+	eventually(t, "its turn", func() bool { return c.acquire(0) })
 	srv.hold(c)
 	client.sendText("go on")
 	client.expectText("go on")

@@ -47,11 +47,11 @@ var mails = sync.Pool{New: func() any { return &mail{response: make([]byte, 0, 2
 
 func newMail() *mail { return mails.Get().(*mail) }
 
-func (m *mail) free() {
+func (m *mail) recycle() {
 	if m == nil {
 		return
 	}
-	m.direct.drop() // Of a connection that is no longer open.
+	m.direct.discardAll() // Of a connection that is no longer open.
 	m.direct.x = nil
 	if cap(m.direct.frames) > 4096 {
 		m.direct.frames = nil
@@ -66,7 +66,7 @@ func (m *mail) free() {
 
 // inbox collects posts until the shard comes by.
 type inbox struct {
-	waiting atomic.Bool // Written under mu; lets the shard look without the lock.
+	hasPosts atomic.Bool // Written under mu; lets the shard look without the lock.
 
 	mu    sync.Mutex
 	posts []post    // Guarded by mu.
@@ -113,9 +113,9 @@ func (b *inbox) takeDue() []dueFeed {
 	return due
 }
 
-// put adds a post, or adds to the one that is waiting for c already. m is
+// putPost adds a post, or adds to the one that is waiting for c already. m is
 // handed over.
-func (b *inbox) put(c *Conn, what postKind, why Reason, m *mail) {
+func (b *inbox) putPost(c *Conn, what postKind, why Reason, m *mail) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if what&postPong != 0 {
@@ -132,7 +132,7 @@ func (b *inbox) merge(c *Conn, what postKind, why Reason, m *mail) *post {
 	if c.posted == 0 {
 		b.posts = append(b.posts, post{c: c, mail: m, what: what, why: why})
 		c.posted = uint32(len(b.posts))
-		b.waiting.Store(true) // Pairs with the load in shard.pass.
+		b.hasPosts.Store(true) // Pairs with the load in shard.pass.
 		return &b.posts[c.posted-1]
 	}
 	p := &b.posts[c.posted-1]
@@ -154,7 +154,7 @@ func (b *inbox) merge(c *Conn, what postKind, why Reason, m *mail) *post {
 		p.mail.closing = append(p.mail.closing, m.closing...)
 		p.mail.at = m.at
 	}
-	m.free()
+	m.recycle()
 	return p
 }
 
@@ -178,8 +178,8 @@ func (b *inbox) takeCalls() []func() {
 	return calls
 }
 
-// take returns what has come, which stays valid until the next take.
-func (b *inbox) take() []post {
+// takePosts returns what has come, which stays valid until the next take.
+func (b *inbox) takePosts() []post {
 	clear(b.spare[:cap(b.spare)])
 	if cap(b.spare) > 1024 { // A storm is over: do not keep its memory.
 		b.spare = nil
@@ -192,14 +192,14 @@ func (b *inbox) take() []post {
 		posts[i].c.posted = 0
 	}
 	b.posts, b.spare = b.spare[:0], posts
-	b.waiting.Store(false)
+	b.hasPosts.Store(false)
 	return posts
 }
 
 // post tells the shard something about c and wakes it. m may be nil; it is
 // handed over. Any goroutine.
 func (s *shard) post(c *Conn, what postKind, why Reason, m *mail) {
-	s.inbox.put(c, what, why, m)
+	s.inbox.putPost(c, what, why, m)
 	s.wakeUp()
 }
 

@@ -31,7 +31,7 @@ func (srv *Server) Channel(name string) (ChannelInfo, bool) {
 	if ch == nil {
 		return ChannelInfo{}, false
 	}
-	return srv.info(ch), true
+	return srv.channelInfo(ch), true
 }
 
 // Channels returns the channels whose names begin with prefix and come after another one, at
@@ -43,7 +43,7 @@ func (srv *Server) Channels(prefix, after string, n int) []ChannelInfo {
 	slices.SortFunc(all, func(a, b *channel) int { return cmp.Compare(a.name, b.name) })
 	infos := make([]ChannelInfo, 0, min(n, len(all)))
 	for _, ch := range all[:min(n, len(all))] {
-		infos = append(infos, srv.info(ch))
+		infos = append(infos, srv.channelInfo(ch))
 	}
 	return infos
 }
@@ -52,7 +52,7 @@ func (srv *Server) Channels(prefix, after string, n int) []ChannelInfo {
 func (srv *Server) ChannelNames() []string {
 	srv.channels.mu.Lock()
 	defer srv.channels.mu.Unlock()
-	return slices.AppendSeq(make([]string, 0, len(srv.channels.of)), maps.Keys(srv.channels.of))
+	return slices.AppendSeq(make([]string, 0, len(srv.channels.byName)), maps.Keys(srv.channels.byName))
 }
 
 // Largest returns at most n channels, those first that have the most connections. It looks at
@@ -67,18 +67,18 @@ func (srv *Server) Largest(n int) []ChannelInfo {
 		ch.mu.Lock()
 		conns := ch.conns
 		ch.mu.Unlock()
-		list.offer(sized{ch, conns}, func(a, b sized) bool {
+		list.insert(sized{ch, conns}, func(a, b sized) bool {
 			return a.conns > b.conns || a.conns == b.conns && a.ch.name < b.ch.name
 		})
 	}
 	infos := make([]ChannelInfo, len(list))
 	for i, s := range list {
-		infos[i] = srv.info(s.ch)
+		infos[i] = srv.channelInfo(s.ch)
 	}
 	return infos
 }
 
-func (srv *Server) info(ch *channel) ChannelInfo {
+func (srv *Server) channelInfo(ch *channel) ChannelInfo {
 	ch.mu.Lock()
 	conns := ch.conns
 	ch.mu.Unlock()
@@ -117,8 +117,8 @@ func (srv *Server) Connections(channel string, n int) []ConnInfo {
 	return page // A server that has ended has none.
 }
 
-// info is for those in feed.open. Called by c's shard.
-func (c *Conn) info() ConnInfo {
+// connInfo is for those in feed.open. Called by c's shard.
+func (c *Conn) connInfo() ConnInfo {
 	e := c.feed().encoding
 	return ConnInfo{c.ID(), e.channel.name, c.RemoteAddr(), e.log.Head() - c.cursor}
 }
@@ -144,22 +144,22 @@ func (s *shard) furthestBehind(n int) []ConnInfo {
 		lag uint64
 	}
 	list := make(top[behind], 0, n)
-	for f := range s.keeping {
+	for f := range s.keptViews {
 		head := f.encoding.log.Head()
-		odd := f.odd
+		odd := f.offFastPath
 		for k := 0; k < len(f.open) && odd > 0; k++ {
 			c := f.open[k]
 			if c.out == 0 {
 				continue
 			}
 			if odd--; c.out&outBlocked != 0 && c.cursor < head {
-				list.offer(behind{c, head - c.cursor}, func(a, b behind) bool { return a.lag > b.lag })
+				list.insert(behind{c, head - c.cursor}, func(a, b behind) bool { return a.lag > b.lag })
 			}
 		}
 	}
 	infos := make([]ConnInfo, len(list))
 	for i, b := range list {
-		infos[i] = b.c.info()
+		infos[i] = b.c.connInfo()
 		infos[i].Lag = b.lag
 	}
 	return infos
@@ -168,8 +168,8 @@ func (s *shard) furthestBehind(n int) []ConnInfo {
 // top is the first of what it was offered, in order, up to its capacity.
 type top[T any] []T
 
-// offer puts v to where it belongs, if that is in it.
-func (t *top[T]) offer(v T, before func(a, b T) bool) {
+// insert puts v to where it belongs, if that is in it.
+func (t *top[T]) insert(v T, before func(a, b T) bool) {
 	s := *t
 	if len(s) == cap(s) {
 		if len(s) == 0 || !before(v, s[len(s)-1]) {

@@ -24,7 +24,7 @@ func TestChannelInfo(t *testing.T) {
 	if got, _ := srv.Channel("news"); got.Head != id(3) || got.Tail != id(1) || got.Connections != 2 {
 		t.Errorf("got %+v", got)
 	}
-	srv.ticked()
+	srv.onTick()
 	eventually(t, "a rate", func() bool { got, _ := srv.Channel("news"); return got.Rate > 0 && got.Rate <= 0.3 })
 	names := func(infos []ChannelInfo) (s string) {
 		for _, i := range infos {

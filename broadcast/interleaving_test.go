@@ -97,12 +97,12 @@ func TestOpenedDuringAPass(t *testing.T) {
 	for fd := range 2 {
 		c := join(firstFD + fd)
 		c.phase = phaseOpen
-		c.feed().join(c)
+		c.feed().addConn(c)
 	}
 	late := join(firstFD + 2)
 	ch := late.channel()
 	for !srv.full() {
-		srv.append(ch, Message{Binary, make([]byte, 1000)}, 0)
+		srv.appendToLogs(ch, Message{Binary, make([]byte, 1000)}, 0)
 	}
 	k.room = func(fd, n int) (int, unix.Errno) {
 		if fd == firstFD+1 && k.calls[fd] == 1 { // The pass does not look at the inbox any more.
@@ -199,7 +199,7 @@ func TestFirstReasonCounts(t *testing.T) {
 	for i, c := range b.conns {
 		if i > 0 { // The post exists already, without a reason.
 			m := newMail()
-			m.pongs.add(0, appendFrame(nil, ws.OpPong, nil))
+			m.pongs.appendFrames(0, appendFrame(nil, ws.OpPong, nil))
 			b.post(c, postPong, 0, m)
 		}
 		b.post(c, postClose, ReasonProtocolError, closeMail(1002, ""))
@@ -219,7 +219,7 @@ func TestPongBeforeTheFirstMessage(t *testing.T) {
 	opened, pinged := newMail(), newMail()
 	opened.response = append(opened.response, "101"...)
 	pong := appendFrame(nil, ws.OpPong, []byte("p"))
-	pinged.pongs.add(0, pong)
+	pinged.pongs.appendFrames(0, pong)
 	b.post(c, postOpened, 0, opened)
 	b.post(c, postPong, 0, pinged)
 	b.publish("a message")

@@ -24,8 +24,8 @@ type sweep struct {
 // tickEvery.
 func (s *shard) tick() {
 	now := s.srv.clock()
-	s.expire(now)
-	s.lapse()
+	s.abortOverdue(now)
+	s.closeExpired()
 	s.retry()
 	s.refresh()
 	if s.srv.draining.Load() {
@@ -35,8 +35,8 @@ func (s *shard) tick() {
 	}
 }
 
-// expire lets go of closing connections whose peers took too long.
-func (s *shard) expire(now uint32) {
+// abortOverdue lets go of closing connections whose peers took too long.
+func (s *shard) abortOverdue(now uint32) {
 	for i := 0; i < len(s.closing); {
 		c := s.closing[i]
 		if before(now, c.since) {
@@ -54,7 +54,7 @@ func (s *shard) retry() {
 	s.starved = nil
 	for _, c := range starved {
 		if c.phase != phaseNone {
-			s.resume(c)
+			s.resumeWrite(c)
 		}
 	}
 }
@@ -100,7 +100,7 @@ func (s *shard) visit(c *Conn, now uint32) {
 	// Owned: there are bytes from the peer that wait to be read, because a
 	// worker is at it or because it is held.
 	form := c.feed().encoding.form
-	if c.take(heard) || c.has(owned) || form.kind == formEvents { // Of events nobody answers: see Conn.watchOver.
+	if c.takeFlag(heard) || c.has(owned) || form.kind == formEvents { // Of events nobody answers: see Conn.watchOver.
 		c.since = 0
 	}
 	// A visit comes up to one tick early or late.
@@ -115,7 +115,7 @@ func (s *shard) visit(c *Conn, now uint32) {
 	}
 	if c.out == 0 {
 		s.srv.total.pings.Add(1)
-		s.say(c, form.ping)
+		s.sendBeforeLog(c, form.ping)
 	}
 }
 

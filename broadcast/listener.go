@@ -108,7 +108,7 @@ func (l *listener) fillReserve() bool {
 }
 
 func (l *listener) event(ev netpoll.Events) {
-	if ev != netpoll.Closed && l.enter(0) {
+	if ev != netpoll.Closed && l.acquire(0) {
 		l.srv.queue.push(l)
 		l.srv.poller.Yield(l.fd)
 	}
@@ -121,7 +121,7 @@ func (l *listener) turn(*worker) {
 			l.release()
 			return
 		}
-		if !l.accept() && l.leave() {
+		if !l.accept() && l.relinquish() {
 			return
 		}
 	}
@@ -152,7 +152,7 @@ func (l *listener) accept() bool {
 	case unix.ENOBUFS, unix.ENOMEM:
 		// Nothing can be done but to wait: the clock tries again.
 		l.srv.shedLine(errno)
-		l.srv.stalled.Store(true)
+		l.srv.acceptStalled.Store(true)
 		return false
 	case unix.EBADF, unix.EINVAL, unix.ENOTSOCK, unix.EOPNOTSUPP:
 		return false // Not a listener, or no longer.
@@ -169,7 +169,7 @@ func (l *listener) accept() bool {
 func (l *listener) shed(errno unix.Errno) bool {
 	if l.reserve < 0 && !l.fillReserve() {
 		l.srv.shedLine(errno)
-		l.srv.stalled.Store(true)
+		l.srv.acceptStalled.Store(true)
 		return false
 	}
 	unix.Close(l.reserve)
@@ -181,7 +181,7 @@ func (l *listener) shed(errno unix.Errno) bool {
 		l.srv.shedLine(errno)
 	}
 	if !l.fillReserve() {
-		l.srv.stalled.Store(true)
+		l.srv.acceptStalled.Store(true)
 		return false
 	}
 	return again != unix.EAGAIN
@@ -219,8 +219,8 @@ type opening struct {
 	closed bool     // Guarded by mu: the server stops.
 }
 
-// add says no if the server is stopping.
-func (o *opening) add(c *Conn) bool {
+// track says no if the server is stopping.
+func (o *opening) track(c *Conn) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.closed {
@@ -229,9 +229,9 @@ func (o *opening) add(c *Conn) bool {
 	return !o.closed
 }
 
-// remove says whether c was in the list: whoever took it out decides what
+// claim says whether c was in the list: whoever took it out decides what
 // becomes of it.
-func (o *opening) remove(c *Conn) bool {
+func (o *opening) claim(c *Conn) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.list.holds(c) {
@@ -244,8 +244,8 @@ func (o *opening) remove(c *Conn) bool {
 	return true
 }
 
-// expired takes out those whose time is up.
-func (o *opening) expired(now uint32) (late []*Conn) {
+// takeExpired takes out those whose time is up.
+func (o *opening) takeExpired(now uint32) (late []*Conn) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i := 0; i < len(o.list); {

@@ -193,7 +193,7 @@ func TestListenerShedWithoutReserve(t *testing.T) {
 				return fd, errno
 			}
 			more := l.shed(unix.EMFILE)
-			stalled := srv.stalled.Swap(false)
+			stalled := srv.acceptStalled.Swap(false)
 			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 				t.Fatal(err)
 			}

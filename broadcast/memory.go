@@ -47,7 +47,7 @@ const (
 	baseBytes       = 24 << 20
 	connBytes       = 2560 // Most of it is pongs that wait for a socket with room.
 	addressBytes    = 160  // See addresses.
-	lapseBytes      = 160  // See lapses.
+	expiryBytes     = 160  // See lapses.
 	handshakeBytes  = maxHeadBytes + 4<<10
 	compressorBytes = 1100 << 10
 	logOverhead     = 1 << 20 // Views hold on to segments, and the last one is never full.
@@ -110,7 +110,7 @@ func (cfg *Config) plan(retainIsDefault, totalIsDefault bool) (p MemoryPlan, err
 		each += addressBytes
 	}
 	if cfg.Authorize != nil {
-		each += lapseBytes
+		each += expiryBytes
 	}
 	const fewest = 16
 	rest := total - p.Sum()
@@ -130,9 +130,9 @@ type unfinished struct {
 	most  int64        // Immutable. 0 is no bound, and nothing is counted.
 	bytes atomic.Int64 // Capacities of buffers, but of those that are to go.
 
-	mu    sync.Mutex
-	large [64]map[*Conn]int64 // Guarded by mu: those with largeMessage or more and their sizes, by their sizes' numbers of bits.
-	going map[*Conn]struct{}  // Guarded by mu: those that are to go, which are in large no more.
+	mu      sync.Mutex
+	large   [64]map[*Conn]int64 // Guarded by mu: those with largeMessage or more and their sizes, by their sizes' numbers of bits.
+	victims map[*Conn]struct{}  // Guarded by mu: those that are to go, which are in large no more.
 }
 
 // largeMessage is from what on a connection may have to give way.
@@ -148,7 +148,7 @@ func (u *unfinished) grew(c *Conn, counted, n int64) (victim *Conn) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if n >= largeMessage {
-		if _, is := u.going[c]; is {
+		if _, is := u.victims[c]; is {
 			return c
 		}
 		delete(u.class(counted), c)
@@ -162,10 +162,10 @@ func (u *unfinished) grew(c *Conn, counted, n int64) (victim *Conn) {
 		for victim, size := range u.large[k] {
 			delete(u.large[k], victim)
 			u.bytes.Add(-size)
-			if u.going == nil {
-				u.going = make(map[*Conn]struct{})
+			if u.victims == nil {
+				u.victims = make(map[*Conn]struct{})
 			}
-			u.going[victim] = struct{}{}
+			u.victims[victim] = struct{}{}
 			return victim
 		}
 	}
@@ -186,8 +186,8 @@ func (u *unfinished) shrank(c *Conn, n int64) {
 	if n >= largeMessage {
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		if _, is := u.going[c]; is {
-			delete(u.going, c)
+		if _, is := u.victims[c]; is {
+			delete(u.victims, c)
 			return
 		}
 		delete(u.class(n), c)
@@ -195,20 +195,20 @@ func (u *unfinished) shrank(c *Conn, n int64) {
 	u.bytes.Add(-n)
 }
 
-// mustGo says whether c has to give way.
-func (u *unfinished) mustGo(c *Conn) bool {
+// isVictim says whether c has to give way.
+func (u *unfinished) isVictim(c *Conn) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	_, is := u.going[c]
+	_, is := u.victims[c]
 	return is
 }
 
 // scarce says whether there is little room left.
 func (u *unfinished) scarce() bool { return u.bytes.Load() > u.most-u.most/4 }
 
-// keep notes how much c keeps of what is unfinished, and says whether it may. Another one
+// countKept notes how much c keeps of what is unfinished, and says whether it may. Another one
 // that keeps more gives way before it.
-func (c *Conn) keep() bool {
+func (c *Conn) countKept() bool {
 	in, srv := c.in, c.shard().srv
 	n := int64(cap(in.rest) + cap(in.payload))
 	if n <= in.counted || srv.unfinished.most == 0 {
@@ -221,7 +221,7 @@ func (c *Conn) keep() bool {
 	}
 	if victim != nil {
 		victim.set(evicted)
-		if victim.enter(0) {
+		if victim.acquire(0) {
 			srv.queue.push(victim) // Else its owner sees the flag, or goOn if it is held.
 		}
 	}
@@ -230,7 +230,7 @@ func (c *Conn) keep() bool {
 
 // evict closes c if what it keeps has to give way to others.
 func (c *Conn) evict() {
-	if c.readPhase == readFrames && c.in != nil && c.shard().srv.unfinished.mustGo(c) {
+	if c.readPhase == readFrames && c.in != nil && c.shard().srv.unfinished.isVictim(c) {
 		c.freeInbound()
 		c.violated(errCrowded)
 	}

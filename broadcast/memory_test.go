@@ -71,7 +71,7 @@ func TestUnfinished(t *testing.T) {
 		c := conns[rng.IntN(len(conns))]
 		switch {
 		case gone[c], rng.IntN(8) == 0: // It sees that it has to go, or it is finished.
-			if got := u.mustGo(c); got != gone[c] {
+			if got := u.isVictim(c); got != gone[c] {
 				t.Fatalf("%d bytes, gone %t: mustGo is %t", keeps[c], gone[c], got)
 			}
 			if gone[c] && rng.IntN(2) == 0 { // It may grow once more before.
@@ -121,7 +121,7 @@ func TestUnfinished(t *testing.T) {
 	for c, n := range keeps {
 		u.shrank(c, n)
 	}
-	left := len(u.going)
+	left := len(u.victims)
 	for _, class := range u.large {
 		left += len(class)
 	}

@@ -172,7 +172,7 @@ func (srv *Server) Deliver(ctx context.Context, id uint64, channel string, m Mes
 		}
 	}
 	at := time.Since(srv.started)
-	srv.append(ch, m, id)
+	srv.appendToLogs(ch, m, id)
 	ch.wake(at)
 	return nil
 }
@@ -193,7 +193,7 @@ func (srv *Server) BeginBehind(id uint64) {
 	chs.mu.Lock()
 	defer chs.mu.Unlock()
 	chs.floor = max(chs.floor, id)
-	for _, ch := range chs.of {
+	for _, ch := range chs.byName {
 		if !ch.pinned {
 			ch.mu.Lock()
 			if ch.conns == 0 && ch.plain.log.Empty() {

@@ -17,10 +17,10 @@ type placedRun struct {
 	added int    // The number of calls that have added to it.
 }
 
-// place records the place of the last bytes of frames, which were appended.
-func (p *placed) place(r placedRun) {
+// appendRun records the place of the last bytes of frames, which were appended.
+func (p *placed) appendRun(r placedRun) {
 	if last := len(p.runs) - 1; last >= 0 && p.runs[last].at >= r.at {
-		p.runs[last].join(r)
+		p.runs[last].absorb(r)
 		return
 	}
 	if p.runs == nil {
@@ -29,8 +29,8 @@ func (p *placed) place(r placedRun) {
 	p.runs = append(p.runs, r)
 }
 
-// join adds o to r. Both go out at the later of their places.
-func (r *placedRun) join(o placedRun) {
+// absorb adds o to r. Both go out at the later of their places.
+func (r *placedRun) absorb(o placedRun) {
 	r.at = max(r.at, o.at)
 	r.n += o.n
 	r.added += o.added
@@ -45,8 +45,8 @@ func (p *placed) first() uint64 { return p.runs[0].at }
 
 func (p *placed) last() uint64 { return p.runs[len(p.runs)-1].at }
 
-// take moves the oldest frames to the end of dst.
-func (p *placed) take(dst []byte) []byte {
+// takeFirst moves the oldest frames to the end of dst.
+func (p *placed) takeFirst(dst []byte) []byte {
 	n := p.runs[0].n
 	dst = append(dst, p.frames[:n]...)
 	p.frames = p.frames[:copy(p.frames, p.frames[n:])]
@@ -64,17 +64,17 @@ const maxPongBytes = 1280
 // maxPongRuns is how many places the pongs of one connection may have.
 const maxPongRuns = 16
 
-// add adds frames, which are copied. If there are too many bytes, older frames are dropped; if there are too many
+// appendFrames adds frames, which are copied. If there are too many bytes, older frames are dropped; if there are too many
 // places, the frames go out later.
-func (p *pongs) add(at uint64, frames []byte) {
+func (p *pongs) appendFrames(at uint64, frames []byte) {
 	if len(p.frames)+len(frames) > maxPongBytes {
 		p.clear()
 	}
 	p.frames = append(p.frames, frames...)
 	if r := (placedRun{at, len(frames), 1}); len(p.runs) == maxPongRuns {
-		p.runs[maxPongRuns-1].join(r)
+		p.runs[maxPongRuns-1].absorb(r)
 	} else {
-		p.place(r)
+		p.appendRun(r)
 	}
 }
 
@@ -82,7 +82,7 @@ func (p *pongs) add(at uint64, frames []byte) {
 func (p *pongs) addAll(q *pongs) {
 	frames := q.frames
 	for _, r := range q.runs {
-		p.add(r.at, frames[:r.n])
+		p.appendFrames(r.at, frames[:r.n])
 		frames = frames[r.n:]
 	}
 }

@@ -82,9 +82,9 @@ func splitID(id string) (epoch string, number uint64, ok bool) {
 	})
 }
 
-// place sets c's cursor to a position in the log of its encoding. at is the number of messages before the cursor. gap
+// placeCursor sets c's cursor to a position in the log of its encoding. at is the number of messages before the cursor. gap
 // is the requested ID if messages after it are missing. The channel's mutex must be held.
-func (c *Conn) place(p position) (at uint64, gap string) {
+func (c *Conn) placeCursor(p position) (at uint64, gap string) {
 	e := c.feed().encoding
 	if p == (position{}) {
 		c.cursor = e.log.Head()
@@ -141,9 +141,9 @@ func (e *encoding) backfill(most uint64) {
 			o.prepare(e.form, 0)
 		}
 		var room [128]byte
-		head, payload := e.form.frame(room[:0], &o, e.channel.ids.at(number+1))
+		head, payload := e.form.encode(room[:0], &o, e.channel.ids.at(number+1))
 		e.log.Append(head, payload)
-		o.free()
+		o.recycle()
 	}
 }
 

@@ -198,7 +198,7 @@ func TestIDsGoOn(t *testing.T) {
 	srv := quietServer(t, Config{Channels: true, Shards: 1})
 	ch := srv.enter("a")
 	for range 3 {
-		srv.append(ch, Message{Text, []byte("x")}, 0)
+		srv.appendToLogs(ch, Message{Text, []byte("x")}, 0)
 	}
 	ch.plain.log.Clear()
 	srv.leave(ch)
@@ -206,7 +206,7 @@ func TestIDsGoOn(t *testing.T) {
 		t.Fatal("it was not dropped: the test shows nothing")
 	}
 	again := srv.enter("a")
-	if n, _ := srv.append(again, Message{Text, []byte("x")}, 0); n < 3 {
+	if n, _ := srv.appendToLogs(again, Message{Text, []byte("x")}, 0); n < 3 {
 		t.Errorf("got number %d again", n)
 	}
 }
@@ -227,10 +227,10 @@ func TestSkipSaysSo(t *testing.T) {
 			return n, 0
 		}
 		c := enroll(s, firstFD, form)
-		c.feed().join(c)
+		c.feed().addConn(c)
 		publish := func(n int) {
 			for range n {
-				srv.append(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)}, 0)
+				srv.appendToLogs(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)}, 0)
 				srv.root.wake(0)
 				s.round()
 			}
@@ -240,7 +240,7 @@ func TestSkipSaysSo(t *testing.T) {
 			t.Fatal("nothing was skipped")
 		}
 		room = 1 << 30
-		if c.take(wantOut) {
+		if c.takeFlag(wantOut) {
 			s.post(c, postWritable, 0, nil)
 		}
 		s.round()
@@ -269,7 +269,7 @@ func TestLateToJoin(t *testing.T) {
 		publish := func(channel string, n int) {
 			ch := srv.enter(channel)
 			for range n {
-				srv.append(ch, Message{Text, bytes.Repeat([]byte("x"), 290)}, 0)
+				srv.appendToLogs(ch, Message{Text, bytes.Repeat([]byte("x"), 290)}, 0)
 				ch.wake(0)
 				s.round()
 			}
@@ -284,7 +284,7 @@ func TestLateToJoin(t *testing.T) {
 		srv.open.Add(1)
 		publish("b", 300)
 		m := newMail()
-		m.response = form.hello(nil, "", at, gap)
+		m.response = form.appendHello(nil, "", at, gap)
 		m.begins = at
 		s.post(c, postOpened, 0, m)
 		s.round()
@@ -308,9 +308,9 @@ func TestGapsAreOne(t *testing.T) {
 		return n, 0
 	}
 	c := enroll(s, firstFD, form)
-	c.feed().join(c)
+	c.feed().addConn(c)
 	for range 3000 {
-		srv.append(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)}, 0)
+		srv.appendToLogs(srv.root, Message{Text, bytes.Repeat([]byte("x"), 1000)}, 0)
 		srv.root.wake(0)
 		s.round()
 	}
@@ -318,7 +318,7 @@ func TestGapsAreOne(t *testing.T) {
 		t.Fatalf("it skipped %d times: the test shows nothing", n)
 	}
 	full = false
-	if c.take(wantOut) {
+	if c.takeFlag(wantOut) {
 		s.post(c, postWritable, 0, nil)
 	}
 	s.round()

@@ -149,7 +149,7 @@ func unindexed(err error) error {
 }
 
 func (srv *Server) publish(ch *channel, m Message) Published {
-	id, receivers := srv.append(ch, m, 0)
+	id, receivers := srv.appendToLogs(ch, m, 0)
 	return Published{string(ch.plain.form.appendID(nil, id)), receivers}
 }
 
@@ -182,11 +182,11 @@ func (srv *Server) checkTo(channel string, m Message) error {
 	if err := CheckChannel(channel); err != nil {
 		return err
 	}
-	return srv.check(m)
+	return srv.checkMessage(m)
 }
 
-// check returns what is wrong with a message that did not come from a peer.
-func (srv *Server) check(m Message) error {
+// checkMessage returns what is wrong with a message that did not come from a peer.
+func (srv *Server) checkMessage(m Message) error {
 	switch {
 	case len(m.Payload) > srv.cfg.MaxMessageBytes:
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(m.Payload), srv.cfg.MaxMessageBytes)

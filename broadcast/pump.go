@@ -95,9 +95,9 @@ func (p *pump) down() {
 			}
 			return
 		}
-		p.limit.begin()
+		p.limit.startWrite()
 		_, err := p.conn.Write(buf[:n])
-		p.limit.done()
+		p.limit.endWrite()
 		pumpBuffers.Put(buf)
 		if err != nil {
 			_ = p.pair.CloseRead()  // The server's next send fails.
@@ -118,22 +118,22 @@ type writeLimit struct {
 	fixed bool // Guarded by mu: the deadline stays as it is, and set is not called any more.
 }
 
-// begin is called before a write.
-func (l *writeLimit) begin() {
+// startWrite is called before a write.
+func (l *writeLimit) startWrite() {
 	if l.timeout > 0 {
-		l.put(time.Now().Add(l.timeout))
+		l.setDeadline(time.Now().Add(l.timeout))
 	}
 }
 
-// done is called after a write. Over HTTP/2 a deadline also ends a stream to which nothing is written.
-func (l *writeLimit) done() {
+// endWrite is called after a write. Over HTTP/2 a deadline also ends a stream to which nothing is written.
+func (l *writeLimit) endWrite() {
 	if l.timeout > 0 {
-		l.put(time.Time{})
+		l.setDeadline(time.Time{})
 	}
 }
 
-// put sets the deadline unless it is fixed.
-func (l *writeLimit) put(deadline time.Time) {
+// setDeadline sets the deadline unless it is fixed.
+func (l *writeLimit) setDeadline(deadline time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.fixed {
@@ -151,8 +151,8 @@ func (l *writeLimit) hurry(d time.Duration) {
 	l.fixed = true
 }
 
-// end keeps the deadline as it is.
-func (l *writeLimit) end() {
+// freeze keeps the deadline as it is.
+func (l *writeLimit) freeze() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fixed = true

@@ -155,10 +155,10 @@ func TestWriteLimit(t *testing.T) {
 		do      func(*writeLimit)
 		want    []bool // Whether a deadline is set, or none.
 	}{
-		"a write":         {time.Minute, func(l *writeLimit) { l.begin(); l.done() }, []bool{true, false}},
-		"without a bound": {-1, func(l *writeLimit) { l.begin(); l.done() }, nil},
-		"hurried":         {time.Minute, func(l *writeLimit) { l.begin(); l.hurry(1); l.done(); l.begin(); l.hurry(1) }, []bool{true, true}},
-		"at the end":      {time.Minute, func(l *writeLimit) { l.end(); l.hurry(1); l.put(time.Time{}) }, nil},
+		"a write":         {time.Minute, func(l *writeLimit) { l.startWrite(); l.endWrite() }, []bool{true, false}},
+		"without a bound": {-1, func(l *writeLimit) { l.startWrite(); l.endWrite() }, nil},
+		"hurried":         {time.Minute, func(l *writeLimit) { l.startWrite(); l.hurry(1); l.endWrite(); l.startWrite(); l.hurry(1) }, []bool{true, true}},
+		"at the end":      {time.Minute, func(l *writeLimit) { l.freeze(); l.hurry(1); l.setDeadline(time.Time{}) }, nil},
 	} {
 		var got []bool
 		tt.do(&writeLimit{timeout: tt.timeout, set: func(d time.Time) error { got = append(got, !d.IsZero()); return nil }})

@@ -71,7 +71,7 @@ type queue struct {
 
 	mu          sync.Mutex
 	short, long ring      // Guarded by mu.
-	row         int       // Guarded by mu: short turns since the last long one.
+	shortRow    int       // Guarded by mu: short turns since the last long one.
 	atLong      int       // Guarded by mu: workers whose turn came from long.
 	idle        []*worker // Guarded by mu: workers without a goroutine.
 }
@@ -168,11 +168,11 @@ func (q *queue) pop(w *worker) task {
 	}
 	long := q.long.n > 0 && (q.atLong < q.size-1 || q.size == 1)
 	switch {
-	case q.short.n > 0 && (q.row < shortInARow || !long):
-		q.row++
+	case q.short.n > 0 && (q.shortRow < shortInARow || !long):
+		q.shortRow++
 		return q.short.pop()
 	case long:
-		q.row = 0
+		q.shortRow = 0
 		w.atLong = true
 		q.atLong++
 		return q.long.pop()
@@ -190,14 +190,14 @@ func (q *queue) run(w *worker) {
 			return
 		}
 		w.cost = 0
-		q.turn(t, w)
+		q.runTurn(t, w)
 		if w.long() {
 			runtime.Gosched() // A shard may wait for this processor.
 		}
 	}
 }
 
-func (q *queue) turn(t task, w *worker) {
+func (q *queue) runTurn(t task, w *worker) {
 	done := false
 	defer func() {
 		v := recover()

@@ -84,7 +84,7 @@ func TestQueueShortFirst(t *testing.T) {
 	var got []byte
 	push := func(name byte, long bool) {
 		j := &job{do: func(*worker) { got = append(got, name) }}
-		j.costs(long)
+		j.setCostly(long)
 		q.push(j)
 	}
 	for range 3 {
@@ -93,7 +93,7 @@ func TestQueueShortFirst(t *testing.T) {
 	for range 2*shortInARow + 1 {
 		push('s', false)
 	}
-	q.row = 0 // While the only worker is busy.
+	q.shortRow = 0 // While the only worker is busy.
 	free()
 	eventually(t, "quiet", q.quiet)
 	if want := "sssslssssls" + "l"; string(got) != want {
@@ -110,7 +110,7 @@ func TestQueueKeepsAWorker(t *testing.T) {
 	var started atomic.Int32
 	for range 2 * workers {
 		j := &job{do: func(*worker) { started.Add(1); <-gate }}
-		j.costs(true)
+		j.setCostly(true)
 		q.push(j)
 	}
 	eventually(t, "the long turns to start", func() bool { return started.Load() == workers-1 })

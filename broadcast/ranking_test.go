@@ -78,7 +78,7 @@ func TestTop(t *testing.T) {
 		list := make(top[int], 0, rand.IntN(10))
 		for i := range all {
 			all[i] = rand.IntN(20)
-			list.offer(all[i], func(a, b int) bool { return a > b })
+			list.insert(all[i], func(a, b int) bool { return a > b })
 		}
 		slices.Sort(all)
 		slices.Reverse(all)

@@ -29,9 +29,9 @@ type limiter struct {
 	policy          RatePolicy
 	closeTimeout    time.Duration
 
-	mu      sync.Mutex
-	of      map[*Conn]*quota // Guarded by mu.
-	waiting []*Conn          // Guarded by mu: not read until their quotas say so. Their reading side stays owned.
+	mu     sync.Mutex
+	quotas map[*Conn]*quota // Guarded by mu.
+	held   []*Conn          // Guarded by mu: not read until their quotas say so. Their reading side stays owned.
 }
 
 // quota is what one connection may still publish.
@@ -53,22 +53,22 @@ func newLimiter(cfg *Config) *limiter {
 	return &limiter{
 		messages: limit(cfg.Rate), burst: cfg.Burst,
 		bytes: limit(cfg.RateBytes), burstBytes: cfg.BurstBytes,
-		policy: cfg.OverRate, closeTimeout: cfg.CloseTimeout, of: make(map[*Conn]*quota),
+		policy: cfg.OverRate, closeTimeout: cfg.CloseTimeout, quotas: make(map[*Conn]*quota),
 	}
 }
 
-// take takes a message of n bytes from c's quota, and reports whether it may be published. With RateHold it may, and c
+// spend takes a message of n bytes from c's quota, and reports whether it may be published. With RateHold it may, and c
 // then waits until it is no longer ahead of its rate.
 //
 // A connection that the server is closing does not wait: otherwise its peer's close frame, which comes after the messages,
 // would not be read. Until CloseTimeout such a connection may publish what its rate would have allowed.
-func (l *limiter) take(c *Conn, n int, now time.Time) bool {
+func (l *limiter) spend(c *Conn, n int, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	q := l.of[c]
+	q := l.quotas[c]
 	if q == nil {
 		q = &quota{messages: rate.NewLimiter(l.messages, l.burst), bytes: rate.NewLimiter(l.bytes, l.burstBytes)}
-		l.of[c] = q
+		l.quotas[c] = q
 	}
 	if l.policy == RateClose {
 		return q.messages.AllowN(now, 1) && q.bytes.AllowN(now, n)
@@ -83,50 +83,50 @@ func (l *limiter) take(c *Conn, n int, now time.Time) bool {
 	return wait <= l.closeTimeout || !c.has(leaving)
 }
 
-// ahead reports whether c must wait, because it has published more than its rate allows by now. l may be nil.
-func (l *limiter) ahead(c *Conn) bool {
+// isOverRate reports whether c must wait, because it has published more than its rate allows by now. l may be nil.
+func (l *limiter) isOverRate(c *Conn) bool {
 	if l == nil || l.policy == RateClose {
 		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.isAhead(c, time.Now())
+	return l.isOverRateLocked(c, time.Now())
 }
 
-func (l *limiter) isAhead(c *Conn, now time.Time) bool {
-	q := l.of[c]
+func (l *limiter) isOverRateLocked(c *Conn, now time.Time) bool {
+	q := l.quotas[c]
 	return q != nil && q.until.After(now) && !c.has(leaving)
 }
 
-// hold keeps c until it may publish again. It returns false if c may publish now. The caller owns its reading side. l
+// holdIfOver keeps c until it may publish again. It returns false if c may publish now. The caller owns its reading side. l
 // may be nil.
-func (l *limiter) hold(c *Conn) bool {
+func (l *limiter) holdIfOver(c *Conn) bool {
 	if l == nil {
 		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.isAhead(c, time.Now()) {
+	if !l.isOverRateLocked(c, time.Now()) {
 		return false
 	}
-	l.waiting = append(l.waiting, c)
+	l.held = append(l.held, c)
 	return true
 }
 
-// due removes and returns the connections that may continue or must close, or all of them if all is set.
-func (l *limiter) due(now time.Time, all bool) (conns []*Conn) {
+// takeDue removes and returns the connections that may continue or must close, or all of them if all is set.
+func (l *limiter) takeDue(now time.Time, all bool) (conns []*Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	left := l.waiting[:0]
-	for _, c := range l.waiting {
-		if all || c.has(closed|evicted) || !l.isAhead(c, now) {
+	left := l.held[:0]
+	for _, c := range l.held {
+		if all || c.has(closed|evicted) || !l.isOverRateLocked(c, now) {
 			conns = append(conns, c)
 		} else {
 			left = append(left, c)
 		}
 	}
-	clear(l.waiting[len(left):])
-	l.waiting = left
+	clear(l.held[len(left):])
+	l.held = left
 	return conns
 }
 
@@ -134,7 +134,7 @@ func (l *limiter) due(now time.Time, all bool) (conns []*Conn) {
 func (l *limiter) forget(c *Conn) {
 	if l != nil {
 		l.mu.Lock()
-		delete(l.of, c)
+		delete(l.quotas, c)
 		l.mu.Unlock()
 	}
 }
@@ -146,17 +146,17 @@ func (l *limiter) sweep(now time.Time) {
 	full := func(r *rate.Limiter) bool {
 		return r.Limit() == rate.Inf || r.TokensAt(now) >= math.Nextafter(float64(r.Burst()), 0)
 	}
-	for c, q := range l.of {
+	for c, q := range l.quotas {
 		if full(q.messages) && full(q.bytes) {
-			delete(l.of, c)
+			delete(l.quotas, c)
 		}
 	}
 }
 
-// goOn gives a turn to the connections held by their rate that may publish again or have to go, or to all of them.
-func (srv *Server) goOn(all bool) {
+// resumeWithinRate gives a turn to the connections held by their rate that may publish again or have to go, or to all of them.
+func (srv *Server) resumeWithinRate(all bool) {
 	if l := srv.limiter; l != nil {
-		for _, c := range l.due(time.Now(), all) {
+		for _, c := range l.takeDue(time.Now(), all) {
 			srv.queue.push(c)
 		}
 	}

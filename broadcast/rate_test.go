@@ -42,7 +42,7 @@ func TestRateClose(t *testing.T) {
 				srv.limiter.sweep(time.Now()) // It will not be full again for long.
 				srv.limiter.mu.Lock()
 				defer srv.limiter.mu.Unlock()
-				return len(srv.limiter.of) == 1
+				return len(srv.limiter.quotas) == 1
 			})
 		})
 	}
@@ -91,7 +91,7 @@ func TestRateHold(t *testing.T) {
 				srv.limiter.sweep(time.Now())
 				srv.limiter.mu.Lock()
 				defer srv.limiter.mu.Unlock()
-				return len(srv.limiter.of) == 0
+				return len(srv.limiter.quotas) == 0
 			})
 		})
 	}

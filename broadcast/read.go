@@ -18,19 +18,19 @@ func (c *Conn) turn(w *worker) {
 			c.release()
 			return
 		}
-		if c.take(evicted) {
+		if c.takeFlag(evicted) {
 			c.evict()
 		}
 		v := c.readOnce(w)
-		c.say(w)
+		c.notifyShards(w)
 		if v != held || w.long() { // What waited in the long lane belongs there still.
-			c.costs(w.long()) // Before anybody pushes it.
+			c.setCostly(w.long()) // Before anybody pushes it.
 		}
 		if v == held {
 			srv.hold(c)
 			return
 		}
-		if v == short && c.leave() {
+		if v == short && c.relinquish() {
 			return
 		}
 		if w.long() {
@@ -43,7 +43,7 @@ func (c *Conn) turn(w *worker) {
 // panicked closes the one connection whose turn it was.
 func (c *Conn) panicked(w *worker, v any, stack []byte) {
 	srv := c.shard().srv
-	c.say(w) // What came of the frames before.
+	c.notifyShards(w) // What came of the frames before.
 	srv.cfg.Logger.Error("panic while reading; the connection is closed", "panic", v, "stack", string(stack))
 	switch {
 	case c.readPhase == readReleased: // In OnDisconnect. The fd is closed already.
@@ -54,7 +54,7 @@ func (c *Conn) panicked(w *worker, v any, stack []byte) {
 		srv.abandon(c)
 	case c.readPhase == readFrames:
 		c.freeInbound()
-		c.stop(closeMail(1011, "internal error"), ReasonInternal)
+		c.stopReading(closeMail(1011, "internal error"), ReasonInternal)
 	}
 	srv.queue.push(c) // Still owned: it leaves in an orderly way.
 }
@@ -63,7 +63,7 @@ func (c *Conn) panicked(w *worker, v any, stack []byte) {
 // the socket is empty.
 func (c *Conn) readOnce(w *worker) verdict {
 	if c.readPhase == readHead && c.in != nil && (c.in.aheadSince != 0 || c.in.handed) {
-		if v := c.head(w, nil); v == held || c.readPhase == readHead {
+		if v := c.requestHead(w, nil); v == held || c.readPhase == readHead {
 			return v
 		}
 	}
@@ -76,7 +76,7 @@ func (c *Conn) readOnce(w *worker) verdict {
 	if c.readPhase == readEnd {
 		return short
 	}
-	buf, ok := c.room(w)
+	buf, ok := c.recvBuffer(w)
 	if !ok {
 		return held
 	}
@@ -87,10 +87,10 @@ func (c *Conn) readOnce(w *worker) verdict {
 	case errno == unix.EINTR:
 		return more
 	case errno != 0:
-		c.end(reasonFor(errno))
+		c.endOfStream(reasonFor(errno))
 		return short
 	case n == 0:
-		c.end(ReasonPeerGone)
+		c.endOfStream(ReasonPeerGone)
 		return short
 	}
 	c.set(heard)
@@ -109,9 +109,9 @@ func (c *Conn) readOnce(w *worker) verdict {
 // heldBytes is how much is read of who may have to wait before it is published.
 const heldBytes = 4 << 10
 
-// room is what to read into, or says that c has to wait first. What is read of who has
+// recvBuffer is what to read into, or says that c has to wait first. What is read of who has
 // to wait is kept, so with a bound on that it is little, or nothing.
-func (c *Conn) room(w *worker) ([]byte, bool) {
+func (c *Conn) recvBuffer(w *worker) ([]byte, bool) {
 	if c.readPhase == readHead {
 		return w.buf[:c.headRoom()], true
 	}
@@ -133,7 +133,7 @@ func (c *Conn) room(w *worker) ([]byte, bool) {
 func (c *Conn) receive(w *worker, b []byte) verdict {
 	switch c.readPhase {
 	case readHead:
-		return c.head(w, b)
+		return c.requestHead(w, b)
 	case readFrames:
 		return c.decode(w, b)
 	default:
@@ -141,8 +141,8 @@ func (c *Conn) receive(w *worker, b []byte) verdict {
 	}
 }
 
-// end notes that the peer's stream has ended.
-func (c *Conn) end(why Reason) {
+// endOfStream notes that the peer's stream has ended.
+func (c *Conn) endOfStream(why Reason) {
 	phase := c.readPhase
 	c.readPhase = readEnd
 	switch phase {
@@ -157,25 +157,25 @@ func (c *Conn) end(why Reason) {
 	}
 }
 
-// say passes on what came of the bytes of one recv: pongs, and the shards'
+// notifyShards passes on what came of the bytes of one recv: pongs, and the shards'
 // wake-up. Once for all frames that came together, so that they leave together.
-func (c *Conn) say(w *worker) {
-	c.sayPongs(w)
+func (c *Conn) notifyShards(w *worker) {
+	c.postPongs(w)
 	if w.published != 0 {
 		c.channel().wake(w.published)
 		w.published = 0
 	}
 }
 
-// sayPongs passes on the answers to pings. They leave in their place among the
+// postPongs passes on the answers to pings. They leave in their place among the
 // messages of the same peer: so a client may take a pong for a sign that what it
 // published before has gone out.
-func (c *Conn) sayPongs(w *worker) {
+func (c *Conn) postPongs(w *worker) {
 	if w.pongs.empty() {
 		return
 	}
 	m := newMail()
-	m.pongs.add(c.spokeUpTo(), w.pongs.frames)
+	m.pongs.appendFrames(c.spokeUpTo(), w.pongs.frames)
 	w.pongs.clear()
 	c.shard().post(c, postPong, 0, m)
 }
@@ -183,7 +183,7 @@ func (c *Conn) sayPongs(w *worker) {
 // spokeUpTo is a place in the log behind all that c published, or 0 if it has
 // published nothing since this was asked last.
 func (c *Conn) spokeUpTo() uint64 {
-	if c.take(spoke) {
+	if c.takeFlag(spoke) {
 		return c.feed().encoding.log.Head()
 	}
 	return 0

@@ -180,7 +180,7 @@ func TestTurnEnds(t *testing.T) {
 		k := &floodSockets{sends: tt.sends}
 		srv.shards[0].sockets = k
 		c := enroll(srv.shards[0], firstFD, srv.forms[0])
-		c.enter(0)
+		c.acquire(0)
 		w := newWorker()
 		c.turn(w)
 		if k.recvs != tt.recvs || !c.isCostly() {

@@ -53,9 +53,9 @@ func (srv *Server) sendRefusal(fd int, r *Refusal, begun []byte) {
 func (c *Conn) refuse(w *worker, r *Refusal) verdict {
 	srv := c.shard().srv
 	if r == errManyAtAccept {
-		srv.total.ofAddress.Add(1)
+		srv.total.perIP.Add(1)
 	} else {
-		srv.total.refusals(r.Status)
+		srv.total.countRefusal(r.Status)
 	}
 	if srv.debug() {
 		srv.cfg.Logger.Debug("handshake refused", "fd", c.fd, "remote", c.RemoteAddr(),
@@ -72,7 +72,7 @@ func (c *Conn) linger(answer ...[]byte) verdict {
 	_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	c.freeInbound()
 	c.readPhase = readLinger
-	c.answered()
+	c.endHandover()
 	return over
 }
 
@@ -150,7 +150,7 @@ var tlsAlert = []byte{0x15, 3, 1, 0, 2, 2, 40}
 func (c *Conn) refuseTLS() verdict {
 	srv := c.shard().srv
 	srv.total.tls.Add(1)
-	if srv.tlsLog.due(srv.clock()) {
+	if srv.tlsLog.allow(srv.clock()) {
 		srv.cfg.Logger.Warn("TLS on the plain port: this server speaks plain WebSocket, "+
 			"use ws:// and not wss:// here, or put a TLS proxy in front",
 			"remote", c.RemoteAddr(), "total", srv.total.tls.Load())

@@ -181,7 +181,7 @@ func testCrowd(t *testing.T, limit, most int) {
 		a := srv.addresses
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return len(a.count) == 1 && len(a.of) == 1 && len(a.crowds) == 0 && len(a.crowded) == 0
+		return len(a.counts) == 1 && len(a.byConn) == 1 && len(a.crowds) == 0 && len(a.crowded) == 0
 	})
 	if st := srv.Stats(); st.ShedPerIP != 1 || len(st.Refused) != 0 {
 		t.Errorf("got %d shed and %v refused, want 1 and none", st.ShedPerIP, st.Refused)

@@ -182,9 +182,9 @@ func (r *request) field(line []byte) *Refusal {
 	return nil
 }
 
-// check returns nil if the request is a WebSocket handshake (RFC 6455, section 4.2.1), or a request for events, for
+// checkRequest returns nil if the request is a WebSocket handshake (RFC 6455, section 4.2.1), or a request for events, for
 // path or, with below, for a path below it. An empty path matches any. Otherwise check returns the refusal.
-func (r *request) check(path string, below bool) *Refusal {
+func (r *request) checkRequest(path string, below bool) *Refusal {
 	switch {
 	case string(r.method) != http.MethodGet && !r.page: // A page answers HEAD, too.
 		return &Refusal{http.StatusMethodNotAllowed, "a WebSocket handshake is a GET request"}

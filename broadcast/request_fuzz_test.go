@@ -32,11 +32,11 @@ func FuzzRequest(f *testing.F) {
 		}
 		head := b[:n]
 		before := bytes.Clone(head)
-		if h.req.parse(head) != nil || h.req.check("", false) != nil {
+		if h.req.parse(head) != nil || h.req.checkRequest("", false) != nil {
 			return
 		}
 		compareRequest(t, &h.req, head)
-		answer, err := h.upgrade(0, false)
+		answer, err := h.upgradeAnswer(0, false)
 		if err == nil && (!bytes.HasPrefix(answer, []byte("HTTP/1.1 101 ")) || bytes.Count(answer, []byte("\r\n\r\n")) != 1) {
 			t.Errorf("head %q: got answer %q", head, answer)
 		}

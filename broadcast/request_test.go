@@ -42,12 +42,12 @@ func judge(head []byte, path string) (status int, reason string) {
 	h.init()
 	refusal := h.req.parse(head)
 	if refusal == nil {
-		refusal = h.req.check(path, false)
+		refusal = h.req.checkRequest(path, false)
 	}
 	if refusal != nil {
 		return refusal.Status, refusal.Reason
 	}
-	answer, err := h.upgrade(0, false)
+	answer, err := h.upgradeAnswer(0, false)
 	if err != nil {
 		return 400, "ws.Upgrader: " + err.Error()
 	}
@@ -314,7 +314,7 @@ func TestEndOfHead(t *testing.T) {
 	}
 }
 
-// endInPieces searches b as it grows to each of the lengths, as Conn.head does.
+// endInPieces searches b as it grows to each of the lengths, as Conn.requestHead does.
 func endInPieces(b []byte, lengths ...int) (n int, ok bool) {
 	from := 0
 	for _, l := range lengths {
@@ -332,13 +332,13 @@ func TestRequestReused(t *testing.T) {
 	if refusal := r.parse([]byte(headPlus("Content-Length: 5", hostLine, keyLine))); refusal != nil {
 		t.Fatal(refusal)
 	}
-	if refusal := r.check("", false); refusal == nil {
+	if refusal := r.checkRequest("", false); refusal == nil {
 		t.Fatal("got no refusal of a request with a body")
 	}
 	if refusal := r.parse([]byte(headPlus())); refusal != nil {
 		t.Fatal(refusal)
 	}
-	if refusal := r.check("/ws", false); refusal != nil {
+	if refusal := r.checkRequest("/ws", false); refusal != nil {
 		t.Fatalf("got %v, want no refusal", refusal)
 	}
 }

@@ -14,7 +14,7 @@ func TestRetainTotal(t *testing.T) {
 	m := Message{Binary, make([]byte, 1000)}
 	for i := range 10_000 {
 		ch := srv.enter(fmt.Sprint(i % 5000))
-		srv.append(ch, m, 0)
+		srv.appendToLogs(ch, m, 0)
 		srv.leave(ch)
 		if got := srv.forms[0].log.Space.Bytes(); got > 1<<20+4096 {
 			t.Fatalf("after %d messages: %d bytes held", i, got)
@@ -39,10 +39,10 @@ func TestEvictedWhileBlocked(t *testing.T) {
 	srv.join(blocked, "quiet", srv.forms[0], position{})
 	srv.open.Add(1)
 	f := blocked.feed()
-	f.join(blocked)
+	f.addConn(blocked)
 	publish := func(channel string) {
 		ch := srv.enter(channel)
-		srv.append(ch, Message{Binary, make([]byte, 10_000)}, 0)
+		srv.appendToLogs(ch, Message{Binary, make([]byte, 10_000)}, 0)
 		ch.wake(0)
 		srv.leave(ch)
 		s.round()
@@ -59,14 +59,14 @@ func TestEvictedWhileBlocked(t *testing.T) {
 		publish("loud")
 	}
 	s.tick()
-	s.settle()
+	s.releaseViews()
 	if blocked.phase != phaseClosing || blocked.why != ReasonSlow {
 		t.Errorf("got phase %d, reason %v, want it to be closed as slow", blocked.phase, blocked.why)
 	}
 	s.finish(blocked, ReasonSlow)
-	s.settle()
-	if s.tick(); f.view != nil || len(s.keeping) != 0 {
-		t.Errorf("the view is still kept: %d feeds keep theirs", len(s.keeping))
+	s.releaseViews()
+	if s.tick(); f.view != nil || len(s.keptViews) != 0 {
+		t.Errorf("the view is still kept: %d feeds keep theirs", len(s.keptViews))
 	}
 }
 
@@ -80,12 +80,12 @@ func TestFull(t *testing.T) {
 		c := newConn(firstFD+i, s.lobby)
 		c.phase = phaseOpen
 		srv.join(c, fmt.Sprint(i), srv.forms[0], position{})
-		c.feed().join(c)
+		c.feed().addConn(c)
 		chs = append(chs, c.channel())
 	}
 	n := 0
 	for ; !chs[n%40].behind.Load(); n++ {
-		srv.append(chs[n%40], Message{Binary, make([]byte, 10_000)}, 0)
+		srv.appendToLogs(chs[n%40], Message{Binary, make([]byte, 10_000)}, 0)
 		if n > 1000 {
 			t.Fatal("nobody is held, whatever is not offered")
 		}
@@ -111,7 +111,7 @@ func TestFull(t *testing.T) {
 		ch.wake(0)
 	}
 	s.round()
-	srv.ticked()
+	srv.onTick()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
@@ -126,8 +126,8 @@ func TestStaleDrop(t *testing.T) {
 	again := srv.enter("a")
 	srv.leave(again)
 	again = srv.enter("a")
-	srv.drop(old)
-	srv.drop(again) // It is in use.
+	srv.dropIfEmpty(old)
+	srv.dropIfEmpty(again) // It is in use.
 	if srv.enter("a") != again {
 		t.Error("there are two channels of one name")
 	}

@@ -65,22 +65,22 @@ type Server struct {
 	numbers  atomic.Uint64 // Written under channels.mu: where the messages of a new channel begin to count.
 
 	// Atomic.
-	open       atomic.Int64 // Connections that are open or closing, or about to be.
-	draining   atomic.Bool
-	drainBegan atomic.Uint32
-	stalled    atomic.Bool // A listener waits for the clock to try again.
-	next       atomic.Uint32
-	gated      atomic.Bool   // See HoldPublishers.
-	gatedSince atomic.Int64  // Since when, after started; or 0.
-	delivered  atomic.Uint64 // See Delivered.
-	currentAt  atomic.Int64  // See Current: after started, or 0.
-	total      counters
-	pumps      atomic.Int64 // That run: see pump.
-	tlsLog     rarely
-	shedLog    rarely
-	deniedLog  rarely
-	proxyLog   rarely
-	slowLog    rarely
+	open          atomic.Int64 // Connections that are open or closing, or about to be.
+	draining      atomic.Bool
+	drainBegan    atomic.Uint32
+	acceptStalled atomic.Bool // A listener waits for the clock to try again.
+	nextShard     atomic.Uint32
+	gated         atomic.Bool   // See HoldPublishers.
+	gatedSince    atomic.Int64  // Since when, after started; or 0.
+	delivered     atomic.Uint64 // See Delivered.
+	currentAt     atomic.Int64  // See Current: after started, or 0.
+	total         counters
+	pumps         atomic.Int64 // That run: see pump.
+	tlsLog        logLimiter
+	shedLog       logLimiter
+	deniedLog     logLimiter
+	proxyLog      logLimiter
+	slowLog       logLimiter
 
 	mu        sync.Mutex
 	listeners []*listener   // Guarded by mu.
@@ -128,7 +128,7 @@ func New(cfg Config) (*Server, error) {
 	for _, s := range srv.shards {
 		go labelled(fmt.Sprint("shard ", s.index), s.run) // Stopped and awaited by Shutdown.
 	}
-	srv.ticking.Go(func() { labelled("clock", srv.tick) }) // Stopped and awaited by Shutdown.
+	srv.ticking.Go(func() { labelled("clock", srv.runClock) }) // Stopped and awaited by Shutdown.
 	return srv, nil
 }
 
@@ -140,7 +140,7 @@ func (srv *Server) debug() bool {
 // init makes the maps and the root channel.
 func (srv *Server) init() {
 	srv.forms = newForms(&srv.cfg)
-	srv.channels.of = make(map[string]*channel)
+	srv.channels.byName = make(map[string]*channel)
 	srv.holding.of = make(map[*channel]*waiters)
 	srv.root = srv.enter("")
 }
@@ -191,19 +191,19 @@ func (srv *Server) listen(l *listener) error {
 // whose request net/http has read.
 func (srv *Server) adopt(fd int, from *handover) {
 	// As long as it is not open, the feed does not know it.
-	c := newConn(fd, srv.shards[srv.next.Add(1)%uint32(len(srv.shards))].lobby)
+	c := newConn(fd, srv.shards[srv.nextShard.Add(1)%uint32(len(srv.shards))].lobby)
 	c.since = srv.clock() + milliseconds(srv.cfg.HandshakeTimeout)
-	c.costs(srv.cfg.Authorize != nil) // Those that are open come first.
+	c.setCostly(srv.cfg.Authorize != nil) // Those that are open come first.
 	if from != nil {
 		from.give(c)
 	}
-	if !srv.knock(c) {
+	if !srv.checkPeer(c) {
 		srv.unadopt(c)
 		return
 	}
 	// Owned until it is registered: so who ends it meanwhile leaves the fd to us.
-	c.enter(0)
-	if !srv.opening.add(c) { // Accepted just before the listener was closed.
+	c.acquire(0)
+	if !srv.opening.track(c) { // Accepted just before the listener was closed.
 		c.tooLate(make([]byte, maxHeadBytes))
 		c.freeInbound()
 		srv.unadopt(c)
@@ -211,29 +211,29 @@ func (srv *Server) adopt(fd int, from *handover) {
 	}
 	const events = netpoll.Readable | netpoll.Writable | netpoll.ReadHangup | netpoll.EdgeTriggered
 	if err := srv.poller.Add(fd, events, c.event); err != nil {
-		srv.opening.remove(c)
+		srv.opening.claim(c)
 		srv.unadopt(c)
 		srv.total.shed.Add(1)
 		srv.shedLine(err)
 		return
 	}
-	if from != nil || !c.leave() { // No event tells of a request that was read already.
+	if from != nil || !c.relinquish() { // No event tells of a request that was read already.
 		srv.queue.push(c)
 	}
 }
 
 // unadopt undoes what adopt has begun.
 func (srv *Server) unadopt(c *Conn) {
-	srv.addresses.leave(c)
+	srv.addresses.unregister(c)
 	unix.Close(int(c.fd))
-	srv.extras.remove(c)
+	srv.extras.discard(c)
 }
 
-// knock looks at the address of a new connection, and reports whether the connection may stay, even if only until its
+// checkPeer looks at the address of a new connection, and reports whether the connection may stay, even if only until its
 // request has come and is refused.
-func (srv *Server) knock(c *Conn) bool {
+func (srv *Server) checkPeer(c *Conn) bool {
 	if most := srv.cfg.memory.MaxHandshakes; most > 0 && srv.opening.len() >= most {
-		srv.total.refusals(errManyHandshakes.Status)
+		srv.total.countRefusal(errManyHandshakes.Status)
 		return c.turnAway(errManyHandshakes)
 	}
 	a := srv.addresses
@@ -247,14 +247,14 @@ func (srv *Server) knock(c *Conn) bool {
 		}
 		return true
 	}
-	if !from.IsValid() || a.most == 0 || a.enter(c, from) {
+	if !from.IsValid() || a.most == 0 || a.register(c, from) {
 		return true
 	}
 	if a.crowd(c, from) {
 		c.inbound().refusal = errManyAtAccept
 		return true
 	}
-	srv.total.ofAddress.Add(1)
+	srv.total.perIP.Add(1)
 	return c.turnAway(errManyAtAccept)
 }
 
@@ -263,7 +263,7 @@ func (srv *Server) Memory() MemoryPlan { return srv.cfg.memory }
 
 // abandon ends a connection that was never open.
 func (srv *Server) abandon(c *Conn) {
-	if srv.opening.remove(c) {
+	if srv.opening.claim(c) {
 		c.kill()
 	}
 }
@@ -343,7 +343,7 @@ func (srv *Server) stop() {
 	srv.opening.mu.Lock()
 	srv.opening.closed = true
 	srv.opening.mu.Unlock()
-	endHandshakes(srv.opening.expired(0)) // All of them.
+	endHandshakes(srv.opening.takeExpired(0)) // All of them.
 	for _, s := range srv.shards {
 		s.stop.Store(true)
 		s.wakeUp()
@@ -361,7 +361,7 @@ func (srv *Server) stop() {
 			ch.behind.Store(false)
 			srv.resume(ch)
 		}
-		srv.goOn(true)
+		srv.resumeWithinRate(true)
 		for _, s := range srv.shards {
 			s.finishAll()
 		}

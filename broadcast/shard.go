@@ -21,8 +21,8 @@ type shard struct {
 	wake    chan struct{} // Capacity 1: a wake-up that was not yet seen.
 	done    chan struct{} // Closed when run has returned.
 
-	slowest atomic.Uint64 // Written by refresh, read by Server.Stats.
-	came    atomic.Int64  // Written by round, read by Server.Stats: when it was over, after Server.started.
+	slowest   atomic.Uint64 // Written by refresh, read by Server.Stats.
+	lastRound atomic.Int64  // Written by round, read by Server.Stats: when it was over, after Server.started.
 
 	stop atomic.Bool // Written by Server.Shutdown, read by run.
 
@@ -38,29 +38,29 @@ type shard struct {
 	feeds     []*feed // Those with connections.
 	opened    int     // The connections of all of them.
 	passing
-	batch   batch
-	touched []*feed          // Those that have looked at their log since settle.
-	keeping map[*feed]uint64 // Those whose views settle has left them, and how far the slowest was behind in the last pass.
-	views   []*framelog.View // That nobody uses.
-	asides  map[*Conn]*aside
-	kept    int       // Bytes in asides that are copies of dropped frames.
-	one     [1][]byte // What writeBytes sends.
-	starved []*Conn   // Blocked by want of kernel memory: no event will come.
-	sweep   sweep
-	lapses  lapses
-	drained int // How many connections the drain has closed.
+	batch      batch
+	touched    []*feed          // Those that have looked at their log since settle.
+	keptViews  map[*feed]uint64 // Those whose views settle has left them, and how far the slowest was behind in the last pass.
+	spareViews []*framelog.View // That nobody uses.
+	outOfBand  map[*Conn]*outOfBand
+	kept       int       // Bytes in asides that are copies of dropped frames.
+	one        [1][]byte // What writeBytes sends.
+	starved    []*Conn   // Blocked by want of kernel memory: no event will come.
+	sweep      sweep
+	expiries   expiries
+	drained    int // How many connections the drain has closed.
 }
 
 func newShard(srv *Server) *shard {
 	s := &shard{
-		srv:     srv,
-		index:   len(srv.shards),
-		sockets: srv.cfg.sockets,
-		wake:    make(chan struct{}, 1),
-		done:    make(chan struct{}),
-		asides:  make(map[*Conn]*aside),
-		keeping: make(map[*feed]uint64),
-		batch:   batch{pieces: make([][]byte, 0, maxPieces)},
+		srv:       srv,
+		index:     len(srv.shards),
+		sockets:   srv.cfg.sockets,
+		wake:      make(chan struct{}, 1),
+		done:      make(chan struct{}),
+		outOfBand: make(map[*Conn]*outOfBand),
+		keptViews: make(map[*feed]uint64),
+		batch:     batch{pieces: make([][]byte, 0, maxPieces)},
 	}
 	s.lobby = &feed{shard: s}
 	return s
@@ -90,58 +90,58 @@ func (s *shard) run() {
 
 // round does all that there is to do.
 func (s *shard) round() {
-	s.offer(s.inbox.takeDue()...)
+	s.runPasses(s.inbox.takeDue()...)
 	if s.ticked.Swap(false) {
 		s.tick()
 	}
-	s.call()
-	s.settle()
+	s.runCalls()
+	s.releaseViews()
 	s.count()
-	s.came.Store(int64(time.Since(s.srv.started)))
+	s.lastRound.Store(int64(time.Since(s.srv.started)))
 }
 
-// call does what others ask for.
-func (s *shard) call() {
+// runCalls does what others ask for.
+func (s *shard) runCalls() {
 	for _, f := range s.inbox.takeCalls() {
 		f()
 	}
 }
 
-// offer brings all connections of some feeds to their logs' heads.
-func (s *shard) offer(feeds ...dueFeed) {
+// runPasses brings all connections of some feeds to their logs' heads.
+func (s *shard) runPasses(feeds ...dueFeed) {
 	if len(feeds) == 0 {
 		s.readInbox()
 		return
 	}
 	began := time.Since(s.srv.started)
 	for _, f := range feeds {
-		s.watch.begin(f.feed, began)
+		s.watch.beginPass(f.feed, began)
 		f.pass()
 		ended := time.Since(s.srv.started)
-		s.watch.end(f.feed, f.since, ended)
-		s.srv.total.passed(began, ended, f.since)
+		s.watch.endPass(f.feed, f.since, ended)
+		s.srv.total.observePass(began, ended, f.since)
 		began = ended
 	}
 	// What was posted before this moment is in its list before its place in the
 	// log is offered, and so is not lapped unseen.
 	s.readInbox()
 	for _, f := range feeds {
-		f.encoding.offer(f.feed, f.view.Head)
+		f.encoding.setOffered(f.feed, f.view.Head)
 		s.srv.caughtUp(f.encoding.channel)
 	}
 }
 
-// settle lets go of the logs that nobody here is behind in. The others keep the view:
+// releaseViews lets go of the logs that nobody here is behind in. The others keep the view:
 // what a connection with a full socket still gets is there, whatever is dropped.
-func (s *shard) settle() {
+func (s *shard) releaseViews() {
 	for i, f := range s.touched {
 		s.touched[i] = nil
-		if f.odd == 0 && f.view != nil {
+		if f.offFastPath == 0 && f.view != nil {
 			s.freeView(f.view)
 			f.view = nil
-			delete(s.keeping, f)
-		} else if _, kept := s.keeping[f]; f.view != nil && !kept {
-			s.keeping[f] = 0
+			delete(s.keptViews, f)
+		} else if _, kept := s.keptViews[f]; f.view != nil && !kept {
+			s.keptViews[f] = 0
 		}
 	}
 	s.touched = s.touched[:0]
@@ -156,7 +156,7 @@ func (s *shard) settle() {
 func (s *shard) refresh() {
 	slowest := uint64(0)
 	var late []dueFeed
-	for f, lag := range s.keeping {
+	for f, lag := range s.keptViews {
 		slowest = max(slowest, lag)
 		if f.encoding.log.Tail() > f.view.Tail {
 			late = append(late, dueFeed{feed: f})
@@ -165,14 +165,14 @@ func (s *shard) refresh() {
 	s.slowest.Store(slowest)
 	if len(late) > 0 {
 		slices.SortFunc(late, func(a, b dueFeed) int { return cmp.Compare(a.slot, b.slot) }) // The map's order is random.
-		s.offer(late...)
+		s.runPasses(late...)
 	}
 }
 
 func (s *shard) newView() *framelog.View {
-	if n := len(s.views) - 1; n >= 0 {
-		v := s.views[n]
-		s.views = s.views[:n]
+	if n := len(s.spareViews) - 1; n >= 0 {
+		v := s.spareViews[n]
+		s.spareViews = s.spareViews[:n]
 		return v
 	}
 	return new(framelog.View)
@@ -183,13 +183,13 @@ func (s *shard) freeView(v *framelog.View) {
 	if v == nil {
 		return
 	}
-	if v.Reset(); len(s.views) < 64 {
-		s.views = append(s.views, v)
+	if v.Reset(); len(s.spareViews) < 64 {
+		s.spareViews = append(s.spareViews, v)
 	}
 }
 
-// forget takes out a feed without connections.
-func (s *shard) forget(f *feed) {
+// removeFeed takes out a feed without connections.
+func (s *shard) removeFeed(f *feed) {
 	last := len(s.feeds) - 1
 	moved := s.feeds[last]
 	s.feeds[f.slot-1], moved.slot = moved, f.slot
@@ -200,47 +200,47 @@ func (s *shard) forget(f *feed) {
 
 // readInbox does what has been posted.
 func (s *shard) readInbox() {
-	posts := s.inbox.take()
+	posts := s.inbox.takePosts()
 	s.watch.posts += uint64(len(posts))
 	for i := range posts {
 		p := &posts[i]
-		s.attend(p)
-		p.mail.free()
+		s.handlePost(p)
+		p.mail.recycle()
 	}
 }
 
-func (s *shard) attend(p *post) {
+func (s *shard) handlePost(p *post) {
 	c := p.c
 	if p.what&postOpened != 0 {
 		c.phase = phaseOpen
 		c.since = 0
-		if first, moved := c.feed().join(c); moved {
+		if first, moved := c.feed().addConn(c); moved {
 			form, ch := c.feed().encoding.form, c.channel()
-			p.mail.response = form.gap(p.mail.response, string(form.appendID(nil, ch.idAt(p.mail.begins))), ch.idAt(first))
+			p.mail.response = form.appendGap(p.mail.response, string(form.appendID(nil, ch.idAt(p.mail.begins))), ch.idAt(first))
 		}
 		if !p.mail.until.IsZero() {
-			s.lapses.add(c, p.mail.until)
+			s.expiries.schedule(c, p.mail.until)
 		}
 		// Pongs and direct messages find their own places, before what was published since.
-		if s.tell(c, p.mail.response) && p.what&(postPong|postDirect) == 0 {
+		if s.sendOutOfBand(c, p.mail.response) && p.what&(postPong|postDirect) == 0 {
 			c.feed().flush(c)
 		}
 	}
 	if p.what&postWritable != 0 && c.phase != phaseNone {
-		s.resume(c)
+		s.resumeWrite(c)
 	}
 	if p.what&postPong != 0 && c.phase == phaseOpen {
-		s.pong(c, &p.mail.pongs)
+		s.sendPongs(c, &p.mail.pongs)
 	}
 	if p.what&postDirect != 0 && c.phase == phaseOpen {
-		s.direct(c, &p.mail.direct)
+		s.sendDirect(c, &p.mail.direct)
 	}
 	if p.what&postClose != 0 {
 		switch c.phase {
 		case phaseOpen:
-			s.close(c, p.mail.closing, p.why, p.mail.at)
+			s.closeAt(c, p.mail.closing, p.why, p.mail.at)
 		case phaseClosing:
-			s.heed(c)
+			s.notePeerClose(c)
 		}
 	}
 	if p.what&postEnd != 0 && c.phase != phaseNone {
@@ -248,17 +248,17 @@ func (s *shard) attend(p *post) {
 	}
 }
 
-// close begins the close handshake once c has got what it published itself, up to
+// closeAt begins the close handshake once c has got what it published itself, up to
 // at. It gets that if its socket has room. frame is copied.
-func (s *shard) close(c *Conn, frame []byte, why Reason, at uint64) {
-	if c.out&outAside != 0 {
-		at = max(at, s.asides[c].last())
+func (s *shard) closeAt(c *Conn, frame []byte, why Reason, at uint64) {
+	if c.out&outPending != 0 {
+		at = max(at, s.outOfBand[c].last())
 	}
 	if c.cursor >= at || c.out&outBlocked != 0 {
 		s.startClose(c, frame, why)
 		return
 	}
-	a := s.asideOf(c)
+	a := s.outOfBandOf(c)
 	a.closing = append(a.closing[:0], frame...)
 	a.why = why
 	a.at = at
@@ -266,12 +266,12 @@ func (s *shard) close(c *Conn, frame []byte, why Reason, at uint64) {
 }
 
 // startClose begins the close handshake, RFC 6455, section 7.1.2: the frame
-// goes out as soon as it can, then the writing side is shut down (see Conn.mayGoOn), and the
+// goes out as soon as it can, then the writing side is shut down (see Conn.mayStillPublish), and the
 // connection is gone when the peer's stream has ended or after CloseTimeout.
 // frame is copied.
 func (s *shard) startClose(c *Conn, frame []byte, why Reason) {
 	f := c.feed()
-	f.leave(c)
+	f.removeConn(c)
 	s.closing.add(c)
 	c.phase = phaseClosing
 	c.set(leaving)
@@ -280,12 +280,12 @@ func (s *shard) startClose(c *Conn, frame []byte, why Reason) {
 	if f.betweenFrames(c) {
 		c.cursor = noMore
 	}
-	a := s.asideOf(c)
-	a.closing = append(a.closing[:0], f.encoding.form.closing(frame)...)
+	a := s.outOfBandOf(c)
+	a.closing = append(a.closing[:0], f.encoding.form.closingBytes(frame)...)
 	a.pongs.clear()
-	a.direct.drop()
+	a.direct.discardAll()
 	if c.out&outBlocked == 0 {
-		s.flushAside(c)
+		s.flushOutOfBand(c)
 	}
 }
 
@@ -297,11 +297,11 @@ func (s *shard) finish(c *Conn, why Reason) {
 	if c.phase == phaseClosing {
 		s.closing.remove(c)
 	} else {
-		c.feed().leave(c)
+		c.feed().removeConn(c)
 	}
 	c.phase = phaseNone
-	s.dropAside(c)
-	c.clear(outBlocked)
+	s.dropOutOfBand(c)
+	c.unmark(outBlocked)
 	if c.why == 0 {
 		c.why = why
 	}
@@ -321,8 +321,8 @@ func (s *shard) finishAll() {
 			s.finish(f.open[len(f.open)-1], ReasonShutdown)
 		}
 	}
-	s.call()
-	s.settle()
+	s.runCalls()
+	s.releaseViews()
 	s.count()
 }
 

@@ -47,13 +47,13 @@ func TestFanOutAllocs(t *testing.T) {
 	b.shard.sockets = counting
 	m := Message{Text, []byte(strings.Repeat("x", 64))}
 	for range 200 { // Fill the log's retention, so that all sizes are final.
-		b.srv.append(b.srv.root, Message{Text, make([]byte, 16<<10)}, 0)
+		b.srv.appendToLogs(b.srv.root, Message{Text, make([]byte, 16<<10)}, 0)
 		b.run()
 	}
 	counting.calls = 0
 	const runs = 200
 	got := testing.AllocsPerRun(runs, func() {
-		b.srv.append(b.srv.root, m, 0)
+		b.srv.appendToLogs(b.srv.root, m, 0)
 		b.run()
 	})
 	if got != 0 {
@@ -218,8 +218,8 @@ func TestSkip(t *testing.T) {
 		if got := b.srv.total.skips.Load(); got == 0 {
 			t.Errorf("cut after %d: no skip counted", cut)
 		}
-		if b.kept != 0 || len(b.asides) != 0 {
-			t.Errorf("cut after %d: %d bytes and %d asides kept, want 0", cut, b.kept, len(b.asides))
+		if b.kept != 0 || len(b.outOfBand) != 0 {
+			t.Errorf("cut after %d: %d bytes and %d asides kept, want 0", cut, b.kept, len(b.outOfBand))
 		}
 	}
 }
@@ -249,7 +249,7 @@ func TestControlFramesWaitForABorder(t *testing.T) {
 	b.run()
 	for _, ping := range []string{"old", "newest"} {
 		m := newMail()
-		m.pongs.add(0, appendFrame(nil, ws.OpPong, []byte(ping)))
+		m.pongs.appendFrames(0, appendFrame(nil, ws.OpPong, []byte(ping)))
 		b.post(c, postPong, 0, m)
 		b.readInbox()
 	}
@@ -274,7 +274,7 @@ func TestPongBetweenMessages(t *testing.T) {
 		b.run()
 		for _, ping := range []string{"old", "newest"} {
 			m := newMail()
-			m.pongs.add(0, appendFrame(nil, ws.OpPong, []byte(ping)))
+			m.pongs.appendFrames(0, appendFrame(nil, ws.OpPong, []byte(ping)))
 			b.post(c, postPong, 0, m)
 		}
 		b.readInbox()
@@ -322,8 +322,8 @@ func TestInboxDuringAPass(t *testing.T) {
 		b := newBench(t, Config{}, conns)
 		b.sink.room = func(fd, n int) (int, unix.Errno) {
 			if fd == firstFD+at {
-				b.inbox.put(b.conns[0], postEnd, ReasonPeerGone, nil)
-				b.inbox.put(b.conns[inboxEvery], postEnd, ReasonPeerGone, nil)
+				b.inbox.putPost(b.conns[0], postEnd, ReasonPeerGone, nil)
+				b.inbox.putPost(b.conns[inboxEvery], postEnd, ReasonPeerGone, nil)
 			}
 			return n, 0
 		}
@@ -371,11 +371,11 @@ func TestStarvedOfKernelMemory(t *testing.T) {
 func TestClosingExpires(t *testing.T) {
 	b := newBench(t, Config{}, 2)
 	b.startClose(b.conns[0], appendClose(nil, 1000, ""), ReasonPeerClosed)
-	b.expire(b.srv.clock())
+	b.abortOverdue(b.srv.clock())
 	if b.conns[0].has(closed) {
 		t.Fatal("closed before its time")
 	}
-	b.expire(b.srv.clock() + milliseconds(b.srv.cfg.CloseTimeout) + 1)
+	b.abortOverdue(b.srv.clock() + milliseconds(b.srv.cfg.CloseTimeout) + 1)
 	if !b.conns[0].has(closed) || b.conns[1].has(closed) {
 		t.Errorf("closed: got %t, %t, want true, false", b.conns[0].has(closed), b.conns[1].has(closed))
 	}

@@ -145,7 +145,7 @@ func (s *simulation) serve() bool {
 		if part == len(s.srv.shards) {
 			if s.srv.queue.short.n+s.srv.queue.long.n > 0 {
 				s.worker.cost = 0
-				s.srv.queue.turn(s.srv.queue.pop(s.worker), s.worker)
+				s.srv.queue.runTurn(s.srv.queue.pop(s.worker), s.worker)
 				return true
 			}
 			continue
@@ -172,7 +172,7 @@ func (s *simulation) run() {
 			s.connect(simKind(s.rng.IntN(int(simKinds))))
 			s.listener.event(netpoll.Readable)
 		case d < 4:
-			s.srv.ticked()
+			s.srv.onTick()
 		case d < 50 && len(s.peers) > 0:
 			s.act(s.peers[s.rng.IntN(len(s.peers))])
 		case d < 52:
@@ -198,7 +198,7 @@ func (s *simulation) run() {
 	}
 	s.settle()
 	s.srv.started = s.srv.started.Add(-s.srv.cfg.CloseTimeout - s.srv.cfg.HandshakeTimeout)
-	s.srv.ticked()
+	s.srv.onTick()
 	s.settle()
 	for fd, k := range s.socks {
 		if !k.closed && k.cb != nil {
@@ -209,8 +209,8 @@ func (s *simulation) run() {
 		s.t.Errorf("seed %d: %d open, %d opening, want none", s.seed, open, opening)
 	}
 	for _, sh := range s.srv.shards {
-		if len(sh.asides) != 0 || sh.kept != 0 || len(sh.closing) != 0 || sh.opened != 0 || len(sh.feeds) != 0 || len(sh.touched) != 0 {
-			s.t.Errorf("seed %d: a shard keeps %d asides, %d bytes, %d closing, %d open", s.seed, len(sh.asides), sh.kept, len(sh.closing), sh.opened)
+		if len(sh.outOfBand) != 0 || sh.kept != 0 || len(sh.closing) != 0 || sh.opened != 0 || len(sh.feeds) != 0 || len(sh.touched) != 0 {
+			s.t.Errorf("seed %d: a shard keeps %d asides, %d bytes, %d closing, %d open", s.seed, len(sh.outOfBand), sh.kept, len(sh.closing), sh.opened)
 		}
 	}
 	for _, p := range s.peers { // What they have not read is delivered, too.
@@ -273,7 +273,7 @@ func (s *simulation) settle() {
 	s.faults = false
 	s.listener.event(netpoll.Readable)
 	for range 2 { // The second time shows that a tick changes nothing more.
-		s.srv.ticked()
+		s.srv.onTick()
 		for i := 0; ; i++ {
 			busy := s.serve()
 			for _, p := range s.peers {

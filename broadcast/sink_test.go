@@ -66,13 +66,13 @@ func newBench(t testing.TB, cfg Config, conns int) *bench {
 	cfg.sockets, cfg.Shards = k, 1
 	srv, _ := newServer(t, cfg)
 	s := newShard(srv)
-	b := &bench{feed: srv.root.plain.feed(s), t: t, sink: k}
+	b := &bench{feed: srv.root.plain.feedFor(s), t: t, sink: k}
 	for i := range conns {
 		c := enroll(s, firstFD+i, srv.forms[0])
 		b.conns = append(b.conns, c)
-		c.feed().join(c)
+		c.feed().addConn(c)
 	}
-	s.settle()
+	s.releaseViews()
 	t.Cleanup(b.finishAll)
 	return b
 }
@@ -89,19 +89,19 @@ func enroll(s *shard, fd int, form *form) *Conn {
 // publish appends text messages.
 func (b *bench) publish(messages ...string) {
 	for _, m := range messages {
-		b.srv.append(b.srv.root, Message{Text, []byte(m)}, 0)
+		b.srv.appendToLogs(b.srv.root, Message{Text, []byte(m)}, 0)
 	}
 }
 
 // run does what a wake-up does.
 func (b *bench) run() {
-	b.offer(dueFeed{feed: b.feed})
-	b.settle()
+	b.runPasses(dueFeed{feed: b.feed})
+	b.releaseViews()
 }
 
 // writable does what an EPOLLOUT edge does.
 func (b *bench) writable(c *Conn) {
-	if c.take(wantOut) {
+	if c.takeFlag(wantOut) {
 		b.post(c, postWritable, 0, nil)
 	}
 	b.readInbox()

@@ -22,7 +22,7 @@ type watch struct {
 	stepped time.Duration // When the last step was over.
 	longest time.Duration // What the longest step took.
 
-	told time.Duration // Owned by the clock: when it logged last that a pass goes on.
+	lastLogged time.Duration // Owned by the clock: when it logged last that a pass goes on.
 }
 
 // effort is what a shard had done at one moment.
@@ -44,8 +44,8 @@ func (s *shard) effort(f *feed) effort {
 	return e
 }
 
-// begin is called before a pass.
-func (w *watch) begin(f *feed, now time.Duration) {
+// beginPass is called before a pass.
+func (w *watch) beginPass(f *feed, now time.Duration) {
 	w.before = f.effort(f)
 	w.stepped, w.longest = now, 0
 	w.at.Store(0)
@@ -53,24 +53,24 @@ func (w *watch) begin(f *feed, now time.Duration) {
 	w.feed.Store(f)
 }
 
-// step is called every inboxEvery connections of a pass.
-func (w *watch) step(passed int, now time.Duration) {
+// noteStep is called every inboxEvery connections of a pass.
+func (w *watch) noteStep(passed int, now time.Duration) {
 	w.at.Store(int64(passed))
 	w.longest = max(w.longest, now-w.stepped)
 	w.stepped = now
 }
 
-// end is called after a pass that was due since a time, or 0 if there was nothing new.
-func (w *watch) end(f *feed, since, now time.Duration) {
+// endPass is called after a pass that was due since a time, or 0 if there was nothing new.
+func (w *watch) endPass(f *feed, since, now time.Duration) {
 	w.feed.Store(nil)
 	began := time.Duration(w.began.Load())
 	if slow := f.srv.cfg.SlowPass; slow == 0 || now-began < slow {
 		return
 	}
-	w.step(len(f.open), now)
+	w.noteStep(len(f.open), now)
 	after := f.effort(f)
 	args := append(f.passArgs(now-began),
-		"connections", len(f.open), "blocked", f.odd,
+		"connections", len(f.open), "blocked", f.offFastPath,
 		"writes", after.writes-w.before.writes, "bytes", after.bytes-w.before.bytes,
 		"posts", after.posts-w.before.posts, "longest_step", w.longest)
 	if since != 0 {
@@ -88,19 +88,19 @@ func (f *feed) passArgs(took time.Duration) []any {
 	return []any{"shard", f.index, "channel", f.encoding.channel.name, "form", form.kind.String(), "deflate_bits", form.bits, "took", took}
 }
 
-// check logs the last pass that took long, at most one a second, and one that goes on for ten times as long, and
+// logSlow logs the last pass that took long, at most one a second, and one that goes on for ten times as long, and
 // again after as long: it may never end. Called by the clock.
-func (w *watch) check(srv *Server, now time.Duration) {
-	if args := w.slow.Load(); args != nil && srv.slowLog.due(srv.clock()) {
+func (w *watch) logSlow(srv *Server, now time.Duration) {
+	if args := w.slow.Load(); args != nil && srv.slowLog.allow(srv.clock()) {
 		w.slow.CompareAndSwap(args, nil)
 		srv.cfg.Logger.Warn("slow pass", *args...)
 	}
 	every := 10 * srv.cfg.SlowPass
 	f := w.feed.Load()
-	if f == nil || every == 0 || now-max(time.Duration(w.began.Load()), w.told) < every {
+	if f == nil || every == 0 || now-max(time.Duration(w.began.Load()), w.lastLogged) < every {
 		return
 	}
-	w.told = now
+	w.lastLogged = now
 	srv.cfg.Logger.Error("a pass goes on and on", append(f.passArgs(now-time.Duration(w.began.Load())), "passed", w.at.Load(),
 		"hint", "a profile of goroutines says where the one with the label crier=\"shard N\" is")...)
 }

@@ -16,12 +16,12 @@ func TestShardsAtDifferentSpeeds(t *testing.T) {
 			srv := quietServer(t, Config{RetainBytes: minRetain, Shards: 2})
 			for i, s := range srv.shards {
 				c := enroll(s, firstFD+i, srv.forms[0])
-				c.feed().join(c)
+				c.feed().addConn(c)
 			}
 			message := Message{Binary, make([]byte, 1000)}
 			var want []byte
 			for range 10 * minRetain / len(message.Payload) {
-				srv.append(srv.root, message, 0)
+				srv.appendToLogs(srv.root, message, 0)
 				srv.root.wake(0)
 				srv.shards[1-slow].round()
 				want = appendFrame(want, ws.OpBinary, message.Payload)
@@ -41,7 +41,7 @@ func TestShardsAtDifferentSpeeds(t *testing.T) {
 					t.Errorf("reader of shard %d: got %d bytes, want %d", i, len(got), len(want))
 				}
 			}
-			srv.append(srv.root, message, 0)
+			srv.appendToLogs(srv.root, message, 0)
 			if held := log.Head() - log.Tail(); held > 4*minRetain || srv.root.behind.Load() {
 				t.Errorf("after both passes: %d bytes held, publishers wait %t, want %d at most, false",
 					held, srv.root.behind.Load(), 4*minRetain)
@@ -56,20 +56,20 @@ func TestSlowShardLosesItsReaders(t *testing.T) {
 	var conns []*Conn
 	for i, s := range srv.shards {
 		c := enroll(s, firstFD+i, srv.forms[0])
-		c.feed().join(c)
+		c.feed().addConn(c)
 		conns = append(conns, c)
 	}
 	log := &srv.root.plain.log
 	for i, s := range srv.shards {
 		for range 4 * minRetain / 1000 {
-			srv.append(srv.root, Message{Binary, make([]byte, 1000)}, 0)
+			srv.appendToLogs(srv.root, Message{Binary, make([]byte, 1000)}, 0)
 		}
 		if got := log.Lag(); got < 4*minRetain {
 			t.Fatalf("lag before shard %d loses its reader: got %d, want %d at least", i, got, 4*minRetain)
 		}
 		s.finish(conns[i], ReasonPeerGone)
 		if i == 0 {
-			srv.shards[1].offer(dueFeed{feed: conns[1].feed()})
+			srv.shards[1].runPasses(dueFeed{feed: conns[1].feed()})
 		}
 		if got := log.Lag(); got != 0 {
 			t.Errorf("lag without the readers of %d shards: got %d, want 0", i+1, got)
@@ -84,7 +84,7 @@ func TestFirstReaderIsNotLapped(t *testing.T) {
 	c := enroll(s, firstFD, srv.forms[0])
 	var want []byte
 	for range 10 * minRetain / 1000 {
-		srv.append(srv.root, Message{Binary, make([]byte, 1000)}, 0)
+		srv.appendToLogs(srv.root, Message{Binary, make([]byte, 1000)}, 0)
 		want = appendFrame(want, ws.OpBinary, make([]byte, 1000))
 	}
 	srv.root.wake(0)

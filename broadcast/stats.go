@@ -23,7 +23,7 @@ type counters struct {
 	skips      atomic.Uint64
 	holds      atomic.Uint64
 	rateHolds  atomic.Uint64
-	ofAddress  atomic.Uint64
+	perIP      atomic.Uint64
 	pings      atomic.Uint64
 	deliveries atomic.Uint64
 	kinds      [formKinds]atomic.Int64 // Connections, by what they get.
@@ -31,9 +31,9 @@ type counters struct {
 	latency    histogram
 }
 
-// passed counts a pass that began and ended at times after Server.started, and was due since one,
+// observePass counts a pass that began and ended at times after Server.started, and was due since one,
 // or 0 if there was nothing new.
-func (t *counters) passed(began, ended, since time.Duration) {
+func (t *counters) observePass(began, ended, since time.Duration) {
 	t.passes.observe(ended - began)
 	if since != 0 {
 		t.latency.observe(ended - since)
@@ -97,7 +97,7 @@ func (srv *Server) Stats() Stats {
 		Held:               srv.holding.len(),
 		Accepted:           t.accepted.Load(),
 		Shed:               t.shed.Load(),
-		ShedPerIP:          t.ofAddress.Load(),
+		ShedPerIP:          t.perIP.Load(),
 		Upgraded:           t.upgraded.Load(),
 		Refused:            make(map[int]uint64),
 		TLS:                t.tls.Load(),
@@ -125,7 +125,7 @@ func (srv *Server) Stats() Stats {
 	st.Channels = srv.channels.len()
 	st.Queued, st.Busy, st.Workers = srv.queue.state()
 	for _, s := range srv.shards {
-		st.ShardLag = max(st.ShardLag, time.Since(srv.started)-time.Duration(s.came.Load()))
+		st.ShardLag = max(st.ShardLag, time.Since(srv.started)-time.Duration(s.lastRound.Load()))
 		st.SlowestBytes = max(st.SlowestBytes, s.slowest.Load())
 	}
 	for status := range t.refused {
@@ -144,9 +144,9 @@ func (srv *Server) Stats() Stats {
 	return st
 }
 
-// refusals counts a refused handshake. A status that is no error's counts as
+// countRefusal counts a refused handshake. A status that is no error's counts as
 // 500.
-func (t *counters) refusals(status int) {
+func (t *counters) countRefusal(status int) {
 	if status < 400 || status >= len(t.refused) {
 		status = 500
 	}

@@ -148,8 +148,8 @@ const maxPath = 2 << 10
 // maxChannelName is how long a channel's name may be, in bytes.
 const maxChannelName = 255
 
-// channel returns the name of the channel that the request's path names below path, or the refusal if it names none.
-func (r *request) channel(path string) (string, *Refusal) {
+// channelName returns the name of the channel that the request's path names below path, or the refusal if it names none.
+func (r *request) channelName(path string) (string, *Refusal) {
 	p, _ := r.path() // It was checked.
 	rest, _ := cutPath(p, path)
 	name, err := url.PathUnescape(strings.TrimPrefix(string(rest), "/"))

@@ -45,9 +45,9 @@ const (
 	leaving
 )
 
-// enter notes an event and says whether the caller now owns the reading side
+// acquire notes an event and says whether the caller now owns the reading side
 // and must see that it gets a turn. flags is hup or 0.
-func (t *turnstile) enter(flags uint32) bool {
+func (t *turnstile) acquire(flags uint32) bool {
 	for {
 		s := t.state.Load()
 		switch {
@@ -63,9 +63,9 @@ func (t *turnstile) enter(flags uint32) bool {
 	}
 }
 
-// leave gives the reading side up unless an event came meanwhile. It returns
+// relinquish gives the reading side up unless an event came meanwhile. It returns
 // false if so, or if the connection was closed: the caller owns it still.
-func (t *turnstile) leave() bool {
+func (t *turnstile) relinquish() bool {
 	for {
 		s := t.state.Load()
 		switch {
@@ -84,8 +84,8 @@ func (t *turnstile) leave() bool {
 // has says whether a flag is set.
 func (t *turnstile) has(flag uint32) bool { return t.state.Load()&flag != 0 }
 
-// take clears a flag and says whether it was set.
-func (t *turnstile) take(flag uint32) bool {
+// takeFlag clears a flag and says whether it was set.
+func (t *turnstile) takeFlag(flag uint32) bool {
 	return t.has(flag) && t.state.And(^flag)&flag != 0
 }
 
@@ -94,12 +94,12 @@ func (t *turnstile) set(flag uint32) bool {
 	return t.has(flag) || t.state.Or(flag)&flag != 0
 }
 
-// costs notes whether this turn is a long one.
-func (t *turnstile) costs(long bool) {
+// setCostly notes whether this turn is a long one.
+func (t *turnstile) setCostly(long bool) {
 	if long {
 		t.set(costly)
 	} else {
-		t.take(costly)
+		t.takeFlag(costly)
 	}
 }
 

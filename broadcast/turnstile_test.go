@@ -9,7 +9,7 @@ import (
 
 func TestTurnstile(t *testing.T) {
 	enter := func(flags uint32) func(*turnstile) bool {
-		return func(ts *turnstile) bool { return ts.enter(flags) }
+		return func(ts *turnstile) bool { return ts.acquire(flags) }
 	}
 	closeIt := func(ts *turnstile) bool { return ts.set(closed) }
 	type step struct {
@@ -22,21 +22,21 @@ func TestTurnstile(t *testing.T) {
 		state uint32
 	}{
 		{"enter", []step{{enter(0), true}}, owned},
-		{"enter and leave", []step{{enter(0), true}, {(*turnstile).leave, true}}, 0},
-		{"enter again after leave", []step{{enter(0), true}, {(*turnstile).leave, true}, {enter(0), true}}, owned},
+		{"enter and leave", []step{{enter(0), true}, {(*turnstile).relinquish, true}}, 0},
+		{"enter again after leave", []step{{enter(0), true}, {(*turnstile).relinquish, true}, {enter(0), true}}, owned},
 		{"event while owned", []step{{enter(0), true}, {enter(0), false}}, owned | again},
 		{"event while owned keeps the owner once",
-			[]step{{enter(0), true}, {enter(0), false}, {(*turnstile).leave, false}, {(*turnstile).leave, true}}, 0},
+			[]step{{enter(0), true}, {enter(0), false}, {(*turnstile).relinquish, false}, {(*turnstile).relinquish, true}}, 0},
 		{"several events while owned are one",
-			[]step{{enter(0), true}, {enter(0), false}, {enter(0), false}, {(*turnstile).leave, false}, {(*turnstile).leave, true}}, 0},
+			[]step{{enter(0), true}, {enter(0), false}, {enter(0), false}, {(*turnstile).relinquish, false}, {(*turnstile).relinquish, true}}, 0},
 		{"hup when free", []step{{enter(hup), true}}, owned | hup},
 		{"hup while owned", []step{{enter(0), true}, {enter(hup), false}}, owned | again | hup},
-		{"hup stays", []step{{enter(hup), true}, {(*turnstile).leave, true}, {enter(0), true}}, owned | hup},
+		{"hup stays", []step{{enter(hup), true}, {(*turnstile).relinquish, true}, {enter(0), true}}, owned | hup},
 		{"enter when closed", []step{{closeIt, false}, {enter(0), false}}, closed},
-		{"closed while owned stays the owner's", []step{{enter(0), true}, {closeIt, false}, {(*turnstile).leave, false},
-			{(*turnstile).leave, false}, {enter(0), false}}, owned | closed},
+		{"closed while owned stays the owner's", []step{{enter(0), true}, {closeIt, false}, {(*turnstile).relinquish, false},
+			{(*turnstile).relinquish, false}, {enter(0), false}}, owned | closed},
 		{"closed after an event while owned", []step{{enter(0), true}, {enter(0), false}, {closeIt, false},
-			{(*turnstile).leave, false}}, owned | again | closed},
+			{(*turnstile).relinquish, false}}, owned | again | closed},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -56,8 +56,8 @@ func TestTurnstile(t *testing.T) {
 func TestTurnstileFlags(t *testing.T) {
 	for _, flag := range []uint32{hup, closed, heard, wantOut} {
 		var ts turnstile
-		ts.enter(0)
-		if ts.has(flag) || ts.take(flag) {
+		ts.acquire(0)
+		if ts.has(flag) || ts.takeFlag(flag) {
 			t.Errorf("flag %06b: is set at first", flag)
 		}
 		if ts.set(flag) {
@@ -66,7 +66,7 @@ func TestTurnstileFlags(t *testing.T) {
 		if !ts.set(flag) || !ts.has(flag) {
 			t.Errorf("flag %06b: is not set after set", flag)
 		}
-		if !ts.take(flag) || ts.take(flag) || ts.has(flag) {
+		if !ts.takeFlag(flag) || ts.takeFlag(flag) || ts.has(flag) {
 			t.Errorf("flag %06b: want taken exactly once", flag)
 		}
 		if got := ts.state.Load(); got != owned {
@@ -93,7 +93,7 @@ func TestTurnstileLosesNoEvent(t *testing.T) {
 		for range 2 {
 			working.Go(func() {
 				for range turns {
-					for first := true; first || !ts.leave(); first = false {
+					for first := true; first || !ts.relinquish(); first = false {
 						if owners.Add(1) != 1 {
 							t.Error("two owners at a time")
 						}
@@ -107,11 +107,11 @@ func TestTurnstileLosesNoEvent(t *testing.T) {
 			raising.Go(func() {
 				for i := range events {
 					pending.Add(1)
-					if ts.enter(0) {
+					if ts.acquire(0) {
 						turns <- struct{}{}
 					}
 					ts.set(heard)
-					if ts.take(heard); i%16 == 0 {
+					if ts.takeFlag(heard); i%16 == 0 {
 						runtime.Gosched()
 					}
 				}

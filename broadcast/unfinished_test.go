@@ -86,9 +86,9 @@ func TestHeldMustGo(t *testing.T) {
 		stays, goes := newConn(firstFD, srv.shards[0].lobby), newConn(firstFD+1, srv.shards[0].lobby)
 		for _, c := range []*Conn{stays, goes} {
 			for range 2 {
-				srv.limiter.take(c, 1, time.Now())
+				srv.limiter.spend(c, 1, time.Now())
 			}
-			if !srv.limiter.hold(c) {
+			if !srv.limiter.holdIfOver(c) {
 				t.Fatal("it is not ahead of its rate")
 			}
 		}
@@ -98,10 +98,10 @@ func TestHeldMustGo(t *testing.T) {
 		if got := srv.holding.mustGo(); len(got) != 1 || got[0] != goes || len(w.conns) != 1 || w.conns[0] != stays {
 			t.Errorf("flag %b: behind: got %d connections, %d stay", flag, len(got), len(w.conns))
 		}
-		if got := srv.limiter.due(time.Now(), false); len(got) != 1 || got[0] != goes {
+		if got := srv.limiter.takeDue(time.Now(), false); len(got) != 1 || got[0] != goes {
 			t.Errorf("flag %b: rate: got %d connections", flag, len(got))
 		}
-		srv.limiter.due(time.Now(), true)
+		srv.limiter.takeDue(time.Now(), true)
 	}
 }
 
@@ -166,8 +166,8 @@ func TestPostedPongs(t *testing.T) {
 		conns[i] = new(Conn)
 		for range maxPongBytes / len(pong) {
 			m := newMail()
-			m.pongs.add(0, pong)
-			b.put(conns[i], postPong, 0, m)
+			m.pongs.appendFrames(0, pong)
+			b.putPost(conns[i], postPong, 0, m)
 		}
 	}
 	kept := 0
@@ -216,8 +216,8 @@ func TestAddressOfUnadopted(t *testing.T) {
 			}
 			srv.adopt(fd, nil)
 		}
-		if n := len(srv.addresses.of) + len(srv.addresses.count); n != 0 || srv.total.ofAddress.Load() != 0 {
-			t.Errorf("%s: %d are counted, %d were turned away", name, n, srv.total.ofAddress.Load())
+		if n := len(srv.addresses.byConn) + len(srv.addresses.counts); n != 0 || srv.total.perIP.Load() != 0 {
+			t.Errorf("%s: %d are counted, %d were turned away", name, n, srv.total.perIP.Load())
 		}
 	}
 }

@@ -12,9 +12,9 @@ type textCheck struct {
 	part [utf8.UTFMax]byte
 }
 
-// next says whether the bytes so far, b included, can still become valid. It
+// validSoFar says whether the bytes so far, b included, can still become valid. It
 // says no with the first byte that rules it out. b is borrowed until return.
-func (t *textCheck) next(b []byte) bool {
+func (t *textCheck) validSoFar(b []byte) bool {
 	for t.n > 0 && len(b) > 0 {
 		t.part[t.n] = b[0]
 		t.n++
@@ -37,5 +37,5 @@ func (t *textCheck) next(b []byte) bool {
 	return utf8.Valid(b)
 }
 
-// done says whether a message that ends here ends with a whole code point.
-func (t *textCheck) done() bool { return t.n == 0 }
+// complete says whether a message that ends here ends with a whole code point.
+func (t *textCheck) complete() bool { return t.n == 0 }

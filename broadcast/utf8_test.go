@@ -78,7 +78,7 @@ func checkText(t *testing.T, b, chops []byte) {
 			n = len(b)
 		}
 		n = min(n, len(b)-at)
-		got, want := c.next(b[at:at+n]), bad >= at+n
+		got, want := c.validSoFar(b[at:at+n]), bad >= at+n
 		if got != want {
 			t.Fatalf("%q, bytes %d to %d: got %t, want %t; first bad byte is %d", b, at, at+n, got, want, bad)
 		}
@@ -87,7 +87,7 @@ func checkText(t *testing.T, b, chops []byte) {
 		}
 		at += n
 	}
-	if got, want := c.done(), utf8.Valid(b); got != want {
+	if got, want := c.complete(), utf8.Valid(b); got != want {
 		t.Fatalf("%q: done: got %t, want %t", b, got, want)
 	}
 }

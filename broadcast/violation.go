@@ -24,9 +24,9 @@ var (
 	errStatus    = ws.ProtocolError("close frame is malformed")
 )
 
-// check checks a header against RFC 6455, section 5.2, and the state of the
+// checkHeader checks a header against RFC 6455, section 5.2, and the state of the
 // connection. second is the header's second byte.
-func (c *Conn) check(h ws.Header, second byte) error {
+func (c *Conn) checkHeader(h ws.Header, second byte) error {
 	state := ws.StateServerSide
 	f := c.feed()
 	room := f.srv.cfg.MaxMessageBytes
@@ -59,9 +59,9 @@ func (c *Conn) check(h ws.Header, second byte) error {
 	return nil
 }
 
-// closed answers a close frame: its body comes back as it is, RFC 6455,
+// answerClose answers a close frame: its body comes back as it is, RFC 6455,
 // section 5.5.1.
-func (c *Conn) closed(p []byte) verdict {
+func (c *Conn) answerClose(p []byte) verdict {
 	switch {
 	case len(p) == 1, len(p) >= 2 && !validStatus(binary.BigEndian.Uint16(p)):
 		return c.violated(errStatus)
@@ -70,7 +70,7 @@ func (c *Conn) closed(p []byte) verdict {
 	}
 	m := newMail()
 	m.closing = appendFrame(m.closing, ws.OpClose, p)
-	c.stop(m, ReasonPeerClosed)
+	c.stopReading(m, ReasonPeerClosed)
 	return over
 }
 
@@ -94,13 +94,13 @@ func (c *Conn) violated(err error) verdict {
 	if srv := c.shard().srv; srv.debug() {
 		srv.cfg.Logger.Debug("connection failed", "fd", c.fd, "status", code, "err", err)
 	}
-	c.stop(closeMail(code, err.Error()), why)
+	c.stopReading(closeMail(code, err.Error()), why)
 	return over
 }
 
-// stop ends decoding: from now on the reading side only waits for the peer to
+// stopReading ends decoding: from now on the reading side only waits for the peer to
 // go, and throws away what it still sends.
-func (c *Conn) stop(m *mail, why Reason) {
+func (c *Conn) stopReading(m *mail, why Reason) {
 	c.readPhase = readDiscard
 	m.at = c.spokeUpTo()
 	c.shard().post(c, postClose, why, m)

@@ -37,7 +37,7 @@ func TestWritableInThePassThatLaps(t *testing.T) {
 		b.run() // Offered: the next message drops them.
 		full = false
 		b.publish("newest")
-		if slow.phase != phaseOpen || !slow.take(wantOut) {
+		if slow.phase != phaseOpen || !slow.takeFlag(wantOut) {
 			t.Fatal("the slow one is not blocked and open: the test shows nothing")
 		}
 		b.post(slow, postWritable, 0, nil)
@@ -92,14 +92,14 @@ func TestSteadySlowReader(t *testing.T) {
 func TestHeldPublisherIsNotPingedOut(t *testing.T) {
 	b := newBench(t, Config{PingInterval: time.Second}, 1)
 	c := b.conns[0]
-	c.enter(0)
+	c.acquire(0)
 	for i := range 6 {
 		b.visit(c, 1+1000*uint32(i))
 	}
 	if c.phase != phaseOpen {
 		t.Errorf("dropped with reason %v", c.why)
 	}
-	c.leave()
+	c.relinquish()
 }
 
 func TestDrainBeginsAfterTheTick(t *testing.T) {
@@ -132,7 +132,7 @@ func TestPanicAfterTheEnd(t *testing.T) {
 	}
 	c.Close()
 	eventually(t, "the shard to notice", func() bool {
-		srv.append(srv.root, Message{Text, []byte("hi")}, 0)
+		srv.appendToLogs(srv.root, Message{Text, []byte("hi")}, 0)
 		srv.root.wake(0)
 		return srv.Stats().Open == 0
 	})

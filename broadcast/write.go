@@ -41,41 +41,41 @@ func (s *shard) refused(c *Conn, errno unix.Errno) bool {
 	return false
 }
 
-// resume goes on where EAGAIN stopped.
-func (s *shard) resume(c *Conn) {
-	c.clear(outBlocked)
+// resumeWrite goes on where EAGAIN stopped.
+func (s *shard) resumeWrite(c *Conn) {
+	c.unmark(outBlocked)
 	switch c.phase {
 	case phaseOpen:
 		c.since = 0 // The peer has taken bytes: that is a sign of life.
 		c.feed().flush(c)
 	case phaseClosing:
-		if c.out&outAside != 0 {
-			s.flushAside(c)
+		if c.out&outPending != 0 {
+			s.flushOutOfBand(c)
 		}
 	}
 }
 
-// aside is what a connection is to be sent beside messages, as long as its
+// outOfBand is what a connection is to be sent beside messages, as long as its
 // socket is full or it is in the middle of a frame. It is empty for all but a
 // few, so it is not part of Conn.
-type aside struct {
-	sending []byte // Goes first, whole: c.cursor is at a boundary once it is out, unless pong or close waits for one.
-	pongs   pongs
-	direct  direct
-	closing []byte // A close frame: the last that is ever sent.
-	at      uint64 // Where closing goes out, and why it does, if the close handshake has not begun yet.
-	why     Reason
-	closed  bool   // closing is in sending.
-	heeded  bool   // The peer has sent its own close frame.
-	gapFrom string // Behind sending a gap is to be said, if it is not empty.
-	gapTo   uint64
-	kept    int // How much of sending counts in shard.kept.
-	alone   int // How much of sending is counted in direct.x.
+type outOfBand struct {
+	sending       []byte // Goes first, whole: c.cursor is at a boundary once it is out, unless pong or close waits for one.
+	pongs         pongs
+	direct        direct
+	closing       []byte // A close frame: the last that is ever sent.
+	at            uint64 // Where closing goes out, and why it does, if the close handshake has not begun yet.
+	why           Reason
+	closeSending  bool   // closing is in sending.
+	peerClosed    bool   // The peer has sent its own close frame.
+	gapFrom       string // Behind sending a gap is to be said, if it is not empty.
+	gapTo         uint64
+	kept          int // How much of sending counts in shard.kept.
+	directCounted int // How much of sending is counted in direct.x.
 }
 
 // first is where the oldest of the pongs and direct messages go out, or 0 if there are none; last is where the
 // newest do.
-func (a *aside) first() uint64 {
+func (a *outOfBand) first() uint64 {
 	switch {
 	case a.pongs.empty() && a.direct.empty():
 		return 0
@@ -87,7 +87,7 @@ func (a *aside) first() uint64 {
 	return min(a.pongs.first(), a.direct.first())
 }
 
-func (a *aside) last() (at uint64) {
+func (a *outOfBand) last() (at uint64) {
 	if !a.pongs.empty() {
 		at = a.pongs.last()
 	}
@@ -97,41 +97,41 @@ func (a *aside) last() (at uint64) {
 	return at
 }
 
-// none reports whether there is neither a pong nor a direct message.
-func (a *aside) none() bool { return a.pongs.empty() && a.direct.empty() }
+// nothingPlaced reports whether there is neither a pong nor a direct message.
+func (a *outOfBand) nothingPlaced() bool { return a.pongs.empty() && a.direct.empty() }
 
-func (s *shard) asideOf(c *Conn) *aside {
-	if c.out&outAside == 0 {
-		c.mark(outAside)
-		s.asides[c] = &aside{}
+func (s *shard) outOfBandOf(c *Conn) *outOfBand {
+	if c.out&outPending == 0 {
+		c.mark(outPending)
+		s.outOfBand[c] = &outOfBand{}
 	}
-	return s.asides[c]
+	return s.outOfBand[c]
 }
 
-func (s *shard) dropAside(c *Conn) {
-	if c.out&outAside != 0 {
-		a := s.asides[c]
+func (s *shard) dropOutOfBand(c *Conn) {
+	if c.out&outPending != 0 {
+		a := s.outOfBand[c]
 		s.kept -= a.kept
-		a.direct.done(a.alone)
-		a.direct.drop()
-		delete(s.asides, c)
-		c.clear(outAside)
+		a.direct.uncount(a.directCounted)
+		a.direct.discardAll()
+		delete(s.outOfBand, c)
+		c.unmark(outPending)
 	}
 }
 
-// say sends bytes that are not from the log, in front of it. c is not blocked
+// sendBeforeLog sends bytes that are not from the log, in front of it. c is not blocked
 // and at a boundary. b is borrowed until it returns.
-func (s *shard) say(c *Conn, b []byte) {
-	if s.tell(c, b) {
+func (s *shard) sendBeforeLog(c *Conn, b []byte) {
+	if s.sendOutOfBand(c, b) {
 		c.feed().flush(c)
 	}
 }
 
-// tell is say without the log behind it. It says whether all is out.
-func (s *shard) tell(c *Conn, b []byte) bool {
+// sendOutOfBand is say without the log behind it. It says whether all is out.
+func (s *shard) sendOutOfBand(c *Conn, b []byte) bool {
 	rest, ok := s.writeBytes(c, b)
 	if !ok && c.phase != phaseNone {
-		a := s.asideOf(c)
+		a := s.outOfBandOf(c)
 		a.sending = append(a.sending, rest...)
 	}
 	return ok
@@ -151,13 +151,13 @@ func (s *shard) writeBytes(c *Conn, b []byte) (rest []byte, ok bool) {
 	return b, ok
 }
 
-// pong sends answers to pings, now or when it can. p is copied.
-func (s *shard) pong(c *Conn, p *pongs) {
+// sendPongs sends answers to pings, now or when it can. p is copied.
+func (s *shard) sendPongs(c *Conn, p *pongs) {
 	if c.out == 0 && c.cursor >= p.last() {
-		s.say(c, p.frames)
+		s.sendBeforeLog(c, p.frames)
 		return
 	}
-	a := s.asideOf(c)
+	a := s.outOfBandOf(c)
 	a.pongs.addAll(p)
 	if c.out&outBlocked != 0 {
 		a.pongs.keepNewest() // It does not read, and is owed no memory.
@@ -166,10 +166,10 @@ func (s *shard) pong(c *Conn, p *pongs) {
 	c.feed().flush(c)
 }
 
-// flushAside sends what stands aside, with the rest of the frame that c is in
+// flushOutOfBand sends what stands aside, with the rest of the frame that c is in
 // before it, and says whether all of it is out.
-func (s *shard) flushAside(c *Conn) bool {
-	a := s.asides[c]
+func (s *shard) flushOutOfBand(c *Conn) bool {
+	a := s.outOfBand[c]
 	for {
 		var ok bool
 		if a.sending, ok = s.writeBytes(c, a.sending); !ok {
@@ -180,61 +180,61 @@ func (s *shard) flushAside(c *Conn) bool {
 			s.kept -= a.kept
 			a.kept = 0
 		}
-		a.direct.done(a.alone)
-		a.alone = 0
-		if a.closed {
-			if a.heeded || !c.mayGoOn() {
+		a.direct.uncount(a.directCounted)
+		a.directCounted = 0
+		if a.closeSending {
+			if a.peerClosed || !c.mayStillPublish() {
 				_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 			}
-			s.dropAside(c)
+			s.dropOutOfBand(c)
 			return false // Nothing may follow a close frame.
 		}
 		if a.gapFrom != "" {
-			a.sending = c.feed().encoding.form.gap(a.sending[:0], a.gapFrom, a.gapTo)
+			a.sending = c.feed().encoding.form.appendGap(a.sending[:0], a.gapFrom, a.gapTo)
 			a.gapFrom = ""
 			continue
 		}
-		if c.phase == phaseOpen && !c.feed().reach(c, a) {
+		if c.phase == phaseOpen && !c.feed().reachOutOfBand(c, a) {
 			return false
 		}
 		if !c.feed().finishFrame(c) {
 			return false
 		}
-		if !a.next() {
-			s.dropAside(c)
+		if !a.prepareNext() {
+			s.dropOutOfBand(c)
 			return true
 		}
 	}
 }
 
-// mayGoOn says whether c, which is closing, may publish until its peer has seen the close frame. Then the writing
+// mayStillPublish says whether c, which is closing, may publish until its peer has seen the close frame. Then the writing
 // side is shut down behind the peer's own close frame only: a proxy that sees the end of one direction ends the
 // other, too, with what is in it.
-func (c *Conn) mayGoOn() bool {
+func (c *Conn) mayStillPublish() bool {
 	return c.why == ReasonShutdown && c.feed().encoding.form.kind != formEvents
 }
 
-// heed notes that the peer of c, which is closing, has sent its own close frame.
-func (s *shard) heed(c *Conn) {
+// notePeerClose notes that the peer of c, which is closing, has sent its own close frame.
+func (s *shard) notePeerClose(c *Conn) {
 	switch {
-	case c.out&outAside != 0:
-		s.asides[c].heeded = true
-	case c.mayGoOn():
+	case c.out&outPending != 0:
+		s.outOfBand[c].peerClosed = true
+	case c.mayStillPublish():
 		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	}
 }
 
-// next makes the next direct messages, or control frame, what is to be sent.
-func (a *aside) next() bool {
+// prepareNext makes the next direct messages, or control frame, what is to be sent.
+func (a *outOfBand) prepareNext() bool {
 	switch {
 	case !a.direct.empty() && (a.pongs.empty() || a.direct.first() < a.pongs.first()):
-		a.alone = a.direct.runs[0].n + a.direct.runs[0].added*directOverhead
-		a.sending = a.direct.take(a.sending[:0])
+		a.directCounted = a.direct.runs[0].n + a.direct.runs[0].added*directOverhead
+		a.sending = a.direct.takeFirst(a.sending[:0])
 	case !a.pongs.empty():
-		a.sending = a.pongs.take(a.sending[:0])
+		a.sending = a.pongs.takeFirst(a.sending[:0])
 	case len(a.closing) > 0:
 		a.sending = a.closing
-		a.closing, a.closed = nil, true
+		a.closing, a.closeSending = nil, true
 	default:
 		return false
 	}
