@@ -23,7 +23,7 @@ type channel struct {
 
 	behind atomic.Bool // Written by append and caughtUp, read by the reading sides.
 
-	ids *ids // Guarded by mu; nil without Config.Order.
+	ids *channelIDs // Guarded by mu; nil without Config.Order.
 
 	plain encoding // Others follow it in its list.
 }
@@ -52,8 +52,8 @@ func (srv *Server) enter(name string) *channel {
 		ch = &channel{name: name}
 		ch.plain.channel, ch.plain.form = ch, srv.forms[0]
 		ch.plain.log.Init(&srv.forms[0].log, 0, srv.numbers.Load())
-		if srv.cfg.Order != nil {
-			ch.ids = &ids{floor: chs.floor}
+		if srv.cfg.Replication.Order != nil {
+			ch.ids = &channelIDs{floor: chs.floor}
 		}
 		chs.byName[name] = ch
 		if len(chs.byName) > 2*chs.lenAtTidy+1024 {
@@ -174,7 +174,7 @@ func (srv *Server) join(c *Conn, name string, form *form, p position) (at, id ui
 	f := ch.encoding(form, srv.history(form)).feedFor(s)
 	f.conns++
 	ch.conns++
-	srv.changes.note(ch)
+	srv.replica.changes.record(ch)
 	srv.total.kinds[form.kind].Add(1)
 	c.feedRef.Store(f)
 	at, gap = c.placeCursor(p)
@@ -188,7 +188,7 @@ func (srv *Server) part(c *Conn) {
 	ch := f.encoding.channel
 	ch.mu.Lock()
 	ch.conns--
-	srv.changes.note(ch)
+	srv.replica.changes.record(ch)
 	srv.total.kinds[f.encoding.form.kind].Add(-1)
 	if f.conns--; f.conns == 0 {
 		f.encoding.removeFeed(f)

@@ -57,14 +57,14 @@ func (srv *Server) onTick() {
 	srv.expireHandshakes()
 	srv.acceptAgain()
 	srv.resumeWithinRate(false)
-	srv.early.goOn(srv)
+	srv.replica.ahead.recheck(srv)
 	if srv.channels.tidySoon.Swap(false) {
 		srv.tidy()
 	}
-	for _, c := range srv.holding.mustGo() {
+	for _, c := range srv.holding.takeLeaving() {
 		srv.queue.push(c)
 	}
-	if srv.gatedTooLong() {
+	if srv.replica.gatedTooLong() {
 		for _, ch := range srv.holding.awaited(nil) { // Each checks gatedTooLong when it is resumed.
 			srv.resume(ch)
 		}

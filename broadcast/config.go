@@ -184,25 +184,9 @@ type Config struct {
 	// RateHold.
 	OverRate RatePolicy
 
-	// Order, if set, gives messages their place among those of other servers: what connections and Publish
-	// publish goes to it, and what it has ordered comes back by Server.Deliver. Ids are then those that it gives, the
-	// same on all servers, and begin with Epoch, which must be the same, too: 1 to 32 letters from a to z, and digits.
-	Order Order
-	Epoch string
-
-	// Forward, if set, gets each message that connections or Publish have published here, after the earlier messages of
-	// the same publisher, and passes it to other servers. Their messages arrive by Server.DeliverForwarded. The payload
-	// is borrowed until Forward returns. Forward must not block. Workers and callers of Publish call it concurrently for
-	// different publishers. Forward and Order exclude each other.
-	Forward func(channel string, m Message)
-
-	// Follower, if set, selects the channels whose messages the server gets from others, by Order or
-	// Server.DeliverForwarded. A connection to another channel waits for them for 2 s, and is then answered 503.
-	Follower Follower
-
-	// HoldTime is how long a connection may wait that publishes while Server.HoldPublishers holds it: then it
-	// is closed with 1013. Defaults to 30 s.
-	HoldTime time.Duration
+	// Replication makes the server one of several that have the same channels. The zero value is a server that is alone.
+	// Package cluster has two implementations, which use Server.Replica.
+	Replication Replication
 
 	// MemoryBytes, if set, bounds the server's own memory, whatever its peers do. MaxConns is lowered to what fits, the
 	// retention is lowered if it was not given, and unfinished messages, direct messages and handshakes have bounds for
@@ -311,7 +295,7 @@ func (cfg Config) WithDefaults() (Config, error) {
 	setDefault(&cfg.PingTimeout, min(2*cfg.PingInterval, maxDuration))
 	setDefault(&cfg.HandshakeTimeout, 10*time.Second)
 	setDefault(&cfg.CloseTimeout, 5*time.Second)
-	setDefault(&cfg.HoldTime, 30*time.Second)
+	setDefault(&cfg.Replication.HoldTime, 30*time.Second)
 	setDefault(&cfg.UnsentBytes, 128<<10)
 	setDefault(&cfg.Shards, runtime.GOMAXPROCS(0))
 	setDefault(&cfg.Workers, 2*runtime.GOMAXPROCS(0))
@@ -369,7 +353,7 @@ func (cfg *Config) validate() error {
 	span(cfg.CloseTimeout, time.Millisecond, "CloseTimeout")
 	span(cfg.DrainTime, 0, "DrainTime")
 	span(cfg.SlowPass, 0, "SlowPass")
-	span(cfg.HoldTime, time.Millisecond, "HoldTime")
+	span(cfg.Replication.HoldTime, time.Millisecond, "Replication.HoldTime")
 	check(cfg.RetainAge == 0 || cfg.RetainAge >= time.Second && cfg.RetainAge <= maxDuration, "RetainAge",
 		cfg.RetainAge, fmt.Sprintf("0, or 1s to %v", maxDuration))
 	check(cfg.MemoryBytes >= 0 && cfg.MemoryBytes <= 1<<50, "MemoryBytes", cfg.MemoryBytes, "0 to 2^50")
@@ -383,10 +367,7 @@ func (cfg *Config) validate() error {
 	check(cfg.RateBytes >= 0 && cfg.RateBytes <= 1<<40, "RateBytes", cfg.RateBytes, "0 to 2^40")
 	check(cfg.Burst >= 1 && cfg.Burst <= maxBurst, "Burst", cfg.Burst, "1 to 2^30")
 	check(cfg.BurstBytes >= cfg.MaxMessageBytes, "BurstBytes", cfg.BurstBytes, "at least MaxMessageBytes")
-	if _, _, ok := splitID(cfg.Epoch + "-1"); cfg.Order != nil {
-		check(ok, "Epoch", fmt.Sprintf("%q", cfg.Epoch), "1 to 32 letters from a to z, and digits")
-	}
-	check(cfg.Forward == nil || cfg.Order == nil, "Forward", "given", "no Order")
+	cfg.Replication.validate(check)
 	check(cfg.OverRate <= RateClose, "OverRate", cfg.OverRate, "RateHold or RateClose")
 	check(cfg.UnsentBytes >= 4096, "UnsentBytes", cfg.UnsentBytes, "at least 4096")
 	if cfg.Page != nil {

@@ -176,7 +176,7 @@ func (c *Conn) mayNotPublish() bool {
 		return false
 	}
 	srv := c.shard().srv
-	return c.channel().behind.Load() || srv.gated.Load() || srv.limiter.isOverRate(c)
+	return c.channel().behind.Load() || srv.replica.gated.Load() || srv.limiter.isOverRate(c)
 }
 
 // wholeFrame takes a frame whose payload p is all there. p is borrowed.
@@ -297,7 +297,7 @@ func (c *Conn) publishMessage(w *worker, m Message) verdict {
 		return c.discard()
 	}
 	c.postPongs(w) // To what came before it.
-	if order := srv.cfg.Order; order != nil {
+	if order := srv.cfg.Replication.Order; order != nil {
 		order.Submit(c.channel().name, m)
 		return more
 	}

@@ -245,8 +245,8 @@ func TestHeldStaysLong(t *testing.T) {
 	c.channel().behind.Store(true)
 	w.cost = 0
 	c.turn(w)
-	if !c.isCostly() || srv.holding.len() != 1 {
-		t.Errorf("long %t, %d held, want it to be held and long", c.isCostly(), srv.holding.len())
+	if !c.isCostly() || srv.holding.connCount() != 1 {
+		t.Errorf("long %t, %d held, want it to be held and long", c.isCostly(), srv.holding.connCount())
 	}
 }
 

@@ -41,7 +41,9 @@
 //	utf8.go       text that comes in pieces
 //	frame.go      headers, lengths, status codes
 //	channel.go    who gets what is published where
-//	order.go      places among the messages of other servers; forward.go: or none, and they get them later
+//	replica.go    servers that replicate each other: what they deliver here, and what is forwarded to them
+//	order.go      one order for the messages of all servers; ids.go: their IDs in a channel
+//	follow.go     which channels are received from other servers; ahead.go: connections that wait for them
 //	encoding.go   publish: into the logs, one for each form that is read
 //	form.go       plain, with ids, compressed; events.go: server-sent events
 //	hold.go       publishers wait while the server is behind
@@ -57,7 +59,7 @@
 // side), reason.go, stats.go and histogram.go (how it ends, and the totals), sys_linux.go (system calls),
 // config.go, memory.go (what all of it may take up), extra.go (what only some connections have),
 // direct.go (messages for one connection alone), handler.go, handover.go and pump.go (connections of net/http),
-// run.go, publish.go, alive.go, count.go, info.go and find.go with walk.go (for programs that embed it).
+// run.go, publish.go, alive.go, counts.go, info.go and find.go with walk.go (for programs that embed it).
 //
 // # Who owns what
 //

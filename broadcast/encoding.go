@@ -90,7 +90,7 @@ func (srv *Server) appendToLogs(ch *channel, m Message, wants uint64) (id uint64
 		}
 	}
 	if ch.ids != nil {
-		ch.note(number, id)
+		ch.recordID(number, id)
 	}
 	receivers = ch.conns
 	ch.mu.Unlock()

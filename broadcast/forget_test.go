@@ -36,12 +36,12 @@ func gapTold(t *testing.T, addr, channel, since string) bool {
 
 // TestForgetQuiet: Forget of a channel that is not there any more as there is nothing in it.
 func TestForgetQuiet(t *testing.T) {
-	srv, addr := newServer(t, Config{Channels: true, Follower: yes{}})
+	srv, addr := newServer(t, Config{Channels: true, Replication: Replication{Follower: yes{}}})
 	c := dialIDs(t, addr, "/x")
 	id := c.helloID(t)
 	c.Close()
 	eventually(t, "nobody", func() bool { return srv.Stats().Open == 0 && srv.channel("x") == nil })
-	if !srv.Forget("x") {
+	if !srv.Replica().ForgetChannel("x") {
 		t.Fatal("in use")
 	}
 	if !gapTold(t, addr, "/x", id) {
@@ -51,14 +51,14 @@ func TestForgetQuiet(t *testing.T) {
 
 // TestForgetRoot: the same of the channel without a name, with messages in it.
 func TestForgetRoot(t *testing.T) {
-	srv, addr := newServer(t, Config{Channels: true, Follower: yes{}})
+	srv, addr := newServer(t, Config{Channels: true, Replication: Replication{Follower: yes{}}})
 	if err := srv.Publish(t.Context(), Message{Text, []byte("m")}); err != nil {
 		t.Fatal(err)
 	}
 	c := dialIDs(t, addr, "/")
 	id := c.helloID(t)
 	c.Close()
-	eventually(t, "nobody", func() bool { return srv.Stats().Open == 0 && srv.Forget("") })
+	eventually(t, "nobody", func() bool { return srv.Stats().Open == 0 && srv.Replica().ForgetChannel("") })
 	if !gapTold(t, addr, "/", id) {
 		t.Errorf("since %s: no gap is said, want one", id)
 	}
@@ -66,7 +66,7 @@ func TestForgetRoot(t *testing.T) {
 
 // TestForgetControl: with messages it works.
 func TestForgetControl(t *testing.T) {
-	srv, addr := newServer(t, Config{Channels: true, Follower: yes{}})
+	srv, addr := newServer(t, Config{Channels: true, Replication: Replication{Follower: yes{}}})
 	c := dialIDs(t, addr, "/x")
 	c.helloID(t)
 	p, err := srv.PublishTo(t.Context(), "x", Message{Text, []byte("m")})
@@ -74,7 +74,7 @@ func TestForgetControl(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-	eventually(t, "nobody", func() bool { return srv.Stats().Open == 0 && srv.Forget("x") })
+	eventually(t, "nobody", func() bool { return srv.Stats().Open == 0 && srv.Replica().ForgetChannel("x") })
 	if !gapTold(t, addr, "/x", p.ID) {
 		t.Errorf("since %s: no gap is said, want one", p.ID)
 	}
@@ -83,19 +83,19 @@ func TestForgetControl(t *testing.T) {
 // TestForgetFloor: interest.sweep forgets what an all-batch has begun beside it; join lets go of it.
 func TestForgetFloor(t *testing.T) {
 	p := &picky{gives: map[string]bool{"z": true}}
-	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})
-	srv.BeginBehind(0)
-	srv.Begin("z", 0)
+	srv, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true})
+	srv.Replica().StartAfter(0)
+	srv.Replica().StartChannel("z", 0)
 	for id := uint64(1); id <= 3; id++ {
-		if err := srv.Deliver(t.Context(), id, "z", Message{Text, []byte("m")}); err != nil {
+		if err := srv.Replica().Deliver(t.Context(), id, "z", Message{Text, []byte("m")}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	srv.Delivered(3)
-	if !srv.Forget("z") { // sweep
+	srv.Replica().SetDelivered(3)
+	if !srv.Replica().ForgetChannel("z") { // sweep
 		t.Fatal("in use")
 	}
-	srv.LetGo("z") // join
+	srv.Replica().ReleaseChannel("z") // join
 	if !gapTold(t, addr, "/z", "town-1") {
 		t.Error("2 and 3 are missing, and no gap is said")
 	}
@@ -104,14 +104,14 @@ func TestForgetFloor(t *testing.T) {
 // TestBeginBehindKept: BeginBehind, of an all-batch, when a channel that narrow kept is idle and has older messages.
 func TestBeginBehindKept(t *testing.T) {
 	p := &picky{gives: map[string]bool{"z": true}}
-	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})
+	srv, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true})
 	for id := uint64(1); id <= 3; id++ {
-		if err := srv.Deliver(t.Context(), id, "z", Message{Text, []byte("m")}); err != nil {
+		if err := srv.Replica().Deliver(t.Context(), id, "z", Message{Text, []byte("m")}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	srv.Delivered(3)
-	srv.BeginBehind(2)
+	srv.Replica().SetDelivered(3)
+	srv.Replica().StartAfter(2)
 	c := dialIDs(t, addr, "/z?last=10")
 	id := c.helloID(t)
 	_, b, _ := c.readFrame()

@@ -51,8 +51,8 @@ func newForms(cfg *Config) (forms [maxForms]*form) {
 	}
 	space := framelog.NewSpace(total, cfg.RetainAge)
 	epoch := strings.ToLower(rand.Text()[:8])
-	if cfg.Order != nil {
-		epoch = cfg.Epoch
+	if cfg.Replication.Order != nil {
+		epoch = cfg.Replication.Epoch
 	}
 	add := func(kind formKind, bits int, frameLen framelog.FrameLen, ping []byte) {
 		forms[formAt(kind, bits)] = &form{kind: kind, bits: bits, epoch: epoch, ping: ping,

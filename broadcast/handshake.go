@@ -106,9 +106,9 @@ func (c *Conn) requestHead(w *worker, b []byte) verdict {
 		return more
 	}
 	b = b[empty:]
-	refusal := c.upgrade(w, b[:n])
+	wait, refusal := c.upgrade(w, b[:n])
 	switch {
-	case refusal == errAhead:
+	case wait:
 		c.in.rest = c.in.rest[:0]
 		c.in.appendHead(b) // It may stand there already.
 		return held
@@ -145,16 +145,16 @@ func (in *inbound) appendHead(b []byte) []byte {
 	return in.rest
 }
 
-// upgrade answers a handshake with 101 and the greeting and makes the
-// connection the shard's, or says with what it must be refused.
-func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
+// upgrade answers a handshake with 101 and the greeting, and hands the connection over to its shard. Otherwise it reports
+// that the connection must wait for messages of other servers, or returns why the connection must be refused.
+func (c *Conn) upgrade(w *worker, head []byte) (wait bool, refusal *Refusal) {
 	srv := c.shard().srv
 	want, refusal := w.handshake.parseRequest(c, head)
 	if refusal != nil || want.form == nil {
-		return refusal
+		return false, refusal
 	}
 	if refusal := srv.admit(); refusal != nil {
-		return refusal
+		return false, refusal
 	}
 	opened := false
 	defer func() { // Also when OnConnect panics.
@@ -164,26 +164,26 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	}()
 	grant, refusal := c.authorize(head, want.channel)
 	if refusal != nil {
-		return refusal
+		return false, refusal
 	}
 	if grant.Value != nil {
 		_ = c.SetValue(grant.Value) // Unless it has ended.
 	}
-	if srv.cfg.Order != nil || srv.cfg.Follower != nil {
+	if srv.cfg.Replication.replicated() {
 		ch := srv.enter(want.channel)
 		defer srv.leave(ch)
-		if refusal := c.ahead(want.channel, want.from); refusal != nil {
-			given := grant
+		if wait, refusal := c.mustWait(want.channel, want.from); wait || refusal != nil {
+			given := grant // Authorize is not called again after the wait.
 			c.inbound().grant = &given
-			return refusal
+			return wait, refusal
 		}
 	}
 	if refusal := c.callOnConnect(head, want.channel); refusal != nil {
-		return refusal
+		return false, refusal
 	}
 	if !srv.opening.claim(c) { // endHandshakes has taken it.
 		c.refuseLate(&w.handshake.req)
-		return nil
+		return false, nil
 	}
 	opened = true
 	if srv.debug() {
@@ -192,7 +192,7 @@ func (c *Conn) upgrade(w *worker, head []byte) *Refusal {
 	}
 	srv.total.upgraded.Add(1)
 	c.finishHandshake(&want, grant)
-	return nil
+	return false, nil
 }
 
 // requested is what a request wants.

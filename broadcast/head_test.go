@@ -115,21 +115,21 @@ func TestHeadBuffer(t *testing.T) {
 // connection waits to be opened.
 func TestPipelinedBehindHead(t *testing.T) {
 	p := &picky{gives: make(map[string]bool)}
-	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})
-	srv.BeginBehind(0)
-	srv.Delivered(0)
+	srv, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true})
+	srv.Replica().StartAfter(0)
+	srv.Replica().SetDelivered(0)
 	c := connect(t, addr)
 	text := strings.Repeat("m", 4*maxHeadBytes)
 	c.send(clientFrame([]byte(headWith(baseLine, "GET /sport HTTP/1.1")), true, ws.OpBinary, []byte(text)))
 	eventually(t, "the connection to wait", func() bool {
-		srv.early.mu.Lock()
-		defer srv.early.mu.Unlock()
-		for _, conn := range srv.early.conns {
+		srv.replica.ahead.mu.Lock()
+		defer srv.replica.ahead.mu.Unlock()
+		for _, conn := range srv.replica.ahead.conns {
 			if got := cap(conn.in.rest); got > maxHeadBytes {
 				t.Errorf("%d bytes are kept, want at most %d", got, maxHeadBytes)
 			}
 		}
-		return len(srv.early.conns) > 0
+		return len(srv.replica.ahead.conns) > 0
 	})
 	p.give("sport", true)
 	c.expectUpgrade()

@@ -6,55 +6,52 @@ import (
 	"sync"
 )
 
-// holding is who waits because the server is behind in a channel: publishing
-// connections, which are not read, so that TCP pushes back on their peers, and calls
-// of Publish. Each of them goes on when caughtUp says so.
+// holding is the publishers that wait because the server is behind in a channel: connections, which are not read, so that
+// TCP pushes back on their peers, and calls of Publish. caughtUp ends the wait.
 type holding struct {
-	mu sync.Mutex
-	of map[*channel]*waiters // Guarded by mu.
+	mu        sync.Mutex
+	byChannel map[*channel]*waiters // Guarded by mu.
 }
 
-// waiters are who waits for one channel.
+// waiters is the publishers that wait for one channel. It is guarded by the mutex of holding.
 type waiters struct {
-	conns []*Conn       // Their reading side stays owned.
-	gate  chan struct{} // Closed when it has caught up; nil if nobody waits for that.
+	conns []*Conn       // Their reading sides stay owned.
+	gate  chan struct{} // Closed when the server has caught up; nil if no call of Publish waits.
 }
 
-// in returns who waits for ch. The mutex must be held.
-func (h *holding) in(ch *channel) *waiters {
-	w := h.of[ch]
+// waitersOf returns the publishers that wait for ch. The mutex must be held.
+func (h *holding) waitersOf(ch *channel) *waiters {
+	w := h.byChannel[ch]
 	if w == nil {
 		w = new(waiters)
-		h.of[ch] = w
+		h.byChannel[ch] = w
 	}
 	return w
 }
 
-// mayLag is how far the slowest shard may be behind the head, in bytes, until
-// publishers are held. It is half the retention: so a pass that began at the
-// head is over before the log drops what it writes, and nobody is lapped
+// mayLag returns how far the slowest shard may be behind the head, in bytes, before publishers are held. It is half the
+// retention: a pass that began at the head ends before the log drops what the pass writes, so no connection is lapped
 // because the server was slow.
 func (srv *Server) mayLag() uint64 { return uint64(srv.cfg.RetainBytes) / 2 }
 
-// full says whether what is still to be offered in all channels is too much: more than
-// the total by the same half of a channel's retention.
+// full reports whether the messages of all channels that were not offered yet take up too much: more than
+// Config.RetainTotalBytes by half of a channel's retention.
 func (srv *Server) full() bool {
 	total := srv.cfg.RetainTotalBytes
 	return srv.cfg.Channels && uint64(srv.forms[0].log.Space.Taken()) > uint64(total)+srv.mayLag()
 }
 
-// hold stops reading a connection until the server has caught up, or until it may
-// publish again.
+// hold stops reading a connection until the server has caught up, or until the connection may publish again.
 func (srv *Server) hold(c *Conn) {
 	if c.readPhase == readHead {
-		srv.early.add(c)
+		srv.replica.ahead.add(c)
 		return
 	}
 	if srv.limiter.holdIfOver(c) {
 		srv.total.rateHolds.Add(1)
 		return
 	}
-	if srv.gatedTooLong() {
+	if srv.replica.gatedTooLong() {
 		c.freeInbound()
 		c.violated(errUnordered)
 		srv.queue.push(c)
@@ -64,39 +61,38 @@ func (srv *Server) hold(c *Conn) {
 	ch := c.channel()
 	h := &srv.holding
 	h.mu.Lock()
-	w := h.in(ch)
+	w := h.waitersOf(ch)
 	w.conns = append(w.conns, c)
 	h.mu.Unlock()
-	if !ch.behind.Load() && !srv.gated.Load() { // It caught up before c was in the list.
+	if !ch.behind.Load() && !srv.replica.gated.Load() { // The server caught up before c was in the list.
 		srv.resume(ch)
 	}
 }
 
-// ready returns a channel that is closed when ch has caught up, or nil if it is not
-// behind.
+// ready returns a Go channel that is closed when the server has caught up in ch, or nil if it is not behind.
 func (h *holding) ready(ch *channel) <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !ch.behind.Load() {
 		return nil
 	}
-	w := h.in(ch)
+	w := h.waitersOf(ch)
 	if w.gate == nil {
 		w.gate = make(chan struct{})
 	}
 	return w.gate
 }
 
-// caughtUp is called by each shard when it has offered what there was in a channel, and
-// by the clock.
+// caughtUp ends the wait for a channel if the server is no longer behind. Each shard calls it after it has offered the
+// channel's messages, and so does the clock.
 func (srv *Server) caughtUp(ch *channel) {
 	if !ch.behind.Load() {
 		return
 	}
 	if srv.full() {
-		srv.forms[0].log.Space.Evict() // What has been offered since may go.
-		if srv.cfg.Order != nil {
-			srv.channels.tidySoon.Store(true) // So may ids of what went.
+		srv.forms[0].log.Space.Evict() // Messages that were offered since may be dropped.
+		if srv.cfg.Replication.Order != nil {
+			srv.channels.tidySoon.Store(true) // And so may their IDs.
 		}
 	}
 	if ch.lag() <= srv.mayLag() && !srv.full() {
@@ -105,18 +101,18 @@ func (srv *Server) caughtUp(ch *channel) {
 	}
 }
 
-// mustGo takes out the connections that have to go, and those whose messages will not be published.
-func (h *holding) mustGo() (conns []*Conn) {
+// takeLeaving removes and returns the connections for which mustLeave returns true.
+func (h *holding) takeLeaving() (conns []*Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var some []*channel // That have such connections: nearly always none.
-	for ch, w := range h.of {
+	var some []*channel // With such connections: nearly always none.
+	for ch, w := range h.byChannel {
 		if slices.ContainsFunc(w.conns, mustLeave) {
 			some = append(some, ch)
 		}
 	}
 	for _, ch := range sorted(some) {
-		w := h.of[ch]
+		w := h.byChannel[ch]
 		w.conns = slices.DeleteFunc(w.conns, func(c *Conn) bool {
 			gone := mustLeave(c)
 			if gone {
@@ -128,14 +124,14 @@ func (h *holding) mustGo() (conns []*Conn) {
 	return conns
 }
 
-// mustLeave reports whether a held connection has to go, or its messages will not be published.
+// mustLeave reports whether a held connection has to end, or its messages will not be published.
 func mustLeave(c *Conn) bool { return c.has(closed | evicted | mute) }
 
-// resume lets everyone go on who waits for ch; connections not while HoldPublishers holds them.
+// resume ends the wait of the publishers that wait for ch, except of connections that HoldPublishers holds.
 func (srv *Server) resume(ch *channel) {
 	h := &srv.holding
 	h.mu.Lock()
-	w := h.of[ch]
+	w := h.byChannel[ch]
 	if w == nil {
 		h.mu.Unlock()
 		return
@@ -145,9 +141,9 @@ func (srv *Server) resume(ch *channel) {
 		w.gate = nil
 	}
 	var conns []*Conn
-	if len(w.conns) == 0 || !srv.gated.Load() || srv.gatedTooLong() {
+	if len(w.conns) == 0 || !srv.replica.gated.Load() || srv.replica.gatedTooLong() {
 		conns = w.conns
-		delete(h.of, ch)
+		delete(h.byChannel, ch)
 	}
 	h.mu.Unlock()
 	for _, c := range conns {
@@ -155,11 +151,11 @@ func (srv *Server) resume(ch *channel) {
 	}
 }
 
-// awaited returns the channels that publishers wait for and for which keep returns true; a nil keep selects all.
+// awaited returns the channels that publishers wait for and for which keep returns true. A nil keep selects all.
 func (h *holding) awaited(keep func(*channel) bool) []*channel {
 	var chs []*channel
 	h.mu.Lock()
-	for ch := range h.of {
+	for ch := range h.byChannel {
 		if keep == nil || keep(ch) {
 			chs = append(chs, ch)
 		}
@@ -177,11 +173,11 @@ func sorted(chs []*channel) []*channel {
 // isBehind reports whether publishers of ch have to wait for the server.
 func (ch *channel) isBehind() bool { return ch.behind.Load() }
 
-// len is how many connections wait.
-func (h *holding) len() (n int) {
+// connCount returns how many connections wait.
+func (h *holding) connCount() (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, w := range h.of {
+	for _, w := range h.byChannel {
 		n += len(w.conns)
 	}
 	return n

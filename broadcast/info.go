@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -46,13 +45,6 @@ func (srv *Server) Channels(prefix, after string, n int) []ChannelInfo {
 		infos = append(infos, srv.channelInfo(ch))
 	}
 	return infos
-}
-
-// ChannelNames returns the names of all channels there are, in no order.
-func (srv *Server) ChannelNames() []string {
-	srv.channels.mu.Lock()
-	defer srv.channels.mu.Unlock()
-	return slices.AppendSeq(make([]string, 0, len(srv.channels.byName)), maps.Keys(srv.channels.byName))
 }
 
 // Largest returns at most n channels, those first that have the most connections. It looks at

@@ -163,8 +163,8 @@ func TestCaughtUpBeforeTheWait(t *testing.T) {
 		srv.root.behind.Store(false)
 		h.mu.Unlock()
 		<-held
-		if waiting, _, _ := srv.queue.state(); h.len() != 0 || waiting != 1 {
-			t.Errorf("got %d held, %d turns, want 0, 1", h.len(), waiting)
+		if waiting, _, _ := srv.queue.state(); h.connCount() != 0 || waiting != 1 {
+			t.Errorf("got %d held, %d turns, want 0, 1", h.connCount(), waiting)
 		}
 	})
 }
@@ -173,12 +173,12 @@ func TestCaughtUpBeforeTheWait(t *testing.T) {
 func TestEndWhileHeld(t *testing.T) {
 	conns, ended := make(chan *Conn, 1), make(chan Reason, 1)
 	srv, addr := newServer(t, Config{
-		HoldTime:     time.Hour,
+		Replication:  Replication{HoldTime: time.Hour},
 		OnConnect:    func(c *Conn, _ *http.Request) error { conns <- c; return nil },
 		OnDisconnect: func(_ *Conn, why Reason) { ended <- why },
 	})
 	client := dial(t, addr)
-	srv.HoldPublishers(true)
+	srv.Replica().HoldPublishers(true)
 	client.sendText("held")
 	eventually(t, "the publisher to be held", func() bool { return srv.Stats().Held == 1 })
 	c := <-conns

@@ -52,16 +52,16 @@ func (l *line) deliver(t *testing.T, srv *Server, from, to uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := from; i < to; i++ {
-		if err := srv.Deliver(t.Context(), i+1, l.messages[i].Channel, l.messages[i].Message); err != nil {
+		if err := srv.Replica().Deliver(t.Context(), i+1, l.messages[i].Channel, l.messages[i].Message); err != nil {
 			t.Fatal(err)
 		}
-		srv.Delivered(i + 1)
+		srv.Replica().SetDelivered(i + 1)
 	}
 }
 
 func (l *line) add(t *testing.T, cfg Config) (*Server, string) {
 	t.Helper()
-	cfg.Order, cfg.Epoch, cfg.Channels = l, "town", true
+	cfg.Replication.Order, cfg.Replication.Epoch, cfg.Channels = l, "town", true
 	srv, addr := newServer(t, cfg)
 	l.servers = append(l.servers, srv)
 	return srv, addr
@@ -101,11 +101,11 @@ func TestOrder(t *testing.T) {
 		}
 	}
 	for id, want := range map[uint64]error{0: ErrOrder, 4: ErrOrder, 5: nil} {
-		if err := one.Deliver(t.Context(), id, "news", Message{Text, []byte("x")}); !errors.Is(err, want) {
+		if err := one.Replica().Deliver(t.Context(), id, "news", Message{Text, []byte("x")}); !errors.Is(err, want) {
 			t.Errorf("%d: got %v, want %v", id, err, want)
 		}
 	}
-	if err := one.Deliver(t.Context(), 9, "news", Message{Text, []byte("\xff")}); !errors.Is(err, ErrNotText) {
+	if err := one.Replica().Deliver(t.Context(), 9, "news", Message{Text, []byte("\xff")}); !errors.Is(err, ErrNotText) {
 		t.Errorf("got %v, want %v", err, ErrNotText)
 	}
 }
@@ -164,14 +164,14 @@ func TestOrderLost(t *testing.T) {
 	srv, addr := l.add(t, Config{})
 	_, _ = l.Publish(t.Context(), []Addressed{{"news", Message{Text, []byte("kept")}}})
 	l.deliver(t, srv, 0, 1)
-	srv.Current(time.Now()) // Before they came: it says nothing.
+	srv.Replica().SetCurrent(time.Now()) // Before they came: it says nothing.
 	for _, tt := range []struct{ path, first string }{{"/news", "id: town-1\nkept"}, {"/quiet", ""}} {
 		was := l.asked.Load()
 		c := connect(t, addr)
 		head := strings.Replace(handshakeHead, "GET / ", "GET "+tt.path+"?since=town-7 ", 1)
 		c.send([]byte(strings.Replace(head, "\r\n\r\n", "\r\nSec-WebSocket-Protocol: crier.v1\r\n\r\n", 1)))
 		eventually(t, "it to wait", func() bool { return l.asked.Load() > was })
-		srv.Current(time.Now())
+		srv.Replica().SetCurrent(time.Now())
 		c.expectUpgrade()
 		c.expectText("at: town-0\n")
 		c.expectText("gap: town-7 town-0\n")
@@ -186,10 +186,10 @@ func TestOrderLost(t *testing.T) {
 func TestOrderBegin(t *testing.T) {
 	l := &line{}
 	srv, addr := l.add(t, Config{})
-	srv.BeginBehind(1000)
-	srv.Delivered(1010)
+	srv.Replica().StartAfter(1000)
+	srv.Replica().SetDelivered(1010)
 	for id := uint64(1001); id <= 1010; id++ {
-		if err := srv.Deliver(t.Context(), id, []string{"", "news"}[id%2], Message{Text, []byte("x")}); err != nil {
+		if err := srv.Replica().Deliver(t.Context(), id, []string{"", "news"}[id%2], Message{Text, []byte("x")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -218,10 +218,10 @@ func TestDeliverWhileHeld(t *testing.T) {
 	c := dialPath(t, addr, "/news")
 	ch := srv.enter("news")
 	defer srv.leave(ch)
-	srv.HoldPublishers(true)
-	defer srv.HoldPublishers(false)
+	srv.Replica().HoldPublishers(true)
+	defer srv.Replica().HoldPublishers(false)
 	ch.behind.Store(true) // The clock sees that it is not.
-	if err := srv.Deliver(t.Context(), 1, "news", Message{Text, []byte("hello")}); err != nil {
+	if err := srv.Replica().Deliver(t.Context(), 1, "news", Message{Text, []byte("hello")}); err != nil {
 		t.Fatal(err)
 	}
 	c.expectText("hello")
@@ -232,7 +232,7 @@ func TestIDCharge(t *testing.T) {
 	srv, _ := (&line{}).add(t, Config{})
 	space := srv.forms[0].log.Space
 	for id := uint64(1); id <= 4000; id++ {
-		if err := srv.Deliver(t.Context(), id, []string{"a", "b"}[id%2], Message{Text, []byte("x")}); err != nil {
+		if err := srv.Replica().Deliver(t.Context(), id, []string{"a", "b"}[id%2], Message{Text, []byte("x")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -255,7 +255,7 @@ func TestHoldPublishers(t *testing.T) {
 	l := &line{}
 	srv, addr := l.add(t, Config{})
 	c := dialPath(t, addr, "/news")
-	srv.HoldPublishers(true)
+	srv.Replica().HoldPublishers(true)
 	for range 10 {
 		c.sendText("hello")
 	}
@@ -264,16 +264,16 @@ func TestHoldPublishers(t *testing.T) {
 	if l.len() != 0 {
 		t.Errorf("%d messages were submitted", l.len())
 	}
-	srv.HoldPublishers(false)
+	srv.Replica().HoldPublishers(false)
 	eventually(t, "all messages", func() bool { return l.len() == 10 })
 }
 
 // TestHoldTime: who is held too long is closed with 1013, and who does not publish is not.
 func TestHoldTime(t *testing.T) {
-	srv, addr := (&line{}).add(t, Config{HoldTime: 3 * tickEvery})
+	srv, addr := (&line{}).add(t, Config{Replication: Replication{HoldTime: 3 * tickEvery}})
 	quiet := dialPath(t, addr, "/news")
 	early, parts := dialPath(t, addr, "/news"), dialPath(t, addr, "/news")
-	srv.HoldPublishers(true)
+	srv.Replica().HoldPublishers(true)
 	early.sendText("hello")
 	parts.sendFrame(false, ws.OpText, []byte("one, "))
 	parts.sendFrame(true, ws.OpContinuation, []byte("two"))
@@ -285,8 +285,8 @@ func TestHoldTime(t *testing.T) {
 	late.expectClose(1013)
 	quiet.sendFrame(true, ws.OpPing, []byte("still there"))
 	quiet.expectFrame(ws.OpPong, "still there")
-	srv.HoldPublishers(false)
-	if st := srv.Stats(); st.Open > 4 || srv.cfg.Order.(*line).len() != 0 {
+	srv.Replica().HoldPublishers(false)
+	if st := srv.Stats(); st.Open > 4 || srv.cfg.Replication.Order.(*line).len() != 0 {
 		t.Errorf("got %+v", st)
 	}
 }
@@ -308,7 +308,7 @@ func TestProtocolSays(t *testing.T) {
 func TestIDRuns(t *testing.T) {
 	for range 300 {
 		start, floor := rand.Uint64N(1000), rand.Uint64N(100)
-		s := &ids{floor: floor}
+		s := &channelIDs{floor: floor}
 		var all []uint64
 		id := floor
 		for n := range rand.IntN(50) {
@@ -316,7 +316,7 @@ func TestIDRuns(t *testing.T) {
 				id += rand.Uint64N(5)
 			}
 			all = append(all, id)
-			s.add(start+uint64(n), id)
+			s.extend(start+uint64(n), id)
 		}
 		first := 0
 		if len(all) > 0 {

@@ -99,7 +99,7 @@ func (c *Conn) placeCursor(p position) (at uint64, gap string) {
 		epoch, id, _ := splitID(p.since)
 		at = ids.before(id, v.Frames)
 		switch {
-		case epoch != e.form.epoch, at > v.Frames, ids != nil && id > c.shard().srv.delivered.Load():
+		case epoch != e.form.epoch, at > v.Frames, ids != nil && id > c.shard().srv.replica.delivered.Load():
 			at, gap = v.First, p.since // From another epoch: all messages are new to the client.
 		case ids != nil && id < ids.floor:
 			gap = p.since

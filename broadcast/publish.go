@@ -44,7 +44,7 @@ func (srv *Server) Publish(ctx context.Context, m Message) error {
 // consumer. The error is ErrTooLarge, ErrNotText, ErrKind, ErrChannel, ErrServerClosed or that of ctx; with an error,
 // nothing was published.
 func (srv *Server) PublishTo(ctx context.Context, channel string, m Message) (Published, error) {
-	if srv.cfg.Order != nil {
+	if srv.cfg.Replication.Order != nil {
 		all, err := srv.PublishAll(ctx, []Addressed{{channel, m}})
 		if err != nil {
 			return Published{}, unindexed(err)
@@ -86,7 +86,7 @@ func (srv *Server) PublishAll(ctx context.Context, messages []Addressed) ([]Publ
 			return nil, &AddressedError{i, err}
 		}
 	}
-	if srv.cfg.Order != nil {
+	if srv.cfg.Replication.Order != nil {
 		return srv.publishOrdered(ctx, messages)
 	}
 	chs := make(map[string]*channel)
@@ -128,7 +128,7 @@ func (srv *Server) publishOrdered(ctx context.Context, messages []Addressed) ([]
 		return nil, ErrServerClosed
 	default:
 	}
-	ids, err := srv.cfg.Order.Publish(ctx, messages)
+	ids, err := srv.cfg.Replication.Order.Publish(ctx, messages)
 	if err != nil {
 		return nil, err
 	}

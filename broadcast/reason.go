@@ -44,7 +44,7 @@ const (
 	// ReasonExpired: its Grant ended; closed with 4401.
 	ReasonExpired
 	// ReasonUnordered: the peer was to publish, and there was nobody to give messages their places for
-	// longer than Config.HoldTime; closed with 1013.
+	// longer than Replication.HoldTime; closed with 1013.
 	ReasonUnordered
 	// ReasonInternal: a fault in the server or in one of its hooks; closed
 	// with 1011.

@@ -110,7 +110,7 @@ func refusals() []refusedCase {
 		{name: "full, for a page that says where it was", cfg: Config{MaxConns: 1, Channels: true}, before: fill,
 			target: "/?last=2&x=%", lines: []string{"Last-Event-ID: a-1"}, status: 503},
 		{name: "draining", cfg: Config{DrainTime: time.Hour}, before: drain, status: 503},
-		{name: "behind in a cluster", cfg: Config{Channels: true, Order: &picky{}, Follower: &picky{}, Epoch: "town"}, status: 503},
+		{name: "behind in a cluster", cfg: Config{Channels: true, Replication: Replication{Order: &picky{}, Follower: &picky{}, Epoch: "town"}}, status: 503},
 		{name: "too many of an address", cfg: Config{MaxConnsPerIP: 1}, before: fill, status: 429},
 		{name: "too many of an address, behind a proxy", cfg: Config{MaxConnsPerIP: 1, TrustedProxies: proxies}, before: fill,
 			lines: []string{"X-Forwarded-For: 192.0.2.1"}, status: 429},

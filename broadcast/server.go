@@ -56,11 +56,10 @@ type Server struct {
 
 	opening    opening
 	holding    holding
-	early      early
 	unfinished unfinished
+	replica    Replica
 
 	channels channels
-	changes  changes
 	root     *channel      // Immutable: the one that is always there.
 	numbers  atomic.Uint64 // Written under channels.mu: where the messages of a new channel begin to count.
 
@@ -70,10 +69,6 @@ type Server struct {
 	drainBegan    atomic.Uint32
 	acceptStalled atomic.Bool // A listener waits for the clock to try again.
 	nextShard     atomic.Uint32
-	gated         atomic.Bool   // See HoldPublishers.
-	gatedSince    atomic.Int64  // Since when, after started; or 0.
-	delivered     atomic.Uint64 // See Delivered.
-	currentAt     atomic.Int64  // See Current: after started, or 0.
 	total         counters
 	pumps         atomic.Int64 // That run: see pump.
 	tlsLog        logLimiter
@@ -141,8 +136,9 @@ func (srv *Server) debug() bool {
 func (srv *Server) init() {
 	srv.forms = newForms(&srv.cfg)
 	srv.channels.byName = make(map[string]*channel)
-	srv.holding.of = make(map[*channel]*waiters)
+	srv.holding.byChannel = make(map[*channel]*waiters)
 	srv.root = srv.enter("")
+	srv.replica.srv = srv
 }
 
 func newWorker() *worker {
@@ -355,8 +351,8 @@ func (srv *Server) stop() {
 	defer cancel()
 	_ = srv.await(ctx, func() bool {
 		quiet := srv.queue.quiet() // If so, nothing is posted any more.
-		srv.gated.Store(false)
-		srv.early.goOn(srv)
+		srv.replica.gated.Store(false)
+		srv.replica.ahead.recheck(srv)
 		for _, ch := range srv.holding.awaited(nil) {
 			ch.behind.Store(false)
 			srv.resume(ch)

@@ -80,7 +80,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		RetainBytes: []int{minRetain, 1 << 20}[s.rng.IntN(2)], Slow: SlowPolicy(s.rng.IntN(2)),
 		Channels: s.rng.IntN(2) == 0, Compress: s.rng.IntN(2) == 0, CompressMinBytes: 100, Shards: 1 + s.rng.IntN(3),
 		// A run is the same however long it takes.
-		HandshakeTimeout: time.Hour, CloseTimeout: time.Hour, HoldTime: time.Hour,
+		HandshakeTimeout: time.Hour, CloseTimeout: time.Hour, Replication: Replication{HoldTime: time.Hour},
 		sockets: s, Logger: slog.New(slog.NewTextHandler(simLog{t}, &slog.HandlerOptions{Level: slog.LevelError})),
 		// A message becomes its number, in the order of the log, as long as it was.
 		OnMessage: func(c *Conn, m Message) (Message, bool) {

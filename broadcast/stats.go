@@ -94,7 +94,7 @@ func (srv *Server) Stats() Stats {
 	st := Stats{
 		Open:               int(srv.open.Load()),
 		Handshakes:         srv.opening.len(),
-		Held:               srv.holding.len(),
+		Held:               srv.holding.connCount(),
 		Accepted:           t.accepted.Load(),
 		Shed:               t.shed.Load(),
 		ShedPerIP:          t.perIP.Load(),

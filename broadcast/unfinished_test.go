@@ -94,8 +94,8 @@ func TestHeldMustGo(t *testing.T) {
 		}
 		goes.set(flag)
 		w := &waiters{conns: []*Conn{stays, goes}}
-		srv.holding.of[srv.root] = w
-		if got := srv.holding.mustGo(); len(got) != 1 || got[0] != goes || len(w.conns) != 1 || w.conns[0] != stays {
+		srv.holding.byChannel[srv.root] = w
+		if got := srv.holding.takeLeaving(); len(got) != 1 || got[0] != goes || len(w.conns) != 1 || w.conns[0] != stays {
 			t.Errorf("flag %b: behind: got %d connections, %d stay", flag, len(got), len(w.conns))
 		}
 		if got := srv.limiter.takeDue(time.Now(), false); len(got) != 1 || got[0] != goes {

@@ -36,7 +36,7 @@ var (
 )
 
 // Cluster is the part of one server in a cluster of the ordered mode. It is the broadcast.Order and the
-// broadcast.Follower of the server. Call Open, set Order, Follower and Epoch in the broadcast.Config, call Start, and
+// broadcast.Follower of the server. Call Open, set broadcast.Config.Replication to that of Replication, call Start, and
 // call Close in the end. Methods are safe for concurrent use, except Start.
 type Cluster struct {
 	// Immutable after Open.
@@ -55,7 +55,7 @@ type Cluster struct {
 	maxPayload    int           // Of a message in the stream, with its headers.
 
 	// Immutable after Start.
-	srv      *broadcast.Server
+	replica  *broadcast.Replica
 	readySeq uint64 // The sequence number of a marker: the server has the history when the reader is there.
 
 	// Safe for concurrent use, or guarded as their types say.
@@ -143,21 +143,25 @@ const headerBytes = 256
 // Epoch returns the part of message IDs that stands for the stream. It is the same on all servers of the cluster.
 func (c *Cluster) Epoch() string { return c.epoch }
 
+// Replication returns the setting that makes a server part of the cluster.
+func (c *Cluster) Replication() broadcast.Replication {
+	return broadcast.Replication{Order: c, Epoch: c.epoch, Follower: c}
+}
+
 // Start makes the Cluster deliver to srv, which must have been made with the Cluster as its Order. It returns when srv
 // has the history, with the error of ctx, or with a permission that NATS denies. srv must not serve clients before, as
 // they would receive the history as new messages. Start must be called once.
 func (c *Cluster) Start(ctx context.Context, srv *broadcast.Server) error {
-	c.srv = srv
+	c.replica = srv.Replica()
 	return c.runStep(ctx, c.start)
 }
 
 func (c *Cluster) start(ctx context.Context) error {
-	srv := c.srv
-	srv.BeginBehind(c.startSeq - 1)
-	srv.Delivered(c.startSeq - 1)
+	c.replica.StartAfter(c.startSeq - 1)
+	c.replica.SetDelivered(c.startSeq - 1)
 	c.delivered.Store(c.startSeq - 1)
 	c.deliveredAt.Store(time.Now().UnixNano())
-	if err := c.presence.Start(srv); err != nil {
+	if err := c.presence.Start(c.replica); err != nil {
 		return err
 	}
 	for {

@@ -100,7 +100,7 @@ func (c *Cluster) consumeOnce() (stoppedAt uint64, err error) {
 				return false, err
 			}
 		}
-		c.srv.Delivered(seq)
+		c.replica.SetDelivered(seq)
 		c.delivered.Store(seq)
 		c.deliveredAt.Store(about.Timestamp.UnixNano())
 		c.pending.Store(about.NumPending)
@@ -110,7 +110,7 @@ func (c *Cluster) consumeOnce() (stoppedAt uint64, err error) {
 		if msg.Subject() == c.markerSubject() {
 			if at, err := time.ParseDuration(string(msg.Data())); err == nil && at > newest {
 				newest = at
-				c.srv.Current(c.opened.Add(at))
+				c.replica.SetCurrent(c.opened.Add(at))
 			}
 			if c.interest.stopsAt(seq) {
 				stoppedAt = seq
@@ -204,11 +204,11 @@ func (c *Cluster) checkNotLapped() error {
 // restartAt makes the reader's history begin with a message, because the stream has dropped an earlier one. Nobody is
 // connected, as the history is still being read. Called by the reader.
 func (c *Cluster) restartAt(first uint64) {
-	for _, channel := range c.srv.ChannelNames() {
-		c.srv.Forget(channel)
+	for _, channel := range c.replica.ChannelNames() {
+		c.replica.ForgetChannel(channel)
 	}
-	c.srv.BeginBehind(first - 1)
-	c.srv.Delivered(first - 1)
+	c.replica.StartAfter(first - 1)
+	c.replica.SetDelivered(first - 1)
 	c.delivered.Store(first - 1)
 }
 
@@ -245,7 +245,7 @@ func (c *Cluster) deliver(seq uint64, channel string, msg jetstream.Msg) error {
 	if msg.Headers().Get(kindHeader) == "binary" {
 		m.Kind = broadcast.Binary
 	}
-	err := c.srv.Deliver(c.ctx, seq, channel, m)
+	err := c.replica.Deliver(c.ctx, seq, channel, m)
 	if err != nil && err != broadcast.ErrOrder && err != broadcast.ErrServerClosed && c.ctx.Err() == nil {
 		c.skip(seq, msg, err)
 		return nil

@@ -17,7 +17,7 @@ import (
 
 // Fast is the part of one server in a cluster of the fast mode. What is published at this server is delivered here at
 // once, and forwarded by core NATS to the other servers, which receive it at most once and in the order of its
-// publisher. Call OpenFast, set Forward and Follower in the broadcast.Config, call Start, and call Close in the end.
+// publisher. Call OpenFast, set broadcast.Config.Replication to that of Replication, call Start, and call Close in the end.
 // Methods are safe for concurrent use, except Start.
 type Fast struct {
 	// Immutable after OpenFast.
@@ -114,11 +114,16 @@ func (f *Fast) MaxMessageBytes() int {
 	return min(int(f.nc.MaxPayload()), f.cfg.QueueBytes, inboundBytes) - headerBytes
 }
 
+// Replication returns the setting that makes a server part of the cluster.
+func (f *Fast) Replication() broadcast.Replication {
+	return broadcast.Replication{Forward: f.Forward, Follower: f}
+}
+
 // Start makes the Fast deliver messages of other servers to srv, which must have been made with its Forward, and
 // forward those of srv. It returns when NATS has the subscriptions, with the error of ctx, or with an error of NATS
 // if this server may not publish or subscribe. Start must be called once.
 func (f *Fast) Start(ctx context.Context, srv *broadcast.Server) error {
-	f.inbound.srv = srv
+	f.inbound.replica = srv.Replica()
 	if err := f.subscriptions.start(); err != nil {
 		return fmt.Errorf("cluster: subscribing to %s*: %w", f.prefix, err)
 	}
@@ -135,7 +140,7 @@ func (f *Fast) Start(ctx context.Context, srv *broadcast.Server) error {
 	f.running.Go(f.subscriptions.run)
 	f.running.Go(f.outbox.run)
 	f.running.Go(f.logDrops)
-	return f.presence.Start(srv) // A missing permission for presence is no error: NATS reports it to the error handler.
+	return f.presence.Start(srv.Replica()) // A missing permission for presence is no error: NATS reports it to the error handler.
 }
 
 // tryPublish publishes a message that other servers ignore, and waits until NATS has processed it and the

@@ -143,8 +143,8 @@ func TestOrigins(t *testing.T) {
 func TestFastLeave(t *testing.T) {
 	f := newFast(Config{Channels: true, Linger: time.Nanosecond})
 	f.ctx = t.Context()
-	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true, Forward: f.Forward, Follower: f})
-	f.inbound.srv = srv
+	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true, Replication: f.Replication()})
+	f.inbound.replica = srv.Replica()
 	older, newer := new(nats.Subscription), new(nats.Subscription)
 	ch := &subscribed{sub: newer, ready: true}
 	f.subscriptions.byName["news"] = ch
@@ -176,7 +176,8 @@ func TestFastLeave(t *testing.T) {
 // count more and more of them, until it subscribes to all channels.
 func TestFastOutage(t *testing.T) {
 	f := newFast(Config{Channels: true, Linger: time.Nanosecond})
-	f.inbound.srv, _ = servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
+	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
+	f.inbound.replica = srv.Replica()
 	for i := range 2 * maxSubscribed {
 		channel := fmt.Sprint(i)
 		f.Follow(channel)
@@ -204,7 +205,8 @@ func TestFastOutage(t *testing.T) {
 func TestFastReplace(t *testing.T) {
 	f := newFast(Config{Channels: true})
 	f.ctx = t.Context()
-	f.inbound.srv, _ = servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
+	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
+	f.inbound.replica = srv.Replica()
 	for i := range maxSubscribed + 1 {
 		f.subscriptions.byName[fmt.Sprint(i)] = &subscribed{sub: new(nats.Subscription), ready: true}
 	}
@@ -219,7 +221,7 @@ func TestFastReplace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := f.inbound.srv.Stats().Messages; n != 2 {
+	if n := srv.Stats().Messages; n != 2 {
 		t.Errorf("got %d messages delivered, want 2", n)
 	}
 }
@@ -255,7 +257,7 @@ func TestFastClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Forward: f.Forward})
+	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Replication: f.Replication()})
 	if err := f.Start(t.Context(), srv); err != nil {
 		t.Fatal(err)
 	}

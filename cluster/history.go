@@ -35,7 +35,7 @@ func (c *Cluster) fillGroup(g *group) error {
 	g.begin = min(g.begin, marker)
 	g.upTo = g.begin - 1
 	if g.subjects == nil { // All channels: their names are not known before they are read.
-		c.srv.BeginBehind(g.upTo)
+		c.replica.StartAfter(g.upTo)
 		g.channels = slices.Collect(maps.Keys(in.filling))
 	}
 	for _, channel := range g.channels {

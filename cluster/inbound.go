@@ -20,8 +20,8 @@ const (
 // inbound is the bounded queue of messages of other servers. One goroutine delivers them, and waits while the server is
 // behind.
 type inbound struct {
-	f   *Fast             // Immutable.
-	srv *broadcast.Server // Immutable after Start.
+	f       *Fast              // Immutable.
+	replica *broadcast.Replica // Immutable after Start.
 
 	// Written by NATS' client, for all subscriptions, so that there is one order. Read by collect, which never waits.
 	arrived chan *nats.Msg
@@ -129,7 +129,7 @@ func (in *inbound) deliver(msg *nats.Msg) error {
 		return nil // This server has left the channel.
 	}
 	defer in.f.subscriptions.endDelivery()
-	switch err := in.srv.DeliverForwarded(in.f.ctx, channel, m); {
+	switch err := in.replica.DeliverForwarded(in.f.ctx, channel, m); {
 	case err == nil:
 		in.received.Add(1)
 	case in.f.ctx.Err() != nil || errors.Is(err, broadcast.ErrServerClosed):

@@ -209,7 +209,7 @@ func (in *interest) handOver(g *group) bool {
 func (in *interest) findIdle() bool {
 	few := false
 	if in.c.Following() < 0 {
-		_, few = in.c.srv.InUse(maxRead / 2) // Called without the mutex, as it may take long.
+		_, few = in.c.replica.ChannelsInUse(maxRead / 2) // Called without the mutex, as it may take long.
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -223,9 +223,8 @@ func (in *interest) findIdle() bool {
 		in.leaving = now.Sub(in.fewSince) >= in.c.cfg.Linger
 	}
 	for channel, ch := range in.byName {
-		info, _ := in.c.srv.Channel(channel)
 		switch {
-		case info.Connections > 0 || !ch.isRead:
+		case in.c.replica.Count(channel) > 0 || !ch.isRead:
 			ch.idleSince = time.Time{}
 		case ch.idleSince.IsZero():
 			ch.idleSince = now
@@ -262,7 +261,7 @@ func (in *interest) takeUp(marker uint64) error {
 	complete := info.State.FirstSeq <= g.next
 	if complete {
 		in.addChannels(g)
-		in.c.srv.Followed()
+		in.c.replica.FollowChanged()
 	}
 	in.mu.Lock()
 	in.pending = nil
@@ -289,7 +288,7 @@ func (in *interest) addChannels(g *group) {
 	}
 	in.mu.Unlock()
 	for _, channel := range begun {
-		in.c.srv.LetGo(channel)
+		in.c.replica.ReleaseChannel(channel)
 	}
 }
 
@@ -308,7 +307,7 @@ func (in *interest) leaveIdle() {
 		return
 	}
 	for channel, ch := range in.byName {
-		if !ch.idleSince.IsZero() && time.Since(ch.idleSince) >= in.c.cfg.Linger && in.c.srv.Forget(channel) {
+		if !ch.idleSince.IsZero() && time.Since(ch.idleSince) >= in.c.cfg.Linger && in.c.replica.ForgetChannel(channel) {
 			delete(in.byName, channel)
 		}
 	}
@@ -316,7 +315,7 @@ func (in *interest) leaveIdle() {
 
 // leaveAllLocked makes the reader read only channels that are in use, if they are still few. The mutex must be held.
 func (in *interest) leaveAllLocked() {
-	names, few := in.c.srv.InUse(maxRead / 2)
+	names, few := in.c.replica.ChannelsInUse(maxRead / 2)
 	if !few {
 		return
 	}
@@ -331,10 +330,10 @@ func (in *interest) leaveAllLocked() {
 // forgetUnread makes the server forget channels that are no longer read. A client that connects to one before it is
 // forgotten has it read again. Called by run, while no group is being filled.
 func (in *interest) forgetUnread() {
-	for _, channel := range in.c.srv.ChannelNames() {
+	for _, channel := range in.c.replica.ChannelNames() {
 		in.mu.Lock()
 		if !in.all && in.byName[channel] == nil {
-			in.c.srv.Forget(channel)
+			in.c.replica.ForgetChannel(channel)
 		}
 		in.mu.Unlock()
 	}
@@ -351,5 +350,5 @@ func (in *interest) isRead(channel string) bool {
 // beginChannel makes the server begin a channel of a group without messages. Called as interest.filling is owned.
 func (in *interest) beginChannel(channel string, g *group) {
 	in.filling[channel] = true
-	in.c.srv.Begin(channel, g.begin-1)
+	in.c.replica.StartChannel(channel, g.begin-1)
 }

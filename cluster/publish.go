@@ -192,7 +192,7 @@ func (p *publisher) updateHoldLocked() {
 	hold := n > limit || p.bytes > bytes || p.c.unavailable() != nil
 	if hold != p.held {
 		p.held = hold
-		p.c.srv.HoldPublishers(hold)
+		p.c.replica.HoldPublishers(hold)
 	}
 }
 

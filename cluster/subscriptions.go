@@ -232,7 +232,7 @@ func (s *subscriptions) subscribe() error {
 	for _, old := range s.markReady(all) {
 		_ = old.Unsubscribe()
 	}
-	s.f.inbound.srv.Followed()
+	s.f.inbound.replica.FollowChanged()
 	return nil
 }
 
@@ -271,19 +271,18 @@ func (s *subscriptions) markReady(all *nats.Subscription) (old []*nats.Subscript
 }
 
 // leaveIdle removes channels that have had no connections for Config.Linger, and returns their subscriptions, for the
-// caller to end. A client that connects meanwhile is seen by Server.Forget, or calls Follow afterwards.
+// caller to end. A client that connects meanwhile is seen by Replica.ForgetChannel, or calls Follow afterwards.
 func (s *subscriptions) leaveIdle() (old []*nats.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	for channel, ch := range s.byName {
-		info, _ := s.f.inbound.srv.Channel(channel)
 		switch {
-		case info.Connections > 0 || !ch.ready && now.Sub(ch.wantedAt) < maxJoinWait:
+		case s.f.inbound.replica.Count(channel) > 0 || !ch.ready && now.Sub(ch.wantedAt) < maxJoinWait:
 			ch.idleSince = time.Time{}
 		case ch.idleSince.IsZero():
 			ch.idleSince = now
-		case now.Sub(ch.idleSince) >= s.f.cfg.Linger && s.delivering.Load() != ch && s.f.inbound.srv.Forget(channel):
+		case now.Sub(ch.idleSince) >= s.f.cfg.Linger && s.delivering.Load() != ch && s.f.inbound.replica.ForgetChannel(channel):
 			delete(s.byName, channel)
 			if ch.sub != nil {
 				old = s.retireLocked(old, ch.sub)

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// Source has the counts of this server that others are told of. A *broadcast.Server is one, and documents the methods.
+// Source has the counts of this server that others are told of. A *broadcast.Replica is one, and documents the methods.
 type Source interface {
 	Changed(most int) (names []string, many bool)
 	Count(name string) int

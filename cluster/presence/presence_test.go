@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(leaktest.Main(m))
 }
 
-var _ Source = (*broadcast.Server)(nil)
+var _ Source = (*broadcast.Replica)(nil)
 
 // TestPresence checks that servers agree at the start, after changes, and after servers were added, cut off,
 // reconnected, killed and closed.

@@ -162,7 +162,7 @@ func (f *clusterFlags) joinFast(ctx context.Context, cfg *broadcast.Config, with
 	if err != nil {
 		return nil, err
 	}
-	cfg.Forward, cfg.Follower = c.Forward, c
+	cfg.Replication = c.Replication()
 	return c, nil
 }
 
@@ -181,8 +181,8 @@ func (f *clusterFlags) joinOrdered(ctx context.Context, cfg *broadcast.Config, w
 	if err != nil {
 		return nil, err
 	}
-	cfg.Order, cfg.Epoch, cfg.HoldTime = c, c.Epoch(), time.Duration(deref(f.ClusterHold)) // 0 is 30 s.
-	cfg.Follower = c
+	cfg.Replication = c.Replication()
+	cfg.Replication.HoldTime = time.Duration(deref(f.ClusterHold)) // 0 is 30 s.
 	return c, nil
 }
 

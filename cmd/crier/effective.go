@@ -51,7 +51,7 @@ func (cmd *serveCmd) derivedDefaults() (map[string]derivedDefault, error) {
 	}
 	if len(cmd.Cluster) > 0 && cmd.ClusterMode == "ordered" {
 		const existing = "unless the stream exists"
-		derived["cluster-hold"] = derivedDefault{value: flags.Span(cfg.HoldTime)}
+		derived["cluster-hold"] = derivedDefault{value: flags.Span(cfg.Replication.HoldTime)}
 		derived["cluster-replicas"] = derivedDefault{flags.Count(1), existing}
 		derived["cluster-max-bytes"] = derivedDefault{flags.Size(0), existing}
 		derived["cluster-max-age"] = derivedDefault{flags.Span(0), existing}

@@ -129,14 +129,14 @@ func (e configError) Error() string {
 // Unwrap returns what the package said.
 func (e configError) Unwrap() error { return e.err }
 
-var configField = regexp.MustCompile(`(broadcast: Config\.|at least |want )([A-Z][A-Za-z]+)`)
+var configField = regexp.MustCompile(`(broadcast: Config\.|at least |want )((?:Replication\.)?[A-Z][A-Za-z]+)`)
 
 // flagOfField has the flags that fields of a broadcast.Config come from.
 var flagOfField = map[string]string{
 	"Path": "path", "Greeting": "greeting", "MaxMessageBytes": "max-message", "CompressMinBytes": "compress-min",
 	"RetainBytes": "retain", "RetainTotalBytes": "retain-total", "RetainAge": "retain-age",
 	"PingInterval": "ping-interval", "PingTimeout": "ping-timeout", "HandshakeTimeout": "handshake-timeout",
-	"DrainTime": "drain", "SlowPass": "slow-pass", "HoldTime": "cluster-hold", "MemoryBytes": "memory",
+	"DrainTime": "drain", "SlowPass": "slow-pass", "Replication.HoldTime": "cluster-hold", "MemoryBytes": "memory",
 	"MaxConns": "max-conns", "MaxConnsPerIP": "max-conns-per-ip", "TrustedProxies": "trusted-proxies",
 	"ProxyProtocol": "proxy-protocol", "Origins": "origin", "Rate": "rate", "RateBytes": "rate-bytes",
 	"Burst": "burst", "BurstBytes": "burst-bytes",

@@ -44,12 +44,12 @@ func (p *picky) give(channel string, gives bool) {
 // history, whose IDs are below those of other channels that the server has delivered.
 func TestFollower(t *testing.T) {
 	p := &picky{gives: make(map[string]bool)}
-	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})
-	srv.BeginBehind(100)
-	srv.Delivered(100)
+	srv, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true})
+	srv.Replica().StartAfter(100)
+	srv.Replica().SetDelivered(100)
 	deliver := func(id uint64, channel, text string) {
 		t.Helper()
-		if err := srv.Deliver(t.Context(), id, channel, Message{Text, []byte(text)}); err != nil {
+		if err := srv.Replica().Deliver(t.Context(), id, channel, Message{Text, []byte(text)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,7 +57,7 @@ func TestFollower(t *testing.T) {
 	sport := dialIDs(t, addr, "/sport")
 	sport.expectText("at: town-100\n")
 	deliver(150, "sport", "goal")
-	srv.Delivered(150)
+	srv.Replica().SetDelivered(150)
 	sport.expectText("id: town-150\ngoal")
 
 	c := connect(t, addr)
@@ -67,16 +67,16 @@ func TestFollower(t *testing.T) {
 	if st := srv.Stats(); st.Open != 1 || st.Handshakes != 1 {
 		t.Fatalf("got %d open and %d in a handshake, want 1 and 1", st.Open, st.Handshakes)
 	}
-	srv.Begin("news", 20)
+	srv.Replica().StartChannel("news", 20)
 	deliver(30, "news", "what a try left that failed")
-	srv.Begin("news", 35)
+	srv.Replica().StartChannel("news", 35)
 	deliver(37, "news", "old")
 	deliver(60, "news", "new")
-	if err := srv.Deliver(t.Context(), 60, "news", Message{Text, []byte("again")}); !errors.Is(err, ErrOrder) {
+	if err := srv.Replica().Deliver(t.Context(), 60, "news", Message{Text, []byte("again")}); !errors.Is(err, ErrOrder) {
 		t.Errorf("got %v, want %v", err, ErrOrder)
 	}
 	p.give("news", true)
-	srv.Followed()
+	srv.Replica().FollowChanged()
 	c.expectUpgrade()
 	c.expectText("at: town-37\n")
 	c.expectText("id: town-60\nnew")
@@ -84,23 +84,23 @@ func TestFollower(t *testing.T) {
 	late.expectText("at: town-35\n")
 	late.expectText("gap: town-20 town-35\n")
 
-	if !srv.Forget("") { // The server keeps it for itself.
+	if !srv.Replica().ForgetChannel("") { // The server keeps it for itself.
 		t.Error("the channel without a name is in use")
 	}
 	// Nothing is forgotten that somebody is connected to.
-	if names, ok := srv.InUse(2); !ok || len(names) != 2 || srv.Forget("news") || srv.Forget("sport") {
+	if names, ok := srv.Replica().ChannelsInUse(2); !ok || len(names) != 2 || srv.Replica().ForgetChannel("news") || srv.Replica().ForgetChannel("sport") {
 		t.Errorf("got %q, %v; or a channel in use was forgotten", names, ok)
 	}
-	if names, ok := srv.InUse(1); ok {
+	if names, ok := srv.Replica().ChannelsInUse(1); ok {
 		t.Errorf("got %q, which are more than one", names)
 	}
 	c.Close()
 	late.Close()
-	eventually(t, "the channel to be forgotten", func() bool { return srv.Forget("news") })
+	eventually(t, "the channel to be forgotten", func() bool { return srv.Replica().ForgetChannel("news") })
 	if _, ok := srv.Channel("news"); ok {
 		t.Error("it is still there")
 	}
-	if names, ok := srv.InUse(5); !ok || !slices.Equal(names, []string{"sport"}) {
+	if names, ok := srv.Replica().ChannelsInUse(5); !ok || !slices.Equal(names, []string{"sport"}) {
 		t.Errorf("got %q", names)
 	}
 }
@@ -108,10 +108,10 @@ func TestFollower(t *testing.T) {
 // TestBegin: a channel that was begun is there until it is let go of, and its floor with it.
 func TestBegin(t *testing.T) {
 	p := &picky{gives: map[string]bool{"quiet": true, "other": true}}
-	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})
-	srv.Delivered(500)
-	srv.Begin("quiet", 7)
-	srv.BeginBehind(400) // That is of those that were not begun.
+	srv, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true})
+	srv.Replica().SetDelivered(500)
+	srv.Replica().StartChannel("quiet", 7)
+	srv.Replica().StartAfter(400) // That is of those that were not begun.
 	for channel, want := range map[string]string{"quiet": "at: town-7\n", "other": "at: town-400\n"} {
 		for range 2 { // It has been left between.
 			c := dialIDs(t, addr, "/"+channel)
@@ -120,11 +120,11 @@ func TestBegin(t *testing.T) {
 		}
 	}
 	names := func() []string {
-		return slices.DeleteFunc(srv.ChannelNames(), func(name string) bool { return name == "" })
+		return slices.DeleteFunc(srv.Replica().ChannelNames(), func(name string) bool { return name == "" })
 	}
 	eventually(t, "the other one to be dropped", func() bool { return slices.Equal(names(), []string{"quiet"}) })
-	srv.LetGo("quiet")
-	srv.LetGo("quiet")
+	srv.Replica().ReleaseChannel("quiet")
+	srv.Replica().ReleaseChannel("quiet")
 	eventually(t, "it to be dropped", func() bool { return len(names()) == 0 })
 }
 
@@ -133,13 +133,13 @@ func TestBegin(t *testing.T) {
 // then is ErrOrder, which put ignores.
 func TestFollowerFloorRaised(t *testing.T) {
 	p := &picky{gives: map[string]bool{"kept": true}}
-	srv, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true})
-	srv.BeginBehind(100)
-	srv.Delivered(100)
+	srv, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true})
+	srv.Replica().StartAfter(100)
+	srv.Replica().SetDelivered(100)
 	c := dialIDs(t, addr, "/kept") // Narrow has kept it: joined, not pinned.
 	c.expectText("at: town-100\n")
-	srv.BeginBehind(300) // fill of all: the history begins there, and the reader is at 150.
-	if err := srv.Deliver(t.Context(), 200, "kept", Message{Text, []byte("lost")}); err != nil {
+	srv.Replica().StartAfter(300) // fill of all: the history begins there, and the reader is at 150.
+	if err := srv.Replica().Deliver(t.Context(), 200, "kept", Message{Text, []byte("lost")}); err != nil {
 		t.Errorf("what the reader delivers: %v", err)
 	}
 }
@@ -148,7 +148,7 @@ func TestFollowerFloorRaised(t *testing.T) {
 func TestFollowerAuthorizeOften(t *testing.T) {
 	var asked atomic.Int32
 	p := &picky{gives: map[string]bool{}}
-	_, addr := newServer(t, Config{Order: p, Follower: p, Epoch: "town", Channels: true, Authorize: func(*http.Request, string) (Grant, error) {
+	_, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true, Authorize: func(*http.Request, string) (Grant, error) {
 		asked.Add(1)
 		return Grant{}, nil
 	}})

@@ -34,7 +34,7 @@ func (f *forwarded) have() []string {
 // other servers and refused messages are not forwarded.
 func TestForward(t *testing.T) {
 	var f forwarded
-	srv, addr := newServer(t, Config{Channels: true, Forward: f.add, OnMessage: func(_ *Conn, m Message) (Message, bool) {
+	srv, addr := newServer(t, Config{Channels: true, Replication: Replication{Forward: f.add}, OnMessage: func(_ *Conn, m Message) (Message, bool) {
 		if string(m.Payload) == "silence" {
 			return Message{}, false
 		}
@@ -51,11 +51,11 @@ func TestForward(t *testing.T) {
 	send("goal", err)
 	_, err = srv.PublishAll(t.Context(), []Addressed{{"news", Message{Binary, []byte("one")}}, {"sport", Message{Text, []byte("two")}}})
 	send("one and two", err)
-	send("from elsewhere", srv.DeliverForwarded(t.Context(), "news", Message{Text, []byte("from elsewhere")}))
+	send("from elsewhere", srv.Replica().DeliverForwarded(t.Context(), "news", Message{Text, []byte("from elsewhere")}))
 	if _, err := srv.PublishAll(t.Context(), []Addressed{{"news", Message{Text, []byte("good")}}, {"news", Message{Text, []byte("\xff")}}}); !errors.Is(err, ErrNotText) {
 		t.Errorf("got %v, want %v", err, ErrNotText)
 	}
-	if err := srv.DeliverForwarded(t.Context(), "news", Message{Text, []byte("\xff")}); !errors.Is(err, ErrNotText) {
+	if err := srv.Replica().DeliverForwarded(t.Context(), "news", Message{Text, []byte("\xff")}); !errors.Is(err, ErrNotText) {
 		t.Errorf("got %v, want %v", err, ErrNotText)
 	}
 	c.sendText("a")
@@ -78,11 +78,11 @@ func TestForwardBoth(t *testing.T) {
 	var servers [2]atomic.Pointer[Server]
 	var addrs [2]string
 	for i := range servers {
-		srv, addr := newServer(t, Config{Forward: func(channel string, m Message) {
-			if err := servers[1-i].Load().DeliverForwarded(t.Context(), channel, m); err != nil {
+		srv, addr := newServer(t, Config{Replication: Replication{Forward: func(channel string, m Message) {
+			if err := servers[1-i].Load().Replica().DeliverForwarded(t.Context(), channel, m); err != nil {
 				t.Error(err)
 			}
-		}})
+		}}})
 		servers[i].Store(srv)
 		addrs[i] = addr
 	}
@@ -117,12 +117,12 @@ func TestForwardBoth(t *testing.T) {
 
 // TestForwardNot: a server that has its order from elsewhere forwards nothing.
 func TestForwardNot(t *testing.T) {
-	_, err := New(Config{Order: &line{}, Epoch: "town", Forward: new(forwarded).add})
-	if err == nil || !strings.Contains(err.Error(), "Config.Forward is given, want no Order") {
+	_, err := New(Config{Replication: Replication{Order: &line{}, Epoch: "town", Forward: new(forwarded).add}})
+	if err == nil || !strings.Contains(err.Error(), "Config.Replication.Forward is given, want no Order") {
 		t.Errorf("got %v", err)
 	}
-	srv, _ := newServer(t, Config{Order: &line{}, Epoch: "town"})
-	if err := srv.DeliverForwarded(t.Context(), "", Message{Text, []byte("x")}); !errors.Is(err, ErrOrder) {
+	srv, _ := newServer(t, Config{Replication: Replication{Order: &line{}, Epoch: "town"}})
+	if err := srv.Replica().DeliverForwarded(t.Context(), "", Message{Text, []byte("x")}); !errors.Is(err, ErrOrder) {
 		t.Errorf("got %v, want %v", err, ErrOrder)
 	}
 }
@@ -132,7 +132,7 @@ func TestForwardAllocs(t *testing.T) {
 	frame := clientFrame(nil, true, ws.OpText, []byte("hello"))
 	d := publishingDecoder(t, 0)
 	n := 0
-	d.srv.cfg.Forward = func(string, Message) { n++ }
+	d.srv.cfg.Replication.Forward = func(string, Message) { n++ }
 	decode := func() {
 		d.c.receive(d.w, d.w.buf[:copy(d.w.buf, frame)])
 		d.c.feed().encoding.setOffered(d.c.feed(), d.srv.root.plain.log.Head())

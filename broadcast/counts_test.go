@@ -20,7 +20,7 @@ func TestChanged(t *testing.T) {
 	}
 	expect := func(most int, want ...string) {
 		t.Helper()
-		if got, many := srv.Changed(most); !slices.Equal(got, want) || many {
+		if got, many := srv.Replica().Changed(most); !slices.Equal(got, want) || many {
 			t.Errorf("got %q, %t, want %q", got, many, want)
 		}
 	}
@@ -37,10 +37,10 @@ func TestChanged(t *testing.T) {
 	expect(2, "news", "sport")
 	join("news")
 	expect(9, "before", "news")
-	if srv.Count("news") != 2 || srv.Count("sport") != 0 || srv.Count("none") != 0 || srv.Joined() != 2 {
-		t.Errorf("got %d, %d, %d of %d", srv.Count("news"), srv.Count("sport"), srv.Count("none"), srv.Joined())
+	if srv.Replica().Count("news") != 2 || srv.Replica().Count("sport") != 0 || srv.Replica().Count("none") != 0 || srv.Replica().Joined() != 2 {
+		t.Errorf("got %d, %d, %d of %d", srv.Replica().Count("news"), srv.Replica().Count("sport"), srv.Replica().Count("none"), srv.Replica().Joined())
 	}
-	if got := srv.Occupied(); !slices.Equal(got, []string{"news"}) {
+	if got := srv.Replica().Occupied(); !slices.Equal(got, []string{"news"}) {
 		t.Errorf("got %q", got)
 	}
 	again := join("sport") // And it goes, and there is another of that name.
@@ -60,23 +60,23 @@ func TestChanged(t *testing.T) {
 // TestManyChanged: of too many changes it is said that they are, and it goes on.
 func TestManyChanged(t *testing.T) {
 	srv := quietServer(t, Config{Channels: true, Shards: 1})
-	srv.Changed(1)
+	srv.Replica().Changed(1)
 	var last *Conn
-	for i := range mostChanges + 1 {
+	for i := range maxCountChanges + 1 {
 		last = newConn(firstFD+i, srv.shards[0].lobby)
 		srv.join(last, fmt.Sprint(i), srv.forms[0], position{})
 		last.feed().addConn(last)
 	}
-	if len(srv.changes.names) != mostChanges {
-		t.Errorf("%d names are remembered", len(srv.changes.names))
+	if len(srv.replica.changes.names) != maxCountChanges {
+		t.Errorf("%d names are remembered", len(srv.replica.changes.names))
 	}
-	if got, many := srv.Changed(10); got != nil || !many {
+	if got, many := srv.Replica().Changed(10); got != nil || !many {
 		t.Errorf("got %q, %t", got, many)
 	}
 	first := newConn(firstFD, srv.shards[0].lobby)
 	srv.join(first, "0", srv.forms[0], position{})
 	srv.part(last)
-	if got, many := srv.Changed(10); !slices.Equal(got, []string{"0", fmt.Sprint(mostChanges)}) || many {
+	if got, many := srv.Replica().Changed(10); !slices.Equal(got, []string{"0", fmt.Sprint(maxCountChanges)}) || many {
 		t.Errorf("got %q, %t", got, many)
 	}
 }
