@@ -1,6 +1,7 @@
 package criertest
 
 import (
+	"flag"
 	"os/exec"
 	"strings"
 	"testing"
@@ -24,5 +25,23 @@ func TestEventually(t *testing.T) {
 	Eventually(t, "three calls", func() bool { calls++; return calls == 3 })
 	if calls != 3 {
 		t.Errorf("got %d calls, want 3", calls)
+	}
+}
+
+func TestAllowParallel(t *testing.T) {
+	parallel := flag.Lookup("test.parallel")
+	before := parallel.Value.String()
+	t.Cleanup(func() { _ = parallel.Value.Set(before) })
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f == parallel })
+	want := "17"
+	if given {
+		want = before
+	}
+	if AllowParallel(17); parallel.Value.String() != want {
+		t.Errorf("got %v, want %v", parallel.Value, want)
+	}
+	if AllowParallel(18); parallel.Value.String() != want {
+		t.Errorf("once it is given: got %v, want %v", parallel.Value, want)
 	}
 }
