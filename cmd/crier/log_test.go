@@ -307,6 +307,7 @@ func TestOutputReaderGone(t *testing.T) {
 
 // TestLogReaderGoneOfCommands checks that commands other than serving outlive whoever reads their messages.
 func TestLogReaderGoneOfCommands(t *testing.T) {
+	t.Parallel()
 	bin := build(t)
 	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels")
 	nowhere := freeAddr(t)
@@ -340,12 +341,18 @@ func TestLogReaderGoneOfCommands(t *testing.T) {
 
 // TestOutputStuck checks that crier sub and crier load end at a signal while nobody reads what they print.
 func TestOutputStuck(t *testing.T) {
+	t.Parallel()
 	bin := build(t)
 	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels")
 	lines := strings.Repeat("line\n", 2000)
 	if _, log, code := command(t, bin, lines, "pub", "--admin-url=http://"+addrs["admin"], "c"); code != 0 {
 		t.Fatal(log)
 	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, tt := range []struct {
 		sig  os.Signal
 		code int
@@ -355,19 +362,19 @@ func TestOutputStuck(t *testing.T) {
 		{syscall.SIGTERM, 0, []string{"sub", "--server=ws://" + addrs["addr"], "--last=2000", "c"}},
 		{syscall.SIGINT, -1, []string{"load", "--conns=2", "--duration=100ms", "ws://" + addrs["addr"] + "/load"}}, // By it.
 	} {
-		out := newStuckPipe(t)
-		out.fill(t)
-		cmd := exec.Command(bin, tt.args...)
-		cmd.Stdout = out.w
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		awaitBlocked(t, cmd.Process.Pid)
-		_ = cmd.Process.Signal(tt.sig)
-		exits(t, cmd, tt.code)
-	}
-	if err := stop(); err != nil {
-		t.Error(err)
+		t.Run(fmt.Sprintf("%s, %v", tt.args[0], tt.sig), func(t *testing.T) {
+			t.Parallel()
+			out := newStuckPipe(t)
+			out.fill(t)
+			cmd := exec.Command(bin, tt.args...)
+			cmd.Stdout = out.w
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			awaitBlocked(t, cmd.Process.Pid)
+			_ = cmd.Process.Signal(tt.sig)
+			exits(t, cmd, tt.code)
+		})
 	}
 }
 

@@ -136,8 +136,9 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// TestMain removes what build has built.
+// TestMain removes what build has built. Tests that run in parallel here wait for processes.
 func TestMain(m *testing.M) {
+	criertest.AllowParallel(8)
 	code := m.Run()
 	if builtIn != "" {
 		_ = os.RemoveAll(builtIn)
@@ -255,6 +256,7 @@ func TestSlowPass(t *testing.T) {
 		if want {
 			log.Await(t, line)
 		}
+		conn.Close() // Otherwise crier waits for an answer to its close frame.
 		if err := stop(); err != nil {
 			t.Errorf("%s: it ended with %v", flag, err)
 		}

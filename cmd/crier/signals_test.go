@@ -102,6 +102,7 @@ func onTerminal(t *testing.T, bin string, args ...string) (cmd *exec.Cmd, ours *
 // TestTerminalClosed checks that crier drains and ends when the terminal that it was started from is closed, and at no
 // other SIGHUP.
 func TestTerminalClosed(t *testing.T) {
+	t.Parallel()
 	bin := build(t)
 	flags := []string{"--listen=127.0.0.1:0", "--drain=0"}
 	for _, tt := range []struct {
@@ -137,6 +138,7 @@ func TestTerminalClosed(t *testing.T) {
 
 // TestTerminalClosedWhileDraining checks that this is no second signal.
 func TestTerminalClosedWhileDraining(t *testing.T) {
+	t.Parallel()
 	cmd, ours, log, addr := onTerminal(t, build(t), "--listen=127.0.0.1:0", "--drain=0")
 	conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr)
 	if err != nil {
@@ -178,6 +180,7 @@ func readClose(conn io.ReadWriter) ws.StatusCode {
 // TestBackground checks that crier serves in the background of a terminal that stops background processes which write
 // to it, and that SIGTERM ends crier there, also when the terminal has been closed.
 func TestBackground(t *testing.T) {
+	t.Parallel()
 	for name, closed := range map[string]bool{"terminal open": false, "terminal closed": true} {
 		t.Run(name, func(t *testing.T) {
 			b := startInBackground(t)

@@ -16,6 +16,7 @@ import (
 // TestWithoutNATS checks that crier waits for NATS, says at once for what, and ends at once when it is told to. The
 // server of NATS refuses connections, or accepts them and says nothing.
 func TestWithoutNATS(t *testing.T) {
+	t.Parallel()
 	bin := build(t)
 	silent := listening(t, "tcp", "127.0.0.1:0").Addr().String()
 	gone := freeAddr(t)

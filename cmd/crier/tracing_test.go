@@ -167,6 +167,7 @@ func TestTracingFullPath(t *testing.T) {
 
 // TestTracingWithoutCollector: a missing or slow collector delays nothing for long, and is logged.
 func TestTracingWithoutCollector(t *testing.T) {
+	t.Parallel()
 	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // Only then is it noticed that the client has gone.
 		<-r.Context().Done()
