@@ -40,7 +40,7 @@ func TestCannotBeLapped(t *testing.T) {
 	const small, large = 100, 1 << 20
 	info := &jetstream.StreamInfo{Config: jetstream.StreamConfig{MaxBytes: 1 << 30}}
 	info.State = jetstream.StreamState{FirstSeq: 1, LastSeq: 2000, Msgs: 2000, Bytes: 1000*small + 1000*large}
-	c := &Cluster{lastInfo: info, lastInfoAt: time.Now().Add(-500 * time.Millisecond)}
+	c := &Ordered{lastInfo: info, lastInfoAt: time.Now().Add(-500 * time.Millisecond)}
 	c.delivered.Store(1000)
 	c.deliveredAt.Store(time.Now().UnixNano())
 	if c.cannotBeLapped() {

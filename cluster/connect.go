@@ -94,15 +94,15 @@ func hostPort(server string) (string, error) {
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "4222")), nil
 }
 
-// NATS returns the address of the NATS server that the Cluster is connected to, or "" if there is none.
-func (c *Cluster) NATS() string { return c.nc.ConnectedAddr() }
+// NATS returns the address of the NATS server that the Ordered is connected to, or "" if there is none.
+func (c *Ordered) NATS() string { return c.nc.ConnectedAddr() }
 
 // NATS returns the address of the NATS server that the Fast is connected to, or "" if there is none.
 func (f *Fast) NATS() string { return f.nc.ConnectedAddr() }
 
-// options returns the connection options of a Cluster that differ from those of a Fast. The handlers must not block:
+// options returns the connection options of an Ordered that differ from those of a Fast. The handlers must not block:
 // nats.go calls them in one goroutine.
-func (c *Cluster) options() []nats.Option {
+func (c *Ordered) options() []nats.Option {
 	log := c.cfg.Logger
 	logError := errorLogger(log)
 	return []nats.Option{

@@ -23,8 +23,8 @@ const (
 // two of them are missing.
 const heartbeat = time.Second
 
-// consume is the reader: it delivers what the stream holds, until the Cluster is closed.
-func (c *Cluster) consume() {
+// consume is the reader: it delivers what the stream holds, until the Ordered is closed.
+func (c *Ordered) consume() {
 	stoppedAt := uint64(0) // A marker at which the channels are to change, or 0.
 	for c.ctx.Err() == nil {
 		if !c.connected.Load() {
@@ -57,7 +57,7 @@ func (c *Cluster) consume() {
 }
 
 // pause waits before something is tried again.
-func (c *Cluster) pause() {
+func (c *Ordered) pause() {
 	select {
 	case <-time.After(250 * time.Millisecond):
 	case <-c.ctx.Done():
@@ -66,7 +66,7 @@ func (c *Cluster) pause() {
 
 // consumeOnce delivers messages with one consumer until an error, or until a marker at which the channels are to
 // change. It returns the sequence number of that marker.
-func (c *Cluster) consumeOnce() (stoppedAt uint64, err error) {
+func (c *Ordered) consumeOnce() (stoppedAt uint64, err error) {
 	if err := c.checkNotLapped(); errors.Is(err, ErrLapped) && c.readingHistory() {
 		c.restartAt(c.lastInfo.State.FirstSeq)
 	} else if err != nil {
@@ -124,7 +124,7 @@ func (c *Cluster) consumeOnce() (stoppedAt uint64, err error) {
 // readStream calls each for the messages of the stream from a sequence number on: those with the given subjects, or all
 // if subjects is nil. It returns when each returns true or an error, or when ctx is done, with the cause of ctx. The
 // ordered consumer of nats.go recovers from lost messages and lost connections. bytes is how much NATS sends ahead.
-func (c *Cluster) readStream(ctx context.Context, subjects []string, from uint64, bytes int,
+func (c *Ordered) readStream(ctx context.Context, subjects []string, from uint64, bytes int,
 	each func(*jetstream.MsgMetadata, jetstream.Msg) (done bool, err error)) (err error) {
 	defer func() {
 		if err != nil && ctx.Err() != nil {
@@ -169,7 +169,7 @@ func (c *Cluster) readStream(ctx context.Context, subjects []string, from uint64
 }
 
 // awaitConsumer waits until NATS knows a consumer. Info, unlike other requests of nats.go, has no timeout of its own.
-func (c *Cluster) awaitConsumer(ctx context.Context, consumer jetstream.Consumer) error {
+func (c *Ordered) awaitConsumer(ctx context.Context, consumer jetstream.Consumer) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	_, err := consumer.Info(ctx)
@@ -177,7 +177,7 @@ func (c *Cluster) awaitConsumer(ctx context.Context, consumer jetstream.Consumer
 }
 
 // deleteConsumer deletes a consumer, which NATS would keep until it has been inactive for a minute. It does not wait.
-func (c *Cluster) deleteConsumer(consumer jetstream.Consumer) {
+func (c *Ordered) deleteConsumer(consumer jetstream.Consumer) {
 	name := consumer.CachedInfo().Name
 	c.running.Go(func() { // Ends with its timeout or c.ctx; Close waits for it.
 		ctx, cancel := context.WithTimeout(c.ctx, c.cfg.Timeout)
@@ -188,7 +188,7 @@ func (c *Cluster) deleteConsumer(consumer jetstream.Consumer) {
 
 // checkNotLapped asks NATS whether the stream still holds the reader's next message. It returns ErrLapped if not.
 // Messages that were deleted in the middle of the stream do not count. Called by the reader.
-func (c *Cluster) checkNotLapped() error {
+func (c *Ordered) checkNotLapped() error {
 	at := time.Now()
 	info, err := c.streamInfo(c.ctx)
 	if err != nil {
@@ -203,7 +203,7 @@ func (c *Cluster) checkNotLapped() error {
 
 // restartAt makes the reader's history begin with a message, because the stream has dropped an earlier one. Nobody is
 // connected, as the history is still being read. Called by the reader.
-func (c *Cluster) restartAt(first uint64) {
+func (c *Ordered) restartAt(first uint64) {
 	for _, channel := range c.replica.ChannelNames() {
 		c.replica.ForgetChannel(channel)
 	}
@@ -217,7 +217,7 @@ const maxStreamRate = 256 << 20
 
 // cannotBeLapped reports whether the stream cannot have dropped the reader's next message since checkNotLapped last
 // asked: the message was far from the tail, and too little time has passed. Called by the reader.
-func (c *Cluster) cannotBeLapped() bool {
+func (c *Ordered) cannotBeLapped() bool {
 	if c.lastInfo == nil || !c.isFarFromTail(c.lastInfo) {
 		return false
 	}
@@ -240,7 +240,7 @@ func (c *Cluster) cannotBeLapped() bool {
 // deliver passes a message of the stream to the server. It skips one that the server does not accept, which another
 // program must have published. It returns broadcast.ErrOrder and broadcast.ErrServerClosed unwrapped, or the error of
 // c.ctx.
-func (c *Cluster) deliver(seq uint64, channel string, msg jetstream.Msg) error {
+func (c *Ordered) deliver(seq uint64, channel string, msg jetstream.Msg) error {
 	m := broadcast.Message{Kind: broadcast.Text, Payload: msg.Data()}
 	if msg.Headers().Get(kindHeader) == "binary" {
 		m.Kind = broadcast.Binary
@@ -254,7 +254,7 @@ func (c *Cluster) deliver(seq uint64, channel string, msg jetstream.Msg) error {
 }
 
 // skip counts and logs a message of the stream that is not delivered.
-func (c *Cluster) skip(seq uint64, msg jetstream.Msg, err error) {
+func (c *Ordered) skip(seq uint64, msg jetstream.Msg, err error) {
 	c.skipped.Add(1)
 	if c.skippedLog.allow() {
 		c.cfg.Logger.Warn("skipped a message of the stream", "id", seq, "subject", msg.Subject(), "err", err)

@@ -1,28 +1,29 @@
 // Package cluster joins many crier servers into one: a message that is published at any of them reaches the
 // connections of all of them, over NATS. There are two modes.
 //
-// In the ordered mode, a [Cluster], every message goes into a stream of NATS JetStream, and each server delivers what
+// In the ordered mode, a [Ordered], every message goes into a stream of NATS JetStream, and each server delivers what
 // the stream holds, in the order of the stream. The sequence number of a message in the stream is the number in its
 // ID, so IDs and resuming are the same on all servers.
 //
 // In the fast mode, a [Fast], each server delivers its own messages at once, with an order and IDs of its own, and
 // forwards them to the other servers by core NATS, which may lose them.
 //
-// The package knows NATS and the methods of [broadcast.Server] that order and deliver messages. It does not know
-// sockets, WebSocket frames, HTTP, flags or what messages mean.
+// The package knows NATS and [broadcast.Replica], which orders and delivers messages. It does not know sockets, WebSocket
+// frames, HTTP, flags or what messages mean.
 //
 // # The data path, in file order
 //
-//	config.go         what a Cluster and a Fast are configured with
+//	config.go         what an Ordered and a Fast are configured with
 //	connect.go        connecting to NATS, and the reports of its client
 //	waiting.go        waiting for NATS at the start, and logging the reason
 //	starting.go       running a step of the start: missing permissions end it
-//	cluster.go        the ordered mode: Open, Start, Ready, Close
+//	ordered.go        the ordered mode: OpenOrdered, Start, Ready, Close
 //	stream.go         finding or creating the stream, and checking its settings
 //	publish.go        the queue of messages that go into the stream
 //	send.go           sending them, one by one or in batches, and again after a failure
 //	consume.go        the reader: from the stream into the logs of the server
 //	marker.go         messages of crier in the stream, which show how far the reader is
+//	channelset.go     the channels that a server wants and receives, in both modes
 //	interest.go       which channels the reader reads, and how they change
 //	history.go        what the stream held before the reader began
 //	watch.go          whether the stream is the same, answers, and is being read
@@ -40,10 +41,10 @@
 //
 //	publisher.run      messages that were sent and not acknowledged, and when they are sent again
 //	publisher.mu       the queue before it, and its size in bytes
-//	Cluster.consume    the reader: the sequence number that was delivered last, and its consumer
+//	Ordered.consume    the reader: the sequence number that was delivered last, and its consumer
 //	interest.run       the group of channels whose history is being read
 //	interest.mu        which channels are read, and the group that waits for the reader
-//	Cluster.watch      what was last heard of the stream; it decides when the server must end
+//	Ordered.watch      what was last heard of the stream; it decides when the server must end
 //	outbox.run         the numbers of forwarded messages
 //	outbox.mu          the queue before it
 //	inbound.collect    the channel that NATS delivers to
@@ -51,8 +52,8 @@
 //	inbound.run        the newest number of each other server
 //	subscriptions.mu   the subscriptions, which subscriptions.run makes and ends
 //
-// Start starts these goroutines. Cancelling the context of the Cluster or the Fast stops them, and Close waits for
-// them; that of a Cluster waits at most a second, as one of them may wait for an answer of NATS. NATS' client calls
+// Start starts these goroutines. Cancelling the context of the Ordered or the Fast stops them, and Close waits for
+// them; that of an Ordered waits at most a second, as one of them may wait for an answer of NATS. NATS' client calls
 // its handlers in a goroutine of its own: they set atomics and ring bells. They do not block, except that of a Fast
 // which waits for a flush after a reconnect.
 //

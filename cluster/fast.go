@@ -17,11 +17,11 @@ import (
 
 // Fast is the part of one server in a cluster of the fast mode. What is published at this server is delivered here at
 // once, and forwarded by core NATS to the other servers, which receive it at most once and in the order of its
-// publisher. Call OpenFast, set broadcast.Config.Replication to that of Replication, call Start, and call Close in the end.
-// Methods are safe for concurrent use, except Start.
+// publisher. Call OpenFast, set broadcast.Config.Replication to that of Replication, call Start, and call Close in the
+// end. Methods are safe for concurrent use, except Start.
 type Fast struct {
 	// Immutable after OpenFast.
-	cfg      Config
+	cfg      FastConfig
 	nc       *nats.Conn
 	presence *presence.Presence
 	prefix   string // Of the subjects of channels.
@@ -36,7 +36,7 @@ type Fast struct {
 	running       sync.WaitGroup // The goroutines of Start; Close waits for them.
 	failed        chan error     // Capacity 1: written once, when NATS closes the connection.
 
-	connected atomic.Bool // Written by handlers of NATS' client, read by all; see Cluster.
+	connected atomic.Bool // Written by handlers of NATS' client, read by all; see Ordered.
 }
 
 // FastStats are the figures of a Fast. Counts are of messages, since OpenFast.
@@ -57,7 +57,7 @@ type FastStats struct {
 
 // OpenFast connects to NATS. While NATS is unreachable, OpenFast waits until ctx is done, and logs the reason. It
 // returns the error of ctx, or an error of NATS that waiting cannot solve.
-func OpenFast(ctx context.Context, cfg Config) (*Fast, error) {
+func OpenFast(ctx context.Context, cfg FastConfig) (*Fast, error) {
 	cfg = cfg.withDefaults()
 	f := &Fast{cfg: cfg, prefix: cfg.Stream + ".fast.", origin: nuid.Next(), failed: make(chan error, 1)}
 	f.outbox.init(f)
@@ -77,7 +77,7 @@ func OpenFast(ctx context.Context, cfg Config) (*Fast, error) {
 	return f, nil
 }
 
-// options returns the connection options of a Fast that differ from those of a Cluster. The handlers must not block
+// options returns the connection options of a Fast that differ from those of an Ordered. The handlers must not block
 // other than for Config.Timeout: nats.go calls them in one goroutine.
 func (f *Fast) options() []nats.Option {
 	log := f.cfg.Logger
@@ -140,7 +140,8 @@ func (f *Fast) Start(ctx context.Context, srv *broadcast.Server) error {
 	f.running.Go(f.subscriptions.run)
 	f.running.Go(f.outbox.run)
 	f.running.Go(f.logDrops)
-	return f.presence.Start(srv.Replica()) // A missing permission for presence is no error: NATS reports it to the error handler.
+	// A missing permission for presence is no error here: NATS reports it to the error handler.
+	return f.presence.Start(srv.Replica())
 }
 
 // tryPublish publishes a message that other servers ignore, and waits until NATS has processed it and the
@@ -182,8 +183,8 @@ func (f *Fast) Close(ctx context.Context) {
 	f.nc.Close()
 }
 
-// Settle returns at once: messages that were published here are already delivered here. It exists because a Cluster has
-// it.
+// Settle returns at once: messages that were published here are already delivered here. It exists because an Ordered
+// has it.
 func (f *Fast) Settle(context.Context) {}
 
 // Stats returns the current figures.

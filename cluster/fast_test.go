@@ -18,7 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-func newFast(cfg Config) *Fast {
+func newFast(cfg FastConfig) *Fast {
 	f := &Fast{cfg: cfg.withDefaults()}
 	f.outbox.init(f)
 	f.inbound.init(f)
@@ -30,15 +30,15 @@ func newFast(cfg Config) *Fast {
 // copied.
 func TestForwardFull(t *testing.T) {
 	for name, tt := range map[string]struct {
-		cfg   Config
+		cfg   FastConfig
 		sizes []int
 		want  []int // Of those that are queued.
 	}{
-		"messages":          {Config{Queue: 2}, []int{1, 2, 3, 4}, []int{1, 2}},
-		"bytes":             {Config{QueueBytes: 1000}, []int{500, 500, 100, 300, 0}, []int{500, 100, 0}},
-		"exactly full":      {Config{QueueBytes: 1000}, []int{1000 - parcelBytes, 0}, []int{1000 - parcelBytes}},
-		"one byte too many": {Config{QueueBytes: 1000}, []int{1001 - parcelBytes, 0}, []int{0}},
-		"default bounds":    {Config{}, []int{8 << 20, 8 << 20, 1 << 20}, []int{8 << 20, 1 << 20}},
+		"messages":          {FastConfig{Queue: 2}, []int{1, 2, 3, 4}, []int{1, 2}},
+		"bytes":             {FastConfig{QueueBytes: 1000}, []int{500, 500, 100, 300, 0}, []int{500, 100, 0}},
+		"exactly full":      {FastConfig{QueueBytes: 1000}, []int{1000 - parcelBytes, 0}, []int{1000 - parcelBytes}},
+		"one byte too many": {FastConfig{QueueBytes: 1000}, []int{1001 - parcelBytes, 0}, []int{0}},
+		"default bounds":    {FastConfig{}, []int{8 << 20, 8 << 20, 1 << 20}, []int{8 << 20, 1 << 20}},
 	} {
 		f := newFast(tt.cfg)
 		for _, size := range tt.sizes {
@@ -71,7 +71,7 @@ func TestForwardFull(t *testing.T) {
 
 // TestForwardOrder checks that the messages of each of several concurrent publishers are queued in their order.
 func TestForwardOrder(t *testing.T) {
-	f := newFast(Config{})
+	f := newFast(FastConfig{})
 	var publishing sync.WaitGroup
 	for i := range 4 {
 		publishing.Go(func() {
@@ -141,13 +141,13 @@ func TestOrigins(t *testing.T) {
 // TestFastLeave has a channel that was left and is wanted again: messages of its old subscription are not delivered. A
 // channel is not left during a delivery.
 func TestFastLeave(t *testing.T) {
-	f := newFast(Config{Channels: true, Linger: time.Nanosecond})
+	f := newFast(FastConfig{Config: Config{Channels: true, Linger: time.Nanosecond}})
 	f.ctx = t.Context()
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true, Replication: f.Replication()})
 	f.inbound.replica = srv.Replica()
 	older, newer := new(nats.Subscription), new(nats.Subscription)
-	ch := &subscribed{sub: newer, ready: true}
-	f.subscriptions.byName["news"] = ch
+	ch := &wantChannel{sub: newer, received: true}
+	f.subscriptions.channels.byName["news"] = ch
 	for i, sub := range []*nats.Subscription{older, newer, older} {
 		msg := &nats.Msg{Subject: f.prefix + "news", Data: []byte{'a' + byte(i)}, Sub: sub}
 		if err := f.inbound.deliver(msg); err != nil {
@@ -163,11 +163,11 @@ func TestFastLeave(t *testing.T) {
 	for range 2 { // The first call notes that the channel has no connections.
 		f.subscriptions.leaveIdle()
 	}
-	if f.subscriptions.byName["news"] != ch {
+	if f.subscriptions.channels.byName["news"] != ch {
 		t.Error("the channel was left during a delivery")
 	}
 	f.subscriptions.endDelivery()
-	if f.subscriptions.leaveIdle(); f.subscriptions.byName["news"] != nil {
+	if f.subscriptions.leaveIdle(); f.subscriptions.channels.byName["news"] != nil {
 		t.Error("the channel was not left after the delivery")
 	}
 }
@@ -175,27 +175,27 @@ func TestFastLeave(t *testing.T) {
 // TestFastOutage checks that channels which were wanted during an outage are left like others. Otherwise a server would
 // count more and more of them, until it subscribes to all channels.
 func TestFastOutage(t *testing.T) {
-	f := newFast(Config{Channels: true, Linger: time.Nanosecond})
+	f := newFast(FastConfig{Config: Config{Channels: true, Linger: time.Nanosecond}})
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
 	f.inbound.replica = srv.Replica()
 	for i := range 2 * maxSubscribed {
 		channel := fmt.Sprint(i)
 		f.Follow(channel)
-		if ch := f.subscriptions.byName[channel]; ch != nil {
+		if ch := f.subscriptions.channels.byName[channel]; ch != nil {
 			ch.wantedAt = time.Now().Add(-2 * maxJoinWait)
 		}
 		for range 2 {
 			f.subscriptions.leaveIdle()
 		}
 	}
-	if _, all := f.subscriptions.wanted(); all || len(f.subscriptions.byName) > 0 {
-		t.Errorf("got %d wanted channels without connections (all: %t), want none", len(f.subscriptions.byName), all)
+	if _, all := f.subscriptions.wanted(); all || len(f.subscriptions.channels.byName) > 0 {
+		t.Errorf("got %d wanted channels without connections (all: %t), want none", len(f.subscriptions.channels.byName), all)
 	}
 	f.Follow("news")
 	for range 2 {
 		f.subscriptions.leaveIdle()
 	}
-	if len(f.subscriptions.byName) != 1 {
+	if len(f.subscriptions.channels.byName) != 1 {
 		t.Error("a channel was left that a connection may wait for")
 	}
 }
@@ -203,17 +203,17 @@ func TestFastOutage(t *testing.T) {
 // TestFastReplace checks that a message is delivered once while a subscription to all channels replaces single
 // ones, from whichever it arrives first.
 func TestFastReplace(t *testing.T) {
-	f := newFast(Config{Channels: true})
+	f := newFast(FastConfig{Config: Config{Channels: true}})
 	f.ctx = t.Context()
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
 	f.inbound.replica = srv.Replica()
 	for i := range maxSubscribed + 1 {
-		f.subscriptions.byName[fmt.Sprint(i)] = &subscribed{sub: new(nats.Subscription), ready: true}
+		f.subscriptions.channels.byName[fmt.Sprint(i)] = &wantChannel{sub: new(nats.Subscription), received: true}
 	}
 	if _, all := f.subscriptions.wanted(); !all {
 		t.Fatal("got false, want all channels in one subscription")
 	}
-	all, single := new(nats.Subscription), f.subscriptions.byName["7"].sub
+	all, single := new(nats.Subscription), f.subscriptions.channels.byName["7"].sub
 	for i, sub := range []*nats.Subscription{all, single, single, all} {
 		header := nats.Header{originHeader: []string{fmt.Sprint("other-", 1+i/2)}}
 		msg := &nats.Msg{Subject: f.prefix + "7", Header: header, Sub: sub}
@@ -251,9 +251,9 @@ func TestFastClosed(t *testing.T) {
 			}
 		}
 	}()
-	f, err := OpenFast(t.Context(), Config{
+	f, err := OpenFast(t.Context(), FastConfig{Config: Config{
 		Servers: []string{"nats://" + ln.Addr().String()}, Timeout: 20 * time.Second, Logger: slog.New(slog.DiscardHandler),
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ var errTrimmed = errors.New("the stream dropped history while it was read")
 
 // fillGroup delivers the history of a group to the server, up to a marker, beside the reader. It begins again with
 // what an earlier try has left. Called by interest.run.
-func (c *Cluster) fillGroup(g *group) error {
+func (c *Ordered) fillGroup(g *group) error {
 	in := &c.interest
 	info, err := c.streamInfo(c.ctx)
 	if err != nil {
@@ -59,7 +59,7 @@ const fillTimeout = 2 * time.Minute
 
 // fillUpTo delivers the messages of a group from g.upTo to a marker. Called by interest.run, and by the reader while
 // interest.run waits for it.
-func (c *Cluster) fillUpTo(g *group, marker uint64) error {
+func (c *Ordered) fillUpTo(g *group, marker uint64) error {
 	if g.upTo >= marker {
 		return nil
 	}
@@ -99,7 +99,7 @@ func (c *Cluster) fillUpTo(g *group, marker uint64) error {
 
 // historyStart returns the sequence number at which the history of some subjects begins, or of all if subjects is nil:
 // the newest messages of about Config.HistoryBytes that are not older than Config.HistoryAge.
-func (c *Cluster) historyStart(ctx context.Context, subjects []string, info *jetstream.StreamInfo) (uint64, error) {
+func (c *Ordered) historyStart(ctx context.Context, subjects []string, info *jetstream.StreamInfo) (uint64, error) {
 	state := &info.State
 	end := state.LastSeq + 1
 	if state.Msgs == 0 {
@@ -152,7 +152,7 @@ func (c *Cluster) historyStart(ctx context.Context, subjects []string, info *jet
 }
 
 // probeConsumer creates a consumer to learn where it begins and how many messages it has, and deletes it.
-func (c *Cluster) probeConsumer(ctx context.Context, cfg jetstream.ConsumerConfig) (*jetstream.ConsumerInfo, error) {
+func (c *Ordered) probeConsumer(ctx context.Context, cfg jetstream.ConsumerConfig) (*jetstream.ConsumerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas = jetstream.AckNonePolicy, true, 1

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,7 +20,7 @@ const maxRead = 256
 // it with the group among its subjects. The reader and the group then both have every message up to the marker, so no
 // message is lost or delivered twice.
 type interest struct {
-	c        *Cluster  // Immutable.
+	c        *Ordered  // Immutable.
 	wake     bell      // Rung when a channel is wanted.
 	accepted chan bool // Capacity 1, from the reader to run: whether it took up the group, or run must fill it again.
 
@@ -28,18 +29,11 @@ type interest struct {
 	tries   int             // How often filling them failed because the stream dropped messages.
 
 	mu        sync.Mutex
-	byName    map[string]*readChannel // Guarded by mu: at most maxRead+1. Empty while all is set.
-	all       bool                    // Guarded by mu: all channels are read.
-	fewSince  time.Time               // Guarded by mu: with all, since when few channels are in use; zero if many are.
-	pending   *group                  // Guarded by mu: filled, and waits for a marker.
-	leaving   bool                    // Guarded by mu: the reader should stop at a marker to leave some channels.
-	hasUnread bool                    // Guarded by mu: the server holds channels that are no longer read.
-}
-
-// readChannel is a channel that the reader reads, or will read. Guarded by interest.mu.
-type readChannel struct {
-	isRead    bool      // By the reader.
-	idleSince time.Time // When its last connection ended; zero if it has connections.
+	channels  channelSet // Guarded by mu: those that the reader reads, or will read.
+	fewSince  time.Time  // Guarded by mu: while all are read, since when few channels are in use; zero if many are.
+	pending   *group     // Guarded by mu: filled, and waits for a marker.
+	leaving   bool       // Guarded by mu: the reader should stop at a marker to leave some channels.
+	hasUnread bool       // Guarded by mu: the server holds channels that are no longer read.
 }
 
 // group is channels whose history is read together. Owned as interest.filling is.
@@ -51,38 +45,35 @@ type group struct {
 	next     uint64   // The stream must still hold this message when the reader takes up the group.
 }
 
-func (in *interest) init(c *Cluster) {
+func (in *interest) init(c *Ordered) {
 	in.c, in.wake, in.accepted = c, newBell(), make(chan bool, 1)
-	in.byName, in.filling = make(map[string]*readChannel), make(map[string]bool)
+	in.channels, in.filling = newChannelSet(maxRead, c.cfg.Linger), make(map[string]bool)
 }
 
 // Follow implements broadcast.Follower.
-func (c *Cluster) Follow(channel string) bool {
+func (c *Ordered) Follow(channel string) bool {
 	in := &c.interest
 	if !c.cfg.Channels {
 		return true
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	ch := in.byName[channel]
-	if in.all || ch != nil && ch.isRead {
+	if in.channels.isReceived(channel) {
 		return true
 	}
-	if ch == nil && len(in.byName) <= maxRead { // With more of them, all will be read.
-		in.byName[channel] = &readChannel{}
-	}
+	in.channels.want(channel)
 	in.wake.ring()
 	return false
 }
 
 // Following returns how many channels this server reads; -1 stands for all. It does not block.
-func (c *Cluster) Following() int {
+func (c *Ordered) Following() int {
 	c.interest.mu.Lock()
 	defer c.interest.mu.Unlock()
-	if !c.cfg.Channels || c.interest.all {
+	if !c.cfg.Channels || c.interest.channels.all {
 		return -1
 	}
-	return len(c.interest.byName)
+	return len(c.interest.channels.byName)
 }
 
 // filters returns the subjects that the reader reads: those of its channels, and of its markers. nil stands for all.
@@ -92,22 +83,22 @@ func (in *interest) filters() []string {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.all {
+	if in.channels.all {
 		return nil
 	}
 	subjects := []string{in.c.markerSubject()}
-	for channel, ch := range in.byName {
-		if ch.isRead {
+	for channel, ch := range in.channels.byName {
+		if ch.received {
 			subjects = append(subjects, in.c.subject(channel))
 		}
 	}
 	return subjects
 }
 
-// run fills wanted channels, and looks for idle ones several times within Config.Linger, until the Cluster is closed.
+// run fills wanted channels, and looks for idle ones several times within Config.Linger, until the Ordered is closed.
 func (in *interest) run() {
 	c := in.c
-	ticker := time.NewTicker(max(c.cfg.Linger/4, 100*time.Millisecond))
+	ticker := time.NewTicker(c.cfg.checkEvery())
 	defer ticker.Stop()
 	for {
 		select {
@@ -158,18 +149,18 @@ func (in *interest) wantedGroup() *group {
 	most := int(in.c.nc.MaxPayload() / 4)
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.all {
+	if in.channels.all {
 		return nil
 	}
-	if len(in.byName) > maxRead {
+	if in.channels.tooMany() {
 		return &group{}
 	}
 	g := &group{subjects: []string{in.c.markerSubject()}}
 	bytes := 0
-	for channel, ch := range in.byName {
+	for channel, ch := range in.channels.byName {
 		subject := in.c.subject(channel)
 		bytes += len(subject) + len(`"",`)
-		if !ch.isRead {
+		if !ch.received {
 			g.channels = append(g.channels, channel)
 			g.subjects = append(g.subjects, subject)
 		}
@@ -184,7 +175,7 @@ func (in *interest) wantedGroup() *group {
 }
 
 // handOver waits until the reader has taken up a group. It returns false if the group must be filled again, or the
-// Cluster is closed.
+// Ordered is closed.
 func (in *interest) handOver(g *group) bool {
 	in.mu.Lock()
 	in.pending = g
@@ -215,23 +206,17 @@ func (in *interest) findIdle() bool {
 	defer in.mu.Unlock()
 	now := time.Now()
 	switch {
-	case !in.all || !few:
+	case !in.channels.all || !few:
 		in.fewSince = time.Time{}
 	case in.fewSince.IsZero():
 		in.fewSince = now
 	default:
 		in.leaving = now.Sub(in.fewSince) >= in.c.cfg.Linger
 	}
-	for channel, ch := range in.byName {
-		switch {
-		case in.c.replica.Count(channel) > 0 || !ch.isRead:
-			ch.idleSince = time.Time{}
-		case ch.idleSince.IsZero():
-			ch.idleSince = now
-		case now.Sub(ch.idleSince) >= in.c.cfg.Linger:
-			in.leaving = true
-		}
-	}
+	expired := in.channels.noteIdle(func(channel string, ch *wantChannel) bool {
+		return in.c.replica.Count(channel) > 0 || !ch.received
+	})
+	in.leaving = in.leaving || expired
 	return in.leaving
 }
 
@@ -275,16 +260,13 @@ func (in *interest) addChannels(g *group) {
 	var begun []string
 	in.mu.Lock()
 	for _, channel := range g.channels {
-		if ch := in.byName[channel]; ch != nil {
-			ch.isRead = true
+		if ch := in.channels.byName[channel]; ch != nil {
+			ch.received = true
 		}
 	}
 	if g.subjects == nil {
-		begun = slices.Clone(g.channels)
-		for channel := range in.byName {
-			begun = append(begun, channel)
-		}
-		in.all, in.fewSince, in.byName = true, time.Time{}, nil
+		in.fewSince = time.Time{}
+		begun = slices.AppendSeq(slices.Clone(g.channels), maps.Keys(in.channels.receiveAll()))
 	}
 	in.mu.Unlock()
 	for _, channel := range begun {
@@ -293,8 +275,8 @@ func (in *interest) addChannels(g *group) {
 }
 
 // leaveIdle stops reading channels that have been idle for Config.Linger, or all but those in use. A client that
-// connects meanwhile is seen by Forget or InUse, or calls Follow afterwards. Called by the reader, while it does
-// not read.
+// connects meanwhile is seen by ForgetChannel or ChannelsInUse, or calls Follow afterwards. Called by the reader, while
+// it does not read.
 func (in *interest) leaveIdle() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -302,15 +284,11 @@ func (in *interest) leaveIdle() {
 		return
 	}
 	in.leaving = false
-	if in.all {
+	if in.channels.all {
 		in.leaveAllLocked()
 		return
 	}
-	for channel, ch := range in.byName {
-		if !ch.idleSince.IsZero() && time.Since(ch.idleSince) >= in.c.cfg.Linger && in.c.replica.ForgetChannel(channel) {
-			delete(in.byName, channel)
-		}
-	}
+	in.channels.leaveIdle(func(channel string, _ *wantChannel) bool { return in.c.replica.ForgetChannel(channel) })
 }
 
 // leaveAllLocked makes the reader read only channels that are in use, if they are still few. The mutex must be held.
@@ -319,10 +297,7 @@ func (in *interest) leaveAllLocked() {
 	if !few {
 		return
 	}
-	in.all, in.byName = false, make(map[string]*readChannel)
-	for _, channel := range names {
-		in.byName[channel] = &readChannel{isRead: true}
-	}
+	in.channels.receiveOnly(names)
 	in.hasUnread = true
 	in.wake.ring()
 }
@@ -332,7 +307,7 @@ func (in *interest) leaveAllLocked() {
 func (in *interest) forgetUnread() {
 	for _, channel := range in.c.replica.ChannelNames() {
 		in.mu.Lock()
-		if !in.all && in.byName[channel] == nil {
+		if !in.channels.all && in.channels.byName[channel] == nil {
 			in.c.replica.ForgetChannel(channel)
 		}
 		in.mu.Unlock()
@@ -343,8 +318,8 @@ func (in *interest) forgetUnread() {
 func (in *interest) isRead(channel string) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	ch := in.byName[channel]
-	return ch != nil && ch.isRead
+	ch := in.channels.byName[channel]
+	return ch != nil && ch.received
 }
 
 // beginChannel makes the server begin a channel of a group without messages. Called as interest.filling is owned.

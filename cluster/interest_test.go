@@ -11,7 +11,7 @@ import (
 // TestFollowBound checks that few channels are noted while NATS is away and none can be filled, whatever clients
 // ask for.
 func TestFollowBound(t *testing.T) {
-	c := &Cluster{cfg: Config{Channels: true}, nc: new(nats.Conn)}
+	c := &Ordered{cfg: OrderedConfig{Config: Config{Channels: true}}, nc: new(nats.Conn)}
 	c.interest.init(c)
 	for i := range 200_000 {
 		c.Follow(fmt.Sprint("channel ", i))
@@ -19,7 +19,7 @@ func TestFollowBound(t *testing.T) {
 	began := time.Now()
 	c.interest.wantedGroup() // It holds the mutex of Follow, four times a second.
 	t.Log(time.Since(began))
-	if n := len(c.interest.byName); n > 10*maxRead {
+	if n := len(c.interest.channels.byName); n > 10*maxRead {
 		t.Errorf("got %d channels noted, want at most %d", n, 10*maxRead)
 	}
 }

@@ -24,7 +24,7 @@ import (
 // batch (ADR-50).
 type publisher struct {
 	// Immutable after init.
-	c        *Cluster
+	c        *Ordered
 	idPrefix string      // Of the message IDs of this process, and part of the subject of its markers.
 	wake     bell        // Rung when there is something to send, or the connection has changed.
 	denied   chan string // Subjects that NATS does not let this server publish to. Written by noteDenied, read by run.
@@ -87,18 +87,18 @@ type result struct {
 	abandoned atomic.Bool // Written by Publish, read by idExpired: the caller was told that the outcome is unknown.
 }
 
-func (p *publisher) init(c *Cluster) {
+func (p *publisher) init(c *Ordered) {
 	p.c, p.idPrefix, p.wake, p.denied = c, nuid.Next()+"-", newBell(), make(chan string, 16)
 }
 
 // Submit implements broadcast.Order: it takes a message of a WebSocket connection, and copies its payload.
-func (c *Cluster) Submit(channel string, m broadcast.Message) {
+func (c *Ordered) Submit(channel string, m broadcast.Message) {
 	// The error is ErrServerClosed: the connection is about to be closed, and the message is lost with it.
 	_ = c.publisher.enqueue(nil, broadcast.Addressed{Channel: channel, Message: m})
 }
 
 // Ahead implements broadcast.Order. It has a marker put into the stream, which shows how far the reader is.
-func (c *Cluster) Ahead() { c.moreAsked.ring() }
+func (c *Ordered) Ahead() { c.moreAsked.ring() }
 
 // Reasons in the errors of Publish.
 var (
@@ -109,7 +109,7 @@ var (
 
 // Publish implements broadcast.Order: it waits until the stream has all messages, and returns their IDs. Payloads are
 // copied. An error is or wraps broadcast.ErrUnavailable or broadcast.ErrServerClosed, or is a permanent refusal.
-func (c *Cluster) Publish(ctx context.Context, messages []broadcast.Addressed) ([]uint64, error) {
+func (c *Ordered) Publish(ctx context.Context, messages []broadcast.Addressed) ([]uint64, error) {
 	if len(messages) == 0 {
 		return nil, nil
 	}
@@ -239,7 +239,7 @@ func (p *publisher) oldest() time.Time {
 
 // Settle waits until messages that were published before the call are in the stream, and all that the stream holds is
 // delivered, or until ctx is done. It does not wait while NATS is unavailable.
-func (c *Cluster) Settle(ctx context.Context) {
+func (c *Ordered) Settle(ctx context.Context) {
 	now := time.Now()
 	ok := c.unavailable() == nil && pollUntil(ctx, func() bool {
 		oldest := c.publisher.oldest()

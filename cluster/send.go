@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// run is the goroutine of the publisher: it sends what is queued and waits for acknowledgements, until the Cluster is
+// run is the goroutine of the publisher: it sends what is queued and waits for acknowledgements, until the Ordered is
 // closed.
 func (p *publisher) run() {
 	for {
@@ -67,7 +67,7 @@ const (
 	batchBytes = 1 << 20
 )
 
-// sendQueued sends as much of the queue as may be in flight. It returns false if the Cluster is closed.
+// sendQueued sends as much of the queue as may be in flight. It returns false if the Ordered is closed.
 func (p *publisher) sendQueued() bool {
 	for len(p.sent) < p.c.cfg.InFlight && p.c.connected.Load() {
 		most := 1
@@ -193,7 +193,7 @@ func (p *publisher) acknowledge(ack *jetstream.PubAck) {
 }
 
 // retry sends all of sent again, after a delay and when NATS is connected. The stream recognizes those that it holds by
-// their message IDs. It returns false if the Cluster is closed.
+// their message IDs. It returns false if the Ordered is closed.
 func (p *publisher) retry(err error) bool {
 	if hasCode(err, batchContainsDuplicate) && p.resendEach() == nil { // Sent alone, the answer has the sequence number.
 		return true
@@ -243,7 +243,7 @@ var (
 )
 
 // rejectDenied rejects the messages in sent with a subject that NATS denies, as it does not answer them. It answers for
-// a batch that messages are missing, unless the denied one is the last. It returns false if the Cluster is closed.
+// a batch that messages are missing, unless the denied one is the last. It returns false if the Ordered is closed.
 func (p *publisher) rejectDenied(subject string) bool {
 	for i := len(p.sent) - 1; i >= 0; i-- {
 		e := p.sent[i]
@@ -311,7 +311,7 @@ func (p *publisher) releaseBytes(e *entry) {
 }
 
 // awaitFutures waits until no message is on its way any more, at most Config.Timeout: each future resolves once. It
-// returns false if the Cluster is closed.
+// returns false if the Ordered is closed.
 func (p *publisher) awaitFutures() bool {
 	for _, e := range p.sent {
 		if e.future == nil {

@@ -15,7 +15,7 @@ import (
 // runStep calls step, which is a part of the start, and logs what it waits for. NATS does not answer a request that its
 // permissions deny, and reports the denial separately. If the server needs that permission, runStep cancels the context
 // of step and returns the denial.
-func (c *Cluster) runStep(ctx context.Context, step func(context.Context) error) error {
+func (c *Ordered) runStep(ctx context.Context, step func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	handler := c.nc.ErrorHandler()
 	c.nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
@@ -40,15 +40,15 @@ func (c *Cluster) runStep(ctx context.Context, step func(context.Context) error)
 
 // isNeeded reports whether err denies a permission that a server needs. It needs neither presence nor the permission
 // to delete consumers, which expire by themselves.
-func (c *Cluster) isNeeded(err error) bool {
+func (c *Ordered) isNeeded(err error) bool {
 	return errors.Is(err, nats.ErrPermissionViolation) &&
 		!strings.Contains(err.Error(), `"`+c.cfg.Stream+".presence.") &&
 		!strings.Contains(err.Error(), `"$JS.API.CONSUMER.DELETE.`)
 }
 
 // logWaiting logs what the start waits for, until ctx is done.
-func (c *Cluster) logWaiting(ctx context.Context) {
-	w := &waitLog{cfg: &c.cfg}
+func (c *Ordered) logWaiting(ctx context.Context) {
+	w := &waitLog{cfg: &c.cfg.Config}
 	ticker := time.NewTicker(silentWait)
 	defer ticker.Stop()
 	for {
@@ -69,13 +69,13 @@ func (c *Cluster) logWaiting(ctx context.Context) {
 }
 
 // setWaitReason notes what the start waits for. It pairs with the load in logWaiting.
-func (c *Cluster) setWaitReason(reason error) { c.waitReason.Store(&reason) }
+func (c *Ordered) setWaitReason(reason error) { c.waitReason.Store(&reason) }
 
 // subjectsOverlap is the error code of JetStream for a stream with subjects of another one.
 const subjectsOverlap jetstream.ErrorCode = 10065
 
 // streamError adds to err why the stream is not available.
-func (c *Cluster) streamError(err error) error {
+func (c *Ordered) streamError(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrNoResponders),
 		errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):

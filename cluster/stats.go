@@ -2,8 +2,8 @@ package cluster
 
 import "time"
 
-// Stats are the figures of a Cluster. Counts are since Open.
-type Stats struct {
+// OrderedStats are the figures of an Ordered. Counts are since OpenOrdered.
+type OrderedStats struct {
 	// Published is how many messages of this server the stream has accepted, and PublishTime the sum of the times from
 	// when each was queued until then. Resent is how often a message was sent again because the stream had not
 	// accepted it, and Lost how many messages NATS rejected: they are too large, or their subject is denied.
@@ -25,9 +25,9 @@ type Stats struct {
 }
 
 // Stats returns the current figures. It does not wait for NATS.
-func (c *Cluster) Stats() Stats {
+func (c *Ordered) Stats() OrderedStats {
 	p := &c.publisher
-	st := Stats{
+	st := OrderedStats{
 		Published: p.published.Load(), Resent: p.resent.Load(), Lost: p.lost.Load(),
 		PublishTime: time.Duration(p.publishTime.Load()),
 		Delivered:   c.delivered.Load(), Pending: c.pending.Load(), LeftOut: c.skipped.Load(), Rereads: c.rereads.Load(),

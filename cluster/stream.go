@@ -13,7 +13,7 @@ import (
 )
 
 // awaitStream calls openStream until it succeeds, fails for a reason that does not pass, or ctx is done.
-func (c *Cluster) awaitStream(ctx context.Context) error {
+func (c *Ordered) awaitStream(ctx context.Context) error {
 	for {
 		err := c.openStream(ctx)
 		if err == nil || ctx.Err() != nil || !c.mayAppear(err) {
@@ -32,7 +32,7 @@ func (c *Cluster) awaitStream(ctx context.Context) error {
 const reorderRisk = "messages of a publisher may be reordered when the leader of the stream changes"
 
 // openStream finds or creates the stream, checks its settings, and finds the sequence number to begin with.
-func (c *Cluster) openStream(ctx context.Context) error {
+func (c *Ordered) openStream(ctx context.Context) error {
 	var err error
 	timeout := c.cfg.Timeout
 	c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncTimeout(timeout), jetstream.WithDefaultTimeout(timeout))
@@ -77,7 +77,7 @@ func (c *Cluster) openStream(ctx context.Context) error {
 }
 
 // wantedDedupWindow returns the dedup window of a new stream: as long as a message may be sent again.
-func (c *Cluster) wantedDedupWindow() time.Duration {
+func (c *Ordered) wantedDedupWindow() time.Duration {
 	const most = 10 * time.Minute
 	if c.cfg.MaxAge > 0 { // NATS allows at most that.
 		return min(most, c.cfg.MaxAge)
@@ -86,7 +86,7 @@ func (c *Cluster) wantedDedupWindow() time.Duration {
 }
 
 // checkSettings returns an ErrStream that lists the settings which differ from the wanted ones, or nil.
-func (c *Cluster) checkSettings(is *jetstream.StreamConfig) error {
+func (c *Ordered) checkSettings(is *jetstream.StreamConfig) error {
 	var differences []string
 	want := func(ok bool, setting string, is, wanted any) {
 		if !ok {
@@ -114,8 +114,8 @@ func (c *Cluster) checkSettings(is *jetstream.StreamConfig) error {
 	return fmt.Errorf("%w: %s: %s", kind, cfg.Stream, strings.Join(differences, ", "))
 }
 
-// streamInfo asks NATS for the state of the stream. It returns ErrReplaced if the stream is not the one of Open.
-func (c *Cluster) streamInfo(ctx context.Context) (*jetstream.StreamInfo, error) {
+// streamInfo asks NATS for the state of the stream. It returns ErrReplaced if the stream is not the one of OpenOrdered.
+func (c *Ordered) streamInfo(ctx context.Context) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	stream, err := c.js.Stream(ctx, c.cfg.Stream)

@@ -7,10 +7,10 @@ import (
 )
 
 // subject returns the subject of a channel in the stream.
-func (c *Cluster) subject(channel string) string { return subjectIn(c.cfg.Stream+".", channel) }
+func (c *Ordered) subject(channel string) string { return subjectIn(c.cfg.Stream+".", channel) }
 
 // channel returns the channel of a subject in the stream. It returns false if the subject is not that of a channel.
-func (c *Cluster) channel(subject string) (string, bool) { return channelIn(c.cfg.Stream+".", subject) }
+func (c *Ordered) channel(subject string) (string, bool) { return channelIn(c.cfg.Stream+".", subject) }
 
 // subjectIn returns the subject of a channel: the prefix and one token. In the token every byte except letters, digits,
 // - and _ is written as = and two hex digits, so that it has no dots, spaces or wildcards. The channel without a name

@@ -13,7 +13,7 @@ func FuzzSubject(f *testing.F) {
 	} {
 		f.Add(name)
 	}
-	c := &Cluster{cfg: Config{Stream: "CRIER"}}
+	c := &Ordered{cfg: OrderedConfig{Config: Config{Stream: "CRIER"}}}
 	f.Fuzz(func(t *testing.T, name string) {
 		subject := c.subject(name)
 		token, ok := strings.CutPrefix(subject, "CRIER.")
@@ -32,7 +32,7 @@ func FuzzSubject(f *testing.F) {
 
 // TestNoSubject lists subjects that stand for no channel.
 func TestNoSubject(t *testing.T) {
-	c := &Cluster{cfg: Config{Stream: "CRIER"}}
+	c := &Ordered{cfg: OrderedConfig{Config: Config{Stream: "CRIER"}}}
 	for _, subject := range []string{
 		"OTHER.news", "CRIER", "CRIER.=2", "CRIER.a=", "CRIER.=zz", "CRIER.==", "CRIER.==abc-", "CRIER.==61",
 	} {

@@ -37,25 +37,18 @@ type subscriptions struct {
 
 	// Atomic: the channel that inbound.run is delivering to, or nil. Written by beginDelivery, with mu held, and by
 	// endDelivery; read by leaveIdle.
-	delivering atomic.Pointer[subscribed]
+	delivering atomic.Pointer[wantChannel]
 
-	mu     sync.Mutex
-	single bool                   // Guarded by mu: one subscription to all channels is wanted.
-	byName map[string]*subscribed // Guarded by mu. Empty while all is set.
-	all    *nats.Subscription     // Guarded by mu: the subscription to all channels, or nil.
-	lost   uint64                 // Guarded by mu: what NATS' client dropped of subscriptions that have ended.
-}
-
-// subscribed is a channel that the server receives, or will receive. Guarded by subscriptions.mu.
-type subscribed struct {
-	sub       *nats.Subscription // nil before it is made.
-	wantedAt  time.Time          // When the channel was first asked for.
-	ready     bool               // NATS has the subscription.
-	idleSince time.Time          // When the last connection to the channel ended; zero if it has some.
+	mu       sync.Mutex
+	channels channelSet         // Guarded by mu.
+	wantAll  bool               // Guarded by mu: one subscription to all channels is wanted.
+	all      *nats.Subscription // Guarded by mu: that one, or nil before it is made.
+	lost     uint64             // Guarded by mu: what NATS' client dropped of subscriptions that have ended.
 }
 
 func (s *subscriptions) init(f *Fast) {
-	s.f, s.wake, s.refusal, s.byName = f, newBell(), newBell(), make(map[string]*subscribed)
+	s.f, s.wake, s.refusal = f, newBell(), newBell()
+	s.channels = newChannelSet(maxSubscribed, f.cfg.Linger)
 }
 
 // start subscribes to all channels if Config.Channels is not set. Otherwise it subscribes and unsubscribes at once:
@@ -64,7 +57,9 @@ func (s *subscriptions) start() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.f.cfg.Channels {
-		s.all, err = s.f.nc.ChanSubscribe(s.f.prefix+"*", s.f.inbound.arrived)
+		if s.all, err = s.f.nc.ChanSubscribe(s.f.prefix+"*", s.f.inbound.arrived); err == nil {
+			s.channels.receiveAll()
+		}
 		return err
 	}
 	probe, err := s.f.nc.Subscribe(s.f.prefix+"*", func(*nats.Msg) {})
@@ -98,14 +93,10 @@ func (f *Fast) Follow(channel string) bool {
 	s := &f.subscriptions
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ch := s.byName[channel]
-	if s.all != nil || ch != nil && ch.ready {
+	if s.channels.isReceived(channel) {
 		return true
 	}
-	if ch == nil && len(s.byName) <= maxSubscribed { // With more of them, all are wanted.
-		ch = &subscribed{wantedAt: time.Now()}
-		s.byName[channel] = ch
-	}
+	ch := s.channels.want(channel)
 	s.wake.ring()
 	return ch == nil || time.Since(ch.wantedAt) >= joinWait || !f.connected.Load()
 }
@@ -116,10 +107,10 @@ func (f *Fast) Follow(channel string) bool {
 func (s *subscriptions) beginDelivery(channel string, from *nats.Subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all != nil || s.single {
+	if s.channels.all || s.wantAll {
 		return true
 	}
-	ch := s.byName[channel]
+	ch := s.channels.byName[channel]
 	if ch == nil || ch.sub != from {
 		return false
 	}
@@ -132,7 +123,7 @@ func (s *subscriptions) endDelivery() { s.delivering.Store(nil) }
 
 // run makes wanted subscriptions and ends unused ones, until the Fast is closed.
 func (s *subscriptions) run() {
-	ticker := time.NewTicker(max(s.f.cfg.Linger/4, 100*time.Millisecond))
+	ticker := time.NewTicker(s.f.cfg.checkEvery())
 	defer ticker.Stop()
 	for {
 		select {
@@ -190,16 +181,16 @@ func (s *subscriptions) pause(wait time.Duration) {
 func (s *subscriptions) takeAll() (old []*nats.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.single = true
-	for _, ch := range s.byName {
+	s.wantAll = true
+	for _, ch := range s.channels.byName {
 		if ch.sub != nil {
 			old = s.retireLocked(old, ch.sub)
 		}
-		ch.sub, ch.ready = nil, false
+		ch.sub, ch.received = nil, false
 	}
 	if s.all != nil {
 		old = s.retireLocked(old, s.all)
-		s.all = nil
+		s.all, s.channels.all = nil, false
 	}
 	return old
 }
@@ -220,7 +211,7 @@ func (s *subscriptions) subscribe() error {
 			return err
 		}
 		s.mu.Lock()
-		s.byName[channel].sub = sub
+		s.channels.byName[channel].sub = sub
 		s.mu.Unlock()
 	}
 	if err := s.f.nc.FlushTimeout(s.f.cfg.Timeout); err != nil {
@@ -240,11 +231,11 @@ func (s *subscriptions) subscribe() error {
 func (s *subscriptions) wanted() (channels []string, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.single = s.single || len(s.byName) > maxSubscribed
-	if s.all != nil || s.single {
-		return nil, s.all == nil
+	s.wantAll = s.wantAll || s.channels.tooMany()
+	if s.channels.all || s.wantAll {
+		return nil, !s.channels.all
 	}
-	for channel, ch := range s.byName {
+	for channel, ch := range s.channels.byName {
 		if ch.sub == nil {
 			channels = append(channels, channel)
 		}
@@ -257,15 +248,15 @@ func (s *subscriptions) wanted() (channels []string, all bool) {
 func (s *subscriptions) markReady(all *nats.Subscription) (old []*nats.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, ch := range s.byName {
-		ch.ready = ch.sub != nil
-		if all != nil && ch.ready {
+	for _, ch := range s.channels.byName {
+		ch.received = ch.sub != nil
+		if all != nil && ch.received {
 			old = s.retireLocked(old, ch.sub)
 		}
 	}
 	if all != nil {
 		s.all = all
-		clear(s.byName)
+		s.channels.receiveAll()
 	}
 	return old
 }
@@ -275,20 +266,18 @@ func (s *subscriptions) markReady(all *nats.Subscription) (old []*nats.Subscript
 func (s *subscriptions) leaveIdle() (old []*nats.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	for channel, ch := range s.byName {
-		switch {
-		case s.f.inbound.replica.Count(channel) > 0 || !ch.ready && now.Sub(ch.wantedAt) < maxJoinWait:
-			ch.idleSince = time.Time{}
-		case ch.idleSince.IsZero():
-			ch.idleSince = now
-		case now.Sub(ch.idleSince) >= s.f.cfg.Linger && s.delivering.Load() != ch && s.f.inbound.replica.ForgetChannel(channel):
-			delete(s.byName, channel)
-			if ch.sub != nil {
-				old = s.retireLocked(old, ch.sub)
-			}
+	s.channels.noteIdle(func(channel string, ch *wantChannel) bool {
+		return s.f.inbound.replica.Count(channel) > 0 || !ch.received && time.Since(ch.wantedAt) < maxJoinWait
+	})
+	s.channels.leaveIdle(func(channel string, ch *wantChannel) bool {
+		if s.delivering.Load() == ch || !s.f.inbound.replica.ForgetChannel(channel) {
+			return false
 		}
-	}
+		if ch.sub != nil {
+			old = s.retireLocked(old, ch.sub)
+		}
+		return true
+	})
 	return old
 }
 
@@ -306,7 +295,7 @@ func (s *subscriptions) dropped() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.lost
-	for _, ch := range s.byName {
+	for _, ch := range s.channels.byName {
 		if ch.sub != nil {
 			if lost, err := ch.sub.Dropped(); err == nil {
 				n += uint64(lost)

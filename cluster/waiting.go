@@ -113,7 +113,7 @@ const peersWait = 10 * time.Second
 
 // mayAppear reports whether a stream that could not be found or created may be available soon: NATS does not answer,
 // has no majority, or not yet all its servers.
-func (c *Cluster) mayAppear(err error) bool {
+func (c *Ordered) mayAppear(err error) bool {
 	if hasCode(err, noPeers) {
 		return time.Since(c.opened) < peersWait
 	}

@@ -54,7 +54,7 @@ func TestTransient(t *testing.T) {
 
 // TestMayAppear checks which errors about the stream a start waits out, and for how long.
 func TestMayAppear(t *testing.T) {
-	young, old := &Cluster{opened: time.Now()}, &Cluster{opened: time.Now().Add(-2 * peersWait)}
+	young, old := &Ordered{opened: time.Now()}, &Ordered{opened: time.Now().Add(-2 * peersWait)}
 	for _, tt := range []struct {
 		code       jetstream.ErrorCode
 		young, old bool

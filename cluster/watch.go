@@ -9,10 +9,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// watcher is the state of Cluster.watch, which owns it. It checks the stream now and then, and whether the reader
+// watcher is the state of Ordered.watch, which owns it. It checks the stream now and then, and whether the reader
 // receives what the stream holds.
 type watcher struct {
-	c *Cluster
+	c *Ordered
 
 	last   *jetstream.StreamInfo // The last answer, or nil.
 	lastAt time.Time             // When it was asked for.
@@ -30,7 +30,7 @@ type watcher struct {
 // watch checks whether the stream is still the same one (a consumer would wait in another one for its next message),
 // whether it answers, and whether the reader progresses. If the server reads only some channels, watch also keeps the
 // reader close to the head: otherwise messages of other channels that the stream drops would look like lost ones.
-func (c *Cluster) watch() {
+func (c *Ordered) watch() {
 	w := &watcher{c: c, delivered: c.delivered.Load(), progressAt: time.Now()}
 	timer := time.NewTimer(c.nextCheck(nil, nil, 0))
 	defer timer.Stop()
@@ -191,7 +191,7 @@ func (w *watcher) checkReader(last uint64) {
 	}
 }
 
-// Reasons why a Cluster or a Fast is not ready. docs/operations.md says what to do about each.
+// Reasons why an Ordered or a Fast is not ready. docs/operations.md says what to do about each.
 var (
 	errNotReachable = errors.New("NATS is not reachable")
 	errSilent       = errors.New("the stream does not answer: check that NATS has a majority")
@@ -207,7 +207,7 @@ var (
 )
 
 // restartReader makes the reader create another consumer.
-func (c *Cluster) restartReader(reason error) {
+func (c *Ordered) restartReader(reason error) {
 	if cancel := c.cancelReading.Load(); cancel != nil {
 		(*cancel)(reason)
 	}
@@ -215,7 +215,7 @@ func (c *Cluster) restartReader(reason error) {
 
 // nextCheck returns how long watch waits before it checks again. If the stream drops messages, that is an eighth of the
 // time in which it drops as many as it holds, judging by two answers and the time between them. They may be nil.
-func (c *Cluster) nextCheck(last, now *jetstream.StreamInfo, between time.Duration) time.Duration {
+func (c *Ordered) nextCheck(last, now *jetstream.StreamInfo, between time.Duration) time.Duration {
 	wait := c.cfg.Timeout
 	if c.maxAge > 0 {
 		wait = min(wait, c.maxAge/8)
@@ -247,7 +247,7 @@ func hasMajority(replicas *jetstream.ClusterInfo) bool {
 }
 
 // isFarFromTail reports whether the reader's next message is in the newer half of what the stream keeps.
-func (c *Cluster) isFarFromTail(info *jetstream.StreamInfo) bool {
+func (c *Ordered) isFarFromTail(info *jetstream.StreamInfo) bool {
 	next, cfg, state := c.delivered.Load()+1, &info.Config, &info.State
 	if cfg.MaxAge > 0 && info.TimeStamp.Sub(time.Unix(0, c.deliveredAt.Load())) > cfg.MaxAge/2 { // Both by NATS' clock.
 		return false
@@ -260,7 +260,7 @@ func (c *Cluster) isFarFromTail(info *jetstream.StreamInfo) bool {
 
 // checkSeq compares the sequence number of a new message with the one that was delivered last when it was sent. If
 // it is not above that, the stream was rolled back, and watch is told.
-func (c *Cluster) checkSeq(seq, delivered uint64) {
+func (c *Ordered) checkSeq(seq, delivered uint64) {
 	if seq > delivered {
 		return
 	}
@@ -270,7 +270,7 @@ func (c *Cluster) checkSeq(seq, delivered uint64) {
 }
 
 // fail reports on the channel of Failed that this server cannot continue. Only the first error counts.
-func (c *Cluster) fail(err error) {
+func (c *Ordered) fail(err error) {
 	select {
 	case c.failed <- err:
 	default:

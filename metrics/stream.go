@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Stream has the figures of a cluster's stream, as this server sees it. cluster.Stats has the meaning of each.
+// Stream has the figures of a cluster's stream, as this server sees it. cluster.OrderedStats has the meaning of each.
 type Stream struct {
 	Published, Resent, Lost uint64
 	PublishTime             time.Duration

@@ -136,6 +136,7 @@ func (f *clusterFlags) join(ctx context.Context, cfg *broadcast.Config, waiting 
 		table = 256 << 20
 	}
 	m, err := as(ctx, cfg, cluster.Config{
+		Channels: cfg.Channels, Linger: time.Duration(deref(f.ClusterLinger)), // 0 is a minute.
 		Servers: f.Cluster, Stream: f.ClusterStream,
 		Credentials: f.ClusterCredentials, NKey: f.ClusterNKey, CA: f.ClusterCA, Cert: f.ClusterCert, Key: f.ClusterKey,
 		Timeout: time.Duration(f.ClusterTimeout), PresenceBytes: table, Waiting: waiting, Logger: logger,
@@ -157,8 +158,7 @@ func (f *clusterFlags) join(ctx context.Context, cfg *broadcast.Config, waiting 
 }
 
 func (f *clusterFlags) joinFast(ctx context.Context, cfg *broadcast.Config, with cluster.Config) (member, error) {
-	with.Channels, with.Linger = cfg.Channels, time.Duration(deref(f.ClusterLinger)) // 0 is a minute.
-	c, err := cluster.OpenFast(ctx, with)
+	c, err := cluster.OpenFast(ctx, cluster.FastConfig{Config: with})
 	if err != nil {
 		return nil, err
 	}
@@ -174,10 +174,10 @@ func (f *clusterFlags) joinOrdered(ctx context.Context, cfg *broadcast.Config, w
 			history *= 8 // As broadcast does.
 		}
 	}
-	with.Replicas, with.MaxBytes, with.MaxAge = int(f.ClusterReplicas), int64(f.ClusterMaxBytes), time.Duration(f.ClusterMaxAge)
-	with.HistoryBytes, with.HistoryAge = int64(history), cfg.RetainAge
-	with.Channels, with.Linger = cfg.Channels, time.Duration(deref(f.ClusterLinger)) // 0 is a minute.
-	c, err := cluster.Open(ctx, with)
+	c, err := cluster.OpenOrdered(ctx, cluster.OrderedConfig{
+		Config: with, Replicas: int(f.ClusterReplicas), MaxBytes: int64(f.ClusterMaxBytes),
+		MaxAge: time.Duration(f.ClusterMaxAge), HistoryBytes: int64(history), HistoryAge: cfg.RetainAge,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +226,7 @@ func failed(c member) <-chan error {
 func tells(cfg *metrics.Config, c member) {
 	cfg.Ready, cfg.Cluster = c.Ready, c.Presence()
 	switch c := c.(type) {
-	case *cluster.Cluster:
+	case *cluster.Ordered:
 		cfg.Stream = func() metrics.Stream { return metrics.Stream(c.Stats()) }
 	case *cluster.Fast:
 		cfg.Forwarding = func() metrics.Forwarding { return metrics.Forwarding(c.Stats()) }
@@ -240,7 +240,7 @@ func clusterState(c member, name string) live.Cluster {
 		state.Problem = oneLine(err)
 	}
 	switch c := c.(type) {
-	case *cluster.Cluster:
+	case *cluster.Ordered:
 		stats := c.Stats()
 		state.Mode, state.Waiting, state.Pending, state.Dropped = "ordered", stats.Waiting, stats.Pending, stats.Lost+stats.LeftOut
 	case *cluster.Fast:
@@ -260,7 +260,7 @@ func (f *clusterFlags) memory() int {
 	if f.ClusterMode == "fast" {
 		return cluster.FastMemoryBytes
 	}
-	return cluster.MemoryBytes
+	return cluster.OrderedMemoryBytes
 }
 
 // warmUp waits until the server has the history of the stream, or hears the others.

@@ -28,7 +28,7 @@ func ofCluster(t *testing.T) string {
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})
 	cfg := metrics.Config{
 		Ready:      func() error { return nil },
-		Stream:     func() metrics.Stream { return metrics.Stream(new(cluster.Cluster).Stats()) },
+		Stream:     func() metrics.Stream { return metrics.Stream(new(cluster.Ordered).Stats()) },
 		Forwarding: func() metrics.Forwarding { return metrics.Forwarding(new(cluster.Fast).Stats()) },
 		Cluster:    town{},
 	}

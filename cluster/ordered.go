@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Errors of Open, and of the channel that Failed returns. ErrClosed is also an error of a Fast.
+// Errors of OpenOrdered, and of the channel that Failed returns. ErrClosed is also an error of a Fast.
 var (
 	// ErrStream means that the existing stream has other settings than Config asks for. It was not altered.
 	ErrStream = errors.New("cluster: the existing stream has other settings than this server needs")
@@ -35,18 +35,18 @@ var (
 	ErrClosed = errors.New("cluster: NATS closed the connection for good")
 )
 
-// Cluster is the part of one server in a cluster of the ordered mode. It is the broadcast.Order and the
-// broadcast.Follower of the server. Call Open, set broadcast.Config.Replication to that of Replication, call Start, and
-// call Close in the end. Methods are safe for concurrent use, except Start.
-type Cluster struct {
-	// Immutable after Open.
-	cfg           Config
+// Ordered is the part of one server in a cluster of the ordered mode. It is the broadcast.Order and the
+// broadcast.Follower of the server. Call OpenOrdered, set broadcast.Config.Replication to that of Replication, call
+// Start, and call Close in the end. Methods are safe for concurrent use, except Start.
+type Ordered struct {
+	// Immutable after OpenOrdered.
+	cfg           OrderedConfig
 	opened        time.Time
 	nc            *nats.Conn
 	js            jetstream.JetStream
 	presence      *presence.Presence
 	ctx           context.Context
-	cancel        context.CancelFunc // Called by Close, or by Open if it fails.
+	cancel        context.CancelFunc // Called by Close, or by OpenOrdered if it fails.
 	streamCreated time.Time
 	epoch         string
 	maxAge        time.Duration // Of messages in the stream; 0 is no bound.
@@ -87,7 +87,7 @@ type Cluster struct {
 	// Atomic: written once by checkSeq, read by watch.
 	rolledBack atomic.Pointer[error] // An ErrRolledBack.
 
-	// Atomic: written by Open and Start, read by logWaiting. nil before the reason is known.
+	// Atomic: written by OpenOrdered and Start, read by logWaiting. nil before the reason is known.
 	waitReason atomic.Pointer[error]
 
 	// Atomic: written by the reader, read by all. delivered is the sequence number of the last delivered message.
@@ -105,12 +105,13 @@ type Cluster struct {
 	lastInfoAt time.Time
 }
 
-// Open connects to NATS, and creates the stream if it does not exist. While NATS is unreachable or has no majority,
-// Open waits until ctx is done, and logs the reason. It returns ErrStream, ErrUnalterable, ErrNoJetStream, the error of
-// ctx, or an error of NATS that waiting cannot solve, such as an unknown user or a missing permission.
-func Open(ctx context.Context, cfg Config) (*Cluster, error) {
+// OpenOrdered connects to NATS, and creates the stream if it does not exist. While NATS is unreachable or has no
+// majority, OpenOrdered waits until ctx is done, and logs the reason. It returns ErrStream, ErrUnalterable,
+// ErrNoJetStream, the error of ctx, or an error of NATS that waiting cannot solve, such as an unknown user or a missing
+// permission.
+func OpenOrdered(ctx context.Context, cfg OrderedConfig) (*Ordered, error) {
 	cfg = cfg.withDefaults()
-	c := &Cluster{
+	c := &Ordered{
 		cfg: cfg, opened: time.Now(), failed: make(chan error, 1), historyRead: make(chan struct{}),
 		moreAsked: newBell(), recheck: newBell(),
 	}
@@ -135,28 +136,28 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 // MaxMessageBytes returns the largest payload that the stream accepts.
-func (c *Cluster) MaxMessageBytes() int { return c.maxPayload - headerBytes }
+func (c *Ordered) MaxMessageBytes() int { return c.maxPayload - headerBytes }
 
 // headerBytes is the most that the headers of a message take up.
 const headerBytes = 256
 
 // Epoch returns the part of message IDs that stands for the stream. It is the same on all servers of the cluster.
-func (c *Cluster) Epoch() string { return c.epoch }
+func (c *Ordered) Epoch() string { return c.epoch }
 
 // Replication returns the setting that makes a server part of the cluster.
-func (c *Cluster) Replication() broadcast.Replication {
+func (c *Ordered) Replication() broadcast.Replication {
 	return broadcast.Replication{Order: c, Epoch: c.epoch, Follower: c}
 }
 
-// Start makes the Cluster deliver to srv, which must have been made with the Cluster as its Order. It returns when srv
+// Start makes the Ordered deliver to srv, which must have been made with the Ordered as its Order. It returns when srv
 // has the history, with the error of ctx, or with a permission that NATS denies. srv must not serve clients before, as
 // they would receive the history as new messages. Start must be called once.
-func (c *Cluster) Start(ctx context.Context, srv *broadcast.Server) error {
+func (c *Ordered) Start(ctx context.Context, srv *broadcast.Server) error {
 	c.replica = srv.Replica()
 	return c.runStep(ctx, c.start)
 }
 
-func (c *Cluster) start(ctx context.Context) error {
+func (c *Ordered) start(ctx context.Context) error {
 	c.replica.StartAfter(c.startSeq - 1)
 	c.replica.SetDelivered(c.startSeq - 1)
 	c.delivered.Store(c.startSeq - 1)
@@ -195,10 +196,10 @@ func (c *Cluster) start(ctx context.Context) error {
 }
 
 // markHistoryRead notes that srv has the history. It pairs with readingHistory.
-func (c *Cluster) markHistoryRead() { c.historyOnce.Do(func() { close(c.historyRead) }) }
+func (c *Ordered) markHistoryRead() { c.historyOnce.Do(func() { close(c.historyRead) }) }
 
 // readingHistory reports whether the server does not have all of the history yet. It has no connections until then.
-func (c *Cluster) readingHistory() bool {
+func (c *Ordered) readingHistory() bool {
 	select {
 	case <-c.historyRead:
 		return false
@@ -210,11 +211,11 @@ func (c *Cluster) readingHistory() bool {
 // Failed returns a channel that receives an error when this server cannot continue: ErrLapped, ErrDeleted,
 // ErrReplaced, ErrRolledBack or ErrClosed. The process should end and be started again, so that clients reconnect and
 // are told of the gap.
-func (c *Cluster) Failed() <-chan error { return c.failed }
+func (c *Ordered) Failed() <-chan error { return c.failed }
 
 // Close stops what Start started. It waits for messages on their way into the stream until ctx is done. The server may
 // already be closed.
-func (c *Cluster) Close(ctx context.Context) {
+func (c *Ordered) Close(ctx context.Context) {
 	c.publisher.drain(ctx)
 	c.cancel()
 	ended := make(chan struct{})
@@ -231,10 +232,10 @@ func (c *Cluster) Close(ctx context.Context) {
 }
 
 // Presence returns the counts of connections at all servers. They are valid after Start has returned.
-func (c *Cluster) Presence() *presence.Presence { return c.presence }
+func (c *Ordered) Presence() *presence.Presence { return c.presence }
 
 // Ready returns why this server does not deliver everything, or nil if it does. It does not block.
-func (c *Cluster) Ready() error {
+func (c *Ordered) Ready() error {
 	switch err := c.unavailable(); {
 	case err != nil:
 		return err
@@ -247,7 +248,7 @@ func (c *Cluster) Ready() error {
 }
 
 // unavailable returns why nothing can be published, or nil if messages can be.
-func (c *Cluster) unavailable() error {
+func (c *Ordered) unavailable() error {
 	switch {
 	case !c.connected.Load():
 		return errNotReachable
