@@ -283,7 +283,7 @@ func BenchmarkChannels(b *testing.B) {
 				ch := chs[i%channels]
 				srv.appendToLogs(ch, m, 0)
 				ch.wake(0)
-				ch.anyFeed().round()
+				ch.anyFeed().shard.round()
 				i++
 			}
 			b.ReportMetric(bytes, "B/channel") // With its connections.

@@ -13,20 +13,6 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// SlowPolicy says what happens to a connection that is lapped: whose next
-// bytes have left the log because its peer did not read.
-type SlowPolicy uint8
-
-const (
-	// SlowClose closes it: with status 1008 (RFC 6455, section 7.4.1) if it
-	// stands between two frames, with a reset if it is in the middle of one.
-	SlowClose SlowPolicy = iota
-	// SlowSkip lets it go on with the newest message, once the frame that it
-	// is in is out. Where too many bytes would have to be kept for that (in
-	// all, an eighth of the retention) it is closed like SlowClose.
-	SlowSkip
-)
-
 // Kind is the kind of a message.
 type Kind uint8
 

@@ -92,7 +92,7 @@ func (c *Conn) unmark(f outFlags) {
 	if c.out &^= f; c.out == 0 {
 		feed := c.feed()
 		feed.offFastPath--
-		feed.touched = append(feed.touched, feed)
+		feed.shard.touched = append(feed.shard.touched, feed)
 	}
 }
 

@@ -49,7 +49,7 @@ func (k *controlled) turn() {
 	if k.c.acquire(0) {
 		k.c.turn(k.w)
 	}
-	k.readInbox()
+	k.shard.readInbox()
 }
 
 // reopen makes a connection that has ended as if it were new.
@@ -57,10 +57,10 @@ func (k *controlled) reopen() {
 	c := k.c
 	c.state.Store(0)
 	c.phase, c.readPhase, c.why, c.cursor = phaseOpen, readFrames, 0, 0
-	k.srv.join(c, "", k.srv.forms[0], position{})
+	k.shard.srv.join(c, "", k.shard.srv.forms[0], position{})
 	k.feed = c.feed()
 	k.feed.addConn(c)
-	k.srv.open.Add(1)
+	k.shard.srv.open.Add(1)
 	k.peer.ended = false
 }
 

@@ -201,7 +201,7 @@ func TestSendClosed(t *testing.T) {
 	b.run()
 	b.sendTo(c, "dropped")
 	b.run()
-	b.startClose(c, goingAway, ReasonShutdown)
+	b.shard.startClose(c, goingAway, ReasonShutdown)
 	b.stall(1 << 30)
 	b.writable(c)
 	b.expect(0, append(texts("half sent"), goingAway...))

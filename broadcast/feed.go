@@ -5,49 +5,49 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast/framelog"
-	"github.com/gobwas/ws"
 )
 
-// feed is a shard's part of one encoding: the connections that get its bytes. All
-// that it has is the shard's but for conns and next. There may be very many, most of
-// them at rest: what only passes need is the shard's.
+// feed is a shard's part of one encoding: the connections of the shard that read it. A server may have very many
+// feeds, most of them at rest, so what only a running pass needs belongs to the shard.
 type feed struct {
-	*shard             // Immutable.
-	encoding *encoding // Immutable.
-	next     *feed     // Guarded by encoding.channel.mu: see encoding.feeds.
-	offered  uint64    // Written under encoding.channel.mu by the shard: what lies below was offered to all.
-	open     connList
+	// Immutable after construction.
+	shard    *shard
+	encoding *encoding // nil for a shard's lobby.
 
-	// The log as the last pass saw it. nil when all have got all of that: see
-	// shard.releaseViews.
-	view *framelog.View
+	// Guarded by encoding.channel.mu.
+	next    *feed  // The next in encoding.feeds.
+	offered uint64 // Everything below this offset was offered to all connections. The shard reads it without the mutex.
+	conns   int32  // Connections that have joined, open or not.
 
-	conns       int32       // Guarded by encoding.channel.mu: those that joined.
-	offFastPath int32       // Connections with something in Conn.out.
-	slot        uint32      // 1 + index in shard.feeds, or 0.
-	due         atomic.Bool // Written under shard.inbox.mu: it is in inbox.due.
+	// Owned by the shard.
+	open        connList       // The open connections.
+	view        *framelog.View // The log as the last pass saw it; nil if no connection needs it: see shard.releaseViews.
+	offFastPath int32          // Connections with a flag in Conn.out.
+	slot        uint32         // 1 + index in shard.feeds, or 0.
+
+	due atomic.Bool // Written under shard.inbox.mu: whether the feed is in inbox.due. Read by inbox.putDue without it.
 }
 
-// passing is the state of the pass that a shard makes.
+// passing is the state of the pass that a shard makes. Owned by the shard.
 type passing struct {
 	feed   *feed          // nil between passes.
-	passed int            // How far it is in feed.open.
-	prev   *framelog.View // The log as the pass before saw it, or nil.
-	lag    uint64         // How far the slowest that is blocked is behind.
-	missed []*Conn        // Moved to a place that the pass has behind it.
+	passed int            // Index of the connection in feed.open that the pass has reached.
+	prev   *framelog.View // The log as the previous pass saw it, or nil.
+	lag    uint64         // The greatest lag of a blocked connection.
+	missed []*Conn        // Connections that moved to a place that the pass has been at already.
 }
 
-// batch is the bytes of a log that a run of connections gets: nearly all
-// stand at the same cursor, so they are looked up once.
+// batch is the bytes of a log that a run of connections gets. Nearly all connections of a feed have the same cursor,
+// so these bytes are looked up once for all of them. Owned by the shard.
 type batch struct {
 	feed     *feed
-	from, to uint64
-	frames   uint64 // How many end in it.
-	pieces   [][]byte
+	from, to uint64   // Offsets in the log.
+	frames   uint64   // How many frames end between from and to.
+	pieces   [][]byte // Borrowed from the log's segments, as long as the feed has its view.
 }
 
-// look returns the log as the last pass saw it. What has come since is for the next one,
-// which first reads the inbox: a pong may have to go out before it.
+// look returns the log as the last pass saw it. Newer messages wait for the next pass, which first reads the inbox: a
+// pong may have to go out before them.
 func (f *feed) look() *framelog.View {
 	if f.view == nil {
 		f.load()
@@ -58,21 +58,22 @@ func (f *feed) look() *framelog.View {
 
 // load takes a new view of the log.
 func (f *feed) load() {
-	f.view = f.newView()
+	s := f.shard
+	f.view = s.newView()
 	f.encoding.log.Load(f.view)
-	f.batch.feed = nil
-	f.touched = append(f.touched, f)
+	s.batch.feed = nil
+	s.touched = append(s.touched, f)
 }
 
-// inboxEvery is after how many connections a pass looks into the inbox, and at the clock: a step. At a
-// million a pass takes seconds, and a close or a ping should not.
+// inboxEvery is the number of connections after which a pass reads the inbox and the time. A pass over a million
+// connections takes seconds, and a close or a ping should not wait for its end.
 const inboxEvery = 64
 
 // pass brings every connection that can be written to the log's head.
 func (f *feed) pass() {
 	s := f.shard
 	p := &s.passing
-	p.feed, p.prev = f, f.view // A lapped connection's frame ends there.
+	p.feed, p.prev = f, f.view // The previous view has the rest of the frame that a lapped connection is in.
 	f.load()
 	// A pong that was posted before a message was published leaves before it.
 	s.readInbox()
@@ -83,14 +84,14 @@ func (f *feed) pass() {
 		switch {
 		case c.cursor >= head:
 		case c.out == 0 && c.cursor == s.batch.from && s.batch.to == head && s.batch.feed == f:
-			// Nearly always. It is flush without its calls, each of which would be a
-			// cache miss when the kernel comes back.
+			// The fast path, taken nearly always. It is flush without flush's calls, each of which would be a cache
+			// miss after the kernel returns.
 			n, errno := s.sockets.send(int(c.fd), s.batch.pieces)
 			if s.sent(c, n); c.cursor == head {
 				s.delivered += s.batch.frames
 				break
 			}
-			f.partly(c, n)
+			f.countPartly(c, n)
 			if errno == 0 || s.refused(c, errno) {
 				f.flush(c)
 			}
@@ -102,16 +103,28 @@ func (f *feed) pass() {
 			p.lag = max(p.lag, head-c.cursor)
 		}
 		if i%inboxEvery == 0 {
-			if s.inbox.hasPosts.Load() {
+			if s.inbox.hasPosts.Load() { // Pairs with the stores in extend and takePosts.
 				s.readInbox()
 			}
 			s.watch.noteStep(i, time.Since(s.srv.started))
 		}
-		// Unless c was taken out and another is in its place.
+		// If c was taken out, another connection is in its place.
 		if p.passed < len(f.open) && f.open[p.passed] == c {
 			p.passed++
 		}
 	}
+	f.passMissed(head, tail)
+	if s.keptViews[f] != p.lag {
+		s.keptViews[f] = p.lag // releaseViews takes f out if no connection needs its view.
+	}
+	p.feed, p.passed, p.lag = nil, 0, 0
+	s.freeView(p.prev)
+	p.prev = nil
+}
+
+// passMissed visits the connections that removeConn has moved to a place that the pass had been at already.
+func (f *feed) passMissed(head, tail uint64) {
+	p := &f.shard.passing
 	for n := len(p.missed); n > 0; n = len(p.missed) {
 		c := p.missed[n-1]
 		p.missed[n-1] = nil
@@ -125,68 +138,65 @@ func (f *feed) pass() {
 			f.lapped(c)
 		}
 	}
-	if s.keptViews[f] != p.lag {
-		s.keptViews[f] = p.lag // settle takes it out if nobody is behind.
-	}
-	p.feed, p.passed, p.lag = nil, 0, 0
-	s.freeView(p.prev)
-	p.prev = nil
 }
 
-// addConn makes a connection get what is published from its cursor on. If that has left the log
-// meanwhile, it is moved: first is the number of the frame that it gets first then.
+// addConn makes c a receiver of what is published after its cursor. If the log has dropped these bytes meanwhile, moved
+// is true, and first is the number of the frame that c gets first instead.
 func (f *feed) addConn(c *Conn) (first uint64, moved bool) {
+	s := f.shard
 	if f.slot == 0 {
-		f.feeds = append(f.feeds, f)
-		f.slot = uint32(len(f.feeds))
+		s.feeds = append(s.feeds, f)
+		f.slot = uint32(len(s.feeds))
 	}
 	if v := f.look(); c.cursor < v.Tail {
-		// Its worker was late to say so. It gets what there is, from a border on.
+		// Its worker posted opened late. c gets what the log still holds, from a frame boundary on.
 		c.cursor = v.Boundary(v.Tail)
 		first, moved = v.First, true
 	}
 	f.open.add(c)
-	f.opened++
+	s.opened++
 	return first, moved
 }
 
-// removeConn takes c out. If that moves another one to where the pass in progress
-// has been already, the pass sees to it at its end.
+// removeConn takes c out. If this moves another connection to a place that the running pass has been at already, the
+// pass visits that connection at its end.
 func (f *feed) removeConn(c *Conn) {
+	s := f.shard
 	slot := int(c.slot)
-	f.opened--
-	f.expiries.cancel(c)
-	if moved := f.open.remove(c); moved != nil && f.passing.feed == f && slot < f.passed {
-		f.missed = append(f.missed, moved)
+	s.opened--
+	s.expiries.cancel(c)
+	if moved := f.open.remove(c); moved != nil && s.passing.feed == f && slot < s.passed {
+		s.missed = append(s.missed, moved)
 	}
 }
 
-// flush writes c all of the log that it has not got. It is the whole of a
-// broadcast: one look-up that nearly always hits, one system call.
+// flush writes everything of the log that c has not got yet. It is the core of a broadcast: one look-up that nearly
+// always hits, and one system call.
 func (f *feed) flush(c *Conn) {
-	if c.cursor < f.look().Tail { // Lapped since it was looked at last.
+	if c.cursor < f.look().Tail { // Lapped since the last look.
 		if f.lapped(c); c.phase != phaseOpen {
 			return
 		}
 	}
-	if c.out&outPending != 0 && !f.flushOutOfBand(c) {
+	if c.out&outPending != 0 && !f.shard.flushOutOfBand(c) {
 		return
 	}
 	f.writeLog(c, f.view.Head)
 }
 
-// writeLog writes from the cursor to the offset to, and says whether it got
-// there. If not, c is blocked or gone.
+// writeLog writes the log from c's cursor to the offset to, and reports whether it got there. If not, c is blocked or
+// gone.
 func (f *feed) writeLog(c *Conn, to uint64) bool {
+	s := f.shard
 	for c.cursor < to {
-		if b := &f.batch; b.from != c.cursor || b.to != to || b.feed != f {
+		if b := &s.batch; b.from != c.cursor || b.to != to || b.feed != f {
 			f.fill(c.cursor, to)
 		}
-		n, ok := f.write(c, f.batch.pieces)
-		if f.sent(c, n); uint64(n) == f.batch.to-f.batch.from {
-			f.delivered += f.batch.frames
+		n, ok := s.write(c, s.batch.pieces)
+		if s.sent(c, n); uint64(n) == s.batch.to-s.batch.from {
+			s.delivered += s.batch.frames
 		} else {
-			f.partly(c, n)
+			f.countPartly(c, n)
 		}
 		if !ok {
 			return false
@@ -195,26 +205,25 @@ func (f *feed) writeLog(c *Conn, to uint64) bool {
 	return true
 }
 
-// partly counts what was delivered with the last n bytes before c's cursor.
-func (f *feed) partly(c *Conn, n int) {
+// countPartly counts the messages that ended in the last n bytes before c's cursor as delivered.
+func (f *feed) countPartly(c *Conn, n int) {
 	if n > 0 {
 		v := f.look()
-		f.delivered += v.Ended(c.cursor) - v.Ended(c.cursor-uint64(n))
+		f.shard.delivered += v.Ended(c.cursor) - v.Ended(c.cursor-uint64(n))
 	}
 }
 
-// fill looks up the log from one offset to another, or as much of it as goes
-// into one system call.
+// fill looks up the bytes of the log from one offset to another, or as many of them as fit into one system call.
 func (f *feed) fill(from, to uint64) {
-	v := f.look()
-	f.batch.pieces = v.Slices(f.batch.pieces[:0], from, to)
-	f.batch.frames = v.Ended(to) - v.Ended(from)
-	f.batch.feed, f.batch.from, f.batch.to = f, from, to
+	b, v := &f.shard.batch, f.look()
+	b.pieces = v.Slices(b.pieces[:0], from, to)
+	b.frames = v.Ended(to) - v.Ended(from)
+	b.feed, b.from, b.to = f, from, to
 }
 
-// reachOutOfBand writes the log up to where the next of what stands aside goes out, and says
-// whether it got there. If that is the end of the connection, it begins the close
-// handshake there, or before if the socket is full, and says no.
+// reachOutOfBand writes the log up to the place where the next of the out-of-band bytes a go out, and reports whether
+// it got there. If the next bytes are a close frame, it begins the close handshake at that place (or earlier if the
+// socket is full) and returns false.
 func (f *feed) reachOutOfBand(c *Conn, a *outOfBand) bool {
 	at := a.at
 	if !a.nothingPlaced() {
@@ -222,24 +231,24 @@ func (f *feed) reachOutOfBand(c *Conn, a *outOfBand) bool {
 	}
 	ok := c.cursor >= at || f.writeLog(c, min(at, f.look().Head))
 	if ok && c.cursor < at {
-		return false // The next pass sees further.
+		return false // The next pass sees more of the log.
 	}
 	if a.why != 0 && c.phase == phaseOpen && (!ok || a.nothingPlaced()) {
-		f.startClose(c, a.closing, a.why)
+		f.shard.startClose(c, a.closing, a.why)
 		return false
 	}
 	return ok
 }
 
-// finishFrame writes the rest of the frame that c is in.
+// finishFrame writes the rest of the frame that c is in the middle of, and reports whether c is at a boundary then.
 func (f *feed) finishFrame(c *Conn) bool {
 	v := f.look()
 	if c.cursor >= v.Head {
 		return true
 	}
-	if c.cursor < v.Tail { // Only while closing: flush has seen to open ones.
+	if c.cursor < v.Tail { // Only if c is closing: flush has handled open connections.
 		c.abort()
-		f.finish(c, c.why)
+		f.shard.finish(c, c.why)
 		return false
 	}
 	if !f.writeLog(c, v.Boundary(c.cursor)) {
@@ -251,81 +260,8 @@ func (f *feed) finishFrame(c *Conn) bool {
 	return true
 }
 
-// betweenFrames says whether c has got whole frames so far.
+// betweenFrames reports whether c has received whole frames only.
 func (f *feed) betweenFrames(c *Conn) bool {
 	v := f.look()
 	return v.Holds(c.cursor) && v.Boundary(c.cursor) == c.cursor
-}
-
-// lapped deals with a connection whose next bytes have left the log.
-func (f *feed) lapped(c *Conn) {
-	rest := c.cursor // Where the frame that it is in ends.
-	prev := f.previousView()
-	if prev.Holds(c.cursor) {
-		rest = prev.Boundary(c.cursor)
-	}
-	if f.srv.cfg.Slow == SlowSkip && f.skip(c, rest) {
-		return
-	}
-	if rest != c.cursor {
-		c.abort()
-		f.finish(c, ReasonSlow)
-		return
-	}
-	c.cursor = noMore
-	f.startClose(c, appendClose(nil, ws.StatusPolicyViolation, "too slow: messages were lost"), ReasonSlow)
-}
-
-// previousView is the log as the pass before saw it, or an empty view.
-func (f *feed) previousView() *framelog.View {
-	if f.passing.feed != f || f.prev == nil {
-		return new(framelog.View)
-	}
-	return f.prev
-}
-
-// skip lets a lapped connection go on with the newest frame, when the one that
-// it is in, up to rest, is out. It says no if that is too much to keep.
-func (f *feed) skip(c *Conn, rest uint64) bool {
-	n := int(rest - c.cursor)
-	if f.kept+n > f.srv.cfg.RetainBytes/8/f.srv.cfg.Shards {
-		return false
-	}
-	if n > 0 {
-		a := f.outOfBandOf(c)
-		for at := c.cursor; at < rest; at = rest - uint64(n-len(a.sending)) {
-			for _, b := range f.prev.Slices(make([][]byte, 0, maxPieces), at, rest) {
-				a.sending = append(a.sending, b...)
-			}
-		}
-		a.kept = n
-		f.kept += n
-	}
-	v := f.look()
-	newest := max(v.Frames-1, v.First) // What the last pass saw may be dropped by now.
-	c.cursor = v.Seek(newest)
-	f.noteGap(c, rest, newest)
-	f.srv.total.skips.Add(1)
-	return true
-}
-
-// noteGap says to who gets ids that it goes on with the frame newest, when it has got
-// what lies below rest.
-func (f *feed) noteGap(c *Conn, rest, newest uint64) {
-	form := f.encoding.form
-	if form.kind == formPlain {
-		return
-	}
-	from := "-"
-	if prev := f.previousView(); prev.Holds(rest) {
-		n := prev.Number(rest)
-		if n == newest {
-			return // Nothing is missing.
-		}
-		from = string(form.appendID(nil, f.encoding.channel.idAt(n)))
-	}
-	a := f.outOfBandOf(c)
-	if a.gapTo = f.encoding.channel.idAt(newest); a.gapFrom == "" { // Else it is one gap.
-		a.gapFrom = from
-	}
 }

@@ -17,7 +17,7 @@ func BenchmarkFanOut(b *testing.B) {
 			m := Message{Text, []byte(strings.Repeat("x", 64))}
 			b.ReportAllocs()
 			for b.Loop() {
-				s.srv.appendToLogs(s.srv.root, m, 0)
+				s.shard.srv.appendToLogs(s.shard.srv.root, m, 0)
 				s.run()
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(conns), "ns/delivery")

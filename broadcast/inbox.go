@@ -121,14 +121,14 @@ func (b *inbox) putPost(c *Conn, what postKind, why Reason, m *mail) {
 	if what&postPong != 0 {
 		b.pongs += len(m.pongs.frames)
 	}
-	p := b.merge(c, what, why, m)
+	p := b.extend(c, what, why, m)
 	if what&postPong != 0 && b.pongs > maxPostedPongs {
 		p.mail.pongs.keepNewest()
 	}
 }
 
 // merge makes it c's post, or a part of it.
-func (b *inbox) merge(c *Conn, what postKind, why Reason, m *mail) *post {
+func (b *inbox) extend(c *Conn, what postKind, why Reason, m *mail) *post {
 	if c.posted == 0 {
 		b.posts = append(b.posts, post{c: c, mail: m, what: what, why: why})
 		c.posted = uint32(len(b.posts))

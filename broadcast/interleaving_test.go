@@ -18,8 +18,8 @@ import (
 func (b *bench) rounds() {
 	for {
 		select {
-		case <-b.wake:
-			b.round()
+		case <-b.shard.wake:
+			b.shard.round()
 		default:
 			return
 		}
@@ -31,7 +31,7 @@ func TestPublishDuringAPass(t *testing.T) {
 	b := newBench(t, Config{}, 2)
 	publish := func(text string) {
 		b.publish(text)
-		b.srv.root.wake(0)
+		b.shard.srv.root.wake(0)
 	}
 	b.sink.room = func(fd, n int) (int, unix.Errno) {
 		if fd == firstFD+1 && b.sink.calls[fd] == 1 {
@@ -55,10 +55,10 @@ func TestPingInAFrame(t *testing.T) {
 	b.publish("a message")
 	b.run()
 	b.stall(1 << 30)
-	b.visit(c, 1)
+	b.shard.visit(c, 1)
 	b.expect(0, texts("a message")[:5])
 	b.writable(c)
-	b.visit(c, 2)
+	b.shard.visit(c, 2)
 	b.expect(0, append(texts("a message"), pingFrame...))
 }
 
@@ -200,12 +200,12 @@ func TestFirstReasonCounts(t *testing.T) {
 		if i > 0 { // The post exists already, without a reason.
 			m := newMail()
 			m.pongs.appendFrames(0, appendFrame(nil, ws.OpPong, nil))
-			b.post(c, postPong, 0, m)
+			b.shard.post(c, postPong, 0, m)
 		}
-		b.post(c, postClose, ReasonProtocolError, closeMail(1002, ""))
-		b.post(c, postEnd, ReasonPeerGone, nil)
+		b.shard.post(c, postClose, ReasonProtocolError, closeMail(1002, ""))
+		b.shard.post(c, postEnd, ReasonPeerGone, nil)
 	}
-	b.readInbox()
+	b.shard.readInbox()
 	if first, second := b.disconnects(ReasonProtocolError), b.disconnects(ReasonPeerGone); first != 2 || second != 0 {
 		t.Errorf("got %d for breaking the protocol, %d for leaving, want 2, 0", first, second)
 	}
@@ -215,13 +215,13 @@ func TestFirstReasonCounts(t *testing.T) {
 // after the ping.
 func TestPongBeforeTheFirstMessage(t *testing.T) {
 	b := newBench(t, Config{}, 0)
-	c := enroll(b.shard, firstFD, b.srv.forms[0])
+	c := enroll(b.shard, firstFD, b.shard.srv.forms[0])
 	opened, pinged := newMail(), newMail()
 	opened.response = append(opened.response, "101"...)
 	pong := appendFrame(nil, ws.OpPong, []byte("p"))
 	pinged.pongs.appendFrames(0, pong)
-	b.post(c, postOpened, 0, opened)
-	b.post(c, postPong, 0, pinged)
+	b.shard.post(c, postOpened, 0, opened)
+	b.shard.post(c, postPong, 0, pinged)
 	b.publish("a message")
 	b.conns = append(b.conns, c)
 	b.run()

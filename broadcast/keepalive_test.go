@@ -14,8 +14,8 @@ func TestPingsAreSpread(t *testing.T) {
 	const conns = 1000
 	interval := 10 * time.Second
 	b := newBench(t, Config{PingInterval: interval, PingTimeout: -1}, conns)
-	began := b.srv.clock()
-	b.sweep = sweep{began: began}
+	began := b.shard.srv.clock()
+	b.shard.sweep = sweep{began: began}
 	ticks := int(interval / tickEvery)
 	pings := func() (n int) {
 		for _, calls := range b.sink.calls {
@@ -25,7 +25,7 @@ func TestPingsAreSpread(t *testing.T) {
 	}
 	for i := range 3 * ticks {
 		before := pings()
-		b.keepAlive(began + uint32(i+1)*milliseconds(tickEvery))
+		b.shard.keepAlive(began + uint32(i+1)*milliseconds(tickEvery))
 		if got, most := pings()-before, 2*conns/ticks; got > most {
 			t.Errorf("tick %d: got %d pings, want at most %d", i, got, most)
 		}
@@ -41,15 +41,15 @@ func TestPingsAfterALongPass(t *testing.T) {
 	interval := 10 * time.Second
 	tick := milliseconds(tickEvery)
 	b := newBench(t, Config{PingInterval: interval, PingTimeout: -1}, conns)
-	now := b.srv.clock()
-	b.sweep = sweep{began: now}
+	now := b.shard.srv.clock()
+	b.shard.sweep = sweep{began: now}
 	ticks := int(interval / tickEvery)
 	for i := range 4 * ticks {
 		before := len(b.sink.sent)
 		if now += tick; i == ticks/2 {
 			now += 8 * tick * uint32(ticks) / 10
 		}
-		b.keepAlive(now)
+		b.shard.keepAlive(now)
 		if got, most := len(b.sink.sent)-before, 2*conns/ticks; got > most {
 			t.Errorf("tick %d: got %d pings, want at most %d", i, got, most)
 		}
@@ -79,7 +79,7 @@ func TestPingTimeout(t *testing.T) {
 			c := b.conns[0]
 			gone := -1
 			for i := range tt.rounds {
-				b.visit(c, 1+uint32(i)*30_000)
+				b.shard.visit(c, 1+uint32(i)*30_000)
 				if c.phase == phaseNone {
 					gone = i
 					break
@@ -118,9 +118,9 @@ func TestKeepAlive(t *testing.T) {
 
 func TestNoPings(t *testing.T) {
 	b := newBench(t, Config{}, 10)
-	b.ticked.Store(true)
+	b.shard.ticked.Store(true)
 	for range 5 {
-		b.tick()
+		b.shard.tick()
 	}
 	if got := len(b.sink.calls); got != 0 {
 		t.Errorf("got %d pings, want none with an interval of 0", got)

@@ -148,9 +148,61 @@ func unindexed(err error) error {
 	return err
 }
 
+// publish appends m to ch's logs and describes the result. The caller must wake the channel afterwards.
 func (srv *Server) publish(ch *channel, m Message) Published {
 	id, receivers := srv.appendToLogs(ch, m, 0)
 	return Published{string(ch.plain.form.appendID(nil, id)), receivers}
+}
+
+// appendToLogs is the publish step: it appends m to all logs of a channel, at the same place among the other messages
+// in each. The payload is copied. wants is the ID that m must have, or 0 for the next one. appendToLogs returns m's ID
+// and the number of connections that will get it; the caller must wake the channel afterwards.
+//
+// The costly part of encoding is done before the lock is taken. Under the lock it is done only for forms that got their
+// first reader meanwhile.
+func (srv *Server) appendToLogs(ch *channel, m Message, wants uint64) (id uint64, receivers int) {
+	o := outgoing{Message: m}
+	defer o.recycle()
+	ch.mu.Lock()
+	if ch.plain.next != nil {
+		var forms [maxForms]*form
+		n := 0
+		for e := ch.plain.next; e != nil; e = e.next {
+			forms[n] = e.form
+			n++
+		}
+		ch.mu.Unlock()
+		for _, f := range forms[:n] {
+			o.prepare(f, srv.cfg.CompressMinBytes)
+		}
+		ch.mu.Lock()
+	}
+	var lag, number uint64
+	id = wants
+	for e := &ch.plain; e != nil; e = e.next {
+		if e.form.kind == formEvents || e.form.bits > 0 {
+			o.prepare(e.form, srv.cfg.CompressMinBytes)
+		}
+		var room [128]byte
+		head, payload := e.form.encode(room[:0], &o, id) // The plain form, which is the first, needs no ID.
+		var l uint64
+		number, l = e.log.Append(head, payload)
+		lag = max(lag, l)
+		if id == 0 {
+			id = number + 1
+		}
+	}
+	if ch.ids != nil {
+		ch.recordID(number, id)
+	}
+	receivers = ch.conns
+	ch.mu.Unlock()
+	srv.total.messages.Add(1)
+	srv.total.bytesIn.Add(uint64(len(m.Payload)))
+	if lag > srv.mayLag() || srv.full() {
+		ch.behind.Store(true) // Before the shards are woken, because one of them clears it: see caughtUp.
+	}
+	return id, receivers
 }
 
 // ready returns true if a channel is not behind. If the channel is behind, ready waits once, and returns false.
@@ -173,7 +225,7 @@ func (srv *Server) ready(ctx context.Context, ch *channel) (bool, error) {
 	return false, nil
 }
 
-// checkTo returns what is wrong with a message that did not come from a peer, or with its channel.
+// checkTo returns an error if a message that did not come from a peer, or its channel, is invalid.
 func (srv *Server) checkTo(channel string, m Message) error {
 	if channel != "" && !srv.cfg.Channels {
 		return fmt.Errorf("%w: %q, on a server without channels: start crier with --channels (Config.Channels)",
@@ -185,7 +237,7 @@ func (srv *Server) checkTo(channel string, m Message) error {
 	return srv.checkMessage(m)
 }
 
-// checkMessage returns what is wrong with a message that did not come from a peer.
+// checkMessage returns an error if a message that did not come from a peer is invalid.
 func (srv *Server) checkMessage(m Message) error {
 	switch {
 	case len(m.Payload) > srv.cfg.MaxMessageBytes:

@@ -47,13 +47,13 @@ func TestFanOutAllocs(t *testing.T) {
 	b.shard.sockets = counting
 	m := Message{Text, []byte(strings.Repeat("x", 64))}
 	for range 200 { // Fill the log's retention, so that all sizes are final.
-		b.srv.appendToLogs(b.srv.root, Message{Text, make([]byte, 16<<10)}, 0)
+		b.shard.srv.appendToLogs(b.shard.srv.root, Message{Text, make([]byte, 16<<10)}, 0)
 		b.run()
 	}
 	counting.calls = 0
 	const runs = 200
 	got := testing.AllocsPerRun(runs, func() {
-		b.srv.appendToLogs(b.srv.root, m, 0)
+		b.shard.srv.appendToLogs(b.shard.srv.root, m, 0)
 		b.run()
 	})
 	if got != 0 {
@@ -215,11 +215,11 @@ func TestSkip(t *testing.T) {
 		if !bytes.HasPrefix(got, texts("newest")) || !bytes.HasSuffix(lost, got) {
 			t.Fatalf("cut after %d: goes on with %s", cut, brief(got))
 		}
-		if got := b.srv.total.skips.Load(); got == 0 {
+		if got := b.shard.srv.total.skips.Load(); got == 0 {
 			t.Errorf("cut after %d: no skip counted", cut)
 		}
-		if b.kept != 0 || len(b.outOfBand) != 0 {
-			t.Errorf("cut after %d: %d bytes and %d asides kept, want 0", cut, b.kept, len(b.outOfBand))
+		if b.shard.kept != 0 || len(b.shard.outOfBand) != 0 {
+			t.Errorf("cut after %d: %d bytes and %d asides kept, want 0", cut, b.shard.kept, len(b.shard.outOfBand))
 		}
 	}
 }
@@ -232,8 +232,8 @@ func TestSkipKeepsNoMoreThanItsBudget(t *testing.T) {
 	b.run()
 	b.lap()
 	budget := minRetain / 8
-	if b.kept > budget {
-		t.Errorf("kept %d bytes, want at most %d", b.kept, budget)
+	if b.shard.kept > budget {
+		t.Errorf("kept %d bytes, want at most %d", b.shard.kept, budget)
 	}
 	closed := b.disconnects(ReasonSlow)
 	if want := uint64(20 - budget/2000); closed != want {
@@ -250,11 +250,11 @@ func TestControlFramesWaitForABorder(t *testing.T) {
 	for _, ping := range []string{"old", "newest"} {
 		m := newMail()
 		m.pongs.appendFrames(0, appendFrame(nil, ws.OpPong, []byte(ping)))
-		b.post(c, postPong, 0, m)
-		b.readInbox()
+		b.shard.post(c, postPong, 0, m)
+		b.shard.readInbox()
 	}
-	b.post(c, postClose, ReasonPeerClosed, closeMail(1000, ""))
-	b.readInbox()
+	b.shard.post(c, postClose, ReasonPeerClosed, closeMail(1000, ""))
+	b.shard.readInbox()
 	b.expect(0, texts(first)[:5])
 	b.stall(1 << 30)
 	b.writable(c)
@@ -275,9 +275,9 @@ func TestPongBetweenMessages(t *testing.T) {
 		for _, ping := range []string{"old", "newest"} {
 			m := newMail()
 			m.pongs.appendFrames(0, appendFrame(nil, ws.OpPong, []byte(ping)))
-			b.post(c, postPong, 0, m)
+			b.shard.post(c, postPong, 0, m)
 		}
-		b.readInbox()
+		b.shard.readInbox()
 		b.stall(1 << 30)
 		b.writable(c)
 		pong := appendFrame(nil, ws.OpPong, []byte("newest")) // Of who does not read only that is answered.
@@ -322,8 +322,8 @@ func TestInboxDuringAPass(t *testing.T) {
 		b := newBench(t, Config{}, conns)
 		b.sink.room = func(fd, n int) (int, unix.Errno) {
 			if fd == firstFD+at {
-				b.inbox.putPost(b.conns[0], postEnd, ReasonPeerGone, nil)
-				b.inbox.putPost(b.conns[inboxEvery], postEnd, ReasonPeerGone, nil)
+				b.shard.inbox.putPost(b.conns[0], postEnd, ReasonPeerGone, nil)
+				b.shard.inbox.putPost(b.conns[inboxEvery], postEnd, ReasonPeerGone, nil)
 			}
 			return n, 0
 		}
@@ -341,11 +341,11 @@ func TestOpenedIsSaidBeforeMessages(t *testing.T) {
 	b := newBench(t, Config{}, 0)
 	b.publish("before")
 	b.run()
-	c := enroll(b.shard, firstFD, b.srv.forms[0])
+	c := enroll(b.shard, firstFD, b.shard.srv.forms[0])
 	b.conns = append(b.conns, c)
 	m := newMail()
 	m.response = append(m.response, "101 and greeting"...)
-	b.post(c, postOpened, 0, m)
+	b.shard.post(c, postOpened, 0, m)
 	b.publish("after")
 	b.stall(3)
 	b.run()
@@ -363,19 +363,19 @@ func TestStarvedOfKernelMemory(t *testing.T) {
 		b.run()
 		b.run()
 		b.sink.room = nil
-		b.tick()
+		b.shard.tick()
 		b.expect(0, texts("x"))
 	}
 }
 
 func TestClosingExpires(t *testing.T) {
 	b := newBench(t, Config{}, 2)
-	b.startClose(b.conns[0], appendClose(nil, 1000, ""), ReasonPeerClosed)
-	b.abortOverdue(b.srv.clock())
+	b.shard.startClose(b.conns[0], appendClose(nil, 1000, ""), ReasonPeerClosed)
+	b.shard.abortOverdue(b.shard.srv.clock())
 	if b.conns[0].has(closed) {
 		t.Fatal("closed before its time")
 	}
-	b.abortOverdue(b.srv.clock() + milliseconds(b.srv.cfg.CloseTimeout) + 1)
+	b.shard.abortOverdue(b.shard.srv.clock() + milliseconds(b.shard.srv.cfg.CloseTimeout) + 1)
 	if !b.conns[0].has(closed) || b.conns[1].has(closed) {
 		t.Errorf("closed: got %t, %t, want true, false", b.conns[0].has(closed), b.conns[1].has(closed))
 	}

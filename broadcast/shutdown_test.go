@@ -115,12 +115,12 @@ func TestShutdownCutsOff(t *testing.T) {
 func TestDrainIsPaced(t *testing.T) {
 	const conns = 10_000
 	b := newBench(t, Config{DrainTime: 5 * time.Second}, conns)
-	now := b.srv.clock()
-	b.srv.drainBegan.Store(now)
+	now := b.shard.srv.clock()
+	b.shard.srv.drainBegan.Store(now)
 	for elapsed := uint32(0); elapsed <= 5000; elapsed += 100 {
-		b.drain(now + elapsed)
+		b.shard.drain(now + elapsed)
 		want := max(1, conns*int(elapsed)/5000)
-		if got := len(b.closing); got != want {
+		if got := len(b.shard.closing); got != want {
 			t.Fatalf("after %d ms: got %d closing, want %d", elapsed, got, want)
 		}
 	}
@@ -128,10 +128,10 @@ func TestDrainIsPaced(t *testing.T) {
 
 func TestDrainOfAFew(t *testing.T) {
 	b := newBench(t, Config{DrainTime: time.Hour}, 10)
-	now := b.srv.clock()
-	b.srv.drainBegan.Store(now)
-	b.drain(now + 10)
-	if got := len(b.closing); got != 10 {
+	now := b.shard.srv.clock()
+	b.shard.srv.drainBegan.Store(now)
+	b.shard.drain(now + 10)
+	if got := len(b.shard.closing); got != 10 {
 		t.Errorf("after 10 ms: got %d closing, want 10: a thousand a second are not held back", got)
 	}
 }
@@ -142,15 +142,15 @@ func TestDrainLetsASlowOneFinish(t *testing.T) {
 	b.stall(3)
 	b.publish("one", "two")
 	b.run()
-	now := b.srv.clock()
-	b.srv.drainBegan.Store(now)
-	b.drain(now + 900)
+	now := b.shard.srv.clock()
+	b.shard.srv.drainBegan.Store(now)
+	b.shard.drain(now + 900)
 	if c.phase != phaseOpen {
 		t.Fatal("closed before it got what was published")
 	}
 	b.stall(1 << 30)
 	b.writable(c)
-	b.drain(now + 950)
+	b.shard.drain(now + 950)
 	b.expect(0, append(texts("one", "two"), goingAway...))
 }
 
@@ -161,12 +161,12 @@ func TestDrainAfterAPass(t *testing.T) {
 	b.publish("one")
 	b.run()
 	b.publish("two")
-	now := b.srv.clock()
-	b.srv.drainBegan.Store(now)
-	b.drain(now + 900)
+	now := b.shard.srv.clock()
+	b.shard.srv.drainBegan.Store(now)
+	b.shard.drain(now + 900)
 	b.run()
 	b.publish("after")
-	b.drain(now + 950)
+	b.shard.drain(now + 950)
 	b.expect(0, append(texts("one", "two"), goingAway...))
 }
 

@@ -73,7 +73,7 @@ func newBench(t testing.TB, cfg Config, conns int) *bench {
 		c.feed().addConn(c)
 	}
 	s.releaseViews()
-	t.Cleanup(b.finishAll)
+	t.Cleanup(b.shard.finishAll)
 	return b
 }
 
@@ -89,22 +89,22 @@ func enroll(s *shard, fd int, form *form) *Conn {
 // publish appends text messages.
 func (b *bench) publish(messages ...string) {
 	for _, m := range messages {
-		b.srv.appendToLogs(b.srv.root, Message{Text, []byte(m)}, 0)
+		b.shard.srv.appendToLogs(b.shard.srv.root, Message{Text, []byte(m)}, 0)
 	}
 }
 
 // run does what a wake-up does.
 func (b *bench) run() {
-	b.runPasses(dueFeed{feed: b.feed})
-	b.releaseViews()
+	b.shard.runPasses(dueFeed{feed: b.feed})
+	b.shard.releaseViews()
 }
 
 // writable does what an EPOLLOUT edge does.
 func (b *bench) writable(c *Conn) {
 	if c.takeFlag(wantOut) {
-		b.post(c, postWritable, 0, nil)
+		b.shard.post(c, postWritable, 0, nil)
 	}
-	b.readInbox()
+	b.shard.readInbox()
 }
 
 // texts is the wire form of text messages.
@@ -127,4 +127,4 @@ func (b *bench) expect(i int, want []byte) {
 	}
 }
 
-func (b *bench) disconnects(r Reason) uint64 { return b.srv.total.disconnect[r].Load() }
+func (b *bench) disconnects(r Reason) uint64 { return b.shard.srv.total.disconnect[r].Load() }

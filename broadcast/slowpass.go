@@ -46,7 +46,7 @@ func (s *shard) effort(f *feed) effort {
 
 // beginPass is called before a pass.
 func (w *watch) beginPass(f *feed, now time.Duration) {
-	w.before = f.effort(f)
+	w.before = f.shard.effort(f)
 	w.stepped, w.longest = now, 0
 	w.at.Store(0)
 	w.began.Store(int64(now))
@@ -64,11 +64,11 @@ func (w *watch) noteStep(passed int, now time.Duration) {
 func (w *watch) endPass(f *feed, since, now time.Duration) {
 	w.feed.Store(nil)
 	began := time.Duration(w.began.Load())
-	if slow := f.srv.cfg.SlowPass; slow == 0 || now-began < slow {
+	if slow := f.shard.srv.cfg.SlowPass; slow == 0 || now-began < slow {
 		return
 	}
 	w.noteStep(len(f.open), now)
-	after := f.effort(f)
+	after := f.shard.effort(f)
 	args := append(f.passArgs(now-began),
 		"connections", len(f.open), "blocked", f.offFastPath,
 		"writes", after.writes-w.before.writes, "bytes", after.bytes-w.before.bytes,
@@ -85,7 +85,7 @@ func (w *watch) endPass(f *feed, since, now time.Duration) {
 // passArgs are what a line of the log says of every pass.
 func (f *feed) passArgs(took time.Duration) []any {
 	form := f.encoding.form
-	return []any{"shard", f.index, "channel", f.encoding.channel.name, "form", form.kind.String(), "deflate_bits", form.bits, "took", took}
+	return []any{"shard", f.shard.index, "channel", f.encoding.channel.name, "form", form.kind.String(), "deflate_bits", form.bits, "took", took}
 }
 
 // logSlow logs the last pass that took long, at most one a second, and one that goes on for ten times as long, and

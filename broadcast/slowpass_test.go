@@ -49,14 +49,14 @@ func TestSlowPass(t *testing.T) {
 				case 100:
 					return 0, unix.EAGAIN
 				case 200: // It is slow here, and told something.
-					b.inbox.putPost(b.conns[5], postWritable, 0, nil)
+					b.shard.inbox.putPost(b.conns[5], postWritable, 0, nil)
 					time.Sleep(stall)
 				}
 				return n, 0
 			}
 			b.publish("hello")
-			b.runPasses(dueFeed{feed: b.feed, since: time.Nanosecond})
-			b.watch.logSlow(b.srv, 0)
+			b.shard.runPasses(dueFeed{feed: b.feed, since: time.Nanosecond})
+			b.shard.watch.logSlow(b.shard.srv, 0)
 			lines := logged(t, &out)
 			if len(lines) != tt.lines {
 				t.Fatalf("got %v, want %d lines", lines, tt.lines)
@@ -83,7 +83,7 @@ func TestSlowPass(t *testing.T) {
 			}
 			b.publish("again")
 			b.run()
-			b.watch.logSlow(b.srv, 0)
+			b.shard.watch.logSlow(b.shard.srv, 0)
 			if more := logged(t, &out); len(more) != 0 {
 				t.Errorf("within a second: got %v as well", more)
 			}
@@ -96,20 +96,20 @@ func TestPassGoesOn(t *testing.T) {
 	var out bytes.Buffer
 	const slow = time.Minute
 	b := newBench(t, Config{SlowPass: slow, Logger: slog.New(slog.NewJSONHandler(&out, nil))}, 300)
-	b.watch.logSlow(b.srv, 100*slow) // There is none.
+	b.shard.watch.logSlow(b.shard.srv, 100*slow) // There is none.
 	calls := 0
 	b.sink.room = func(fd, n int) (int, unix.Errno) {
 		if calls++; calls == 200 {
-			began := time.Since(b.srv.started)
+			began := time.Since(b.shard.srv.started)
 			for _, tenths := range []time.Duration{99, 101, 102, 190, 203, 204} {
-				b.watch.logSlow(b.srv, began+tenths*slow/10)
+				b.shard.watch.logSlow(b.shard.srv, began+tenths*slow/10)
 			}
 		}
 		return n, 0
 	}
 	b.publish("hello")
 	b.run()
-	b.watch.logSlow(b.srv, 100*slow)
+	b.shard.watch.logSlow(b.shard.srv, 100*slow)
 	lines := logged(t, &out)
 	if len(lines) != 2 {
 		t.Fatalf("got %v, want 2 lines", lines)

@@ -45,7 +45,7 @@ func TestAbortedConnectionsAreReset(t *testing.T) {
 		{"no answer to pings", func(b *bench, c *Conn) {
 			for i := range uint32(4) {
 				if c.phase == phaseOpen {
-					b.visit(c, 1+i*milliseconds(b.srv.cfg.PingInterval))
+					b.shard.visit(c, 1+i*milliseconds(b.shard.srv.cfg.PingInterval))
 				}
 			}
 		}},
@@ -55,7 +55,7 @@ func TestAbortedConnectionsAreReset(t *testing.T) {
 		}},
 		{"lapped in a frame while closing", func(b *bench, c *Conn) {
 			inAFrame(b)
-			b.startClose(c, appendClose(nil, 1000, ""), ReasonPeerClosed)
+			b.shard.startClose(c, appendClose(nil, 1000, ""), ReasonPeerClosed)
 			b.lap()
 			b.stall(1 << 30)
 			b.writable(c)

@@ -140,11 +140,11 @@ func TestRoomOfHeld(t *testing.T) {
 		b := newBench(t, tt.cfg, 1)
 		k := &gluttonSockets{}
 		b.shard.sockets = k
-		b.srv.unfinished.most = tt.most
+		b.shard.srv.unfinished.most = tt.most
 		if tt.scarce {
-			b.srv.unfinished.bytes.Store(tt.most)
+			b.shard.srv.unfinished.bytes.Store(tt.most)
 		}
-		b.srv.root.behind.Store(tt.behind)
+		b.shard.srv.root.behind.Store(tt.behind)
 		v := b.conns[0].readOnce(newWorker())
 		got := 0
 		if len(k.rooms) > 0 {
@@ -153,7 +153,7 @@ func TestRoomOfHeld(t *testing.T) {
 		if want := map[bool]verdict{true: short, false: held}[tt.want > 0]; got != tt.want || v != want {
 			t.Errorf("%s: %d bytes may be read, verdict %d, want %d, %d", tt.name, got, v, tt.want, want)
 		}
-		b.srv.unfinished.bytes.Store(0)
+		b.shard.srv.unfinished.bytes.Store(0)
 	}
 }
 

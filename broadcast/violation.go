@@ -29,7 +29,7 @@ var (
 func (c *Conn) checkHeader(h ws.Header, second byte) error {
 	state := ws.StateServerSide
 	f := c.feed()
-	room := f.srv.cfg.MaxMessageBytes
+	room := f.shard.srv.cfg.MaxMessageBytes
 	deflate := f.encoding.form.bits > 0 && mayCompress(h)
 	if c.in != nil && c.in.op != 0 {
 		state = state.Set(ws.StateFragmented)
@@ -39,7 +39,7 @@ func (c *Conn) checkHeader(h ws.Header, second byte) error {
 		h.Rsv = 0 // What an extension has given a meaning is no fault.
 	}
 	if deflate {
-		room += deflateOverhead(f.srv.cfg.MaxMessageBytes)
+		room += deflateOverhead(f.shard.srv.cfg.MaxMessageBytes)
 	}
 	if err := ws.CheckHeader(h, state); err != nil {
 		return err
@@ -47,7 +47,7 @@ func (c *Conn) checkHeader(h ws.Header, second byte) error {
 	if !shortestLength(second, h.Length) {
 		return errLength
 	}
-	if !h.OpCode.IsControl() && f.srv.cfg.ReceiveOnly {
+	if !h.OpCode.IsControl() && f.shard.srv.cfg.ReceiveOnly {
 		return errReceive
 	}
 	if !h.OpCode.IsControl() && c.has(mute) {

@@ -40,7 +40,7 @@ func TestWritableInThePassThatLaps(t *testing.T) {
 		if slow.phase != phaseOpen || !slow.takeFlag(wantOut) {
 			t.Fatal("the slow one is not blocked and open: the test shows nothing")
 		}
-		b.post(slow, postWritable, 0, nil)
+		b.shard.post(slow, postWritable, 0, nil)
 		b.run()
 		want := texts("newest")
 		if policy == SlowClose {
@@ -54,14 +54,14 @@ func TestWritableInThePassThatLaps(t *testing.T) {
 // delayed; the log has dropped that place when it posts.
 func TestOpenedLate(t *testing.T) {
 	b := newBench(t, Config{RetainBytes: minRetain}, 0)
-	c := enroll(b.shard, firstFD, b.srv.forms[0])
+	c := enroll(b.shard, firstFD, b.shard.srv.forms[0])
 	c.phase = phaseNone
 	b.conns = append(b.conns, c)
 	for range 40 {
 		b.publish(strings.Repeat("x", 16<<10))
 		b.run()
 	}
-	b.post(c, postOpened, 0, newMail())
+	b.shard.post(c, postOpened, 0, newMail())
 	b.run()
 	if c.phase != phaseOpen || c.cursor != b.look().Head {
 		t.Fatalf("phase %d, cursor %d, want open, %d", c.phase, c.cursor, b.look().Head)
@@ -82,7 +82,7 @@ func TestSteadySlowReader(t *testing.T) {
 		b.run()
 		b.stall(5*i + 5)
 		b.writable(c)
-		b.visit(c, 1+1000*uint32(i))
+		b.shard.visit(c, 1+1000*uint32(i))
 	}
 	if c.phase != phaseOpen {
 		t.Errorf("dropped with reason %v", c.why)
@@ -94,7 +94,7 @@ func TestHeldPublisherIsNotPingedOut(t *testing.T) {
 	c := b.conns[0]
 	c.acquire(0)
 	for i := range 6 {
-		b.visit(c, 1+1000*uint32(i))
+		b.shard.visit(c, 1+1000*uint32(i))
 	}
 	if c.phase != phaseOpen {
 		t.Errorf("dropped with reason %v", c.why)
@@ -104,10 +104,10 @@ func TestHeldPublisherIsNotPingedOut(t *testing.T) {
 
 func TestDrainBeginsAfterTheTick(t *testing.T) {
 	b := newBench(t, Config{DrainTime: 10 * time.Second}, 5000)
-	now := b.srv.clock()
-	b.srv.drainBegan.Store(now + 5)
-	b.drain(now)
-	if got := len(b.closing); got > 1 {
+	now := b.shard.srv.clock()
+	b.shard.srv.drainBegan.Store(now + 5)
+	b.shard.drain(now)
+	if got := len(b.shard.closing); got > 1 {
 		t.Errorf("closed %d of 5000 at once", got)
 	}
 }
