@@ -8,50 +8,52 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// postKind is a set of things that others tell a shard about a connection.
+// postKind is a set of events that other goroutines report to a shard about one connection.
 type postKind uint8
 
 const (
-	postOpened   postKind = 1 << iota // the handshake is done: mail.response, then messages from c.cursor on
-	postWritable                      // its socket has room again
-	postPong                          // the peer pinged: mail.pongs answers
-	postDirect                        // mail.direct is for it alone
-	postClose                         // the reading side is done: send mail.closing, a close frame
-	postEnd                           // the peer's stream has ended
+	postOpened   postKind = 1 << iota // The handshake is finished: send mail.response, then the log from c.cursor on.
+	postWritable                      // The socket is writable again.
+	postPong                          // The peer has sent pings, which mail.pongs answers.
+	postDirect                        // mail.direct has messages for this connection alone.
+	postClose                         // Nothing more is read but the end of the stream: send mail.closing, a close frame.
+	postEnd                           // The peer's stream has ended.
 )
 
-// post is what the shard is told about one connection. There is at most one
-// for each, so an inbox is bounded by the number of connections.
+// post is what the shard is told about one connection. There is at most one post for each connection, so the length
+// of an inbox is bounded by the number of connections.
 type post struct {
 	c    *Conn
-	mail *mail // nil if nothing is to be sent
+	mail *mail // nil if nothing is to be sent.
 	what postKind
-	why  Reason // for postClose and postEnd
+	why  Reason // With postClose and postEnd.
 }
 
-// mail is what a shard is asked to send beside messages. It is pooled.
+// mail is what a shard is asked to send beside the log. It is pooled, and owned by one goroutine at a time.
 type mail struct {
-	response []byte    // the 101 answer and the greeting
-	begins   uint64    // How many messages lie before the place that it says.
-	until    time.Time // When it is over; see Grant.
+	response []byte    // The answer with 101, and the greeting.
+	begins   uint64    // The number of messages before the place in the channel that the greeting names.
+	until    time.Time // When the connection's Grant ends, or zero.
 	pongs    pongs
 	direct   direct
-	closing  []byte // a frame
-	at       uint64 // The place in the log where closing goes out.
+	closing  []byte // A close frame.
+	at       uint64 // The offset in the log where closing goes out.
 }
 
-// maxPooledPongs keeps what one flood of pings needed from being kept in the pool.
+// maxPooledPongs bounds the capacity of a mail's pongs in the pool, so that a flood of pings does not leave large
+// buffers there.
 const maxPooledPongs = 256
 
 var mails = sync.Pool{New: func() any { return &mail{response: make([]byte, 0, 256)} }}
 
 func newMail() *mail { return mails.Get().(*mail) }
 
+// recycle gives m, which may be nil, back to the pool.
 func (m *mail) recycle() {
 	if m == nil {
 		return
 	}
-	m.direct.discardAll() // Of a connection that is no longer open.
+	m.direct.discardAll() // Not empty if the connection is no longer open.
 	m.direct.x = nil
 	if cap(m.direct.frames) > 4096 {
 		m.direct.frames = nil
@@ -64,28 +66,28 @@ func (m *mail) recycle() {
 	mails.Put(m)
 }
 
-// inbox collects posts until the shard comes by.
+// inbox collects what other goroutines report until the shard's next round.
 type inbox struct {
-	hasPosts atomic.Bool // Written under mu; lets the shard look without the lock.
+	hasPosts atomic.Bool // Written under mu by extend and takePosts; read without it by the shard, so that a look is cheap.
 
 	mu    sync.Mutex
 	posts []post    // Guarded by mu.
-	pongs int       // Guarded by mu: bytes of pongs in posts, as they came.
-	due   []dueFeed // Guarded by mu: those in whose logs there is something new.
-	calls []func()  // Guarded by mu: what others ask to be called.
+	pongs int       // Guarded by mu: bytes of pongs in posts, before they were merged.
+	due   []dueFeed // Guarded by mu: feeds with new messages in their logs.
+	calls []func()  // Guarded by mu: functions to be called on the shard's goroutine.
 
 	// Owned by the shard: the other halves of the double buffers.
 	spare    []post
 	spareDue []dueFeed
 }
 
-// dueFeed is a feed in whose log there is something new.
+// dueFeed is a feed with new messages in its log.
 type dueFeed struct {
 	*feed
-	since time.Duration // When the first of it was published, after Server.started; 0 if there is none.
+	since time.Duration // When the first of them was published, after Server.started; 0 if there are none.
 }
 
-// putDue notes that there is something new in a feed's log, published at a time.
+// putDue records that there are new messages in a feed's log. at is when the first of them was published.
 func (b *inbox) putDue(f *feed, at time.Duration) {
 	if f.due.Load() {
 		return
@@ -97,7 +99,7 @@ func (b *inbox) putDue(f *feed, at time.Duration) {
 	}
 }
 
-// takeDue returns what was put, which stays valid until the next call.
+// takeDue removes and returns what putDue has recorded. The slice is valid until the next call.
 func (b *inbox) takeDue() []dueFeed {
 	clear(b.spareDue[:cap(b.spareDue)])
 	if cap(b.spareDue) > 1024 { // A storm is over: do not keep its memory.
@@ -107,14 +109,13 @@ func (b *inbox) takeDue() []dueFeed {
 	defer b.mu.Unlock()
 	due := b.due
 	for _, d := range due {
-		d.due.Store(false)
+		d.due.Store(false) // Before the pass: a message that is published during it makes the feed due again.
 	}
 	b.due, b.spareDue = b.spareDue[:0], due
 	return due
 }
 
-// putPost adds a post, or adds to the one that is waiting for c already. m is
-// handed over.
+// putPost adds a post, or extends the one that c already has. m may be nil and is handed over.
 func (b *inbox) putPost(c *Conn, what postKind, why Reason, m *mail) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -127,7 +128,7 @@ func (b *inbox) putPost(c *Conn, what postKind, why Reason, m *mail) {
 	}
 }
 
-// merge makes it c's post, or a part of it.
+// extend makes its arguments c's post, or adds them to c's post if there is one.
 func (b *inbox) extend(c *Conn, what postKind, why Reason, m *mail) *post {
 	if c.posted == 0 {
 		b.posts = append(b.posts, post{c: c, mail: m, what: what, why: why})
@@ -158,18 +159,18 @@ func (b *inbox) extend(c *Conn, what postKind, why Reason, m *mail) *post {
 	return p
 }
 
-// maxPostedPongs is how many bytes of pongs wait in an inbox before of each connection's
-// only the newest is kept.
+// maxPostedPongs is how many bytes of pongs may be posted to an inbox between two rounds. Above it, only the newest
+// pong of each connection is kept.
 const maxPostedPongs = 1 << 20
 
-// putCall asks for a call on the shard's goroutine.
+// putCall makes the shard call f on its goroutine.
 func (b *inbox) putCall(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.calls = append(b.calls, f)
 }
 
-// takeCalls returns what was asked for.
+// takeCalls removes and returns what putCall has recorded.
 func (b *inbox) takeCalls() []func() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -178,7 +179,7 @@ func (b *inbox) takeCalls() []func() {
 	return calls
 }
 
-// takePosts returns what has come, which stays valid until the next take.
+// takePosts removes and returns all posts. The slice is valid until the next call.
 func (b *inbox) takePosts() []post {
 	clear(b.spare[:cap(b.spare)])
 	if cap(b.spare) > 1024 { // A storm is over: do not keep its memory.
@@ -196,14 +197,13 @@ func (b *inbox) takePosts() []post {
 	return posts
 }
 
-// post tells the shard something about c and wakes it. m may be nil; it is
-// handed over. Any goroutine.
+// post tells the shard something about c and wakes it. m may be nil and is handed over. Any goroutine may call it.
 func (s *shard) post(c *Conn, what postKind, why Reason, m *mail) {
 	s.inbox.putPost(c, what, why, m)
 	s.wakeUp()
 }
 
-// closeMail is the mail for a close frame with a status.
+// closeMail returns mail with a close frame.
 func closeMail(code ws.StatusCode, reason string) *mail {
 	m := newMail()
 	m.closing = appendClose(m.closing, code, reason)

@@ -10,18 +10,17 @@ import (
 // tickEvery is how often the server's clock ticks.
 const tickEvery = 100 * time.Millisecond
 
-// sweep is how far the keep-alive is on its way through the open connections.
-// One sweep takes PingInterval, so pings are spread evenly over it.
+// sweep is how far the keep-alive has come on its way through the open connections. One sweep takes PingInterval, so
+// that pings are spread evenly over it. Owned by the shard. Times are those of Server.clock.
 type sweep struct {
-	began uint32 // Server.clock
-	last  uint32 // Server.clock at the last tick, 0 before the first
-	feed  int    // index in shard.feeds
-	next  int    // index in its open list
-	seen  int    // how many were visited
+	began uint32
+	last  uint32 // The time of the last tick; 0 before the first.
+	feed  int    // Index in shard.feeds.
+	next  int    // Index in the feed's open list.
+	seen  int    // The number of connections that were visited.
 }
 
-// tick does what is due by time. The server's clock calls for it every
-// tickEvery.
+// tick does what is due by time. round calls it after each tick of the server's clock.
 func (s *shard) tick() {
 	now := s.srv.clock()
 	s.abortOverdue(now)
@@ -35,7 +34,7 @@ func (s *shard) tick() {
 	}
 }
 
-// abortOverdue lets go of closing connections whose peers took too long.
+// abortOverdue releases closing connections whose peers took too long.
 func (s *shard) abortOverdue(now uint32) {
 	for i := 0; i < len(s.closing); {
 		c := s.closing[i]
@@ -48,7 +47,7 @@ func (s *shard) abortOverdue(now uint32) {
 	}
 }
 
-// retry tries again what failed for want of kernel memory.
+// retry writes again to starved connections: those whose sends have failed for lack of kernel memory.
 func (s *shard) retry() {
 	starved := s.starved
 	s.starved = nil
@@ -59,18 +58,18 @@ func (s *shard) retry() {
 	}
 }
 
-// keepAlive visits the part of the connections that is due since the last tick.
+// keepAlive visits the share of the connections that is due since the last tick.
 func (s *shard) keepAlive(now uint32) {
 	const late = 5 * tickEvery
 	interval := milliseconds(s.srv.cfg.PingInterval)
-	// A pass to a million connections takes seconds, without a tick. What was due
-	// meanwhile is put off: all at once it would be a storm.
+	// A pass over a million connections takes seconds, without a tick. The pings that were due meanwhile are put off,
+	// because sent all at once they would be a storm.
 	if gap := now - s.sweep.last; s.sweep.last != 0 && gap > milliseconds(late) {
 		s.sweep.began += gap - milliseconds(tickEvery)
 	}
 	s.sweep.last = max(now, 1)
 	elapsed := now - s.sweep.began
-	due := math.MaxInt // All that are left.
+	due := math.MaxInt // All that remain.
 	if elapsed < interval {
 		due = int(uint64(s.opened) * uint64(elapsed) / uint64(interval))
 	}
@@ -83,7 +82,7 @@ func (s *shard) keepAlive(now uint32) {
 		c := f.open[w.next]
 		s.visit(c, now)
 		w.seen++
-		// Unless it was taken out and another is in its place.
+		// If c was taken out, another connection is in its place.
 		if w.next < len(f.open) && f.open[w.next] == c {
 			w.next++
 		}
@@ -93,17 +92,16 @@ func (s *shard) keepAlive(now uint32) {
 	}
 }
 
-// visit pings a connection, or drops it if it gave no sign of life for too
-// long. A connection in the middle of a frame is not pinged, but must show
-// life all the same.
+// visit pings a connection, or drops it if it gave no sign of life for too long. A connection in the middle of a
+// frame is not pinged (RFC 6455, section 5.4, allows no frame inside another), but must show life all the same.
 func (s *shard) visit(c *Conn, now uint32) {
-	// Owned: there are bytes from the peer that wait to be read, because a
-	// worker is at it or because it is held.
+	// If the reading side is owned, bytes from the peer wait to be read: a worker reads c, or c is held. Clients of
+	// events never send anything: see Conn.watchOver.
 	form := c.feed().encoding.form
-	if c.takeFlag(heard) || c.has(owned) || form.kind == formEvents { // Of events nobody answers: see Conn.watchOver.
+	if c.takeFlag(heard) || c.has(owned) || form.kind == formEvents {
 		c.since = 0
 	}
-	// A visit comes up to one tick early or late.
+	// A visit may be up to one tick early or late.
 	slack := milliseconds(min(tickEvery, s.srv.cfg.PingInterval/2))
 	if s.srv.cfg.PingTimeout > 0 && c.since != 0 && !before(now+slack, c.since+milliseconds(s.srv.cfg.PingTimeout)) {
 		c.abort()
@@ -113,18 +111,18 @@ func (s *shard) visit(c *Conn, now uint32) {
 	if c.since == 0 {
 		c.since = max(now, 1)
 	}
-	if c.out == 0 {
+	if c.out == 0 { // Not in the middle of a frame, and not blocked.
 		s.srv.total.pings.Add(1)
 		s.sendBeforeLog(c, form.ping)
 	}
 }
 
-// drainRate is how many connections a second a drain closes at least.
+// drainRate is the least number of connections a second that a drain closes.
 const drainRate = 1000
 
-// drain closes the share of the connections that is due: all of them over
-// DrainTime, or sooner where they are few. Each gets what was published
-// before; one whose socket is full gets until the end of the drain for it.
+// drain closes the share of the connections that is due: all of them over DrainTime, or sooner if they are few. Each
+// connection first receives what was published before; one whose socket is full has until the end of the drain for
+// that.
 func (s *shard) drain(now uint32) {
 	elapsed := max(0, int(int32(now-s.srv.drainBegan.Load()))) // The drain may have begun after now.
 	whole := int(milliseconds(s.srv.cfg.DrainTime))
@@ -156,8 +154,8 @@ func (s *shard) drain(now uint32) {
 
 var goingAway = appendClose(nil, ws.StatusGoingAway, "server is shutting down")
 
-// milliseconds is d as the clock counts.
+// milliseconds returns d in the unit of Server.clock, at least 1.
 func milliseconds(d time.Duration) uint32 { return uint32(max(1, d.Milliseconds())) }
 
-// before says whether a is before b, for times less than 24 days apart.
+// before reports whether the time a is before b. Times may wrap around, and must be less than 24 days apart.
 func before(a, b uint32) bool { return int32(a-b) < 0 }

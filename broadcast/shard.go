@@ -10,45 +10,45 @@ import (
 	"github.com/crier-ws/crier/broadcast/framelog"
 )
 
-// shard is one goroutine that owns a part of the connections: it alone writes
-// to them, from the post of opened until it lets go of them.
+// shard is one goroutine that owns a part of the connections: only it writes to them, from the post of opened until
+// it releases them in finish.
 type shard struct {
 	// Immutable after construction.
 	srv     *Server
 	index   int // In srv.shards.
 	sockets sockets
-	lobby   *feed         // Of connections that are not open yet. It feeds nothing.
-	wake    chan struct{} // Capacity 1: a wake-up that was not yet seen.
+	lobby   *feed         // The feed of connections that are not open yet. It has no encoding.
+	wake    chan struct{} // Capacity 1: a wake-up that the shard has not seen yet.
 	done    chan struct{} // Closed when run has returned.
 
-	slowest   atomic.Uint64 // Written by refresh, read by Server.Stats.
-	lastRound atomic.Int64  // Written by round, read by Server.Stats: when it was over, after Server.started.
+	inbox inbox // Has a mutex of its own.
+	watch watch // Atomic and owned fields of its own.
 
-	stop atomic.Bool // Written by Server.Shutdown, read by run.
-
-	inbox  inbox
-	watch  watch
-	ticked atomic.Bool // Written by the server's clock, taken by run.
+	// Atomic.
+	slowest   atomic.Uint64 // Written by refresh, read by Server.Stats: the greatest lag of a blocked connection.
+	lastRound atomic.Int64  // Written by round, read by Server.Stats: when the last round ended, after Server.started.
+	stop      atomic.Bool   // Written by Server.stop, read by run.
+	ticked    atomic.Bool   // Set by the server's clock, cleared by round.
 
 	// Owned by the shard.
-	writes    uint64
+	writes    uint64 // Since count was last called, as are bytes and delivered.
 	bytes     uint64
-	delivered uint64 // Messages of which the last byte is out.
-	closing   connList
-	feeds     []*feed // Those with connections.
-	opened    int     // The connections of all of them.
+	delivered uint64   // Messages whose last byte the kernel has taken.
+	closing   connList // Connections in the close handshake.
+	feeds     []*feed  // The feeds with open connections.
+	opened    int      // The number of open connections in all feeds.
 	passing
 	batch      batch
-	touched    []*feed          // Those that have looked at their log since settle.
-	keptViews  map[*feed]uint64 // Those whose views settle has left them, and how far the slowest was behind in the last pass.
-	spareViews []*framelog.View // That nobody uses.
-	outOfBand  map[*Conn]*outOfBand
-	kept       int       // Bytes in asides that are copies of dropped frames.
-	one        [1][]byte // What writeBytes sends.
-	starved    []*Conn   // Blocked by want of kernel memory: no event will come.
+	touched    []*feed              // Feeds that have loaded their log, or lost a flag, since releaseViews.
+	keptViews  map[*feed]uint64     // Feeds whose view releaseViews has kept; the value is passing.lag of the last pass.
+	spareViews []*framelog.View     // Views for reuse.
+	outOfBand  map[*Conn]*outOfBand // By connections with outPending.
+	kept       int                  // Bytes in outOfBand that are copies of dropped frames: see feed.skip.
+	one        [1][]byte            // The argument of writeBytes' sends, so that it is not allocated.
+	starved    []*Conn              // Blocked for lack of kernel memory: no event will come, so the clock retries.
 	sweep      sweep
 	expiries   expiries
-	drained    int // How many connections the drain has closed.
+	drained    int // The number of connections that the drain has closed.
 }
 
 func newShard(srv *Server) *shard {
@@ -66,8 +66,8 @@ func newShard(srv *Server) *shard {
 	return s
 }
 
-// wakeUp makes the shard look at the log and its inbox. Any goroutine; it does
-// not block. All wake-ups before the shard comes round are one.
+// wakeUp makes the shard run a round. Any goroutine may call it, and it does not block. All wake-ups before the next
+// round count as one.
 func (s *shard) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:
@@ -75,8 +75,7 @@ func (s *shard) wakeUp() {
 	}
 }
 
-// run is the shard's goroutine. Server.Shutdown sets stop to end it and waits
-// for done.
+// run is the shard's goroutine. Server.stop ends it by setting stop, and waits for done.
 func (s *shard) run() {
 	defer close(s.done)
 	for range s.wake {
@@ -88,10 +87,10 @@ func (s *shard) run() {
 	s.finishAll()
 }
 
-// round does all that there is to do.
+// round does everything that is due: passes, what was posted, and the clock's work.
 func (s *shard) round() {
 	s.runPasses(s.inbox.takeDue()...)
-	if s.ticked.Swap(false) {
+	if s.ticked.Swap(false) { // Pairs with the store in Server.onTick.
 		s.tick()
 	}
 	s.runCalls()
@@ -100,14 +99,15 @@ func (s *shard) round() {
 	s.lastRound.Store(int64(time.Since(s.srv.started)))
 }
 
-// runCalls does what others ask for.
+// runCalls calls the functions that other goroutines have asked for.
 func (s *shard) runCalls() {
 	for _, f := range s.inbox.takeCalls() {
 		f()
 	}
 }
 
-// runPasses brings all connections of some feeds to their logs' heads.
+// runPasses brings all connections of some feeds to the heads of their logs, and then records that they were offered
+// everything up to there.
 func (s *shard) runPasses(feeds ...dueFeed) {
 	if len(feeds) == 0 {
 		s.readInbox()
@@ -122,8 +122,8 @@ func (s *shard) runPasses(feeds ...dueFeed) {
 		s.srv.total.observePass(began, ended, f.since)
 		began = ended
 	}
-	// What was posted before this moment is in its list before its place in the
-	// log is offered, and so is not lapped unseen.
+	// A connection whose opened was posted before this moment is in its feed's list before its place in the log is
+	// offered, so the log cannot drop that place unnoticed.
 	s.readInbox()
 	for _, f := range feeds {
 		f.encoding.setOffered(f.feed, f.view.Head)
@@ -131,8 +131,8 @@ func (s *shard) runPasses(feeds ...dueFeed) {
 	}
 }
 
-// releaseViews lets go of the logs that nobody here is behind in. The others keep the view:
-// what a connection with a full socket still gets is there, whatever is dropped.
+// releaseViews releases the views of logs in which no connection of this shard is blocked. Other feeds keep their
+// view: it holds what a blocked connection still needs, whatever the log drops.
 func (s *shard) releaseViews() {
 	for i, f := range s.touched {
 		s.touched[i] = nil
@@ -151,8 +151,8 @@ func (s *shard) releaseViews() {
 	s.batch.feed = nil
 }
 
-// refresh makes a pass for those feeds that keep in view what their log has dropped: it
-// would be held for as long as nobody publishes there.
+// refresh makes a pass for those feeds whose kept view holds bytes that the log has dropped. Without it, these bytes
+// would stay in memory until somebody publishes in the channel.
 func (s *shard) refresh() {
 	slowest := uint64(0)
 	var late []dueFeed
@@ -164,11 +164,13 @@ func (s *shard) refresh() {
 	}
 	s.slowest.Store(slowest)
 	if len(late) > 0 {
-		slices.SortFunc(late, func(a, b dueFeed) int { return cmp.Compare(a.slot, b.slot) }) // The map's order is random.
+		// A map's order is random, and runs of the simulation with the same seed must be the same.
+		slices.SortFunc(late, func(a, b dueFeed) int { return cmp.Compare(a.slot, b.slot) })
 		s.runPasses(late...)
 	}
 }
 
+// newView returns an empty view, a spare one if there is any.
 func (s *shard) newView() *framelog.View {
 	if n := len(s.spareViews) - 1; n >= 0 {
 		v := s.spareViews[n]
@@ -178,7 +180,7 @@ func (s *shard) newView() *framelog.View {
 	return new(framelog.View)
 }
 
-// freeView takes a view back, or nil.
+// freeView empties v, which may be nil, and keeps it for newView.
 func (s *shard) freeView(v *framelog.View) {
 	if v == nil {
 		return
@@ -198,7 +200,7 @@ func (s *shard) removeFeed(f *feed) {
 	f.slot = 0
 }
 
-// readInbox does what has been posted.
+// readInbox handles everything that was posted.
 func (s *shard) readInbox() {
 	posts := s.inbox.takePosts()
 	s.watch.posts += uint64(len(posts))
@@ -209,6 +211,7 @@ func (s *shard) readInbox() {
 	}
 }
 
+// handlePost does what was posted about one connection, in the order in which the post kinds are declared.
 func (s *shard) handlePost(p *post) {
 	c := p.c
 	if p.what&postOpened != 0 {
@@ -221,7 +224,7 @@ func (s *shard) handlePost(p *post) {
 		if !p.mail.until.IsZero() {
 			s.expiries.schedule(c, p.mail.until)
 		}
-		// Pongs and direct messages find their own places, before what was published since.
+		// Pongs and direct messages have places of their own, before messages that were published since.
 		if s.sendOutOfBand(c, p.mail.response) && p.what&(postPong|postDirect) == 0 {
 			c.feed().flush(c)
 		}
@@ -248,8 +251,8 @@ func (s *shard) handlePost(p *post) {
 	}
 }
 
-// closeAt begins the close handshake once c has got what it published itself, up to
-// at. It gets that if its socket has room. frame is copied.
+// closeAt begins the close handshake once c has received the log up to the offset at, which includes what c itself
+// has published. If c's socket is full, the close handshake begins at once. frame is copied.
 func (s *shard) closeAt(c *Conn, frame []byte, why Reason, at uint64) {
 	if c.out&outPending != 0 {
 		at = max(at, s.outOfBand[c].last())
@@ -265,10 +268,9 @@ func (s *shard) closeAt(c *Conn, frame []byte, why Reason, at uint64) {
 	c.feed().flush(c)
 }
 
-// startClose begins the close handshake, RFC 6455, section 7.1.2: the frame
-// goes out as soon as it can, then the writing side is shut down (see Conn.mayStillPublish), and the
-// connection is gone when the peer's stream has ended or after CloseTimeout.
-// frame is copied.
+// startClose begins the close handshake (RFC 6455, section 7.1.2): the close frame goes out as soon as possible, then
+// the writing side is shut down (see Conn.mayStillPublish). The connection is released when the peer's stream has
+// ended, or after CloseTimeout. frame is copied.
 func (s *shard) startClose(c *Conn, frame []byte, why Reason) {
 	f := c.feed()
 	f.removeConn(c)
@@ -289,10 +291,10 @@ func (s *shard) startClose(c *Conn, frame []byte, why Reason) {
 	}
 }
 
-// noMore is the cursor of a connection that gets nothing more of the log.
+// noMore is the cursor of a connection that gets nothing more from the log.
 const noMore = math.MaxUint64
 
-// finish lets go of a connection. why counts if it has no reason yet.
+// finish releases a connection. why counts only if the connection has no reason yet.
 func (s *shard) finish(c *Conn, why Reason) {
 	if c.phase == phaseClosing {
 		s.closing.remove(c)
@@ -309,8 +311,8 @@ func (s *shard) finish(c *Conn, why Reason) {
 	c.kill()
 }
 
-// finishAll lets go of everything when the server stops. Server.Shutdown calls
-// it once more, when run has returned, for what workers posted since.
+// finishAll releases all connections when the server stops. After run has returned, Server.stop calls finishAll again
+// for what workers have posted since.
 func (s *shard) finishAll() {
 	s.readInbox()
 	for len(s.closing) > 0 {
@@ -326,7 +328,7 @@ func (s *shard) finishAll() {
 	s.count()
 }
 
-// count adds to the server's totals once a pass and not for each write.
+// count adds the shard's counters to the server's totals: once a round, not for each write.
 func (s *shard) count() {
 	if s.writes != 0 {
 		s.srv.total.writes.Add(s.writes)

@@ -7,35 +7,34 @@ import (
 	"time"
 )
 
-// watch is what a shard says of the pass that it makes, so that one that takes long can be
-// explained.
+// watch records the progress of the pass that a shard makes, so that a slow pass can be explained.
 type watch struct {
-	// Written by the shard, read by the clock, which logs: whatever a log waits for, no shard does.
-	slow  atomic.Pointer[[]any] // What is to be said of a pass that took long, until it is.
-	feed  atomic.Pointer[feed]  // nil between passes.
+	// Atomic: written by the shard, read by the clock. The clock logs, so that no shard waits for the logger.
+	slow  atomic.Pointer[[]any] // The log arguments of a slow pass that is over. The clock clears it.
+	feed  atomic.Pointer[feed]  // The feed of the running pass; nil between passes.
 	began atomic.Int64          // A time.Duration after Server.started; written before feed.
-	at    atomic.Int64          // How many connections the pass has behind it, some less.
+	at    atomic.Int64          // About how many connections the pass has visited.
 
 	// Owned by the shard.
-	before  effort        // The shard's at the beginning of the pass.
-	posts   uint64        // How many it has read from its inbox so far.
-	stepped time.Duration // When the last step was over.
-	longest time.Duration // What the longest step took.
+	before  effort        // The shard's effort when the pass began.
+	posts   uint64        // How many posts the shard has read from its inbox so far.
+	stepped time.Duration // When the last step ended.
+	longest time.Duration // How long the longest step took.
 
-	lastLogged time.Duration // Owned by the clock: when it logged last that a pass goes on.
+	lastLogged time.Duration // Owned by the clock: when it last logged that a pass is still running.
 }
 
 // effort is what a shard had done at one moment.
 type effort struct {
 	writes, bytes, posts uint64
-	cpu                  time.Duration // The whole process'; 0 if that was not asked for.
+	cpu                  time.Duration // Of the whole process; 0 if it was not measured.
 }
 
-// cpuFrom is how many connections a pass must have for its processor time to be asked for: that is
-// a system call.
+// cpuFrom is the number of connections from which on the processor time of a pass is measured, which takes a system
+// call.
 const cpuFrom = 1000
 
-// effort is what the shard has done. count makes it begin anew, which is never within a pass.
+// effort returns what the shard has done so far. count resets it, but never during a pass.
 func (s *shard) effort(f *feed) effort {
 	e := effort{writes: s.writes, bytes: s.bytes, posts: s.watch.posts}
 	if len(f.open) >= cpuFrom {
@@ -44,7 +43,7 @@ func (s *shard) effort(f *feed) effort {
 	return e
 }
 
-// beginPass is called before a pass.
+// beginPass is called before a pass. Times are after Server.started.
 func (w *watch) beginPass(f *feed, now time.Duration) {
 	w.before = f.shard.effort(f)
 	w.stepped, w.longest = now, 0
@@ -53,14 +52,15 @@ func (w *watch) beginPass(f *feed, now time.Duration) {
 	w.feed.Store(f)
 }
 
-// noteStep is called every inboxEvery connections of a pass.
+// noteStep is called after every inboxEvery connections of a pass. passed is how many it has visited.
 func (w *watch) noteStep(passed int, now time.Duration) {
 	w.at.Store(int64(passed))
 	w.longest = max(w.longest, now-w.stepped)
 	w.stepped = now
 }
 
-// endPass is called after a pass that was due since a time, or 0 if there was nothing new.
+// endPass is called after a pass. since is when the first new message of the pass was published, or 0 if there was
+// none.
 func (w *watch) endPass(f *feed, since, now time.Duration) {
 	w.feed.Store(nil)
 	began := time.Duration(w.began.Load())
@@ -82,14 +82,16 @@ func (w *watch) endPass(f *feed, since, now time.Duration) {
 	w.slow.Store(&args)
 }
 
-// passArgs are what a line of the log says of every pass.
+// passArgs returns the log arguments that describe every pass.
 func (f *feed) passArgs(took time.Duration) []any {
 	form := f.encoding.form
-	return []any{"shard", f.shard.index, "channel", f.encoding.channel.name, "form", form.kind.String(), "deflate_bits", form.bits, "took", took}
+	return []any{"shard", f.shard.index, "channel", f.encoding.channel.name,
+		"form", form.kind.String(), "deflate_bits", form.bits, "took", took}
 }
 
-// logSlow logs the last pass that took long, at most one a second, and one that goes on for ten times as long, and
-// again after as long: it may never end. Called by the clock.
+// logSlow logs the last pass that was slow, at most one a second, and a pass that has been running for ten times as
+// long as a slow one, which may never end. That one is logged again each time as much has passed. The clock calls
+// logSlow.
 func (w *watch) logSlow(srv *Server, now time.Duration) {
 	if args := w.slow.Load(); args != nil && srv.slowLog.allow(srv.clock()) {
 		w.slow.CompareAndSwap(args, nil)
@@ -105,7 +107,7 @@ func (w *watch) logSlow(srv *Server, now time.Duration) {
 		"hint", "a profile of goroutines says where the one with the label crier=\"shard N\" is")...)
 }
 
-// labelled calls f on a goroutine that profiles show under a name, with those that it starts.
+// labelled calls f. Profiles show this goroutine, and those that f starts, under a name.
 func labelled(name string, f func()) {
 	pprof.Do(context.Background(), pprof.Labels("crier", name), func(context.Context) { f() })
 }
