@@ -8,12 +8,16 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/leaktest"
 	"github.com/crier-ws/crier/internal/servertest"
 	"github.com/crier-ws/crier/internal/swarm"
 )
 
-func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
+func TestMain(m *testing.M) {
+	criertest.AllowParallel(8) // Clients that misbehave take their time: all kinds together take a fifth of a processor.
+	os.Exit(leaktest.Main(m))
+}
 
 // How many there are of each in a test, and what the healthy do.
 const (
