@@ -10,6 +10,7 @@ import (
 )
 
 func TestAlive(t *testing.T) {
+	t.Parallel()
 	hooked, release := make(chan struct{}), make(chan struct{})
 	srv, addr := newServer(t, Config{Workers: 1, OnMessage: func(_ *Conn, m Message) (Message, bool) {
 		hooked <- struct{}{}

@@ -189,6 +189,7 @@ func TestPublishWakesReceivers(t *testing.T) {
 
 // TestChannelIsDropped: a channel goes with its last connection and its history.
 func TestChannelIsDropped(t *testing.T) {
+	t.Parallel()
 	srv, addr := newServer(t, Config{Channels: true, RetainAge: time.Second})
 	gone := func(what string) {
 		t.Helper()

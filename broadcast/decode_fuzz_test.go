@@ -268,6 +268,7 @@ func randomStream(rng *rand.Rand, deflate bool) []byte {
 
 // TestDecodeRandom is the part of FuzzDecode that runs each time.
 func TestDecodeRandom(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(1200) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		deflate := seed%3 == 0

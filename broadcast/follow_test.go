@@ -146,6 +146,7 @@ func TestFollowerFloorRaised(t *testing.T) {
 
 // TestFollowerAuthorizeOften: who waits for its channel is asked for its token once.
 func TestFollowerAuthorizeOften(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int32
 	p := &picky{gives: map[string]bool{}}
 	_, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true, Authorize: func(*http.Request, string) (Grant, error) {

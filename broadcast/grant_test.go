@@ -131,6 +131,7 @@ func TestGrantPublish(t *testing.T) {
 
 // TestGrantUntil: who has a time ends with it, whatever it is, and nobody else.
 func TestGrantUntil(t *testing.T) {
+	t.Parallel()
 	begins := time.Now()
 	srv, addr := newServer(t, Config{Shards: 1, Channels: true, CloseTimeout: 200 * time.Millisecond, Authorize: func(r *http.Request, _ string) (Grant, error) {
 		switch d, err := time.ParseDuration(r.URL.Query().Get("for")); {

@@ -184,6 +184,7 @@ func TestHandlerTLS(t *testing.T) {
 
 // TestHandlerTLSLapped: a peer that reads nothing is lapped as any other, and its pump ends.
 func TestHandlerTLSLapped(t *testing.T) {
+	t.Parallel()
 	ended := make(chan Reason, 1)
 	srv := newIdle(t, Config{RetainBytes: 64 << 10, MaxMessageBytes: 32 << 10, UnsentBytes: 4 << 10, CloseTimeout: 10 * time.Millisecond,
 		OnDisconnect: func(_ *Conn, why Reason) { ended <- why }})

@@ -239,6 +239,7 @@ func TestHandshakeTimeout(t *testing.T) {
 
 // TestHandshakeTimeoutWhileRead: its time is up while a worker has it.
 func TestHandshakeTimeoutWhileRead(t *testing.T) {
+	t.Parallel()
 	in, out := make(chan struct{}), make(chan struct{})
 	srv, addr := newServer(t, Config{
 		HandshakeTimeout: 2 * time.Second,

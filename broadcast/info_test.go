@@ -116,6 +116,7 @@ func TestDisconnectAfterWhatWasPublished(t *testing.T) {
 }
 
 func TestPublishAll(t *testing.T) {
+	t.Parallel()
 	srv, addr := newServer(t, Config{Channels: true, MaxMessageBytes: 100})
 	news, other := dialPath(t, addr, "/news"), dialPath(t, addr, "/other")
 	text := func(channel, s string) Addressed { return Addressed{channel, Message{Text, []byte(s)}} }

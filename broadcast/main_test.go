@@ -16,11 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/leaktest"
 	"github.com/gobwas/ws"
 )
 
 func TestMain(m *testing.M) {
+	criertest.AllowParallel(8) // Tests that run in parallel here wait for timeouts, but for three.
 	os.Exit(leaktest.Main(m))
 }
 

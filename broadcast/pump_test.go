@@ -83,6 +83,7 @@ func (c *client) expectReset() {
 
 // TestHandlerUnread: a peer that reads nothing of its events is dropped, long before it is lapped.
 func TestHandlerUnread(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		start func(*httptest.Server)
 		wrap  func(http.Handler) http.Handler

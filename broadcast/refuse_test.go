@@ -247,6 +247,7 @@ func TestTooLateForNow(t *testing.T) {
 
 // TestTooLateInHook: so does one whose time was up while a hook was asked.
 func TestTooLateInHook(t *testing.T) {
+	t.Parallel()
 	released := make(chan struct{})
 	srv, addr := newServer(t, Config{HandshakeTimeout: time.Second,
 		OnConnect: func(*Conn, *http.Request) error { <-released; return nil }})
@@ -262,6 +263,7 @@ func TestTooLateInHook(t *testing.T) {
 
 // TestHandlerRefusesForNow: so it is behind net/http, whoever refuses.
 func TestHandlerRefusesForNow(t *testing.T) {
+	t.Parallel()
 	srv, addr := newServer(t, Config{MaxConns: 1, MaxConnsPerIP: 2})
 	site := httptest.NewServer(srv.Handler())
 	defer site.Close()

@@ -67,6 +67,7 @@ func TestFanOutAllocs(t *testing.T) {
 // TestEveryShortWrite stops the socket after every number of bytes, with and
 // without an answer to a ping on the way: the stream is always the same.
 func TestEveryShortWrite(t *testing.T) {
+	t.Parallel()
 	messages := []string{"", "a", strings.Repeat("b", 125), strings.Repeat("c", 126), strings.Repeat("d", 70_000)}
 	want := texts(messages...)
 	for step := range len(want) {

@@ -24,6 +24,7 @@ var simSeed = flag.Uint64("sim.seed", 0, "run the simulation with this seed alon
 // writes, EAGAIN, EINTR, ENOBUFS, ENOMEM, ECONNRESET, EPIPE, EMFILE, ECONNABORTED, and
 // epoll_ctl(2) that fails. A seed gives the same run again: -sim.seed N.
 func TestSimulation(t *testing.T) {
+	t.Parallel()
 	seeds := []uint64{*simSeed}
 	if *simSeed == 0 {
 		seeds = seeds[:0]
