@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,7 +13,6 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/crier-ws/crier/cluster/presence"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 )
 
 // Fast is the part of one server in a cluster of the fast mode. What is published at this server is delivered here at
@@ -59,7 +59,7 @@ type FastStats struct {
 // returns the error of ctx, or an error of NATS that waiting cannot solve.
 func OpenFast(ctx context.Context, cfg FastConfig) (*Fast, error) {
 	cfg = cfg.withDefaults()
-	f := &Fast{cfg: cfg, prefix: cfg.Stream + ".fast.", origin: nuid.Next(), failed: make(chan error, 1)}
+	f := &Fast{cfg: cfg, prefix: cfg.Stream + ".fast.", origin: rand.Text(), failed: make(chan error, 1)}
 	f.outbox.init(f)
 	f.inbound.init(f)
 	f.subscriptions.init(f)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 )
 
 // publisher puts messages into the stream, in the order in which it takes them. Many are on their way at a time. When
@@ -88,7 +88,7 @@ type result struct {
 }
 
 func (p *publisher) init(c *Ordered) {
-	p.c, p.idPrefix, p.wake, p.denied = c, nuid.Next()+"-", newBell(), make(chan string, 16)
+	p.c, p.idPrefix, p.wake, p.denied = c, rand.Text()+"-", newBell(), make(chan string, 16)
 }
 
 // Submit implements broadcast.Order: it takes a message of a WebSocket connection, and copies its payload.

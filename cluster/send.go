@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,7 +11,6 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 )
 
 // run is the goroutine of the publisher: it sends what is queued and waits for acknowledgements, until the Ordered is
@@ -132,7 +132,10 @@ func (p *publisher) takeBatch(most int) []*entry {
 // sendBatch sends entries to the stream, as a batch if there are several. The future of the batch is in its first
 // entry. ADR-50 of NATS defines the headers Nats-Batch-*.
 func (p *publisher) sendBatch(batch []*entry) (err error) {
-	id := nuid.Next()
+	id := ""
+	if len(batch) > 1 {
+		id = rand.Text()
+	}
 	for i, e := range batch {
 		e.readerAt, e.batchLen, e.future, e.ack = p.c.delivered.Load(), len(batch), nil, nil
 		msg := p.newMsg(e)

@@ -2,6 +2,7 @@ package presence
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -9,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 )
 
 // Source has the counts of this server that others are told of. A *broadcast.Replica is one, and documents the methods.
@@ -84,7 +84,7 @@ func newPresence(cfg Config, send func(subject string, message []byte) error) *P
 		cfg.Logger = slog.Default()
 	}
 	p := &Presence{
-		id: nuid.Next(), cfg: cfg, send: send, wake: make(chan struct{}, 1),
+		id: rand.Text()[:idBytes], cfg: cfg, send: send, wake: make(chan struct{}, 1),
 		others: make(map[string]*other), askers: make(map[string]struct{}),
 		table: table{byName: make(map[string]*channel), maxBytes: cfg.TableBytes},
 	}

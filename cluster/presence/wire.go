@@ -31,7 +31,7 @@ const (
 )
 
 const (
-	idBytes         = 22            // Length of the ID of a server: letters and digits, as nuid.Next makes them.
+	idBytes         = 22            // Length of the ID of a server: letters and digits.
 	partBytes       = 32 << 10      // Approximate length of a message if not everything fits into one.
 	maxMessageBytes = 2 * partBytes // The longest message that is accepted.
 
