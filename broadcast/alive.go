@@ -2,11 +2,10 @@ package broadcast
 
 import "context"
 
-// Alive waits until a worker has had a turn for it, and then each shard has come by: as long as
-// that goes on, connections are accepted and read, and what is published is sent. It returns
-// ctx's error if ctx is done before, and ErrServerClosed if the server has ended. It waits
-// behind the turns that are queued, and under load that takes its time. It may be called from
-// any goroutine, but not from within a hook without a deadline: that holds a worker.
+// Alive waits until a worker has run a turn for it, and then until each shard has made a round. While that works,
+// connections are accepted and read, and published messages are sent. Alive waits behind the queued turns, which
+// takes time under load. It returns ctx's error if ctx is done first, and ErrServerClosed if the server has ended.
+// Any goroutine may call Alive, but a hook must do so with a deadline only, because it holds a worker.
 func (srv *Server) Alive(ctx context.Context) error {
 	t := aliveTask{make(chan struct{})}
 	srv.queue.push(t)
@@ -20,7 +19,7 @@ func (srv *Server) Alive(ctx context.Context) error {
 	return srv.awaitShards(ctx, func(int, *shard) {})
 }
 
-// aliveTask is a turn that does nothing but to have been had.
+// aliveTask is a turn that does nothing but close ran.
 type aliveTask struct{ ran chan struct{} }
 
 func (t aliveTask) turn(*worker)                  { close(t.ran) }

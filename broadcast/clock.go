@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clock is the milliseconds since the server was made. It wraps after 49 days;
-// compare with before.
+// clock returns the milliseconds since the server was made. The value wraps around after 49 days: compare it with
+// before.
 func (srv *Server) clock() uint32 { return uint32(time.Since(srv.started).Milliseconds()) }
 
 // reportEvery is how often the totals are logged.
 const reportEvery = time.Minute
 
-// tidyEvery is how often memory that is not needed is freed.
+// tidyEvery is how often memory that is no longer needed is freed.
 const tidyEvery = 10 * time.Second
 
 func (srv *Server) tidyEvery() time.Duration {
@@ -26,7 +26,8 @@ func (srv *Server) tidyEvery() time.Duration {
 	return tidyEvery
 }
 
-// runClock is the goroutine of the server's clock: the only timer there is.
+// runClock is the goroutine of the server's clock, which has the server's only timers. Server.stop ends it by closing
+// stopTick, and waits for it.
 func (srv *Server) runClock() {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
@@ -80,8 +81,7 @@ func (srv *Server) onTick() {
 	}
 }
 
-// expireHandshakes ends connections that took too long to become open or, once
-// refused, to go.
+// expireHandshakes ends connections that took too long: opening ones, and refused ones whose peers have not gone.
 func (srv *Server) expireHandshakes() { endHandshakes(srv.opening.takeExpired(srv.clock())) }
 
 // endHandshakes closes connections that were taken out of Server.opening, and answers those that were not answered.
@@ -151,8 +151,8 @@ func (c *Conn) begunHead(buf []byte) []byte {
 
 var errTooLate = &Refusal{http.StatusRequestTimeout, "the handshake took too long"}
 
-// acceptAgain gives listeners a turn that could not accept for want of memory
-// or fds, since no event tells when there is some again.
+// acceptAgain gives listeners a turn whose accepting has stalled for lack of memory or fds: no event reports that
+// there are some again.
 func (srv *Server) acceptAgain() {
 	if !srv.acceptStalled.Swap(false) {
 		return
@@ -173,8 +173,7 @@ func (srv *Server) report(msg string) {
 		"writes", st.Writes, "bytes_out", st.BytesOut, "skips", st.Skips, "holds", st.Holds)
 }
 
-// shedLine logs, at most once a second, that connections are refused for want
-// of something.
+// shedLine logs, at most once a second, that connections are closed at accept for lack of fds or memory.
 func (srv *Server) shedLine(err error) {
 	if !srv.shedLog.allow(srv.clock()) {
 		return
@@ -183,12 +182,14 @@ func (srv *Server) shedLine(err error) {
 	if err == unix.EMFILE || err == unix.ENFILE {
 		hint = "raise the fd limit (ulimit -n, LimitNOFILE, fs.file-max) or set a maximum of connections"
 	}
-	srv.cfg.Logger.Error("connections are shed at accept", "err", err, "total", srv.total.shed.Load(), "open", srv.open.Load(), "hint", hint)
+	srv.cfg.Logger.Error("connections are shed at accept", "err", err,
+		"total", srv.total.shed.Load(), "open", srv.open.Load(), "hint", hint)
 }
 
-// logLimiter allows one thing a second.
-type logLimiter struct{ last atomic.Uint32 } // Server.clock of the last one, plus 1.
+// logLimiter limits a kind of log line to one a second. The zero value is ready.
+type logLimiter struct{ last atomic.Uint32 } // Server.clock of the last line, plus 1. Any goroutine.
 
+// allow reports whether a line may be logged now.
 func (r *logLimiter) allow(now uint32) bool {
 	last := r.last.Load()
 	return (last == 0 || now-(last-1) >= 1000) && r.last.CompareAndSwap(last, now+1)

@@ -8,18 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Conn is a connection of a Server, from accept on. To hooks it is a name: the
-// same pointer each time, fit to be a map's key.
+// Conn is a connection of a Server, from accept on. Hooks may use the pointer as a map's key: it is the same for the
+// whole life of the connection.
 //
-// A million of these lie idle, so every byte counts: see TestConnSize.
+// A server may have a million idle connections, so every byte counts: see TestConnSize.
 type Conn struct {
-	// What a pass looks at comes first, together: see shard.pass.
+	// The fields that a pass looks at come first, together: see feed.pass.
 
-	// Owned by the reading side (see turnstile) until it has posted opened, by
-	// the shard after that.
-	cursor uint64 // The offset in the log of the next byte it gets.
+	// Owned by the reading side (see turnstile) until it has posted opened, and by the shard afterwards.
+	cursor uint64 // The offset in the log of the next byte that the peer gets.
 
-	fd int32 // Immutable.
+	fd int32 // Immutable after construction.
 
 	// Owned by the shard.
 	out   outFlags
@@ -28,55 +27,53 @@ type Conn struct {
 
 	readPhase readPhase // Owned by the reading side.
 
-	// Which of its shard's feeds it is of. Written by the reading side before it
-	// posts opened.
+	// The feed that the connection belongs to: its shard's lobby at first. Atomic: written by the reading side before it
+	// posts opened, read by any goroutine.
 	feedRef atomic.Pointer[feed]
 
-	in *inbound // Owned by the reading side: what is unfinished of the peer's bytes; nil when idle.
+	in *inbound // Owned by the reading side: the peer's unfinished bytes; nil if there are none.
 
 	turnstile // Atomic.
 
-	// Guarded by the list that it is in: Server.opening by its mutex, the
-	// shard's by the shard.
-	slot uint32
-	// When the handshake or the closing must be over; while it is open, when
-	// the oldest ping went out that is not answered, or 0. In Server.clock's
-	// milliseconds.
+	// Guarded by the list that the connection is in: Server.opening by its mutex, the lists of a shard by the shard.
+	slot uint32 // Its index in the list.
+	// In Server.clock's milliseconds. While opening or closing: when that must be over. While open: when the oldest
+	// ping that is not answered yet was sent, or 0.
 	since uint32
 
 	posted uint32 // Guarded by shard.inbox.mu: 1 + index in inbox.posts, or 0.
 }
 
-// readPhase is what the reading side makes of the bytes that come.
+// readPhase is what the reading side expects of the peer.
 type readPhase uint8
 
 const (
-	readHead     readPhase = iota // an HTTP request head
-	readLinger                    // nothing: the request was refused, the peer is to go
-	readFrames                    // WebSocket frames
-	readDiscard                   // nothing: a close frame ends it, the peer is to go
-	readEnd                       // the stream has ended: it reads no more
-	readReleased                  // the fd is given back: nothing may follow
+	readHead     readPhase = iota // An HTTP request head.
+	readLinger                    // The end of the stream: the request was refused. Other bytes are discarded.
+	readFrames                    // WebSocket frames.
+	readDiscard                   // The end of the stream: the close handshake has begun. Other bytes are discarded.
+	readEnd                       // Nothing: the stream has ended.
+	readReleased                  // Nothing: the fd is closed and must not be used.
 )
 
-// phase is what the shard makes of a connection.
+// phase is the state of a connection in its shard.
 type phase uint8
 
 const (
-	phaseNone    phase = iota // not the shard's yet, or no longer
-	phaseOpen                 // it gets messages
-	phaseClosing              // a close frame is queued or sent
+	phaseNone    phase = iota // The shard does not own it yet, or no longer.
+	phaseOpen                 // It receives messages.
+	phaseClosing              // A close frame waits to be sent, or was sent.
 )
 
-// outFlags is what keeps a connection from the plain way of writing.
+// outFlags is what keeps a connection off the fast path of a pass.
 type outFlags uint8
 
 const (
-	outBlocked outFlags = 1 << iota // its socket is full: wantOut brings it back
-	outPending                      // it has an aside, which goes first
+	outBlocked outFlags = 1 << iota // Its socket's send buffer is full: see wantOut.
+	outPending                      // It has an outOfBand, which goes out before the log.
 )
 
-// mark keeps c from the plain way of writing. Its shard calls it.
+// mark sets f, which takes c off the fast path. Called by c's shard.
 func (c *Conn) mark(f outFlags) {
 	if c.out == 0 {
 		c.feed().offFastPath++
@@ -84,7 +81,7 @@ func (c *Conn) mark(f outFlags) {
 	c.out |= f
 }
 
-// unmark undoes mark.
+// unmark clears f. Called by c's shard.
 func (c *Conn) unmark(f outFlags) {
 	if c.out == 0 {
 		return
@@ -96,6 +93,7 @@ func (c *Conn) unmark(f outFlags) {
 	}
 }
 
+// newConn returns a connection on fd that belongs to f, the lobby of a shard.
 func newConn(fd int, f *feed) *Conn {
 	c := &Conn{fd: int32(fd)}
 	c.feedRef.Store(f)
@@ -120,10 +118,9 @@ func (c *Conn) Channel() string {
 	return ""
 }
 
-// RemoteAddr is the peer's address, or that of the client if a proxy of
-// Config.TrustedProxies told it (the port is 0 if it did not tell that). It is the
-// zero AddrPort if the kernel does not know it any more or it is not an IP address.
-// It makes a system call. It may be called from within the hooks only.
+// RemoteAddr returns the peer's address, or the client's if a proxy of Config.TrustedProxies has reported it. The
+// port is 0 if it was not reported. RemoteAddr returns the zero AddrPort if the address is not an IP address, or if
+// the kernel no longer knows it. It makes a system call. Only hooks may call it.
 func (c *Conn) RemoteAddr() netip.AddrPort {
 	if from, ok := c.shard().srv.addresses.clientOf(c); ok {
 		return from
@@ -145,8 +142,8 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 	}
 }
 
-// event is the netpoll callback. An event is a hint: the truth is what recv(2)
-// and send(2) say, so a late one does no harm.
+// event is the netpoll callback. An event is only a hint: what counts is what recv(2) and send(2) return, so a late
+// event does no harm.
 func (c *Conn) event(ev netpoll.Events) {
 	const ended = netpoll.ReadHangup | netpoll.Hangup | netpoll.Error
 	if ev == netpoll.Closed {
@@ -169,11 +166,10 @@ func (c *Conn) event(ev netpoll.Events) {
 	}
 }
 
-// kill ends the use of c's fd: it is closed now or, if the reading side is
-// owned, by its owner when it leaves. why is 0 if it was never open. Calls
-// after the first do nothing.
+// kill ends the use of c's fd. The fd is closed at once or, if the reading side is owned, by its owner's next turn.
+// Calls after the first do nothing. Any goroutine may call kill.
 func (c *Conn) kill() {
-	told := c.shard().srv.cfg.OnDisconnect != nil && c.why != 0
+	callHook := c.shard().srv.cfg.OnDisconnect != nil && c.why != 0 // c.why is 0 if c was never open.
 	for {
 		s := c.state.Load()
 		switch {
@@ -183,7 +179,7 @@ func (c *Conn) kill() {
 			if c.state.CompareAndSwap(s, s|closed) {
 				return
 			}
-		case told: // The hook must run on a worker.
+		case callHook: // On a worker, as all hooks.
 			if c.state.CompareAndSwap(s, s|closed|owned) {
 				c.shard().srv.queue.push(c)
 				return
@@ -195,44 +191,43 @@ func (c *Conn) kill() {
 	}
 }
 
-// release lets go of the fd and of all memory. Its caller is the last.
+// release closes the fd and frees all memory. The caller owns the reading side, and c is closed: nobody else uses c.
 func (c *Conn) release() {
 	c.freeInbound()
 	c.readPhase = readReleased
 	srv := c.shard().srv
 	if e := c.feed().encoding; e != nil {
-		srv.leave(e.channel) // What its peer sent is published by now.
+		srv.leave(e.channel) // Everything that the peer has sent is published by now.
 	}
 	defer srv.extras.discard(c) // After the fd is closed: see pump.
 	defer srv.poller.Del(int(c.fd))
-	defer srv.addresses.unregister(c) // The hook may ask for it.
+	defer srv.addresses.unregister(c) // After the hook, which may ask for the address.
 	srv.limiter.forget(c)
 	if hook := srv.cfg.OnDisconnect; hook != nil && c.why != 0 {
 		hook(c, c.why)
 	}
 }
 
-// abort makes the coming close send a reset, which frees what the kernel still
-// holds for a peer that does not read, instead of keeping it for minutes.
+// abort makes the close that follows send a reset (SO_LINGER, socket(7)). The kernel then frees at once what it holds
+// for a peer that does not read, instead of keeping it for minutes.
 func (c *Conn) abort() {
 	_ = unix.SetsockoptLinger(int(c.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }
 
-// connList is a list of connections that know their place in it, so that one
-// is taken out without a search.
+// connList is a list of connections that know their index in it, so that one can be taken out without a search.
 type connList []*Conn
 
+// add appends c.
 func (l *connList) add(c *Conn) {
 	if n := len(*l); n == cap(*l) && n < 64 {
-		// Of small ones there may be very many: they are not doubled.
+		// There may be very many short lists, so they grow by an eighth and are not doubled.
 		*l = append(make([]*Conn, 0, n+1+n/8), *l...)
 	}
 	c.slot = uint32(len(*l))
 	*l = append(*l, c)
 }
 
-// remove takes c out; the last one moves to its place and is returned, or nil
-// if that was c.
+// remove takes c out. The last connection moves to c's place and is returned; moved is nil if that was c itself.
 func (l *connList) remove(c *Conn) (moved *Conn) {
 	s := *l
 	last := len(s) - 1
@@ -246,5 +241,5 @@ func (l *connList) remove(c *Conn) (moved *Conn) {
 	return moved
 }
 
-// holds says whether c is in the list.
+// holds reports whether c is in the list.
 func (l connList) holds(c *Conn) bool { return int(c.slot) < len(l) && l[c.slot] == c }

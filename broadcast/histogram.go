@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// histogramBounds are the upper bounds of a Histogram's buckets: 1, 2 and 5 times each power of
-// ten from 10 us to 50 s.
+// histogramBounds are the upper bounds of a Histogram's buckets: 1, 2 and 5 times each power of ten from 10 us to 50
+// s.
 var histogramBounds = func() (bounds []time.Duration) {
 	for unit := 10 * time.Microsecond; unit <= 10*time.Second; unit *= 10 {
 		bounds = append(bounds, unit, 2*unit, 5*unit)
@@ -16,16 +16,16 @@ var histogramBounds = func() (bounds []time.Duration) {
 	return bounds
 }()
 
-// Histogram is how often something took how long.
+// Histogram counts durations in buckets.
 type Histogram struct {
-	Bounds []time.Duration // Up to and with what a bucket counts; not to be changed.
-	Counts []uint64        // What took so long and longer than the bound before; the last one is without a bound.
-	Sum    time.Duration
+	Bounds []time.Duration // The upper bounds of the buckets, inclusive. Shared: callers must not change them.
+	Counts []uint64        // By bucket; the last bucket, beyond all bounds, has no upper bound.
+	Sum    time.Duration   // Of all durations.
 }
 
-// Quantile is a quantile, above 0 and up to 1, as Prometheus' function histogram_quantile has it: what
-// is in a bucket is taken to be spread evenly over it, and the first one to begin at 0; where it is in
-// the last one, which has no bound, it is the largest bound. It is 0 if nothing was counted.
+// Quantile returns the quantile q, which is above 0 and at most 1, as the function histogram_quantile of Prometheus
+// computes it: the durations of a bucket are taken to be spread evenly over it, and the first bucket to begin at 0. A
+// quantile in the last bucket is the largest bound. Quantile returns 0 if nothing was counted.
 func (h Histogram) Quantile(q float64) time.Duration {
 	total := uint64(0)
 	for _, n := range h.Counts {
@@ -46,7 +46,7 @@ func (h Histogram) Quantile(q float64) time.Duration {
 	return from
 }
 
-// Sub returns what was counted since an earlier one.
+// Sub returns what was counted since an earlier snapshot of the same histogram.
 func (h Histogram) Sub(earlier Histogram) Histogram {
 	counts := slices.Clone(h.Counts)
 	for i := range earlier.Counts {
@@ -55,7 +55,7 @@ func (h Histogram) Sub(earlier Histogram) Histogram {
 	return Histogram{h.Bounds, counts, h.Sum - earlier.Sum}
 }
 
-// histogram is one that is counted: by anyone, without a lock.
+// histogram counts durations without a lock. Atomic: written and read by any goroutine.
 type histogram struct {
 	counts [22]atomic.Uint64 // One more than histogramBounds.
 	sum    atomic.Int64

@@ -13,74 +13,75 @@ import (
 	"github.com/panjf2000/ants/v2"
 )
 
-// task is something that wants a turn on a worker: a connection that can be
-// read, or a listener that can accept. A turn never waits on a peer.
+// task is a connection that can be read or a listener that can accept. A turn never waits for a peer.
 type task interface {
 	turn(w *worker)
-	// isCostly says whether its last turn was a long one, or its next will be. Any goroutine.
+	// isCostly reports whether the last turn was a long one, or the next will be. Any goroutine may call it.
 	isCostly() bool
-	// panicked is called in the place of the rest of a turn that panicked.
+	// panicked replaces the rest of a turn that panicked with v.
 	panicked(w *worker, v any, stack []byte)
 }
 
-// recvBytes is the size of a worker's buffer: what one recv(2) can bring.
+// recvBytes is the size of a worker's buffer, and so the most that one recv(2) returns.
 const recvBytes = 64 << 10
 
-// worker is what a goroutine of the pool works with, one turn after the other.
+// worker is what a goroutine of the pool works with. Owned by that goroutine, and idle workers by the queue.
 type worker struct {
-	buf     []byte // recv(2) writes here; frames are decoded in place
-	out     []byte // answers are put together here
+	buf     []byte // recv(2) writes here; frames are decoded in place.
+	out     []byte // Answers are assembled here.
 	header  [ws.MaxHeaderSize]byte
 	rd      bytes.Reader
-	pongs   pongs                                   // to the pings of this turn, without their place
-	control [2 + ws.MaxControlFramePayloadSize]byte // One of them is put together here.
+	pongs   pongs                                   // Answers to the pings of this turn, at place 0.
+	control [2 + ws.MaxControlFramePayloadSize]byte // One control frame is assembled here.
 
-	cost      int // of this turn: see longTurn
-	atLong    bool
+	cost      int  // Of this turn: see longTurn.
+	atLong    bool // Guarded by queue.mu: this turn is from queue.long.
 	handshake handshaker
-	published time.Duration // when this turn began to put something into the log, after Server.started; or 0
+	published time.Duration // When this turn first published something, after Server.started; 0 if it has not.
 }
 
-// What turns cost is counted and not timed: a turn that the machine interrupts takes long,
-// too. A frame costs 1, and so do so many bytes.
+// The cost of a turn is counted and not timed, because a turn also takes long if the machine interrupts it. A frame
+// costs 1. So does each of these numbers of bytes.
 const (
-	longTurn        = 500 // It ends when it can, and its task waits behind those that cost less.
 	recvPerCost     = 512
-	inflatePerCost  = 64
-	deflatedPerCost = 8 // At its worst a byte takes 0.2 us, whether anything comes out of it or not.
+	inflatePerCost  = 64 // Of inflated output.
+	deflatedPerCost = 8  // Of compressed input. At worst a byte takes 0.2 us, even if no output results.
 )
 
-// long says whether this turn is a long one by now.
+// longTurn is the cost above which a turn is long. A long turn ends as soon as it can, and its task then waits behind
+// tasks whose turns are short.
+const longTurn = 500
+
+// long reports whether this turn is a long one by now.
 func (w *worker) long() bool { return w.cost > longTurn }
 
-// shortInARow is how many short turns may come before a long one that waits.
+// shortInARow is how many short turns may precede a long one that is queued.
 const shortInARow = 4
 
-// queue gives turns to tasks on a bounded number of workers. Tasks whose last turn was
-// short come first, and one worker is kept for them, so that those who flood, or send
-// what is laborious, do not keep others waiting; among equals it is first come, first
-// served. The ants pool has the goroutines; the queue holds what the pool would refuse
-// while all are busy, so a task that was pushed gets its turn.
+// queue gives turns to tasks on a bounded number of workers. Tasks whose last turn was short go first, and one worker
+// is kept for them. So peers that flood, or send what takes long to decode, do not delay the others. Among equals the
+// order is first come, first served. The ants pool provides the goroutines, but would refuse work while all of them
+// are busy; the queue keeps it, so every task that was pushed gets its turn.
 type queue struct {
 	// Immutable after construction.
 	pool    *ants.PoolWithFuncGeneric[*worker]
 	size    int           // The number of workers.
 	started chan struct{} // Closed when all of the pool's goroutines run.
 
-	refusals atomic.Uint64 // Times that the pool did not take a worker.
+	refusals atomic.Uint64 // Written by push, read by Server.Stats: how often the pool refused a worker.
 
 	mu          sync.Mutex
-	short, long ring      // Guarded by mu.
+	short, long ring      // Guarded by mu: tasks that wait for a turn, by their last cost.
 	shortRow    int       // Guarded by mu: short turns since the last long one.
-	atLong      int       // Guarded by mu: workers whose turn came from long.
+	atLong      int       // Guarded by mu: workers whose turn is from long.
 	idle        []*worker // Guarded by mu: workers without a goroutine.
 }
 
-// ring is tasks in the order in which they came.
+// ring is a queue of tasks in the order of their arrival. It is guarded by queue.mu.
 type ring struct {
 	tasks []task // Its length is a power of two, or 0.
-	head  int    // The oldest.
-	n     int
+	head  int    // Index of the oldest task.
+	n     int    // The number of tasks.
 }
 
 func (r *ring) push(t task) {
@@ -91,7 +92,7 @@ func (r *ring) push(t task) {
 	r.n++
 }
 
-// pop takes the oldest; there must be one.
+// pop takes out the oldest task. There must be one.
 func (r *ring) pop() task {
 	t := r.tasks[r.head]
 	r.tasks[r.head] = nil
@@ -103,7 +104,7 @@ func (r *ring) pop() task {
 	return t
 }
 
-// resize moves the tasks to a ring of size, which is a power of two.
+// resize moves the tasks to a ring of size, which is a power of two and large enough.
 func (r *ring) resize(size int) {
 	tasks := make([]task, size)
 	for i := range r.n {
@@ -112,11 +113,11 @@ func (r *ring) resize(size int) {
 	r.tasks, r.head = tasks, 0
 }
 
+// newQueue starts the goroutines of workers. close ends them.
 func newQueue(workers int, newWorker func() *worker) (*queue, error) {
 	q := &queue{size: workers, started: make(chan struct{})}
-	// Workers are few and stay, so there is nothing to purge. One that went idle
-	// is on its way back to the pool for a moment; Invoke waits for that, which
-	// is a matter of the scheduler and not of a peer.
+	// Workers are few and live as long as the queue, so there is nothing to purge. A goroutine whose worker became idle
+	// needs a moment to return to the pool. Invoke waits for that, which depends on the scheduler and not on a peer.
 	pool, err := ants.NewPoolWithFuncGeneric(workers, q.run, ants.WithDisablePurge(true))
 	if err != nil {
 		return nil, fmt.Errorf("broadcast: worker pool: %w", err)
@@ -133,7 +134,7 @@ func newQueue(workers int, newWorker func() *worker) (*queue, error) {
 	return q, nil
 }
 
-// push queues t for a turn. It may be called from anywhere.
+// push queues t for a turn. Any goroutine may call it. It does not block.
 func (q *queue) push(t task) {
 	q.mu.Lock()
 	if t.isCostly() {
@@ -148,9 +149,9 @@ func (q *queue) push(t task) {
 	}
 	q.mu.Unlock()
 	if w == nil {
-		return // All are busy; the first that is done takes it.
+		return // All workers are busy; the first one that ends its turn takes t.
 	}
-	if err := q.pool.Invoke(w); err != nil { // Only after close.
+	if err := q.pool.Invoke(w); err != nil { // ErrPoolClosed: only after close.
 		q.refusals.Add(1)
 		q.mu.Lock()
 		q.idle = append(q.idle, w)
@@ -158,7 +159,7 @@ func (q *queue) push(t task) {
 	}
 }
 
-// pop takes the task whose turn it is. If there is none, w becomes idle.
+// pop takes out the task whose turn is next. If there is none, w becomes idle and pop returns nil.
 func (q *queue) pop(w *worker) task {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -181,7 +182,7 @@ func (q *queue) pop(w *worker) task {
 	return nil
 }
 
-// run is the pool's function: turns until there is no task left.
+// run is the function of the pool's goroutines: it runs turns until there is no task left.
 func (q *queue) run(w *worker) {
 	<-q.started
 	for {
@@ -192,11 +193,12 @@ func (q *queue) run(w *worker) {
 		w.cost = 0
 		q.runTurn(t, w)
 		if w.long() {
-			runtime.Gosched() // A shard may wait for this processor.
+			runtime.Gosched() // A shard may be ready to run on this processor.
 		}
 	}
 }
 
+// runTurn runs one turn, and replaces its rest with panicked if the turn panics.
 func (q *queue) runTurn(t task, w *worker) {
 	done := false
 	defer func() {
@@ -205,10 +207,10 @@ func (q *queue) runTurn(t task, w *worker) {
 			return
 		}
 		if v == nil {
-			// A hook called runtime.Goexit, which takes this goroutine and must
-			// not take the worker. Ends when there is no task.
+			// A hook has called runtime.Goexit, which ends this goroutine but must not end the worker. The new goroutine
+			// ends when there is no task; close does not wait for it.
 			v = "runtime.Goexit"
-			defer func() { go q.run(w) }() // Not before panicked is through with w.
+			defer func() { go q.run(w) }() // After panicked, which uses w.
 		}
 		t.panicked(w, v, debug.Stack())
 	}()
@@ -216,22 +218,21 @@ func (q *queue) runTurn(t task, w *worker) {
 	done = true
 }
 
-// state is how many tasks wait, and how many of the workers are busy.
+// state returns the numbers of queued tasks, busy workers, and all workers.
 func (q *queue) state() (waiting, busy, workers int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.short.n + q.long.n, q.size - len(q.idle), q.size
 }
 
-// quiet says whether there is no task and no worker busy.
+// quiet reports whether no task is queued and no worker is busy.
 func (q *queue) quiet() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.short.n+q.long.n == 0 && len(q.idle) == q.size
 }
 
-// close stops the pool and waits for its goroutines for a while; a hook that
-// does not return is left behind.
+// close stops the pool and waits for its goroutines, at most 5 s: a hook that does not return is left running.
 func (q *queue) close() {
 	_ = q.pool.ReleaseTimeout(5 * time.Second)
 }

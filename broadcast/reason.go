@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reason says why an open connection ended. Each way has exactly one.
+// Reason is why an open connection has ended. Each end has exactly one reason. The zero value is none.
 type Reason uint8
 
 // The ways in which an open connection can end.
@@ -23,23 +23,25 @@ const (
 	ReasonInvalidPayload
 	// ReasonTooLarge: a message was larger than allowed; closed with 1009.
 	ReasonTooLarge
-	// ReasonReceiveOnly: the peer sent a message where Config.ReceiveOnly, or its
-	// Grant, allows none; closed with 1008.
+	// ReasonReceiveOnly: the peer sent a message although Config.ReceiveOnly or its
+	// Grant does not allow that; closed with 1008.
 	ReasonReceiveOnly
 	// ReasonRate: the peer published more than Config.Rate and OverRate allow;
 	// closed with 1008.
 	ReasonRate
-	// ReasonCrowded: the peer's message was not finished, and others needed its
-	// memory: see Config.MemoryBytes. Closed with 1013.
+	// ReasonCrowded: the peer's message was unfinished, and other connections
+	// needed its memory: see Config.MemoryBytes. Closed with 1013.
 	ReasonCrowded
-	// ReasonSlow: the peer did not read and was lapped by the log; closed with
-	// 1008 where a close frame still fits between two frames.
+	// ReasonSlow: the peer did not read and was lapped; closed with 1008 if the
+	// connection was between two frames, and with a reset otherwise.
 	ReasonSlow
-	// ReasonPingTimeout: no sign of life in answer to pings.
+	// ReasonPingTimeout: the peer gave no sign of life after a ping, for
+	// Config.PingTimeout; closed with a reset.
 	ReasonPingTimeout
 	// ReasonShutdown: the server was shut down; closed with 1001.
 	ReasonShutdown
-	// ReasonDisconnected: Conn.Close or Server.Disconnect was called for it.
+	// ReasonDisconnected: Conn.Close, Server.Disconnect or Server.DisconnectAll
+	// was called.
 	ReasonDisconnected
 	// ReasonExpired: its Grant ended; closed with 4401.
 	ReasonExpired
@@ -72,7 +74,7 @@ var reasonNames = [reasons]string{
 	ReasonInternal:       "internal",
 }
 
-// Reasons returns all of them.
+// Reasons returns all reasons.
 func Reasons() []Reason {
 	all := make([]Reason, 0, reasons-1)
 	for r := ReasonPeerClosed; r < reasons; r++ {
@@ -81,7 +83,7 @@ func Reasons() []Reason {
 	return all
 }
 
-// String returns the reason's name, as it stands in logs and statistics.
+// String returns the reason's name as it appears in logs and statistics.
 func (r Reason) String() string {
 	if r > 0 && r < reasons {
 		return reasonNames[r]
@@ -89,7 +91,7 @@ func (r Reason) String() string {
 	return "reason(" + strconv.Itoa(int(r)) + ")"
 }
 
-// reasonFor is the reason of a connection that the kernel reports broken.
+// reasonFor returns the reason for a connection that the kernel reports as broken.
 func reasonFor(errno unix.Errno) Reason {
 	if errno == unix.EPIPE {
 		return ReasonPeerGone

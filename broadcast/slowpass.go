@@ -103,8 +103,9 @@ func (w *watch) logSlow(srv *Server, now time.Duration) {
 		return
 	}
 	w.lastLogged = now
-	srv.cfg.Logger.Error("a pass goes on and on", append(f.passArgs(now-time.Duration(w.began.Load())), "passed", w.at.Load(),
-		"hint", "a profile of goroutines says where the one with the label crier=\"shard N\" is")...)
+	srv.cfg.Logger.Error("a pass does not end",
+		append(f.passArgs(now-time.Duration(w.began.Load())), "passed", w.at.Load(),
+			"hint", "a goroutine profile shows what the goroutine with the label crier=\"shard N\" is doing")...)
 }
 
 // labelled calls f. Profiles show this goroutine, and those that f starts, under a name.

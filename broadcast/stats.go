@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// counters are the server's totals. Atomic: written by anyone, read by Stats.
+// counters are the server's totals. Atomic: written by any goroutine, read by Server.Stats.
 type counters struct {
 	accepted   atomic.Uint64
 	shed       atomic.Uint64
 	upgraded   atomic.Uint64
-	refused    [600]atomic.Uint32 // By HTTP status; see refusal.
+	refused    [600]atomic.Uint32 // By HTTP status: see countRefusal.
 	tls        atomic.Uint64
 	denied     atomic.Uint64
 	timedOut   atomic.Uint64
@@ -26,13 +26,13 @@ type counters struct {
 	perIP      atomic.Uint64
 	pings      atomic.Uint64
 	deliveries atomic.Uint64
-	kinds      [formKinds]atomic.Int64 // Connections, by what they get.
+	kinds      [formKinds]atomic.Int64 // Open connections by the kind of their form.
 	passes     histogram
 	latency    histogram
 }
 
-// observePass counts a pass that began and ended at times after Server.started, and was due since one,
-// or 0 if there was nothing new.
+// observePass counts a pass. Times are after Server.started. since is when the first new message of the pass was
+// published, or 0 if there was none.
 func (t *counters) observePass(began, ended, since time.Duration) {
 	t.passes.observe(ended - began)
 	if since != 0 {
@@ -45,50 +45,50 @@ func (t *counters) observePass(began, ended, since time.Duration) {
 // the server is busy.
 type Stats struct {
 	Open       int            // open connections
-	OpenByKind map[string]int // the same by what they asked for: "websocket", "crier.v1" or "events"
-	MaxConns   int            // most open connections, or 0
-	Handshakes int            // connections whose handshake is not finished
-	Held       int            // connections not read because the server is behind
+	OpenByKind map[string]int // open connections by what they asked for: "websocket", "crier.v1" or "events"
+	MaxConns   int            // the limit of open connections, or 0
+	Handshakes int            // opening connections: their handshakes are not finished
+	Held       int            // connections that are not read because the server is behind
 
 	Accepted           uint64            // TCP connections accepted
-	Shed               uint64            // closed at accept for want of fds or memory
-	ShedPerIP          uint64            // answered 429 at accept because of MaxConnsPerIP
+	Shed               uint64            // connections closed at accept for lack of fds or memory
+	ShedPerIP          uint64            // connections answered 429 at accept because of MaxConnsPerIP
 	Upgraded           uint64            // handshakes answered with 101
 	Refused            map[int]uint64    // handshakes refused, by HTTP status
-	TLS                uint64            // TLS on this plain port
-	Denied             uint64            // handshakes that Authorize refused, in Refused as well
-	HandshakeTimeouts  uint64            // not finished within HandshakeTimeout
-	HandshakeAbandoned uint64            // ended by the peer before they were finished
+	TLS                uint64            // connections that sent TLS to this plain port
+	Denied             uint64            // handshakes that Authorize refused; Refused counts them as well
+	HandshakeTimeouts  uint64            // handshakes not finished within HandshakeTimeout
+	HandshakeAbandoned uint64            // handshakes that the peer ended before they were finished
 	Disconnects        map[string]uint64 // ended connections, by Reason
 
 	Messages  uint64 // messages published
 	BytesIn   uint64 // payload bytes published
 	Writes    uint64 // system calls that wrote messages
 	BytesOut  uint64 // bytes of messages written, headers included
-	Skips     uint64 // times a slow connection skipped to the newest message
-	Holds     uint64 // times a publisher was held because the server was behind
-	RateHolds uint64 // times a publisher was held because it was ahead of its rate
+	Skips     uint64 // times that a slow connection skipped to the newest message
+	Holds     uint64 // times that a publisher was held because the server was behind
+	RateHolds uint64 // times that a publisher was held because it was over its rate
 	Pings     uint64 // pings sent
 
-	Deliveries uint64    // messages handed to the kernel whole, once for each connection
-	Passes     Histogram // how long the walks took that write what is new in a channel to a shard's connections
-	Latency    Histogram // how long after the first of what is new was published such a walk was over
+	Deliveries uint64    // messages that the kernel has taken whole, counted once for each connection
+	Passes     Histogram // durations of passes, which write what is new in a channel to the connections of a shard
+	Latency    Histogram // times from publishing the first new message of a pass to the end of the pass
 
 	Channels int    // channels that have connections or messages
-	Queued   int    // connections that wait for a worker
+	Queued   int    // connections and listeners that wait for a worker
 	Busy     int    // workers that are not idle
-	Workers  int    // workers that there are
-	Refusals uint64 // times the pool refused a worker's goroutine, which is never as long as the server runs
-	LogBytes int64  // what messages take up that were published
-	Segments int    // pieces of memory that they are in
+	Workers  int    // all workers
+	Refusals uint64 // turns for which the pool refused a goroutine; it does so only after Shutdown, so this stays 0
+	LogBytes int64  // memory that published messages take up, in bytes
+	Segments int    // pieces of memory that published messages are in
 
 	// ShardLag is the time since the slowest shard finished its last round. Shards make ten rounds a second, unless a pass
 	// takes longer.
 	ShardLag     time.Duration
-	SlowestBytes uint64 // how far the connection was behind in the last pass that is furthest of those whose sockets are full
+	SlowestBytes uint64 // the greatest lag of a blocked connection in the last pass of its feed, in bytes
 }
 
-// Stats returns the present state and the totals.
+// Stats returns the present state and the totals. It does not block.
 func (srv *Server) Stats() Stats {
 	t := &srv.total
 	st := Stats{
@@ -144,8 +144,7 @@ func (srv *Server) Stats() Stats {
 	return st
 }
 
-// countRefusal counts a refused handshake. A status that is no error's counts as
-// 500.
+// countRefusal counts a refused handshake. A status that does not stand for an error counts as 500.
 func (t *counters) countRefusal(status int) {
 	if status < 400 || status >= len(t.refused) {
 		status = 500

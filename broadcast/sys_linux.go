@@ -9,26 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPieces bounds the pieces of one sendmsg(2); 64 full segments are 16 MiB,
-// more than a socket takes at once.
+// maxPieces bounds the pieces of one sendmsg(2). 64 full segments are 16 MiB, more than a socket takes at once.
 const maxPieces = 64
 
-// sockets is the seam between the server and the kernel's data path: real
-// sockets, or a test that injects faults or counts. All calls are
-// non-blocking; EAGAIN is a value here and not an error. b and pieces are
-// borrowed until the call returns.
+// sockets is the seam between the server and the kernel's data path. It is implemented by the kernel's sockets, and
+// by tests that inject faults or count calls. All calls are non-blocking. They return EAGAIN as a value, not as an
+// error. b and pieces are borrowed until the call returns.
 type sockets interface {
 	// accept4 wraps accept4(2) with SOCK_NONBLOCK and SOCK_CLOEXEC.
 	accept4(fd int) (nfd int, errno unix.Errno)
 	// recv wraps recv(2).
 	recv(fd int, b []byte) (n int, errno unix.Errno)
-	// send wraps send(2), or sendmsg(2) where there is more than one piece.
-	// There must be one, and at most maxPieces.
+	// send wraps send(2), or sendmsg(2) if there is more than one piece.
+	// There must be at least one piece, and at most maxPieces.
 	send(fd int, pieces [][]byte) (n int, errno unix.Errno)
 }
 
-// poller is the seam to epoll: a netpoll.Poller, or a test that injects faults. See
-// there for what the methods promise.
+// poller is the seam to epoll. It is implemented by netpoll.Poller, which documents the methods, and by tests that
+// inject faults.
 type poller interface {
 	Add(fd int, events netpoll.Events, cb func(netpoll.Events)) error
 	Del(fd int) error
@@ -36,9 +34,8 @@ type poller interface {
 	Close() error
 }
 
-// kernel is the real thing. It enters the kernel without telling Go's
-// scheduler (RawSyscall): the calls do not block, and send is what a broadcast
-// consists of. See docs/architecture.md for what this saves.
+// kernel implements sockets with system calls. It enters the kernel without telling Go's scheduler (RawSyscall): the
+// calls do not block, and most of the work of a broadcast is in send. See docs/architecture.md for what this saves.
 type kernel struct{}
 
 const ioFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
@@ -86,7 +83,7 @@ func (*kernel) sendmsg(fd int, pieces [][]byte) (int, unix.Errno) {
 	return int(n), 0
 }
 
-// cpuTime is the processor time that the process has used, or 0.
+// cpuTime returns the processor time that the process has used, or 0 if the kernel does not tell: clock_gettime(2).
 func cpuTime() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t); err != nil {

@@ -2,31 +2,29 @@ package broadcast
 
 import "sync/atomic"
 
-// turnstile lets one worker at a time own the reading side of a socket, and
-// loses no event between "worker leaves" and "event comes". It also carries
-// the few flags that other goroutines need of a connection, so that a look at
-// all of them is one load:
+// turnstile lets one worker at a time own the reading side of a socket. It loses no event that arrives while a worker
+// is leaving. It also has the few flags of a connection that other goroutines need, so that one load reads all of
+// them:
 //
-//	bit 0  owned    a worker has the reading side, or it is queued for one
-//	bit 1  again    an event came while it was owned
-//	bit 2  hup      the peer has shut down: read on until the end of stream
-//	bit 3  closed   nobody may use the fd any more but the owner, who closes it
-//	bit 4  heard    bytes came from the peer since the keep-alive last looked
-//	bit 5  wantOut  the shard waits for room in the send buffer
-//	bit 6  spoke    the peer published something: see Conn.spokeUpTo
-//	bit 7  evicted  what is unfinished of it must go: see Conn.evict
-//	bit 8  costly   its last turn was a long one, or its next will be: see queue
-//	bit 9  mute     it may not publish: see Grant
-//	bit 10 opened   the shard was told that it is open
-//	bit 11 extended it has an extra
-//	bit 12 leaving  the server has begun to close it: see limiter
+//	bit 0  owned    a worker has the reading side, or a turn of it is queued
+//	bit 1  again    an event arrived while it was owned
+//	bit 2  hup      the peer has shut down its writing side: read until the end of the stream
+//	bit 3  closed   only the owner of the reading side may use the fd, and closes it
+//	bit 4  heard    bytes have arrived from the peer since the keep-alive last looked
+//	bit 5  wantOut  the connection is blocked: the shard waits for a writable event
+//	bit 6  spoke    the peer has published something: see Conn.spokeUpTo
+//	bit 7  evicted  the peer's unfinished message must be dropped: see Conn.evict
+//	bit 8  costly   the last turn was a long one, or the next will be: see queue
+//	bit 9  mute     the peer may not publish: see Grant
+//	bit 10 opened   opened was posted to the shard
+//	bit 11 extended the connection has an extra
+//	bit 12 leaving  the server has begun to close the connection: see limiter
 //
-// owned and again are written by the loop (enter) and the worker (leave);
-// closed by whoever ends the connection; heard is set by the worker and taken
-// by the shard; wantOut is set by the shard and taken by the loop; spoke and
-// costly are the worker's alone; mute is set before it is open, by the shard, and by Conn.Close;
-// opened is set by the worker; extended is set by any goroutine, see extras; evicted is set by other workers and
-// taken by it; leaving is set by the shard.
+// Atomic: owned and again are written by the loop (acquire) and the worker (relinquish); closed by the goroutine that
+// ends the connection; heard is set by the worker and cleared by the shard; wantOut is set by the shard and cleared
+// by the loop; spoke, costly and opened are written by the worker only; mute is set by the worker before the
+// connection is open, by the shard, and by Conn.Close; extended is set and cleared by any goroutine, see extras;
+// evicted is set by the workers of other connections and cleared by the worker; leaving is set by the shard.
 type turnstile struct{ state atomic.Uint32 }
 
 const (
@@ -45,8 +43,8 @@ const (
 	leaving
 )
 
-// acquire notes an event and says whether the caller now owns the reading side
-// and must see that it gets a turn. flags is hup or 0.
+// acquire records an event, and reports whether the caller now owns the reading side and must give it a turn. flags
+// is hup or 0.
 func (t *turnstile) acquire(flags uint32) bool {
 	for {
 		s := t.state.Load()
@@ -63,8 +61,8 @@ func (t *turnstile) acquire(flags uint32) bool {
 	}
 }
 
-// relinquish gives the reading side up unless an event came meanwhile. It returns
-// false if so, or if the connection was closed: the caller owns it still.
+// relinquish gives up the reading side, which the caller owns. It returns false, and the caller still owns it, if an
+// event arrived meanwhile or the connection was closed.
 func (t *turnstile) relinquish() bool {
 	for {
 		s := t.state.Load()
@@ -81,20 +79,20 @@ func (t *turnstile) relinquish() bool {
 	}
 }
 
-// has says whether a flag is set.
+// has reports whether any of the flags is set.
 func (t *turnstile) has(flag uint32) bool { return t.state.Load()&flag != 0 }
 
-// takeFlag clears a flag and says whether it was set.
+// takeFlag clears a flag, and reports whether it was set.
 func (t *turnstile) takeFlag(flag uint32) bool {
 	return t.has(flag) && t.state.And(^flag)&flag != 0
 }
 
-// set sets a flag and says whether it was set before.
+// set sets a flag, and reports whether it was set before.
 func (t *turnstile) set(flag uint32) bool {
 	return t.has(flag) || t.state.Or(flag)&flag != 0
 }
 
-// setCostly notes whether this turn is a long one.
+// setCostly records whether the current turn is a long one.
 func (t *turnstile) setCostly(long bool) {
 	if long {
 		t.set(costly)
@@ -103,5 +101,5 @@ func (t *turnstile) setCostly(long bool) {
 	}
 }
 
-// isCostly is a task's: see there.
+// isCostly implements task.
 func (t *turnstile) isCostly() bool { return t.has(costly) }
