@@ -8,41 +8,40 @@ import (
 	"time"
 )
 
-// channel is some connections, and the messages that all of them get. There may be
-// very many: one that is at rest is this, a feed for each shard that has some of the
-// connections, and an entry in a map.
+// channel is a set of connections, and the messages that all of them get. There may be very many channels. A channel
+// at rest is this struct, a feed for each shard that has some of the connections, and an entry in a map.
 type channel struct {
 	name string // Immutable.
 
-	users  int32 // Guarded by channels.mu: what keeps it from being dropped, connections among it.
-	pinned bool  // Guarded by channels.mu: one of the users is Begin.
+	// Guarded by channels.mu.
+	users  int32 // How many connections and calls keep the channel from being dropped.
+	pinned bool  // StartChannel is one of the users.
 
-	mu      sync.Mutex // Held while a message is put into several logs: it has one place in all.
-	conns   int        // Guarded by mu.
-	changed bool       // Guarded by mu: its name is among Server.changes.
+	mu      sync.Mutex  // Held while a message is appended to several logs, so that it has the same place in all.
+	conns   int         // Guarded by mu: connections that have joined.
+	changed bool        // Guarded by mu: its name is in Replica.changes.
+	ids     *channelIDs // Guarded by mu; nil without an Order.
 
-	behind atomic.Bool // Written by append and caughtUp, read by the reading sides.
+	behind atomic.Bool // Written by appendToLogs and caughtUp, read by the reading sides: see holding.
 
-	ids *channelIDs // Guarded by mu; nil without Config.Order.
-
-	plain encoding // Others follow it in its list.
+	plain encoding // The first encoding; its next are the others.
 }
 
-// channels knows a server's channels by their names.
+// channels is a server's channels.
 type channels struct {
 	mu        sync.Mutex
 	byName    map[string]*channel // Guarded by mu.
-	lenAtTidy int                 // Guarded by mu: how many there were when tidy had been called.
-	tidySoon  atomic.Bool         // There are many more than then: tidy is to be called soon.
+	lenAtTidy int                 // Guarded by mu: the length of byName when tidy last ran.
+	floor     uint64              // Guarded by mu: no message of a dropped channel had an ID above this.
 
-	floor uint64 // Guarded by mu: what channels had that are not there any more had this id or a lower one.
+	tidySoon atomic.Bool // Set by any goroutine, cleared by the clock, which then calls tidy.
 
 	tidying sync.Mutex
-	stale   map[*encoding]bool // Guarded by tidying: those without readers then.
+	stale   map[*encoding]bool // Guarded by tidying: encodings that had no readers when tidy last ran.
 }
 
-// enter returns a channel, made if need be, that is not dropped until the caller
-// leaves it.
+// enter returns the channel of a name, made if there is none. The channel is not dropped before the caller calls
+// leave.
 func (srv *Server) enter(name string) *channel {
 	chs := &srv.channels
 	chs.mu.Lock()
@@ -64,7 +63,7 @@ func (srv *Server) enter(name string) *channel {
 	return ch
 }
 
-// leave ends what enter began.
+// leave ends the use that enter began.
 func (srv *Server) leave(ch *channel) {
 	srv.channels.mu.Lock()
 	ch.users--
@@ -72,7 +71,7 @@ func (srv *Server) leave(ch *channel) {
 	srv.dropIfEmpty(ch)
 }
 
-// dropIfEmpty forgets a channel in which there is nothing, if it is not in use.
+// dropIfEmpty drops a channel that has no messages and no users.
 func (srv *Server) dropIfEmpty(ch *channel) {
 	if !srv.channels.removeEmpty(ch, &srv.numbers) {
 		return
@@ -87,8 +86,8 @@ func (srv *Server) dropIfEmpty(ch *channel) {
 	}
 }
 
-// removeEmpty takes out a channel in which there is nothing, if it is there and not in use. Should
-// there be one of its name again, it will use no number that this one has used.
+// removeEmpty takes out a channel that has no messages and no users, and reports whether it did. A later channel of
+// the same name uses no number that this channel has used.
 func (chs *channels) removeEmpty(ch *channel, numbers *atomic.Uint64) bool {
 	chs.mu.Lock()
 	defer chs.mu.Unlock()
@@ -103,20 +102,21 @@ func (chs *channels) removeEmpty(ch *channel, numbers *atomic.Uint64) bool {
 	return true
 }
 
+// len returns the number of channels.
 func (chs *channels) len() int {
 	chs.mu.Lock()
 	defer chs.mu.Unlock()
 	return len(chs.byName)
 }
 
-// all returns the channels there are, in no order.
+// all returns all channels, in no order.
 func (chs *channels) all() []*channel {
 	chs.mu.Lock()
 	defer chs.mu.Unlock()
 	return slices.AppendSeq(make([]*channel, 0, len(chs.byName)), maps.Values(chs.byName))
 }
 
-// tidy drops messages that are old, and channels with nothing in them.
+// tidy drops old messages, and channels and encodings that are not used.
 func (srv *Server) tidy() {
 	srv.channels.tidying.Lock()
 	defer srv.channels.tidying.Unlock()
@@ -136,9 +136,9 @@ func (srv *Server) tidy() {
 	srv.channels.mu.Unlock()
 }
 
-// tidy drops encodings that nobody reads, and nobody read when it was called before: those
-// in was. The others without readers it adds to now. They are kept for that long because
-// many come back, and to make them anew takes long. The mutex must be held.
+// tidy drops encodings that have no readers and had none when tidy last ran: those in was. It adds the other
+// encodings without readers to now. They are kept until the next call because readers often return, and filling a new
+// encoding takes long. The mutex must be held.
 func (ch *channel) tidy(was, now map[*encoding]bool) {
 	if ch.ids != nil {
 		ch.tidyIDs()
@@ -157,12 +157,12 @@ func (ch *channel) tidy(was, now map[*encoding]bool) {
 	}
 }
 
-// spreadFrom is how many connections of one channel are given to one shard before others
-// get some, so that of many small channels each wakes one.
+// spreadFrom is how many connections of a channel go to one shard before other shards get some, so that publishing in
+// one of many small channels wakes one shard only.
 const spreadFrom = 64
 
-// join makes c, which has not been open before, a receiver of a channel in a form, from a
-// position on. part ends it. at and gap are as of Conn.placeCursor; id is that of the message before.
+// join makes c, which has not been open yet, a receiver of a channel in a form, from a position on. part undoes it.
+// at and gap are those of Conn.placeCursor; id is the ID of the last message before the position.
 func (srv *Server) join(c *Conn, name string, form *form, p position) (at, id uint64, gap string) {
 	ch := srv.enter(name)
 	ch.mu.Lock()
@@ -181,8 +181,7 @@ func (srv *Server) join(c *Conn, name string, form *form, p position) (at, id ui
 	return at, ch.ids.at(at), gap
 }
 
-// part ends what join began, but for the channel's being in use: see Conn.release. Called
-// by c's shard.
+// part undoes join, except for the use of the channel: see Conn.release. Called by c's shard.
 func (srv *Server) part(c *Conn) {
 	f := c.feed()
 	ch := f.encoding.channel
@@ -197,8 +196,9 @@ func (srv *Server) part(c *Conn) {
 	ch.mu.Unlock()
 }
 
-// history is how many bytes of history a log has that begins to be read: none if nobody may ask
-// for them, and so much that one client that asks for all forms leaves others theirs.
+// history returns how many bytes of history a log gets that is read for the first time. It is 0 if no client may ask
+// for history. It is small enough that one client that asks for all forms does not drive out the messages of other
+// channels.
 func (srv *Server) history(form *form) uint64 {
 	switch {
 	case srv.cfg.Channels:
@@ -209,8 +209,8 @@ func (srv *Server) history(form *form) uint64 {
 	return 0
 }
 
-// encoding returns the channel's encoding of a form, made if need be, with so many bytes of
-// what the plain one holds. The mutex must be held.
+// encoding returns the channel's encoding of a form. If there is none, it is made, with at most history bytes of the
+// plain encoding's messages. The mutex must be held.
 func (ch *channel) encoding(form *form, history uint64) *encoding {
 	at := &ch.plain.next
 	if ch.plain.form == form {
@@ -229,7 +229,7 @@ func (ch *channel) encoding(form *form, history uint64) *encoding {
 	return *at
 }
 
-// anyFeed returns one of its feeds, if there are any. The mutex must be held.
+// anyFeed returns one of the channel's feeds, or nil if there are none. The mutex must be held.
 func (ch *channel) anyFeed() *feed {
 	for e := &ch.plain; e != nil; e = e.next {
 		if e.feeds != nil {
@@ -239,8 +239,8 @@ func (ch *channel) anyFeed() *feed {
 	return nil
 }
 
-// wake makes those shards look at the channel that have some of its connections. at is when the
-// first of what is new was published, after Server.started. Any goroutine; it does not block.
+// wake makes the shards that have connections of the channel write its new messages. at is when the first of them was
+// published, after Server.started. Any goroutine may call wake, and it does not block.
 func (ch *channel) wake(at time.Duration) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -252,7 +252,7 @@ func (ch *channel) wake(at time.Duration) {
 	}
 }
 
-// lag is how far the slowest shard is behind in the log where that is most, in bytes.
+// lag returns how far the slowest shard is behind, in bytes, in the log in which that is most.
 func (ch *channel) lag() (lag uint64) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()

@@ -9,42 +9,44 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// inbound is what a connection keeps while something from its peer is
-// unfinished: a handshake, a frame, a fragmented message. It grows with the
-// bytes that came and not with the length that was declared.
+// inbound is what a connection keeps while something from its peer is unfinished: a handshake, a frame, or a
+// fragmented message. It grows with the bytes that have arrived, not with the length that was declared. Owned by the
+// reading side.
 type inbound struct {
-	rest []byte // Not decoded: a head or a frame's header that is cut, or what came while held.
+	rest []byte // Not decoded yet: part of a request head or of a frame header, or what arrived while c was held.
 
-	// The frame whose payload is still coming, if inFrame.
+	// A frame whose payload has not arrived whole, if inFrame is set.
 	inFrame bool
 	header  ws.Header
-	got     int64  // How much of the payload has come.
-	control []byte // The payload so far, if it is a control frame's.
+	got     int64  // How many bytes of the payload have arrived.
+	control []byte // The payload so far, if it is a control frame.
 
-	// The message whose last fragment is still to come, if op is not 0.
+	// A message whose last fragment has not arrived whole, if op is not 0.
 	op      ws.OpCode
 	payload []byte // Unmasked.
 	text    textCheck
-	deflate bool // It comes compressed.
+	deflate bool // The message is compressed.
 
-	counted int64 // How much of it is counted in Server.unfinished.
+	counted int64 // How many bytes of it are counted in Server.unfinished.
 
-	handed   bool     // rest is a whole head that net/http has read, and what came after it.
-	proxied  bool     // A PROXY header is to come before the request head.
-	nameless bool     // The PROXY header did not tell the client's address.
-	refusal  *Refusal // The answer to the request head, which is only read to refuse it as its client understands.
+	handed   bool     // rest is a whole request head that net/http has read, and what arrived after it.
+	proxied  bool     // A PROXY header must come before the request head.
+	nameless bool     // The PROXY header did not contain the client's address.
+	refusal  *Refusal // The request will be refused with this. It is read only to answer as its client understands.
 
-	aheadSince time.Duration // When a head began to wait, after the server was started, see Conn.ahead; 0 if it did not wait.
-	grant      *Grant        // Of a head that waits: Authorize has been asked.
-	channel    string        // The channel that its head names, while OnConnect runs.
+	// When the connection began to wait for messages of other servers (see Conn.mustWait), after Server.started; or 0.
+	aheadSince time.Duration
+	grant      *Grant // The result of Authorize, if the connection waits for messages of other servers.
+	channel    string // The channel of the request, while OnConnect runs.
 }
 
-// keptBytes is the capacity up to which buffers go back into the pool.
+// keptBytes is the greatest capacity of buffers that go back into the pool.
 const keptBytes = 16 << 10
 
+// inbounds pools structs whose buffers are empty.
 var inbounds = sync.Pool{New: func() any { return new(inbound) }}
 
-// inbound returns c's, made if need be.
+// inbound returns c's inbound, made if there is none.
 func (c *Conn) inbound() *inbound {
 	if c.in == nil {
 		c.in = inbounds.Get().(*inbound)
@@ -52,6 +54,7 @@ func (c *Conn) inbound() *inbound {
 	return c.in
 }
 
+// freeInbound discards c's unfinished bytes, and gives its inbound back to the pool.
 func (c *Conn) freeInbound() {
 	in := c.in
 	if in == nil {
@@ -69,18 +72,18 @@ func (c *Conn) freeInbound() {
 	inbounds.Put(in)
 }
 
-// verdict is what decoding came to.
+// verdict is how decoding has ended.
 type verdict uint8
 
 const (
-	more  verdict = iota // go on
-	short                // the next step needs bytes that have not come
-	held                 // the server is behind: publish nothing now
-	later                // the rest takes long: see Conn.inflateMessage
-	over                 // the reading side is done: a close frame, or a violation
+	more  verdict = iota // It has not ended: continue.
+	short                // The next step needs bytes that have not arrived yet.
+	held                 // The connection must not publish now: see glossary.
+	later                // The rest needs a long turn: see Conn.inflateMessage.
+	over                 // Nothing more is decoded, after a close frame or a violation.
 )
 
-// decode decodes what has come. b is the worker's buffer, and written to.
+// decode decodes what has arrived. b is the worker's buffer: it is borrowed, and unmasked in place.
 func (c *Conn) decode(w *worker, b []byte) verdict {
 	if c.in == nil || len(c.in.rest) == 0 {
 		n, v := c.frames(w, b)
@@ -97,8 +100,8 @@ func (c *Conn) decode(w *worker, b []byte) verdict {
 	return c.settleInbound(v)
 }
 
-// settleInbound gives the inbound back when nothing is unfinished, and counts it if something
-// is.
+// settleInbound frees c's inbound if nothing is unfinished, and counts its memory otherwise. It returns v, or over if
+// c's unfinished message does not fit into Config.MemoryBytes.
 func (c *Conn) settleInbound(v verdict) verdict {
 	in := c.in
 	if in == nil {
@@ -114,8 +117,8 @@ func (c *Conn) settleInbound(v verdict) verdict {
 	return v
 }
 
-// frames decodes frames until b is used up or the verdict is not more, and
-// returns how much of b it used.
+// frames decodes frames until b is used up or the verdict is not more. It returns how many bytes of b it has used. b
+// is borrowed, and unmasked in place.
 func (c *Conn) frames(w *worker, b []byte) (n int, v verdict) {
 	for v == more {
 		var k int
@@ -131,8 +134,8 @@ func (c *Conn) frames(w *worker, b []byte) (n int, v verdict) {
 	return n, v
 }
 
-// startFrame decodes at the start of a frame: the whole frame if it is there, else
-// its header.
+// startFrame decodes at the start of a frame (RFC 6455, section 5.2): the whole frame if it has arrived, and its
+// header otherwise. b is borrowed, and unmasked in place.
 func (c *Conn) startFrame(w *worker, b []byte) (n int, v verdict) {
 	n = headerSize(b)
 	if n == 0 || len(b) < n {
@@ -149,14 +152,14 @@ func (c *Conn) startFrame(w *worker, b []byte) (n int, v verdict) {
 	if err != nil {
 		return n, c.violated(err)
 	}
-	if h.Fin && !h.OpCode.IsControl() && c.mayNotPublish() { // Other fragments publish nothing.
+	if h.Fin && !h.OpCode.IsControl() && c.mayNotPublish() { // Only the last fragment publishes the message.
 		return 0, held
 	}
 	if rest := b[n:]; int64(len(rest)) >= h.Length {
 		p := rest[:h.Length]
 		ws.Cipher(p, h.Mask, 0)
 		if v = c.wholeFrame(w, h, p); v == later {
-			ws.Cipher(p, h.Mask, 0) // It comes again.
+			ws.Cipher(p, h.Mask, 0) // Masked again, because it will be decoded again.
 			return 0, later
 		}
 		return n + len(p), v
@@ -169,7 +172,7 @@ func (c *Conn) startFrame(w *worker, b []byte) (n int, v verdict) {
 	return n, more
 }
 
-// mayNotPublish reports whether what c sends has to wait: until the server has caught up, or until c's rate allows it.
+// mayNotPublish reports whether c's messages have to wait, because the server is behind or c is over its rate.
 // Messages that will not be published do not wait.
 func (c *Conn) mayNotPublish() bool {
 	if c.has(mute) {
@@ -179,12 +182,12 @@ func (c *Conn) mayNotPublish() bool {
 	return c.channel().behind.Load() || srv.replica.gated.Load() || srv.limiter.isOverRate(c)
 }
 
-// wholeFrame takes a frame whose payload p is all there. p is borrowed.
+// wholeFrame handles a frame whose unmasked payload p has arrived whole. p is borrowed.
 func (c *Conn) wholeFrame(w *worker, h ws.Header, p []byte) verdict {
 	if h.OpCode.IsControl() {
 		return c.controlFrame(w, h.OpCode, p)
 	}
-	if h.Fin && h.OpCode != ws.OpContinuation { // A message in one frame: no copy.
+	if h.Fin && h.OpCode != ws.OpContinuation { // The message is one frame, so it is not copied.
 		if h.Rsv != 0 {
 			return c.inflateMessage(w, h.OpCode, p)
 		}
@@ -205,25 +208,25 @@ func (c *Conn) wholeFrame(w *worker, h ws.Header, p []byte) verdict {
 	}
 	v := c.finishMessage(w)
 	if v == later {
-		in.payload = in.payload[:len(in.payload)-len(p)] // As above.
+		in.payload = in.payload[:len(in.payload)-len(p)] // The frame will be decoded again.
 	}
 	return v
 }
 
-// startMessage starts a message that does not come in one piece, with the header of its
-// first frame.
+// startMessage starts a message that does not arrive in one piece. h is the header of its first frame.
 func (in *inbound) startMessage(h ws.Header) {
 	in.op, in.deflate, in.payload, in.text = h.OpCode, h.Rsv != 0, in.payload[:0], textCheck{}
 }
 
-// appendPayload adds unmasked payload to the message, and says whether it may be text so
-// far if it must be. p is copied.
+// appendPayload adds unmasked payload to the message. It returns false if the message must be text and cannot become
+// valid (RFC 6455, section 8.1). p is copied.
 func (in *inbound) appendPayload(p []byte) bool {
 	in.payload = append(in.payload, p...)
 	return in.deflate || in.op != ws.OpText || in.text.validSoFar(p)
 }
 
-// continueFrame takes what there is of the payload of the frame that is in progress.
+// continueFrame handles the next bytes of the frame whose payload has not arrived whole. It returns how many bytes of
+// b it has used. b is borrowed, and unmasked in place.
 func (c *Conn) continueFrame(w *worker, b []byte) (n int, v verdict) {
 	in := c.in
 	p := b[:min(int64(len(b)), in.header.Length-in.got)]
@@ -246,14 +249,14 @@ func (c *Conn) continueFrame(w *worker, b []byte) (n int, v verdict) {
 		in.inFrame = false
 		return n, more
 	case c.mayNotPublish():
-		return n, held // The frame stays in progress, with nothing left to come.
+		return n, held // The frame stays unfinished although all of it has arrived: the next turn tries again.
 	}
 	v = c.finishMessage(w)
-	in.inFrame = v == later // As when it is held.
+	in.inFrame = v == later // The next turn tries again, as when c is held.
 	return n, v
 }
 
-// finishMessage publishes the message that came in pieces.
+// finishMessage publishes the message that has arrived in pieces.
 func (c *Conn) finishMessage(w *worker) verdict {
 	in := c.in
 	var v verdict
@@ -273,10 +276,9 @@ func (c *Conn) finishMessage(w *worker) verdict {
 	return v
 }
 
-// publishMessage publishes a message, or gives it to OnMessage. The payload is
-// borrowed.
+// publishMessage publishes a message, or passes it to OnMessage. The payload is borrowed.
 func (c *Conn) publishMessage(w *worker, m Message) verdict {
-	if c.has(mute) { // Cut off since its header was checked.
+	if c.has(mute) { // Set since the header was checked.
 		return c.discard()
 	}
 	srv := c.shard().srv
@@ -293,10 +295,10 @@ func (c *Conn) publishMessage(w *worker, m Message) verdict {
 			return more
 		}
 	}
-	if c.has(mute) { // Perhaps by the hook.
+	if c.has(mute) { // The hook may have called Close.
 		return c.discard()
 	}
-	c.postPongs(w) // To what came before it.
+	c.postPongs(w) // Answers to earlier pings leave before this message.
 	if order := srv.cfg.Replication.Order; order != nil {
 		order.Submit(c.channel().name, m)
 		return more
@@ -307,19 +309,19 @@ func (c *Conn) publishMessage(w *worker, m Message) verdict {
 	srv.appendToLogs(c.channel(), m, 0)
 	srv.forward(c.channel().name, m)
 	if srv.cfg.Compress {
-		w.cost += len(m.Payload) / inflatePerCost // Or more: it was compressed.
+		w.cost += len(m.Payload) / inflatePerCost // Compressing it took about as long.
 	}
 	c.set(spoke)
 	return more
 }
 
-// discard ends decoding: what the peer still sends is thrown away.
+// discard ends decoding: what the peer still sends is discarded.
 func (c *Conn) discard() verdict {
 	c.readPhase = readDiscard
 	return over
 }
 
-// controlFrame takes a control frame, RFC 6455, section 5.5. p is borrowed.
+// controlFrame handles a control frame (RFC 6455, section 5.5). p is borrowed.
 func (c *Conn) controlFrame(w *worker, op ws.OpCode, p []byte) verdict {
 	switch op {
 	case ws.OpPing:
@@ -327,5 +329,5 @@ func (c *Conn) controlFrame(w *worker, op ws.OpCode, p []byte) verdict {
 	case ws.OpClose:
 		return c.answerClose(p)
 	}
-	return more // A pong, asked for or not, is a sign of life and no more.
+	return more // A pong, solicited or not (RFC 6455, section 5.5.3), is only a sign of life.
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// compressor makes messages the payload of compressed frames, RFC 7692, section
-// 7.2.1. Its window starts empty with each message: no context takeover.
+// compressor compresses messages into the payloads of frames (RFC 7692, section 7.2.1). Its window starts empty with
+// each message: no context takeover. Owned by one goroutine at a time.
 type compressor struct {
 	w   *flate.Writer
 	out bytes.Buffer
 }
 
-// newCompressor makes one whose window has 2^bits bytes.
+// newCompressor returns a compressor with a window of 2^bits bytes.
 func newCompressor(bits int) *compressor {
 	z := &compressor{}
 	w, err := flate.NewWriterWindow(&z.out, 1<<bits)
@@ -30,38 +30,39 @@ func newCompressor(bits int) *compressor {
 	return z
 }
 
-// flushEnd is what ends each flushed block, and is left out of a message.
+// flushEnd is the end of each flushed block. It is left out of a compressed message.
 const flushEnd = "\x00\x00\xff\xff"
 
-// compress returns p compressed, valid until the next call.
+// compress returns p compressed. The result is valid until the next call. p is borrowed.
 func (z *compressor) compress(p []byte) []byte {
 	z.out.Reset()
 	z.w.Reset(&z.out)
-	// Neither fails: a buffer takes everything.
+	// Writing to a buffer never fails.
 	_, _ = z.w.Write(p)
 	_ = z.w.Flush()
 	return bytes.TrimSuffix(z.out.Bytes(), []byte(flushEnd))
 }
 
-// inflater inflates messages, RFC 7692, section 7.2.2. Its window starts empty with
-// each.
+// inflater inflates messages (RFC 7692, section 7.2.2). Its window starts empty with each message. Owned by one
+// worker at a time.
 type inflater struct {
-	r   io.ReadCloser // A flate.Resetter; nil until it is first used.
+	r   io.ReadCloser // A flate.Resetter; nil before the first use.
 	rd  yieldingReader
 	in  []byte
-	out []byte // What came out last, whole or not.
+	out []byte // The last output, whole or partial.
 }
 
-// yieldingReader lets others have the processor now and then: a MiB of blocks with
-// nothing in them takes a fifth of a second, and nothing comes out meanwhile.
+// yieldingReader yields the processor now and then: a MiB of empty blocks takes a fifth of a second to inflate, and
+// there is no output during which inflate could yield.
 type yieldingReader struct {
 	bytes.Reader
 	n int
 }
 
+// yieldEvery is the number of bytes between two yields.
 const yieldEvery = 512
 
-// ReadByte is how flate reads but for stored blocks.
+// ReadByte returns the next byte. flate calls it for everything but the content of stored blocks.
 func (r *yieldingReader) ReadByte() (byte, error) {
 	if r.n++; r.n%yieldEvery == 0 {
 		runtime.Gosched()
@@ -69,19 +70,19 @@ func (r *yieldingReader) ReadByte() (byte, error) {
 	return r.Reader.ReadByte()
 }
 
-// inflaters has those that no worker uses at the moment. They keep their buffers, which
-// are as large as the largest message was, until the collector has come by twice.
+// inflaters pools inflaters. Their buffers are as large as the largest message was; the garbage collector frees those
+// that are not used for two cycles.
 var inflaters = sync.Pool{New: func() any { return new(inflater) }}
 
-// errDeflate: what a peer compressed cannot be inflated.
+// errDeflate: a peer's compressed message cannot be inflated.
 var errDeflate = errors.New("compressed message cannot be inflated")
 
-// lastBlock is an empty last block, so that a message is a whole stream.
+// lastBlock is an empty last block, which makes a message a complete stream.
 const lastBlock = "\x01\x00\x00\xff\xff"
 
-// inflate returns what p inflates to, valid until the next call; errTooLarge as
-// soon as that is more than limit bytes; or errDeflate. It allocates as much as
-// comes out, and no more. p is borrowed until it returns.
+// inflate returns the inflated p, valid until the next call. It returns errTooLarge as soon as there are more than
+// limit bytes, and errDeflate if p is malformed. It allocates in proportion to the output, not to a declared length.
+// p is borrowed.
 func (f *inflater) inflate(p []byte, limit int) ([]byte, error) {
 	f.in = append(append(append(f.in[:0], p...), flushEnd...), lastBlock...)
 	f.out = f.out[:0]
@@ -98,7 +99,7 @@ func (f *inflater) inflate(p []byte, limit int) ([]byte, error) {
 		n, err := f.r.Read(out[len(out):min(cap(out), limit+1)])
 		out = out[:len(out)+n]
 		f.out = out
-		runtime.Gosched() // After a window at the most: what is short may need this processor.
+		runtime.Gosched() // At least once a window: a short turn may be ready to run on this processor.
 		switch {
 		case len(out) > limit:
 			return nil, errTooLarge
@@ -110,23 +111,22 @@ func (f *inflater) inflate(p []byte, limit int) ([]byte, error) {
 	}
 }
 
-// endedCleanly says whether the message ended where its stream did. A peer may end it
-// with a last block of its own, and an octet of zeros behind that, RFC 7692,
-// section 7.2.3.4.
+// endedCleanly reports whether the message ended where its stream did. A peer may end the message with a last block
+// of its own, followed by a zero byte (RFC 7692, section 7.2.3.4).
 func (f *inflater) endedCleanly() bool {
-	const behind = len(flushEnd) + len(lastBlock)
+	const appended = len(flushEnd) + len(lastBlock) // By inflate.
 	switch n := f.rd.Len(); n {
-	case 0, behind:
+	case 0, appended:
 		return true
-	case behind + 1:
+	case appended + 1:
 		return f.in[len(f.in)-n] == 0
 	}
 	return false
 }
 
-// inflateMessage publishes a message that came compressed. p is borrowed. What it takes cannot be
-// told before: so a short turn takes what is short in any case, and goes on as long as not
-// much comes out. The rest waits for a long turn, and starts anew.
+// inflateMessage publishes a compressed message. p is borrowed. The cost of inflating cannot be known in advance. So
+// a short turn inflates what is small, and gives up when the output becomes large; the message then waits for a long
+// turn, which starts it again from the beginning.
 func (c *Conn) inflateMessage(w *worker, op ws.OpCode, p []byte) verdict {
 	if w.long() {
 		return later
@@ -157,13 +157,13 @@ func (c *Conn) inflateMessage(w *worker, op ws.OpCode, p []byte) verdict {
 	return c.publishMessage(w, Message{Kind(op), p})
 }
 
-// mayCompress says whether a header marks a message as compressed, and may: the
-// first frame of a message, RFC 7692, section 6.
+// mayCompress reports whether a header marks a message as compressed where that is allowed: in the first frame of a
+// message (RFC 7692, section 6).
 func mayCompress(h ws.Header) bool {
 	return h.Rsv == rsv1>>4 && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary)
 }
 
-// deflateOverhead is how much larger than itself a message of n bytes may come
-// compressed: what cannot be compressed takes 5 bytes more for each 64 KiB (RFC
-// 1951, section 3.2.4), or for less where its sender flushes often.
+// deflateOverhead returns how much larger than a message of n bytes its compressed form may be. Incompressible data
+// takes 5 bytes more for each block of 64 KiB (RFC 1951, section 3.2.4), or for each smaller block of a sender that
+// flushes often.
 func deflateOverhead(n int) int { return n>>6 + 1<<10 }

@@ -11,14 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Server-sent events (HTML, section 9.2) go out as one chunk each (RFC 9112, section
-// 7.1), so that they are frames like all others: their length is known from their start.
+// Each server-sent event (HTML, section 9.2) goes out as one chunk (RFC 9112, section 7.1). So events are frames like
+// those of WebSockets: their first bytes tell their length.
 
-// appendChunkSize appends what stands in front of a chunk of n bytes.
+// appendChunkSize appends the line before a chunk of n bytes.
 func appendChunkSize(dst []byte, n int) []byte {
 	return append(strconv.AppendUint(dst, uint64(n), 16), crlf...)
 }
 
+// appendChunk appends a chunk with the content s.
 func appendChunk(dst []byte, s string) []byte {
 	return append(append(appendChunkSize(dst, len(s)), s...), crlf...)
 }
@@ -33,7 +34,7 @@ func chunkLen(b []byte) int {
 	return i + len(crlf) + int(n) + len(crlf)
 }
 
-// heartbeat is an empty comment.
+// heartbeat is an empty comment, which keeps a connection alive.
 var heartbeat = appendChunk(nil, ":\n\n")
 
 // How long clients wait before they reconnect, in milliseconds: at least so long, and a random time more, so that they
@@ -45,8 +46,8 @@ const (
 	refusedRetryJitter = 10000
 )
 
-// appendHelloEvents appends what a connection gets first. The ID comes twice: browsers take it from an event without data,
-// of which they tell their page nothing; other clients keep an ID only if its event has data.
+// appendHelloEvents is appendHello for events. The ID is sent twice: browsers take it from an event without data,
+// which they do not report to the page; other clients keep an ID only if its event has data.
 func (f *form) appendHelloEvents(dst []byte, greeting string, at uint64, gap string) []byte {
 	var b bytes.Buffer
 	id := f.appendID(nil, at)
@@ -65,9 +66,9 @@ func (f *form) appendHelloEvents(dst []byte, greeting string, at uint64, gap str
 	return dst
 }
 
-// closingEvents returns an event with what a close frame has, and the end of the answer.
+// closingEvents returns an event with the content of a close frame, and the end of the answer.
 func closingEvents(closeFrame []byte) []byte {
-	body := closeFrame[2:] // Control frames have no longer header.
+	body := closeFrame[2:] // The header of an unmasked control frame has 2 bytes: RFC 6455, section 5.5.
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "event: close\ndata: %d %s\n\n", binary.BigEndian.Uint16(body), body[2:])
 	return append(appendChunk(nil, b.String()), lastChunk...)
@@ -89,7 +90,8 @@ func (srv *Server) answerEvents(dst []byte, r *request) []byte {
 func accepts(list []byte, mediaType string) bool {
 	for item := range bytes.SplitSeq(list, []byte(",")) {
 		name, params, _ := bytes.Cut(item, []byte(";"))
-		unwanted := bytes.HasPrefix(bytes.ReplaceAll(params, []byte(" "), nil), []byte("q=0")) && len(bytes.Trim(params, " q=0.")) == 0
+		unwanted := bytes.HasPrefix(bytes.ReplaceAll(params, []byte(" "), nil), []byte("q=0")) &&
+			len(bytes.Trim(params, " q=0.")) == 0
 		if listHas(name, mediaType) && !unwanted {
 			return true
 		}
@@ -112,9 +114,9 @@ func (r *request) checkEvents() *Refusal {
 	return nil
 }
 
-// watchOver lets the kernel find out that the peer has gone, since it answers nothing: what
-// it does not acknowledge for that long ends the connection, tcp(7). This fails on the pair of a
-// pump or of Server.stream, which have deadlines instead: see writeLimit.
+// watchOver makes the kernel find out that the peer of an event stream has gone, since such a peer sends nothing:
+// unacknowledged data ends the connection after that time (TCP_USER_TIMEOUT, tcp(7)). The call fails on the socket
+// pair of a pump or of Server.stream, which have deadlines instead: see writeLimit.
 func (c *Conn) watchOver() {
 	if d := c.shard().srv.cfg.PingTimeout; d > 0 {
 		_ = unix.SetsockoptInt(int(c.fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(milliseconds(d)))

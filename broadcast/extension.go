@@ -8,22 +8,20 @@ import (
 // deflateName is the extension's name, RFC 7692, section 7.
 const deflateName = "permessage-deflate"
 
-// Sizes of the window as bits, RFC 7692, section 7.1.2.1. A server that is not
-// told may use the largest.
+// The size of the window is 2 to the power of these bits: RFC 7692, section 7.1.2.1. Without the parameter the server
+// may use the largest.
 const (
 	minWindowBits = 8
 	maxWindowBits = 15
 )
 
-// negotiateDeflate looks through the values of Sec-WebSocket-Extensions for the
-// first offer of permessage-deflate that can be taken, RFC 7692, section 5.1.
-// bits is what it lets the server's window be, 0 if there is none; limited says that it
-// speaks of that, and so must the answer. ok is false if
-// the list breaks the grammar of RFC 6455, section 9.1, for which a connection
-// has to be failed.
+// negotiateDeflate returns the first acceptable offer of permessage-deflate in the values of Sec-WebSocket-Extensions
+// (RFC 7692, section 5.1). bits is the size of the server's window, or 0 if there is no such offer; limited reports
+// whether the offer limits that window, so that the answer must state it. ok is false if the list violates the
+// grammar of RFC 6455, section 9.1, which requires the handshake to fail.
 //
-// gobwas/httphead, which ws.Upgrader uses, is not used here: it takes "a b"
-// for an extension b, and a tab for a fault.
+// gobwas/httphead, which ws.Upgrader uses, is not used here: it takes "a b" for an extension b, and a tab for an
+// error.
 func negotiateDeflate(list []byte) (bits int, limited, ok bool) {
 	l := listReader{rest: list}
 	for l.nextElement() {
@@ -42,11 +40,10 @@ func negotiateDeflate(list []byte) (bits int, limited, ok bool) {
 	return bits, limited, true
 }
 
-// appendDeflateAnswer appends what answers an offer of bits. No context takeover
-// in either direction: so one compressed frame is right for all receivers, and
-// no connection keeps a window. A server may ask for both unasked, RFC 7692,
-// sections 7.1.1.1 and 7.1.1.2; the size of the window it says to a client that limited
-// it, sections 7.1.2.1 and 7.1.3.
+// appendDeflateAnswer appends the answer to an offer of bits. It excludes context takeover in both directions, so
+// that one compressed frame is right for all receivers, and no connection keeps a window. A server may exclude both
+// without being asked (RFC 7692, sections 7.1.1.1 and 7.1.1.2). It states the size of its window only to a client
+// that has limited it (sections 7.1.2.1 and 7.1.3).
 func appendDeflateAnswer(dst []byte, bits int, limited bool) []byte {
 	dst = append(dst, deflateName+"; server_no_context_takeover; client_no_context_takeover"...)
 	if limited {
@@ -58,14 +55,14 @@ func appendDeflateAnswer(dst []byte, bits int, limited bool) []byte {
 // deflateOffer is the parameters of one offer, RFC 7692, section 7.1.
 type deflateOffer struct {
 	bits     int
-	declined bool // By a parameter that is unknown, or comes twice, or has a wrong value.
+	declined bool // A parameter is unknown, occurs twice, or has an invalid value.
 	seen     [4]bool
 }
 
-// serverMaxWindowBits is the place of that parameter in deflateOffer.seen.
+// serverMaxWindowBits is the index of that parameter in deflateOffer.seen.
 const serverMaxWindowBits = 2
 
-// addParameter takes one parameter. value is nil if it has none.
+// addParameter adds one parameter to the offer. value is nil if the parameter has none.
 func (o *deflateOffer) addParameter(name, value []byte) {
 	bits, valid := windowBits(value)
 	var n int
@@ -77,7 +74,7 @@ func (o *deflateOffer) addParameter(name, value []byte) {
 	case "server_max_window_bits":
 		n = serverMaxWindowBits
 		o.bits = min(o.bits, bits)
-	case "client_max_window_bits": // A hint: any window of the client's is small enough.
+	case "client_max_window_bits": // Only a hint: the server accepts any window of the client.
 		n, valid = 3, valid || value == nil
 	default:
 		valid = false
@@ -88,7 +85,7 @@ func (o *deflateOffer) addParameter(name, value []byte) {
 	o.seen[n] = true
 }
 
-// windowBits is a decimal from 8 to 15 without leading zeros.
+// windowBits parses a decimal number from 8 to 15 without leading zeros.
 func windowBits(b []byte) (n int, ok bool) {
 	switch {
 	case len(b) == 1 && (b[0] == '8' || b[0] == '9'):
@@ -105,7 +102,7 @@ type listReader struct{ rest []byte }
 // space skips optional white space.
 func (l *listReader) space() { l.rest = bytes.TrimLeft(l.rest, " \t") }
 
-// acceptByte takes c if it comes next.
+// acceptByte skips c, and reports whether c came next.
 func (l *listReader) acceptByte(c byte) bool {
 	l.space()
 	if len(l.rest) == 0 || l.rest[0] != c {
@@ -115,21 +112,21 @@ func (l *listReader) acceptByte(c byte) bool {
 	return true
 }
 
-// nextElement says whether there is one more element, and goes to it. Empty ones are
-// left out, RFC 9110, section 5.6.1.2.
+// nextElement moves to the next element, and reports whether there is one. Empty elements are skipped: RFC 9110,
+// section 5.6.1.2.
 func (l *listReader) nextElement() bool {
 	for l.acceptByte(',') {
 	}
 	return len(l.rest) > 0
 }
 
-// atElementEnd says whether an element ends here.
+// atElementEnd reports whether the current element ends here.
 func (l *listReader) atElementEnd() bool {
 	l.space()
 	return len(l.rest) == 0 || l.rest[0] == ','
 }
 
-// token takes a token.
+// token reads a token: RFC 9110, section 5.6.2. ok is false if there is none.
 func (l *listReader) token() (b []byte, ok bool) {
 	l.space()
 	n := 0
@@ -140,8 +137,8 @@ func (l *listReader) token() (b []byte, ok bool) {
 	return b, n > 0
 }
 
-// parameter takes a parameter with or without a value, which is a token or a
-// quoted string of the characters of one.
+// parameter reads a parameter, with or without a value, into o. A value is a token, or a quoted string that contains
+// only characters of a token (RFC 6455, section 9.1). It returns false if the parameter is malformed.
 func (l *listReader) parameter(o *deflateOffer) bool {
 	name, ok := l.token()
 	if !ok {

@@ -12,38 +12,38 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// kind is what a form makes of messages.
+// formKind is the protocol of a form.
 type formKind uint8
 
 const (
-	formPlain  formKind = iota // WebSocket messages as they are
-	formIDs                    // the same, each behind a line with its id: subprotocol crier.v1
-	formEvents                 // server-sent events
+	formPlain  formKind = iota // WebSocket messages as they are.
+	formIDs                    // WebSocket messages after a line with their ID: subprotocol crier.v1.
+	formEvents                 // Server-sent events.
 	formKinds
 )
 
-// String returns the kind's name, as it stands in statistics.
+// String returns the kind's name as it appears in statistics.
 func (k formKind) String() string { return [formKinds]string{"websocket", protocolIDs, "events"}[k] }
 
-// form is one form in which messages go out. A message is encoded once for each that
-// is read, and not for each connection.
+// form is one form in which messages go out. A message is encoded once for each form in use, not for each connection.
 type form struct {
 	// Immutable after construction.
 	kind  formKind
-	bits  int             // The window's size, RFC 7692, section 7.1.2; 0 if it is not compressed.
-	log   framelog.Config // of the logs that have it
-	epoch string          // of the ids
+	bits  int             // The window of compression is 2^bits bytes (RFC 7692, section 7.1.2); 0 is no compression.
+	log   framelog.Config // Of the logs in this form.
+	epoch string          // The first part of IDs.
 	ping  []byte          // What keeps a connection alive.
 }
 
-// maxForms is how many there can be. formAt is the place of one among them.
+// maxForms is the number of forms that there can be.
 const maxForms = int(formKinds) * (2 + maxWindowBits - minWindowBits)
 
+// formAt returns the index of a form in Server.forms.
 func formAt(kind formKind, bits int) int {
 	return int(kind)*maxForms/int(formKinds) + max(0, 1+bits-minWindowBits)
 }
 
-// newForms makes the forms that connections may ask for; where there is none, it is nil.
+// newForms makes the forms that connections may ask for. The others are nil.
 func newForms(cfg *Config) (forms [maxForms]*form) {
 	total := 0
 	if cfg.Channels {
@@ -68,30 +68,31 @@ func newForms(cfg *Config) (forms [maxForms]*form) {
 	return forms
 }
 
+// pingFrame is a ping without payload: RFC 6455, section 5.5.2.
 var pingFrame = appendFrame(nil, ws.OpPing, nil)
 
-// outgoing is a message on its way into the logs of a channel. What is laborious is done
-// before their lock is taken.
+// outgoing is a message on its way into the logs of a channel. prepare does the costly part before their lock is
+// taken. Owned by the publishing goroutine.
 type outgoing struct {
 	Message
-	compressed [1 + maxWindowBits]*compressed // By bits.
-	lines      *bytes.Buffer                  // As server-sent events have it.
+	compressed [1 + maxWindowBits]*compressed // By bits; nil until it is prepared.
+	lines      *bytes.Buffer                  // The message as lines of server-sent events; nil until it is prepared.
 }
 
-// compressed is a compressor that has a message.
+// compressed is a compressor, and the message that it has compressed.
 type compressed struct {
 	*compressor
-	payload []byte // nil if it would not be smaller.
+	payload []byte // Borrowed from the compressor; nil if compression does not make the message smaller.
 }
 
-// compressors are pools by the bits of the window.
+// compressors are pools of compressors, by the bits of their window.
 var compressors [1 + maxWindowBits]sync.Pool
 
-// linesPool has buffers for outgoing.lines.
+// linesPool pools the buffers of outgoing.lines.
 var linesPool = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// prepare does the part of encoding that does not need the message's place. least is the
-// size from which on it is compressed.
+// prepare does the part of encoding in form f that does not depend on the message's ID. Payloads of less than least
+// bytes are not compressed.
 func (o *outgoing) prepare(f *form, least int) {
 	switch {
 	case f.kind == formEvents && o.lines == nil:
@@ -111,7 +112,7 @@ func (o *outgoing) prepare(f *form, least int) {
 	}
 }
 
-// recycle gives back what prepare took.
+// recycle gives what prepare took back to the pools.
 func (o *outgoing) recycle() {
 	for bits, c := range o.compressed {
 		if c != nil {
@@ -123,15 +124,14 @@ func (o *outgoing) recycle() {
 	}
 }
 
-// rsv1 marks a compressed message in the first byte of its first frame, RFC 7692,
-// section 6.
+// rsv1 marks a compressed message, in the first byte of its first frame: RFC 7692, section 6.
 const rsv1 = 0x40
 
-// storedHeader is how long the header of a stored block is, RFC 1951, section 3.2.4.
+// storedHeader is the length of the header of a stored block: RFC 1951, section 3.2.4.
 const storedHeader = 5
 
-// encode makes a message that was prepared a frame in this form. id is its own. What
-// it returns is head, which is appended to dst, and payload, which is borrowed.
+// encode returns a prepared message as a frame of this form. id is the message's ID. The frame is head, which is
+// appended to dst, and then payload, which is borrowed from o.
 func (f *form) encode(dst []byte, o *outgoing, id uint64) (head, payload []byte) {
 	if f.kind == formEvents {
 		var line [64]byte
@@ -149,7 +149,8 @@ func (f *form) encode(dst []byte, o *outgoing, id uint64) (head, payload []byte)
 		var room [64]byte
 		line = room[:0]
 		if first != 0 {
-			// A block by itself, so that all sizes of window share what comes behind it.
+			// The ID is a stored block of its own (RFC 1951, section 3.2.4), so that the compressed message after it is
+			// the same in all forms with this window.
 			line = room[:storedHeader]
 		}
 		line = append(f.appendID(append(line, "id: "...), id), '\n')
@@ -164,12 +165,12 @@ func (f *form) encode(dst []byte, o *outgoing, id uint64) (head, payload []byte)
 	return append(dst, line...), payload
 }
 
-// appendID appends the id of a message. Ids count from 1: 0 stands for the place before all.
+// appendID appends the ID of a message. IDs count from 1: 0 stands for the place before the first message.
 func (f *form) appendID(dst []byte, id uint64) []byte {
 	return strconv.AppendUint(append(append(dst, f.epoch...), '-'), id, 10)
 }
 
-// appendDirect appends a message for one connection, which has no id.
+// appendDirect appends a message for one connection alone, which has no ID. The payload is copied.
 func (f *form) appendDirect(dst []byte, m Message) []byte {
 	switch f.kind {
 	case formIDs:
@@ -184,12 +185,12 @@ func (f *form) appendDirect(dst []byte, m Message) []byte {
 	return appendFrame(dst, ws.OpCode(m.Kind), m.Payload)
 }
 
-// directLine is the line before a direct message with ids.
+// directLine is the line before a direct message in the form with IDs.
 const directLine = "direct: -\n"
 
-// appendHello is what a connection gets first, when it will get what comes behind the message
-// of an id. gap is the id, as the client gave it, behind which messages are missing that it asked for, or
-// empty. It is appended to dst.
+// appendHello appends what a connection gets first if it will get the messages after the ID at. If messages are
+// missing that the client asked for, gap is the ID after which they are missing, as the client wrote it; otherwise
+// gap is empty.
 func (f *form) appendHello(dst []byte, greeting string, at uint64, gap string) []byte {
 	switch f.kind {
 	case formIDs:
@@ -207,8 +208,7 @@ func (f *form) appendHello(dst []byte, greeting string, at uint64, gap string) [
 	return dst
 }
 
-// appendGap says that the messages behind one id, up to another, are missing. It is appended to
-// dst.
+// appendGap appends the notice that the messages after one ID, up to and including another, are missing.
 func (f *form) appendGap(dst []byte, from string, to uint64) []byte {
 	line := f.appendID([]byte(from+" "), to)
 	switch f.kind {
@@ -220,8 +220,8 @@ func (f *form) appendGap(dst []byte, from string, to uint64) []byte {
 	return dst
 }
 
-// closingBytes is what ends a connection in the place of a close frame, which it is for
-// WebSockets.
+// closingBytes returns what ends a connection of this form: the close frame itself for WebSockets. closeFrame is
+// borrowed.
 func (f *form) closingBytes(closeFrame []byte) []byte {
 	if f.kind != formEvents {
 		return closeFrame
@@ -229,8 +229,7 @@ func (f *form) closingBytes(closeFrame []byte) []byte {
 	return closingEvents(closeFrame)
 }
 
-// appendLines appends a message as the lines of a server-sent event, and the end of its
-// chunk.
+// appendLines appends a message as the lines of a server-sent event, and the end of its chunk.
 func appendLines(b *bytes.Buffer, m Message) {
 	name := ""
 	lines := bytes.Count(m.Payload, crlf[:1]) + bytes.Count(m.Payload, crlf[1:])
@@ -238,7 +237,7 @@ func appendLines(b *bytes.Buffer, m Message) {
 	case m.Kind == Binary:
 		name = "binary"
 	case len("data: \n")*lines > len(m.Payload)+4096:
-		name = "text" // Next to nothing but ends of lines: it would be many times as large.
+		name = "text" // Mostly line ends: as lines of data it would be several times as large.
 	default:
 		appendData(b, m.Payload)
 		b.WriteString("\n\r\n")
@@ -250,8 +249,8 @@ func appendLines(b *bytes.Buffer, m Message) {
 	b.WriteString("\n\n\r\n")
 }
 
-// appendData appends text as lines of data. All three ends of lines that the standard knows
-// (HTML, section 9.2.6) end one: clients get them as line feeds.
+// appendData appends text as lines of data. Each of the three line ends that the standard knows (HTML, section 9.2.6)
+// ends a line; clients get them as line feeds.
 func appendData(b *bytes.Buffer, text []byte) {
 	for {
 		b.WriteString("data: ")

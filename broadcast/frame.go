@@ -6,9 +6,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// appendHeader appends the header of a final, unmasked frame of n payload
-// bytes, RFC 6455, section 5.2. gobwas/ws writes headers to an io.Writer
-// only, which allocates for each.
+// appendHeader appends the header of a final, unmasked frame with n bytes of payload (RFC 6455, section 5.2).
+// gobwas/ws writes headers only to an io.Writer, which allocates for each of them.
 func appendHeader(dst []byte, op ws.OpCode, n int) []byte {
 	dst = append(dst, 0x80|byte(op))
 	switch {
@@ -21,7 +20,7 @@ func appendHeader(dst []byte, op ws.OpCode, n int) []byte {
 	}
 }
 
-// appendFrame appends a whole final, unmasked frame.
+// appendFrame appends a whole final, unmasked frame. payload is copied.
 func appendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
 	return append(appendHeader(dst, op, len(payload)), payload...)
 }
@@ -46,10 +45,9 @@ func appendClose(dst []byte, code ws.StatusCode, reason string) []byte {
 	return append(dst, reason...)
 }
 
-// validStatus says whether a peer may send this status in a close frame: those
-// of RFC 6455, section 7.4.1, and the three registered since (1012 to 1014),
-// and the ranges for libraries and applications of section 7.4.2. gobwas/ws
-// refuses the three and lets 5000 and above pass.
+// validStatus reports whether a close frame may contain a status: those of RFC 6455, section 7.4.1, the three that
+// were registered later (1012 to 1014), and the ranges for libraries and applications of section 7.4.2. gobwas/ws
+// refuses the three, and accepts 5000 and above.
 func validStatus(code uint16) bool {
 	switch {
 	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014:
@@ -59,9 +57,9 @@ func validStatus(code uint16) bool {
 	}
 }
 
-// shortestLength says whether a payload length was written in its shortest
-// form: "in all cases, the minimal number of bytes MUST be used to encode the
-// length" (RFC 6455, section 5.2). length7 are the 7 bits of the second byte.
+// shortestLength reports whether a payload length was encoded in its shortest form: "in all cases, the minimal number
+// of bytes MUST be used to encode the length" (RFC 6455, section 5.2). The low 7 bits of length7 are those of the
+// header's second byte.
 func shortestLength(length7 byte, n int64) bool {
 	switch length7 & 0x7f {
 	case 126:
@@ -73,8 +71,8 @@ func shortestLength(length7 byte, n int64) bool {
 	}
 }
 
-// headerSize is the size of the client's frame header that starts with b, or 0
-// if b is too short to tell.
+// headerSize returns the size of the client's frame header that b starts with, or 0 if b is too short to tell (RFC
+// 6455, section 5.2).
 func headerSize(b []byte) int {
 	if len(b) < 2 {
 		return 0

@@ -15,24 +15,24 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// Grant is what Config.Authorize lets a connection do besides receiving messages.
+// Grant is what Config.Authorize allows a connection to do, in addition to receiving messages.
 type Grant struct {
-	// Publish lets it publish. One that may not and sends a message is closed with 1008.
+	// Publish allows the connection to publish. A connection that sends a message without this right is closed with 1008.
 	Publish bool
 
-	// Until is when it is closed with 4401, to the second or so; the zero time is never.
-	// It is the wall clock's time: one that is set right counts at once.
+	// Until is when the connection is closed with 4401, to about a second. It is a time of the wall clock, so setting the
+	// system's clock takes effect at once. The zero time means never.
 	Until time.Time
 
 	// Value is what Conn.Value returns afterwards, such as a user or a session. nil takes no memory.
 	Value any
 }
 
-// tokenProtocol begins a subprotocol that is offered to bring a token: the one header that a
-// browser's page can fill. It is never the one that is taken.
+// tokenProtocol is the prefix of a subprotocol that a client offers in order to send a token: Sec-WebSocket-Protocol
+// is the only header that a page in a browser can set. The server never selects it.
 const tokenProtocol = "bearer."
 
-// withoutTokens takes those subprotocols out of a list.
+// withoutTokens returns a list of subprotocols without those that are tokens.
 func withoutTokens(list []byte) []byte {
 	var left [][]byte
 	for item := range bytes.SplitSeq(list, []byte(",")) {
@@ -43,26 +43,27 @@ func withoutTokens(list []byte) []byte {
 	return bytes.Join(left, []byte(", "))
 }
 
-// statusExpired is the close code of those whose Grant has ended, of the range that RFC
-// 6455, section 7.4.2, leaves to applications.
+// statusExpired is the close code of connections whose Grant has ended. It is in the range for applications of RFC
+// 6455, section 7.4.2.
 const statusExpired = ws.StatusCode(4401)
 
+// grantOver is the close frame of connections whose Grant has ended.
 var grantOver = appendClose(nil, statusExpired, "the token has expired")
 
-// httpRequest is the request for hooks.
+// httpRequest returns c's request for hooks, made from its head. head is borrowed.
 func (c *Conn) httpRequest(head []byte) (*http.Request, *Refusal) {
 	if r := c.handedRequest(); r != nil {
 		return r, nil
 	}
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
 	if err != nil {
-		return nil, badRequest("malformed request") // The error may quote what is nobody's business.
+		return nil, badRequest("malformed request") // The error may quote a secret.
 	}
 	r.RemoteAddr = c.RemoteAddr().String()
 	return r, nil
 }
 
-// refusalOf is with what a hook's error refuses a connection.
+// refusalOf returns the refusal that a hook's error stands for.
 func refusalOf(err error) *Refusal {
 	var refusal *Refusal
 	switch {
@@ -75,7 +76,7 @@ func refusalOf(err error) *Refusal {
 	}
 }
 
-// authorize asks Authorize, once for a head.
+// authorize calls Authorize, once for each request.
 func (c *Conn) authorize(head []byte, channel string) (g Grant, refusal *Refusal) {
 	srv := c.shard().srv
 	hook := srv.cfg.Authorize
@@ -94,9 +95,10 @@ func (c *Conn) authorize(head []byte, channel string) (g Grant, refusal *Refusal
 		return g, nil
 	}
 	refusal = refusalOf(err)
-	// One line a second for who runs it, all of them for who asks.
+	// At most one line a second at the usual level, and every refusal at debug level.
 	n := srv.total.denied.Add(1)
-	args := []any{"why", err, "status", refusal.Status, "remote", r.RemoteAddr, "channel", withoutToken(channel), "total", n}
+	args := []any{"why", err, "status", refusal.Status,
+		"remote", r.RemoteAddr, "channel", withoutToken(channel), "total", n}
 	if srv.deniedLog.allow(srv.clock()) {
 		srv.cfg.Logger.Warn("not authorized", args...)
 	} else {
@@ -105,8 +107,8 @@ func (c *Conn) authorize(head []byte, channel string) (g Grant, refusal *Refusal
 	return g, refusal
 }
 
-// withoutToken cuts a text where a token may begin: of a client that has put it where it does not
-// belong, as into the path. A JWT begins with {" in base64.
+// withoutToken cuts a text off where a token may begin: clients put tokens where they do not belong, such as into the
+// path. A JWT begins with {" in base64.
 func withoutToken(s string) string {
 	for _, sign := range []string{"eyJ", "token="} {
 		if i := strings.Index(s, sign); i >= 0 {
@@ -116,25 +118,27 @@ func withoutToken(s string) string {
 	return s
 }
 
-// expiries are those connections of a shard whose grants end, the first one first. Only with
-// Config.Authorize.
+// expiries is the connections of a shard whose grants end, the earliest one first. It is empty without
+// Config.Authorize. Owned by the shard.
 type expiries struct {
 	heap  []expiry
-	index map[*Conn]int // in heap
+	index map[*Conn]int // In heap.
 }
 
+// expiry is a connection, and when its grant ends.
 type expiry struct {
 	c  *Conn
 	at int64 // Milliseconds since 1970.
 }
 
-// maxExpiriesPerTick is how many of a shard end in one tick: all tokens may be of the same second.
+// maxExpiriesPerTick bounds how many connections a shard closes in one tick, since all tokens may end in the same
+// second.
 const maxExpiriesPerTick = 1000
 
-// schedule makes c end at a time.
+// schedule makes the shard close c at a time.
 func (l *expiries) schedule(c *Conn, at time.Time) {
 	if at.Unix() > math.MaxInt64/1000 {
-		return // That is never.
+		return // So late that it means never.
 	}
 	if l.index == nil {
 		l.index = make(map[*Conn]int)
@@ -142,7 +146,7 @@ func (l *expiries) schedule(c *Conn, at time.Time) {
 	heap.Push(l, expiry{c, at.UnixMilli()})
 }
 
-// cancel forgets c.
+// cancel undoes schedule. It does nothing if c is not scheduled.
 func (l *expiries) cancel(c *Conn) {
 	if i, ok := l.index[c]; ok {
 		heap.Remove(l, i)
@@ -155,7 +159,7 @@ func (l *expiries) cancel(c *Conn) {
 	}
 }
 
-// closeExpired closes those whose time has come.
+// closeExpired closes the connections whose grants have ended.
 func (s *shard) closeExpired() {
 	if len(s.expiries.heap) == 0 {
 		return
@@ -167,11 +171,11 @@ func (s *shard) closeExpired() {
 		}
 		c := s.expiries.heap[0].c
 		c.set(mute)
-		s.startClose(c, grantOver, ReasonExpired) // That removes it.
+		s.startClose(c, grantOver, ReasonExpired) // It cancels c's expiry, see removeConn.
 	}
 }
 
-// Len, Less, Swap, Push and Pop are heap.Interface.
+// Len, Less, Swap, Push and Pop implement heap.Interface.
 func (l *expiries) Len() int           { return len(l.heap) }
 func (l *expiries) Less(i, j int) bool { return l.heap[i].at < l.heap[j].at }
 

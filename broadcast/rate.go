@@ -8,21 +8,21 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// RatePolicy says what happens to a connection that publishes more than its rate.
+// RatePolicy is what happens to a connection that publishes more than its rate.
 type RatePolicy uint8
 
 const (
-	// RateHold reads it more slowly: TCP pushes back on its peer.
+	// RateHold holds the connection: it is read more slowly, and TCP pushes back on its peer.
 	RateHold RatePolicy = iota
-	// RateClose closes it with 1008 (RFC 6455, section 7.4.1); the message that
-	// was too much is not published.
+	// RateClose closes the connection with 1008 (RFC 6455, section 7.4.1). The message that exceeded the rate is not
+	// published.
 	RateClose
 )
 
-// limiter bounds what each connection publishes: see Config.Rate. It knows those that
+// limiter bounds what each connection publishes: see Config.Rate. It has the quotas of connections that have
 // published lately.
 type limiter struct {
-	// Immutable.
+	// Immutable after construction.
 	messages, bytes rate.Limit
 	burst           int
 	burstBytes      int
@@ -31,15 +31,16 @@ type limiter struct {
 
 	mu     sync.Mutex
 	quotas map[*Conn]*quota // Guarded by mu.
-	held   []*Conn          // Guarded by mu: not read until their quotas say so. Their reading side stays owned.
+	held   []*Conn          // Guarded by mu: not read while they are over their rate. Their reading sides stay owned.
 }
 
-// quota is what one connection may still publish.
+// quota is how much one connection may still publish. It is guarded by limiter.mu.
 type quota struct {
 	messages, bytes *rate.Limiter
-	until           time.Time // It may publish again.
+	until           time.Time // The connection may publish again at this time.
 }
 
+// newLimiter returns nil if cfg sets no rate.
 func newLimiter(cfg *Config) *limiter {
 	if cfg.Rate == 0 && cfg.RateBytes == 0 {
 		return nil
@@ -57,11 +58,11 @@ func newLimiter(cfg *Config) *limiter {
 	}
 }
 
-// spend takes a message of n bytes from c's quota, and reports whether it may be published. With RateHold it may, and c
-// then waits until it is no longer ahead of its rate.
+// spend takes a message of n bytes from c's quota, and reports whether it may be published. With RateHold it may, and
+// c is then held until it is within its rate again.
 //
-// A connection that the server is closing does not wait: otherwise its peer's close frame, which comes after the messages,
-// would not be read. Until CloseTimeout such a connection may publish what its rate would have allowed.
+// A connection that the server is closing is not held: otherwise its peer's close frame, which comes after the
+// messages, would not be read. Until CloseTimeout such a connection may publish what its rate would have allowed.
 func (l *limiter) spend(c *Conn, n int, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,7 +84,7 @@ func (l *limiter) spend(c *Conn, n int, now time.Time) bool {
 	return wait <= l.closeTimeout || !c.has(leaving)
 }
 
-// isOverRate reports whether c must wait, because it has published more than its rate allows by now. l may be nil.
+// isOverRate reports whether c must be held, because it has published more than its rate allows by now. l may be nil.
 func (l *limiter) isOverRate(c *Conn) bool {
 	if l == nil || l.policy == RateClose {
 		return false
@@ -93,13 +94,14 @@ func (l *limiter) isOverRate(c *Conn) bool {
 	return l.isOverRateLocked(c, time.Now())
 }
 
+// isOverRateLocked is isOverRate for a caller that holds mu.
 func (l *limiter) isOverRateLocked(c *Conn, now time.Time) bool {
 	q := l.quotas[c]
 	return q != nil && q.until.After(now) && !c.has(leaving)
 }
 
-// holdIfOver keeps c until it may publish again. It returns false if c may publish now. The caller owns its reading side. l
-// may be nil.
+// holdIfOver holds c until it is within its rate again. It returns false if c may publish now. The caller owns c's
+// reading side. l may be nil.
 func (l *limiter) holdIfOver(c *Conn) bool {
 	if l == nil {
 		return false
@@ -113,7 +115,8 @@ func (l *limiter) holdIfOver(c *Conn) bool {
 	return true
 }
 
-// takeDue removes and returns the connections that may continue or must close, or all of them if all is set.
+// takeDue removes and returns the held connections that may publish again or must close, or all of them if all is
+// set.
 func (l *limiter) takeDue(now time.Time, all bool) (conns []*Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -130,7 +133,7 @@ func (l *limiter) takeDue(now time.Time, all bool) (conns []*Conn) {
 	return conns
 }
 
-// forget forgets c. l may be nil.
+// forget drops c's quota. l may be nil.
 func (l *limiter) forget(c *Conn) {
 	if l != nil {
 		l.mu.Lock()
@@ -139,7 +142,7 @@ func (l *limiter) forget(c *Conn) {
 	}
 }
 
-// sweep forgets those that have their whole quota again.
+// sweep drops the quotas that are full again.
 func (l *limiter) sweep(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -153,7 +156,8 @@ func (l *limiter) sweep(now time.Time) {
 	}
 }
 
-// resumeWithinRate gives a turn to the connections held by their rate that may publish again or have to go, or to all of them.
+// resumeWithinRate gives a turn to the connections held by their rate that may publish again or must close, or to all
+// of them.
 func (srv *Server) resumeWithinRate(all bool) {
 	if l := srv.limiter; l != nil {
 		for _, c := range l.takeDue(time.Now(), all) {

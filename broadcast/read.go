@@ -4,9 +4,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readsPerTurn is how many full buffers a connection may read before others
-// get their turn, so that a firehose does not keep a worker for itself. It is fewer
-// where they take long: see longTurn.
+// readsPerTurn is how many full buffers a connection may read in one turn, so that a peer that sends very much does
+// not keep a worker for itself. A long turn reads fewer: see longTurn.
 const readsPerTurn = 4
 
 // turn reads until the socket is empty or the turn is over.
@@ -14,7 +13,7 @@ func (c *Conn) turn(w *worker) {
 	srv := c.shard().srv
 	for range readsPerTurn {
 		if c.has(closed) {
-			c.tooLate(w.buf) // Only endHandshakes closes it before it is open or answered.
+			c.tooLate(w.buf) // If it was not answered, endHandshakes has closed it.
 			c.release()
 			return
 		}
@@ -23,8 +22,8 @@ func (c *Conn) turn(w *worker) {
 		}
 		v := c.readOnce(w)
 		c.notifyShards(w)
-		if v != held || w.long() { // What waited in the long lane belongs there still.
-			c.setCostly(w.long()) // Before anybody pushes it.
+		if v != held || w.long() { // A held connection keeps its place among those with long turns.
+			c.setCostly(w.long()) // Before any goroutine pushes c.
 		}
 		if v == held {
 			srv.hold(c)
@@ -40,15 +39,15 @@ func (c *Conn) turn(w *worker) {
 	srv.queue.push(c)
 }
 
-// panicked closes the one connection whose turn it was.
+// panicked closes the connection whose turn panicked.
 func (c *Conn) panicked(w *worker, v any, stack []byte) {
 	srv := c.shard().srv
-	c.notifyShards(w) // What came of the frames before.
+	c.notifyShards(w) // Of the frames that were decoded before the panic.
 	srv.cfg.Logger.Error("panic while reading; the connection is closed", "panic", v, "stack", string(stack))
 	switch {
-	case c.readPhase == readReleased: // In OnDisconnect. The fd is closed already.
+	case c.readPhase == readReleased: // The panic was in OnDisconnect, and the fd is closed already.
 		return
-	case c.has(closed): // While the hook ran. Its turn releases it.
+	case c.has(closed): // Closed while the hook ran. The next turn releases c.
 	case c.readPhase == readHead, c.readPhase == readLinger:
 		c.readPhase = readEnd
 		srv.abandon(c)
@@ -56,11 +55,10 @@ func (c *Conn) panicked(w *worker, v any, stack []byte) {
 		c.freeInbound()
 		c.stopReading(closeMail(1011, "internal error"), ReasonInternal)
 	}
-	srv.queue.push(c) // Still owned: it leaves in an orderly way.
+	srv.queue.push(c) // The reading side is still owned, and the next turn gives it up.
 }
 
-// readOnce makes one recv and takes what it brought. The verdict is short if
-// the socket is empty.
+// readOnce makes one recv and handles the bytes. The verdict is short if the socket is empty.
 func (c *Conn) readOnce(w *worker) verdict {
 	if c.readPhase == readHead && c.in != nil && (c.in.aheadSince != 0 || c.in.handed) {
 		if v := c.requestHead(w, nil); v == held || c.readPhase == readHead {
@@ -68,7 +66,7 @@ func (c *Conn) readOnce(w *worker) verdict {
 		}
 	}
 	if c.readPhase == readFrames && c.in != nil {
-		// What came while it was held, or had to wait, goes first.
+		// Bytes that arrived while c was held, or waited for a long turn, go first.
 		if v := c.decode(w, nil); v == held || v == later {
 			return v
 		}
@@ -98,19 +96,19 @@ func (c *Conn) readOnce(w *worker) verdict {
 	if v := c.receive(w, buf[:n]); v == held || v == later {
 		return v
 	}
-	// A short read has emptied the socket, and what comes later brings an event
-	// of its own. But the end of the stream may have come with these bytes.
+	// A short read has emptied the socket, and later bytes bring an event of their own: epoll(7). But the end of the
+	// stream may have arrived with these bytes.
 	if n < len(buf) && !c.has(hup) {
 		return short
 	}
 	return more
 }
 
-// heldBytes is how much is read of who may have to wait before it is published.
+// heldBytes is how much is read at once of a connection that may have to wait before it publishes.
 const heldBytes = 4 << 10
 
-// recvBuffer is what to read into, or says that c has to wait first. What is read of who has
-// to wait is kept, so with a bound on that it is little, or nothing.
+// recvBuffer returns the buffer to read into, or false if c must wait first. The bytes of a connection that must wait
+// are kept, so with a bound on unfinished messages few bytes are read of it, or none.
 func (c *Conn) recvBuffer(w *worker) ([]byte, bool) {
 	if c.readPhase == readHead {
 		return w.buf[:c.headRoom()], true
@@ -129,7 +127,7 @@ func (c *Conn) recvBuffer(w *worker) ([]byte, bool) {
 	return w.buf, true
 }
 
-// receive takes the bytes of one recv. b is the worker's buffer.
+// receive handles the bytes of one recv. b is the worker's buffer: it is borrowed, and changed.
 func (c *Conn) receive(w *worker, b []byte) verdict {
 	switch c.readPhase {
 	case readHead:
@@ -141,7 +139,7 @@ func (c *Conn) receive(w *worker, b []byte) verdict {
 	}
 }
 
-// endOfStream notes that the peer's stream has ended.
+// endOfStream handles the end of the peer's stream. why counts if the connection was open.
 func (c *Conn) endOfStream(why Reason) {
 	phase := c.readPhase
 	c.readPhase = readEnd
@@ -157,8 +155,8 @@ func (c *Conn) endOfStream(why Reason) {
 	}
 }
 
-// notifyShards passes on what came of the bytes of one recv: pongs, and the shards'
-// wake-up. Once for all frames that came together, so that they leave together.
+// notifyShards passes on what decoding has produced: pongs to c's shard, and a wake-up to the shards that have
+// receivers of new messages. It is called once for the frames of one recv, so that they go out together.
 func (c *Conn) notifyShards(w *worker) {
 	c.postPongs(w)
 	if w.published != 0 {
@@ -167,9 +165,8 @@ func (c *Conn) notifyShards(w *worker) {
 	}
 }
 
-// postPongs passes on the answers to pings. They leave in their place among the
-// messages of the same peer: so a client may take a pong for a sign that what it
-// published before has gone out.
+// postPongs posts the answers to pings. They keep their place among the messages of the same peer, so that a client
+// may take a pong as a sign that what it published earlier has gone out.
 func (c *Conn) postPongs(w *worker) {
 	if w.pongs.empty() {
 		return
@@ -180,8 +177,8 @@ func (c *Conn) postPongs(w *worker) {
 	c.shard().post(c, postPong, 0, m)
 }
 
-// spokeUpTo is a place in the log behind all that c published, or 0 if it has
-// published nothing since this was asked last.
+// spokeUpTo returns an offset in the log after everything that c has published, or 0 if c has published nothing since
+// the last call.
 func (c *Conn) spokeUpTo() uint64 {
 	if c.takeFlag(spoke) {
 		return c.feed().encoding.log.Head()

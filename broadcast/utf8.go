@@ -4,16 +4,15 @@ import "unicode/utf8"
 
 func validText(b []byte) bool { return utf8.Valid(b) }
 
-// textCheck validates a text message that comes in pieces. RFC 6455, section
-// 8.1, requires UTF-8 of the message as a whole, so a code point may be cut
-// anywhere, even between two fragments. The zero value is ready for a message.
+// textCheck validates a text message that arrives in pieces. RFC 6455, section 8.1, requires UTF-8 of the message as
+// a whole, so a code point may be cut anywhere, even between two fragments. The zero value is ready for a message.
 type textCheck struct {
-	n    uint8 // bytes in part
+	n    uint8 // The number of bytes in part: the start of a code point that was cut.
 	part [utf8.UTFMax]byte
 }
 
-// validSoFar says whether the bytes so far, b included, can still become valid. It
-// says no with the first byte that rules it out. b is borrowed until return.
+// validSoFar reports whether the bytes so far, including b, can still become valid. It returns false at the first
+// byte that rules it out. b is borrowed.
 func (t *textCheck) validSoFar(b []byte) bool {
 	for t.n > 0 && len(b) > 0 {
 		t.part[t.n] = b[0]
@@ -37,5 +36,5 @@ func (t *textCheck) validSoFar(b []byte) bool {
 	return utf8.Valid(b)
 }
 
-// complete says whether a message that ends here ends with a whole code point.
+// complete reports whether a message that ends here ends with a whole code point.
 func (t *textCheck) complete() bool { return t.n == 0 }

@@ -8,10 +8,10 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// statusTryAgainLater is registered behind RFC 6455: the IANA registry of close codes.
+// statusTryAgainLater was registered after RFC 6455, in the IANA registry of close codes.
 const statusTryAgainLater = ws.StatusCode(1013)
 
-// Violations beside those that gobwas/ws knows.
+// Violations in addition to those of gobwas/ws. The texts are the reasons in close frames.
 var (
 	errLength    = ws.ProtocolError("payload length is not in its shortest form")
 	errTooLarge  = errors.New("message is larger than allowed")
@@ -24,8 +24,8 @@ var (
 	errStatus    = ws.ProtocolError("close frame is malformed")
 )
 
-// checkHeader checks a header against RFC 6455, section 5.2, and the state of the
-// connection. second is the header's second byte.
+// checkHeader returns an error if a frame header violates RFC 6455, section 5.2, or does not fit the state of the
+// connection. second is the second byte of the header.
 func (c *Conn) checkHeader(h ws.Header, second byte) error {
 	state := ws.StateServerSide
 	f := c.feed()
@@ -36,7 +36,7 @@ func (c *Conn) checkHeader(h ws.Header, second byte) error {
 		room -= len(c.in.payload)
 		deflate = c.in.deflate
 	} else if deflate {
-		h.Rsv = 0 // What an extension has given a meaning is no fault.
+		h.Rsv = 0 // The bit has a meaning by an extension, so ws.CheckHeader must not refuse it.
 	}
 	if deflate {
 		room += deflateOverhead(f.shard.srv.cfg.MaxMessageBytes)
@@ -59,8 +59,7 @@ func (c *Conn) checkHeader(h ws.Header, second byte) error {
 	return nil
 }
 
-// answerClose answers a close frame: its body comes back as it is, RFC 6455,
-// section 5.5.1.
+// answerClose answers a close frame with its own body (RFC 6455, section 5.5.1). p is the body, and is copied.
 func (c *Conn) answerClose(p []byte) verdict {
 	switch {
 	case len(p) == 1, len(p) >= 2 && !validStatus(binary.BigEndian.Uint16(p)):
@@ -98,8 +97,8 @@ func (c *Conn) violated(err error) verdict {
 	return over
 }
 
-// stopReading ends decoding: from now on the reading side only waits for the peer to
-// go, and throws away what it still sends.
+// stopReading ends decoding. The reading side then only waits for the end of the peer's stream, and discards what the
+// peer still sends. m has the close frame, and is handed over.
 func (c *Conn) stopReading(m *mail, why Reason) {
 	c.readPhase = readDiscard
 	m.at = c.spokeUpTo()
