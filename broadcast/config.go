@@ -24,13 +24,13 @@ const (
 	Binary = Kind(ws.OpBinary)
 )
 
-// Message is one WebSocket message, whole and without its framing.
+// Message is one whole WebSocket message, without framing.
 type Message struct {
 	Kind    Kind
 	Payload []byte
 }
 
-// Refusal is an error with which OnConnect refuses a connection.
+// Refusal is an error with which Authorize or OnConnect refuses a connection.
 type Refusal struct {
 	// Status is the HTTP status of the answer, 400 to 599. If the status may pass (408, 425, 429, 431, and from 500
 	// on all but 501 and 505), a request for server-sent events is answered with an event stream that ends at once,
@@ -43,57 +43,49 @@ type Refusal struct {
 // Error returns status and reason.
 func (r *Refusal) Error() string { return fmt.Sprintf("%d %s", r.Status, r.Reason) }
 
-// Config is what a Server is made with. DefaultConfig returns the one with
-// which it takes a Node broadcaster's place; the zero value is valid too, and
-// has neither greeting nor keep-alive.
+// Config configures a Server. DefaultConfig returns the configuration that replaces a Node broadcaster. The zero
+// value is valid too, and has neither a greeting nor keep-alive.
 type Config struct {
-	// Path is the only request path that is served, with Channels also those below;
-	// others are answered 404. It starts with a slash, and has no segments "." and "..", which
-	// clients resolve. Percent-encoding makes no difference: "/café" is "/caf%C3%A9". At most
-	// 2 KiB. Empty serves any path.
+	// Path is the only request path that is served; with Channels, paths below it are served, too. Other paths are
+	// answered 404. It starts with a slash, and has no segments "." and "..", which clients resolve. Percent-encoding
+	// makes no difference: "/café" is "/caf%C3%A9". At most 2 KiB. Empty serves any path.
 	Path string
 
-	// Channels makes the request path name the channel that a connection is of: it
-	// gets what is published to that, and publishes to it. The name is what stands
-	// behind Path and a slash, with percent-encoding resolved: UTF-8 without control
-	// characters, at most 255 bytes. Others are answered 400. Without Channels there is one, whose
-	// name is empty.
+	// Channels makes the request path name the channel of a connection: the connection gets what is published to that
+	// channel, and publishes to it. The name is the part of the path after Path and a slash, with percent-encoding
+	// resolved: UTF-8 without control characters, at most 255 bytes. Other names are answered 400. Without Channels
+	// there is one channel, whose name is empty.
 	Channels bool
 
-	// Greeting is a text message that each connection gets before any other.
-	// UTF-8, at most 64 KiB. Empty for none.
+	// Greeting is a text message that each connection gets before any other. UTF-8, at most 64 KiB. Empty sends none.
 	Greeting string
 
-	// MaxMessageBytes is the largest payload of a message that is accepted. A
-	// larger one closes its sender's connection with 1009. Defaults to 1 MiB;
-	// at most 1 GiB.
+	// MaxMessageBytes is the largest payload of a message that is accepted. A larger one closes its sender's
+	// connection with 1009. Defaults to 1 MiB; at most 1 GiB.
 	MaxMessageBytes int
 
-	// Compress makes the server take offers of permessage-deflate (RFC 7692): text
-	// and binary messages go compressed to the connections that asked for it, and
-	// may come compressed from them. Each message is compressed once for each size
-	// of window in use, without context takeover.
+	// Compress makes the server accept offers of permessage-deflate (RFC 7692): text and binary messages go out
+	// compressed to connections that ask for it, and may arrive compressed from them. Each message is compressed once
+	// for each window size in use, without context takeover.
 	Compress bool
 
 	// CompressMinBytes is the size of the smallest payload that is compressed.
 	// Defaults to 512.
 	CompressMinBytes int
 
-	// RetainBytes is how far a connection may fall behind before it is lapped,
-	// and the memory that a channel's log takes up when all of it is in use. With
-	// Compress there is one log for plain frames, and one for each size of window in
-	// use, mostly one. Defaults
-	// to 8 MiB, or to twice MaxMessageBytes where that is more, which is also
-	// the least that is advisable. At least 64 KiB.
+	// RetainBytes is how far a connection may fall behind before it is lapped, and how much memory a full log takes
+	// up. With Compress a channel has a log for uncompressed frames, and one for each window size in use, mostly one.
+	// Defaults to 8 MiB, or to twice MaxMessageBytes if that is more; less than twice MaxMessageBytes is not
+	// advisable. At least 64 KiB.
 	RetainBytes int
 
-	// RetainTotalBytes is what the logs of all channels take up together. Beyond it
-	// the oldest messages give way, whichever channel they are of. With Channels it
-	// defaults to 8 times RetainBytes and is at least RetainBytes; without, it is not used.
+	// RetainTotalBytes is how much memory the logs of all channels take up together. Beyond it the oldest messages
+	// are dropped, whichever channels they belong to. With Channels it defaults to 8 times RetainBytes and is at
+	// least RetainBytes; without Channels it is not used.
 	RetainTotalBytes int
 
-	// RetainAge is how old messages become that are kept: they are dropped at most an eighth
-	// of it later. 0 keeps them whatever their age.
+	// RetainAge is how long messages are kept. A message is dropped when it is older, at most an eighth of RetainAge
+	// later. From 1 s to 14 days; 0 keeps messages whatever their age.
 	RetainAge time.Duration
 
 	// Slow is what happens to lapped connections. Defaults to SlowClose.
@@ -103,27 +95,26 @@ type Config struct {
 	// all connections are spread evenly over the interval. 0 sends none.
 	PingInterval time.Duration
 
-	// PingTimeout is how long a connection may give no sign of life (any frame
-	// counts) after a ping before it is dropped. It is looked at when the next
-	// ping is due. Defaults to twice PingInterval, that is, two pings;
-	// negative for ever.
+	// PingTimeout is how long a connection may give no sign of life (any frame counts) after a ping before it is
+	// dropped. This is checked when the next ping is due. Defaults to twice PingInterval; negative never drops a
+	// connection.
 	PingTimeout time.Duration
 
-	// HandshakeTimeout is how long a handshake may take from accept to its last
-	// byte. Defaults to 10 s.
+	// HandshakeTimeout is how long a handshake may take, from accept to the last byte of the request. Defaults to 10
+	// s.
 	HandshakeTimeout time.Duration
 
-	// CloseTimeout is how long the server waits for the peer after it has sent
-	// or queued a close frame. Defaults to 5 s.
+	// CloseTimeout is how long the server waits for the peer after it has sent a close frame, or could not send it
+	// because the socket was full. Defaults to 5 s.
 	CloseTimeout time.Duration
 
-	// DrainTime is how long Shutdown takes to close all connections, one after
-	// the other, so that they do not all come back elsewhere in one moment.
-	// A thousand a second are never held back by it. 0 closes all at once.
+	// DrainTime is how long Shutdown takes to close all connections, one after the other, so that their clients do
+	// not all reconnect elsewhere at the same moment. At least a thousand connections a second are closed. 0 closes
+	// all at once.
 	DrainTime time.Duration
 
-	// MaxConns bounds the open connections. A handshake above it is answered
-	// 503 with Retry-After. 0 is no bound but the kernel's.
+	// MaxConns bounds the open connections. Further handshakes are answered 503 with Retry-After. 0 means no bound
+	// except the kernel's.
 	MaxConns int
 
 	// MaxConnsPerIP bounds the connections, those in the handshake included, from one IPv4 address or one IPv6 /64
@@ -139,35 +130,31 @@ type Config struct {
 	// trusted if TrustedProxies is not empty.
 	TrustedProxies []netip.Prefix
 
-	// ProxyProtocol makes connections of TrustedProxies start with a header of the
-	// PROXY protocol, version 1 or 2, and refuses them without one.
+	// ProxyProtocol makes connections of TrustedProxies start with a header of the PROXY protocol, version 1 or 2,
+	// and refuses those that do not.
 	ProxyProtocol bool
 
-	// Origins is which web sites' pages may connect, as browsers tell it in the header
-	// Origin: "https://example.com", "https://example.com:8443",
-	// "https://*.example.com" for all hosts below, "file://" or "capacitor://localhost" for
-	// applications in web views, "null" for files and sandboxes. International names are taken as
-	// they are or in Punycode. Entries that no browser sends are an error.
-	// Other origins are answered 403. Requests without the header, which no
-	// browser's page makes, are not affected. Empty allows all.
+	// Origins lists the web sites whose pages may connect, as browsers send them in the header Origin:
+	// "https://example.com", "https://example.com:8443", "https://*.example.com" for all hosts below that, "file://"
+	// or "capacitor://localhost" for applications in web views, "null" for files and sandboxes. International names
+	// may be in Unicode or in Punycode. Entries that no browser sends are an error. Other origins are answered 403.
+	// Requests without the header, which do not come from a browser's page, are not affected. Empty allows all
+	// origins.
 	Origins []string
 
-	// ReceiveOnly makes the server take no messages from connections: one that
-	// sends any is closed with 1008. Publish is not affected.
+	// ReceiveOnly makes the server refuse messages from connections: one that sends a message is closed with 1008.
+	// Publish is not affected.
 	ReceiveOnly bool
 
-	// Rate is how many messages a second each connection may publish in the long
-	// run, and RateBytes how many bytes of payload; 0 is no bound. Burst is how many
-	// messages, and BurstBytes how many bytes, it may publish at once after a rest;
-	// they default to a second's worth, and BurstBytes to at least
-	// MaxMessageBytes, which is the least it can be.
+	// Rate is how many messages a second, and RateBytes how many bytes of payload a second, each connection may publish
+	// in the long run; 0 means no bound. Burst is how many messages, and BurstBytes how many bytes, it may publish at once
+	// after a rest. Both default to those of one second. BurstBytes is at least MaxMessageBytes.
 	Rate       float64
 	Burst      int
 	RateBytes  float64
 	BurstBytes int
 
-	// OverRate is what happens to a connection that publishes more. Defaults to
-	// RateHold.
+	// OverRate is what happens to a connection that exceeds its rate. Defaults to RateHold.
 	OverRate RatePolicy
 
 	// Replication makes the server one of several that have the same channels. The zero value is a server that is alone.
@@ -187,9 +174,8 @@ type Config struct {
 	// memory. A program that uses these must leave room for them, as MaxConns times their size.
 	MemoryBytes int64
 
-	// UnsentBytes bounds what the kernel holds of each connection's output
-	// that is not yet on its way (TCP_NOTSENT_LOWAT, tcp(7)), so that stalled
-	// peers do not fill kernel memory. Defaults to 128 KiB.
+	// UnsentBytes bounds how much of each connection's output the kernel holds before it is sent (TCP_NOTSENT_LOWAT,
+	// tcp(7)), so that peers that do not read do not fill kernel memory. Defaults to 128 KiB; at least 4096.
 	UnsentBytes int
 
 	// Shards is the number of goroutines that write to connections. Defaults
@@ -200,8 +186,8 @@ type Config struct {
 	// the number of processors.
 	Workers int
 
-	// SlowPass is how long it may take to write what is new in a channel to a shard's connections: what takes
-	// longer is logged with what it did, at level Warn and at most once a second. 0 is never.
+	// SlowPass is how long a pass may take, which writes what is new in a channel to the connections of a shard. A
+	// slower pass is logged with what it did, at level Warn and at most once a second. 0 logs none.
 	SlowPass time.Duration
 
 	// Logger gets the server's log. Defaults to slog.Default().
@@ -210,15 +196,15 @@ type Config struct {
 	// Page, if set, answers browsers that open the server's address. See Page.
 	Page *Page
 
-	// Authorize, if set, is asked whether a request may open a connection of a channel, and
-	// what that may do. r is the request; its body is empty. An error refuses it: one
-	// that is or wraps a *Refusal with its status and reason, any other with 403 and what it
-	// says. All that the error says is logged: what the peer sent that is secret does not
-	// belong in it. Without it every connection has
-	// Grant{Publish: true}. Subprotocols that begin with "bearer." are then taken for tokens: none of
-	// them is the one that is taken. Each open connection whose grant ends takes about 50
-	// bytes more. Runs on a worker, for several connections side by side; see OnConnect,
-	// which is asked after it.
+	// Authorize, if set, decides whether a request may open a connection of a channel, and what that connection may
+	// do. r is the request; its body is empty. An error refuses the request: a *Refusal, or an error that wraps one,
+	// with its status and reason, any other error with 403 and its text. The whole text of the error is logged, so it
+	// must not contain secrets that the peer has sent. If Authorize is nil, every connection has Grant{Publish:
+	// true}.
+	//
+	// With Authorize, subprotocols that begin with "bearer." are taken for tokens and never selected. Each open
+	// connection whose grant ends takes about 50 bytes more. Authorize runs on a worker, for several connections
+	// concurrently, and before OnConnect.
 	Authorize func(r *http.Request, channel string) (Grant, error)
 
 	// OnConnect, if set, is called before a handshake is answered with 101. r is the request; its body is empty. An
@@ -231,24 +217,22 @@ type Config struct {
 	// hook may call Send, Close and Publish, which may block. It must not call Server.Shutdown or Run.
 	OnConnect func(c *Conn, r *http.Request) error
 
-	// OnMessage, if set, gets each message in the place of publishing it. It
-	// returns what to publish instead and true, or false for nothing. The
-	// payload is borrowed until it returns; the returned one is copied.
+	// OnMessage, if set, gets each message instead of its being published. It returns the message to publish and
+	// true, or false to publish nothing. The payload of m is borrowed until OnMessage returns; the payload that it
+	// returns is copied.
 	OnMessage func(c *Conn, m Message) (Message, bool)
 
-	// OnDisconnect, if set, is told once for every connection that was open
-	// that it has ended and why.
+	// OnDisconnect, if set, is called once for every connection that was open, when the connection has ended.
 	OnDisconnect func(c *Conn, why Reason)
 
 	memory  MemoryPlan
-	sockets sockets // The kernel, unless a test says otherwise.
+	sockets sockets // The kernel, unless a test replaces it.
 }
 
-// DefaultGreeting is what the Node broadcaster says to each connection.
+// DefaultGreeting is the greeting of the Node broadcaster.
 const DefaultGreeting = "connection established"
 
-// DefaultConfig returns the configuration that makes a server the drop-in
-// replacement of a Node broadcaster.
+// DefaultConfig returns the configuration that makes a server the drop-in replacement of a Node broadcaster.
 func DefaultConfig() Config {
 	return Config{
 		Greeting:     DefaultGreeting,

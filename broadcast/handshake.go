@@ -8,16 +8,15 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// maxHeadBytes bounds a request head, as Node.js does: a longer one is answered 431.
+// maxHeadBytes bounds a request head, as Node.js does. A longer one is answered 431 (RFC 6585, section 5).
 const maxHeadBytes = 16 << 10
 
 var errLongHead = &Refusal{
 	http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the request head is longer than %d bytes", maxHeadBytes),
 }
 
-// handshaker is what a worker needs for handshakes, made once. It is the
-// connection that ws.Upgrader reads the head from and writes the answer to:
-// memory only.
+// handshaker is what a worker needs for handshakes. It is made once. It is also the connection from which ws.Upgrader
+// reads the head and to which it writes the answer, in memory only. Owned by the worker.
 type handshaker struct {
 	bytes.Reader
 	req      request
@@ -27,27 +26,26 @@ type handshaker struct {
 	extensions []byte // The answer's line.
 }
 
-// init sets up the upgrader so that it takes the first subprotocol
-// offered, as the Node server does, and no extension.
+// init sets the upgrader up so that it selects the first subprotocol offered, as the Node server does, and no
+// extension.
 func (h *handshaker) init() {
 	h.upgrader = ws.Upgrader{Protocol: func([]byte) bool { return true }}
 }
 
-// Write takes the answer that ws.Upgrader makes.
+// Write appends to the answer of ws.Upgrader. b is copied.
 func (h *handshaker) Write(b []byte) (int, error) {
 	h.out = append(h.out, b...)
 	return len(b), nil
 }
 
-// plainHead is all that ws.Upgrader needs to see of a request that was
-// checked, up to the key.
+// plainHead is what ws.Upgrader needs of a request that was checked, up to the key.
 const plainHead = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
 
-// upgradeAnswer makes the answer to the request in req, which was checked, for a window
-// of so many bits, 0 for no compression, which is said if the client limited it. It says
-// the same to ws.Upgrader in its plainest form: that one refuses some lists
-// of tokens that RFC 9110 allows, and reads further than the head if it can.
+// upgradeAnswer returns the answer with 101 (RFC 6455, section 4.2.2) to the request in req, which was checked. bits
+// is the window of compression, 0 for none; limited reports whether the client has limited it, so that the answer
+// must state it. ws.Upgrader gets the request in its plainest form, because it refuses some lists of tokens that RFC
+// 9110 allows, and reads beyond the head if it can. The answer is valid until the next call.
 func (h *handshaker) upgradeAnswer(bits int, limited bool) ([]byte, error) {
 	h.in = append(append(h.in[:0], plainHead...), h.req.key...)
 	if len(h.req.protocol) > 0 {
@@ -66,12 +64,12 @@ func (h *handshaker) upgradeAnswer(bits int, limited bool) ([]byte, error) {
 	return h.out, err
 }
 
-// requestHead takes bytes of a request head, and answers it once it is whole.
+// requestHead handles bytes of a request head, and answers the request once its head is whole. b is borrowed.
 func (c *Conn) requestHead(w *worker, b []byte) verdict {
 	w.handshake.req = request{}
 	from := 0
 	if c.in != nil {
-		if c.in.aheadSince == 0 && !c.in.handed { // Else it was there before.
+		if c.in.aheadSince == 0 && !c.in.handed { // Otherwise the head was whole before, and is searched from its start.
 			from = max(0, len(c.in.rest)-1)
 		}
 		c.in.handed = false
@@ -110,24 +108,24 @@ func (c *Conn) requestHead(w *worker, b []byte) verdict {
 	switch {
 	case wait:
 		c.in.rest = c.in.rest[:0]
-		c.in.appendHead(b) // It may stand there already.
+		c.in.appendHead(b) // b may point into c.in.rest already.
 		return held
 	case refusal != nil:
 		return c.refuse(w, refusal)
 	}
 	if c.readPhase != readFrames {
-		c.freeInbound() // Of who wants events.
+		c.freeInbound() // A client of events sends nothing more.
 		return over
 	}
 	if c.in != nil {
-		c.in.rest = append(c.in.rest[:0], b[n:]...) // It may be b already.
+		c.in.rest = append(c.in.rest[:0], b[n:]...) // b may point into c.in.rest already.
 		return c.decode(w, nil)
 	}
 	return c.decode(w, b[n:])
 }
 
-// headRoom returns how many bytes may be read of a request head: what is kept of a head, and of what a peer sends after
-// it without waiting for the answer, is never more than maxHeadBytes.
+// headRoom returns how many bytes of a request head may be read. What is kept of a head, and of bytes that a peer
+// sends after it without waiting for the answer, never exceeds maxHeadBytes.
 func (c *Conn) headRoom() int {
 	if c.in == nil {
 		return maxHeadBytes
@@ -135,8 +133,8 @@ func (c *Conn) headRoom() int {
 	return maxHeadBytes - len(c.in.rest)
 }
 
-// appendHead appends b, which is at most headRoom bytes, to what is kept of a head, and returns all of it. Its buffer
-// does not become larger than maxHeadBytes either, see handshakeBytes.
+// appendHead appends b, which is at most headRoom bytes, to what is kept of a head, and returns all of it. The
+// capacity never exceeds maxHeadBytes either: see handshakeBytes. b is copied.
 func (in *inbound) appendHead(b []byte) []byte {
 	if need := len(in.rest) + len(b); need > cap(in.rest) {
 		in.rest = append(make([]byte, 0, min(max(need, 2*cap(in.rest)), maxHeadBytes)), in.rest...)
@@ -195,22 +193,22 @@ func (c *Conn) upgrade(w *worker, head []byte) (wait bool, refusal *Refusal) {
 	return false, nil
 }
 
-// requested is what a request wants.
+// requested is what a request asks for.
 type requested struct {
 	channel string
-	form    *form // nil if the request is answered: it was a preflight, or a browser's that got the page.
-	answer  []byte
+	form    *form  // nil if the request was answered already: a preflight, or one that got Config.Page.
+	answer  []byte // Borrowed from the handshaker.
 	from    position
 }
 
-// parseRequest parses c's request, and checks all of it that takes nothing else.
+// parseRequest parses c's request, and makes all checks that need nothing but the request. head is borrowed.
 func (h *handshaker) parseRequest(c *Conn, head []byte) (want requested, refusal *Refusal) {
 	srv := c.shard().srv
 	if refusal := h.req.parse(head); refusal != nil {
 		return want, refusal
 	}
 	preflight := h.req.preflight()
-	if preflight { // It is checked like the request that it is about.
+	if preflight { // It is checked like the request that will follow.
 		h.req.method, h.req.upgrade, h.req.events = []byte(http.MethodGet), false, true
 	}
 	h.req.page = c.wantsPage(&h.req, head)
@@ -248,7 +246,7 @@ func (h *handshaker) parseRequest(c *Conn, head []byte) (want requested, refusal
 	return want, refusal
 }
 
-// finishHandshake makes c, whose handshake is through, a receiver, and gives it to its shard.
+// finishHandshake makes c a receiver, and hands it over to its shard. The request was answered with nothing yet.
 func (c *Conn) finishHandshake(want *requested, grant Grant) {
 	srv := c.shard().srv
 	c.readPhase = readFrames
@@ -267,11 +265,11 @@ func (c *Conn) finishHandshake(want *requested, grant Grant) {
 	c.open(m)
 }
 
-// protocolIDs is the subprotocol of those who want the messages' ids.
+// protocolIDs is the subprotocol of clients that want the IDs of messages.
 const protocolIDs = "crier.v1"
 
-// negotiate makes the answer to the request in req, which was checked, and says in which form
-// messages are wanted.
+// negotiate returns the answer to the request in req, which was checked, and the form that it asks for. The answer is
+// valid until the next call.
 func (h *handshaker) negotiate(srv *Server) ([]byte, *form, *Refusal) {
 	if !h.req.upgrade {
 		h.out = srv.answerEvents(h.out[:0], &h.req)
@@ -300,8 +298,8 @@ func (h *handshaker) negotiate(srv *Server) ([]byte, *form, *Refusal) {
 	return answer, srv.forms[formAt(kind, bits)], nil
 }
 
-// takeProxyHeader takes the PROXY header that comes before the request head, and returns its
-// length, or 0 if it is not all there.
+// takeProxyHeader handles the PROXY header before the request head. It returns the header's length, or 0 if the
+// header has not arrived whole.
 func (c *Conn) takeProxyHeader(b []byte) (int, *Refusal) {
 	p, refusal := readProxyHeader(b)
 	if p.length == 0 || refusal != nil {
@@ -321,9 +319,9 @@ func (c *Conn) takeProxyHeader(b []byte) (int, *Refusal) {
 	return p.length, nil
 }
 
-// takeForwarded takes the client's address from X-Forwarded-For, if the peer is a trusted proxy. After a PROXY header
-// without the client's address, the request may consist of the client's own bytes, so its X-Forwarded-For proves
-// nothing.
+// takeForwarded records the client's address from X-Forwarded-For if the peer is a trusted proxy. After a PROXY
+// header without the client's address, the request may consist of the client's own bytes, so its X-Forwarded-For
+// proves nothing.
 func (c *Conn) takeForwarded(list []byte) *Refusal {
 	srv := c.shard().srv
 	if srv.addresses == nil || list == nil || c.in != nil && c.in.nameless {
@@ -342,7 +340,7 @@ func (c *Conn) takeForwarded(list []byte) *Refusal {
 	return nil
 }
 
-// callOnConnect calls OnConnect.
+// callOnConnect calls OnConnect, and returns the refusal that its error stands for. head is borrowed.
 func (c *Conn) callOnConnect(head []byte, channel string) *Refusal {
 	hook := c.shard().srv.cfg.OnConnect
 	if hook == nil {

@@ -18,9 +18,9 @@ import (
 type ChannelInfo struct {
 	Name        string
 	Connections int
-	Head        string  // the id of the newest message, or, before the first, what its id would follow
-	Tail        string  // the id of the oldest message that is kept; empty if none is
-	Rate        float64 // messages a second lately: in the last ten seconds or, if it has had few, longer
+	Head        string  // the ID of the newest message; before the first one, the ID of the place before it
+	Tail        string  // the ID of the oldest message that is kept; empty if none is kept
+	Rate        float64 // messages a second over the last ten seconds, or over a longer time if there were few
 }
 
 // Channel returns a channel's state, and reports whether there is a channel of that name: one with connections or
@@ -33,8 +33,8 @@ func (srv *Server) Channel(name string) (ChannelInfo, bool) {
 	return srv.channelInfo(ch), true
 }
 
-// Channels returns the channels whose names begin with prefix and come after another one, at
-// most n, sorted by their names. It looks at all there are.
+// Channels returns at most n channels whose names begin with prefix and come after the name after, sorted by name. It
+// looks at all channels.
 func (srv *Server) Channels(prefix, after string, n int) []ChannelInfo {
 	all := slices.DeleteFunc(srv.channels.all(), func(ch *channel) bool {
 		return !strings.HasPrefix(ch.name, prefix) || after != "" && ch.name <= after
@@ -47,8 +47,8 @@ func (srv *Server) Channels(prefix, after string, n int) []ChannelInfo {
 	return infos
 }
 
-// Largest returns at most n channels, those first that have the most connections. It looks at
-// all there are, and sorts only those.
+// Largest returns the at most n channels that have the most connections, the largest first. It looks at all channels,
+// but sorts only n.
 func (srv *Server) Largest(n int) []ChannelInfo {
 	type sized struct {
 		ch    *channel
@@ -70,32 +70,34 @@ func (srv *Server) Largest(n int) []ChannelInfo {
 	return infos
 }
 
+// channelInfo returns a channel's state.
 func (srv *Server) channelInfo(ch *channel) ChannelInfo {
 	ch.mu.Lock()
 	conns := ch.conns
 	ch.mu.Unlock()
 	st := ch.plain.log.Stat(10 * time.Second)
 	form := ch.plain.form
-	info := ChannelInfo{Name: ch.name, Connections: conns, Rate: st.Rate, Head: string(form.appendID(nil, ch.idAt(st.Frames)))}
+	head := string(form.appendID(nil, ch.idAt(st.Frames)))
+	info := ChannelInfo{Name: ch.name, Connections: conns, Rate: st.Rate, Head: head}
 	if st.First < st.Frames {
 		info.Tail = string(form.appendID(nil, ch.idAt(st.First+1)))
 	}
 	return info
 }
 
-// ConnInfo is an open connection.
+// ConnInfo describes an open connection.
 type ConnInfo struct {
 	ID      string // See Conn.ID.
 	Channel string
 	Remote  netip.AddrPort // See Conn.RemoteAddr.
-	Lag     uint64         // Bytes of its channel's messages that its socket did not take yet.
+	Lag     uint64         // Bytes of its channel's messages that its socket has not taken yet.
 }
 
-// ID names the connection among all that the server has or had: see Server.Disconnect. It
-// makes a system call. It may be called from within the hooks only.
+// ID identifies the connection among all that the server has or had: see Server.Disconnect. It makes a system call.
+// Only hooks may call it.
 func (c *Conn) ID() string {
 	srv := c.shard().srv
-	// What is known of it anyway, so that no connection has to remember an id.
+	// A hash of what is known anyway, so that a connection needs no memory for an ID.
 	h := maphash.Comparable(srv.seed, struct {
 		c    *Conn
 		peer netip.AddrPort
@@ -109,15 +111,14 @@ func (srv *Server) Connections(channel string, n int) []ConnInfo {
 	return page // A server that has ended has none.
 }
 
-// connInfo is for those in feed.open. Called by c's shard.
+// connInfo describes c, which must be open. Called by c's shard.
 func (c *Conn) connInfo() ConnInfo {
 	e := c.feed().encoding
 	return ConnInfo{c.ID(), e.channel.name, c.RemoteAddr(), e.log.Head() - c.cursor}
 }
 
-// Slowest returns at most n open connections whose sockets are full, those first that are
-// furthest behind. It waits until all shards come by, and looks at the connections of those
-// channels only in which somebody is behind.
+// Slowest returns the at most n blocked connections that are furthest behind, the slowest first. It waits until every
+// shard has handled the call. It looks only at the connections of channels in which a connection is behind.
 func (srv *Server) Slowest(n int) []ConnInfo {
 	found := make([][]ConnInfo, len(srv.shards))
 	ok := srv.eachShard(func(i int, s *shard) { found[i] = s.furthestBehind(n) })
@@ -129,7 +130,7 @@ func (srv *Server) Slowest(n int) []ConnInfo {
 	return all[:min(n, len(all))]
 }
 
-// furthestBehind is Slowest of one shard, in no order of those that are as far behind.
+// furthestBehind is Slowest for one shard. Connections that are equally far behind are in no order.
 func (s *shard) furthestBehind(n int) []ConnInfo {
 	type behind struct {
 		c   *Conn
@@ -157,10 +158,10 @@ func (s *shard) furthestBehind(n int) []ConnInfo {
 	return infos
 }
 
-// top is the first of what it was offered, in order, up to its capacity.
+// top is the first elements of those inserted, in order, up to its capacity.
 type top[T any] []T
 
-// insert puts v to where it belongs, if that is in it.
+// insert puts v in its place, if v is among the first elements.
 func (t *top[T]) insert(v T, before func(a, b T) bool) {
 	s := *t
 	if len(s) == cap(s) {
@@ -178,7 +179,7 @@ func (t *top[T]) insert(v T, before func(a, b T) bool) {
 	*t = slices.Insert(s, i, v)
 }
 
-// Disconnect begins to close the open connection with an id, and reports whether there was one. Unless its socket is
+// Disconnect begins to close the open connection with an ID, and reports whether there was one. Unless its socket is
 // full, the connection first gets what was published to its channel, and sent to it alone, before the call. Messages
 // that the connection sends afterwards are not published. status and reason go out in the close frame; if no close
 // frame can contain them (see CheckClose), Disconnect returns false. It waits until every shard has handled the call.
@@ -194,7 +195,8 @@ func (srv *Server) Disconnect(id string, status uint16, reason string) bool {
 	return ok && slices.Contains(found, true)
 }
 
-// disconnect begins to close the open connection with a file descriptor and an id, and reports whether there is one.
+// disconnect begins to close the open connection with a file descriptor and an ID, and reports whether there is one.
+// frame is copied.
 func (s *shard) disconnect(fd int32, id string, frame []byte) bool {
 	c := s.openConn(fd)
 	if c == nil || c.ID() != id {
@@ -221,12 +223,13 @@ func (s *shard) openConn(fd int32) *Conn {
 	return nil
 }
 
-// eachShard has each shard call f, and waits for that. It returns false if the server has ended.
+// eachShard calls f on the goroutine of each shard, and waits until that is done. It returns false if the server has
+// ended.
 func (srv *Server) eachShard(f func(i int, s *shard)) bool {
 	return srv.awaitShards(context.Background(), f) == nil
 }
 
-// awaitShards is eachShard until ctx is done: then shards may call f yet.
+// awaitShards is eachShard, but stops waiting when ctx is done. Shards may still call f after that.
 func (srv *Server) awaitShards(ctx context.Context, f func(i int, s *shard)) error {
 	done := make(chan struct{}, len(srv.shards))
 	for i, s := range srv.shards {

@@ -8,26 +8,25 @@ import (
 	"sync/atomic"
 )
 
-// MemoryPlan is what a server may take up at the most, in bytes: see
-// Config.MemoryBytes.
+// MemoryPlan is how much memory each part of a server may take up at most, in bytes: see Config.MemoryBytes.
 type MemoryPlan struct {
 	Base       int64 // the program itself
-	Logs       int64 // messages that were published and may be read yet
-	Workers    int64 // their buffers, and compression
-	Unfinished int64 // messages that come in pieces
+	Logs       int64 // published messages that may still be read
+	Workers    int64 // the workers' buffers, and compression
+	Unfinished int64 // messages that arrive in pieces, and direct messages
 	Handshakes int64 // requests that are not answered yet
 	Conns      int64 // open connections
 
-	MaxHandshakes int // how many fit
-	MaxConns      int
+	MaxHandshakes int // how many handshakes fit into Handshakes
+	MaxConns      int // how many connections fit into Conns
 }
 
-// Sum is all together.
+// Sum returns the sum of all parts.
 func (p MemoryPlan) Sum() int64 {
 	return p.Base + p.Logs + p.Workers + p.Unfinished + p.Handshakes + p.Conns
 }
 
-// String returns the plan in a line of MiB.
+// String returns the plan as one line, in MiB.
 func (p MemoryPlan) String() string {
 	var b strings.Builder
 	part := func(name string, n int64) { fmt.Fprintf(&b, "%s %.1f, ", name, float64(n)/(1<<20)) }
@@ -41,24 +40,24 @@ func (p MemoryPlan) String() string {
 	return b.String()
 }
 
-// What parts take up. Those of connections and handshakes are more than they need at
-// rest, for what they need at their worst and for what the collector has not collected.
+// The memory of single parts, in bytes. Those of connections and handshakes are what they need at worst, and include
+// what the garbage collector has not freed yet.
 const (
 	baseBytes       = 24 << 20
-	connBytes       = 2560 // Most of it is pongs that wait for a socket with room.
+	connBytes       = 2560 // Most of it is for pongs that wait until the socket is writable.
 	addressBytes    = 160  // See addresses.
-	expiryBytes     = 160  // See lapses.
+	expiryBytes     = 160  // See expiries.
 	handshakeBytes  = maxHeadBytes + 4<<10
 	compressorBytes = 1100 << 10
-	logOverhead     = 1 << 20 // Views hold on to segments, and the last one is never full.
+	logOverhead     = 1 << 20 // Views keep segments from being freed, and the last segment is never full.
 )
 
-// logs is what messages take up that were published. Beside the retention that is what may
-// be published during a pass, half as much (see Server.mayLag), and what is kept for those that
-// skip (see feed.skip), an eighth. With channels, views hold as much again as a
-// pass does of what was dropped (see shard.refresh).
+// logs returns how much memory published messages take up. This is the retention, half as much for what may be
+// published during a pass (see Server.mayLag), and an eighth for what is kept for connections that skip (see
+// feed.skip). With channels, views keep as much of what was dropped as is published during a pass (see
+// shard.refresh).
 func (cfg *Config) logs(encodings int64) int64 {
-	// The newest message is always there, twice as large as an event.
+	// A log always keeps its newest message. As an event, a message may take twice its size.
 	retain := int64(max(cfg.RetainBytes, cfg.MaxMessageBytes))
 	ofEvents := int64(max(cfg.RetainBytes, 2*cfg.MaxMessageBytes))
 	if cfg.Channels {
@@ -67,7 +66,7 @@ func (cfg *Config) logs(encodings int64) int64 {
 	return ((encodings-1)*retain+ofEvents)*13/8 + encodings*logOverhead
 }
 
-// fitLogs makes the retention less where it is a default and too much for a quarter of all.
+// fitLogs lowers the retention if it is a default and would take more than a quarter of MemoryBytes.
 func (cfg *Config) fitLogs(encodings int64, retainIsDefault, totalIsDefault bool) {
 	most := cfg.MemoryBytes / 4
 	if cfg.Channels {
@@ -86,8 +85,8 @@ func (cfg *Config) fitLogs(encodings int64, retainIsDefault, totalIsDefault bool
 	}
 }
 
-// plan divides up cfg.MemoryBytes, or says why it cannot. It may make less what is a default
-// of RetainBytes and RetainTotalBytes.
+// plan divides up cfg.MemoryBytes, or returns an error that says how much is needed. It may lower RetainBytes and
+// RetainTotalBytes if they are defaults.
 func (cfg *Config) plan(retainIsDefault, totalIsDefault bool) (p MemoryPlan, err error) {
 	total := cfg.MemoryBytes
 	encodings := int64(formKinds)                                                   // Plain, with ids, events.
@@ -115,7 +114,8 @@ func (cfg *Config) plan(retainIsDefault, totalIsDefault bool) (p MemoryPlan, err
 	const fewest = 16
 	rest := total - p.Sum()
 	if rest < fewest*each {
-		return p, fmt.Errorf("broadcast: Config.MemoryBytes is %d, want at least %d: %v", total, total-rest+fewest*each, p)
+		return p, fmt.Errorf("broadcast: Config.MemoryBytes is %d, want at least %d: %v",
+			total, total-rest+fewest*each, p)
 	}
 	p.MaxConns = int(min(rest/each, 1<<30))
 	if cfg.MaxConns > 0 {
@@ -125,22 +125,22 @@ func (cfg *Config) plan(retainIsDefault, totalIsDefault bool) (p MemoryPlan, err
 	return p, nil
 }
 
-// unfinished is what messages that come in pieces take up, all together.
+// unfinished counts the memory of messages that arrive in pieces, of all connections together.
 type unfinished struct {
-	most  int64        // Immutable. 0 is no bound, and nothing is counted.
-	bytes atomic.Int64 // Capacities of buffers, but of those that are to go.
+	most  int64        // Immutable after construction. 0 means no bound, and nothing is counted.
+	bytes atomic.Int64 // Written and read by any goroutine: capacities of buffers, except those of victims.
 
-	mu      sync.Mutex
-	large   [64]map[*Conn]int64 // Guarded by mu: those with largeMessage or more and their sizes, by their sizes' numbers of bits.
-	victims map[*Conn]struct{}  // Guarded by mu: those that are to go, which are in large no more.
+	mu sync.Mutex
+	// Guarded by mu: connections with at least largeMessage bytes, and their sizes, by the bit length of the sizes.
+	large   [64]map[*Conn]int64
+	victims map[*Conn]struct{} // Guarded by mu: connections that must give way, which are no longer in large.
 }
 
-// largeMessage is from what on a connection may have to give way.
+// largeMessage is the size of an unfinished message from which on its connection may have to give way.
 const largeMessage = 4 << 10
 
-// grew notes that what c keeps has grown from counted to n bytes, and says who has to
-// give way for that: nobody, c itself, or one that keeps more (to the next power of two,
-// the most).
+// grew records that c's buffers have grown from counted to n bytes, and returns the connection that has to give way:
+// nil if there is room, c itself, or one of those that have the most (up to the next power of two).
 func (u *unfinished) grew(c *Conn, counted, n int64) (victim *Conn) {
 	if n < largeMessage && u.bytes.Add(n-counted) <= u.most {
 		return nil
@@ -172,7 +172,7 @@ func (u *unfinished) grew(c *Conn, counted, n int64) (victim *Conn) {
 	return c
 }
 
-// class is those with about n bytes. The mutex must be held.
+// class returns the connections with about n bytes. The mutex must be held.
 func (u *unfinished) class(n int64) map[*Conn]int64 {
 	k := bits.Len64(uint64(n))
 	if u.large[k] == nil {
@@ -181,7 +181,7 @@ func (u *unfinished) class(n int64) map[*Conn]int64 {
 	return u.large[k]
 }
 
-// shrank notes that c keeps nothing more, of n bytes.
+// shrank records that c has freed all of its n bytes.
 func (u *unfinished) shrank(c *Conn, n int64) {
 	if n >= largeMessage {
 		u.mu.Lock()
@@ -195,7 +195,7 @@ func (u *unfinished) shrank(c *Conn, n int64) {
 	u.bytes.Add(-n)
 }
 
-// isVictim says whether c has to give way.
+// isVictim reports whether c has to give way.
 func (u *unfinished) isVictim(c *Conn) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -203,11 +203,11 @@ func (u *unfinished) isVictim(c *Conn) bool {
 	return is
 }
 
-// scarce says whether there is little room left.
+// scarce reports whether more than three quarters of the bound are used.
 func (u *unfinished) scarce() bool { return u.bytes.Load() > u.most-u.most/4 }
 
-// countKept notes how much c keeps of what is unfinished, and says whether it may. Another one
-// that keeps more gives way before it.
+// countKept counts the memory of c's unfinished bytes, and returns false if c must give way. If there is no room, a
+// connection with more unfinished bytes gives way first.
 func (c *Conn) countKept() bool {
 	in, srv := c.in, c.shard().srv
 	n := int64(cap(in.rest) + cap(in.payload))
@@ -222,13 +222,13 @@ func (c *Conn) countKept() bool {
 	if victim != nil {
 		victim.set(evicted)
 		if victim.acquire(0) {
-			srv.queue.push(victim) // Else its owner sees the flag, or goOn if it is held.
+			srv.queue.push(victim) // Otherwise its owner sees the flag, or the clock if it is held: see onTick.
 		}
 	}
 	return true
 }
 
-// evict closes c if what it keeps has to give way to others.
+// evict closes c if its unfinished bytes have to give way to those of others.
 func (c *Conn) evict() {
 	if c.readPhase == readFrames && c.in != nil && c.shard().srv.unfinished.isVictim(c) {
 		c.freeInbound()

@@ -7,40 +7,41 @@ import (
 	"slices"
 )
 
-// request is what the server needs of an HTTP request head. All slices point
-// into the head.
+// request is what the server needs of an HTTP request head. All slices are borrowed from the head, unless several
+// header lines were joined. Owned by the worker.
 type request struct {
 	method, target []byte
 	http10         bool
 
 	hosts      int
 	host       []byte
-	upgrade    bool // Upgrade lists websocket
-	connection bool // Connection lists upgrade
-	body       bool // the request announces one
-	keys       int
+	upgrade    bool // Upgrade lists websocket.
+	connection bool // Connection lists upgrade.
+	body       bool // The request announces a body.
+	keys       int  // How many header lines there are, as for the other plurals.
 	key        []byte
 	versions   int
 	version    []byte
-	protocol   []byte // the first list of subprotocols offered
-	protocols  []byte // all lists of them
-	ids        bool   // crier.v1 is among those of any
-	extensions []byte // all lists of extensions offered
+	protocol   []byte // The first list of subprotocols.
+	protocols  []byte // All lists of subprotocols.
+	ids        bool   // Any of these lists has crier.v1.
+	extensions []byte // All lists of extensions.
 	origins    int
 	origin     []byte
-	wants      []byte // the method that a page asks for
-	forwarded  []byte // all lists of X-Forwarded-For
+	wants      []byte // The method in Access-Control-Request-Method.
+	forwarded  []byte // All lists of X-Forwarded-For.
 
-	events      bool // Accept lists text/event-stream
-	html        bool // Accept lists text/html
-	page        bool // the answer is Config.Page
+	events      bool // Accept lists text/event-stream.
+	html        bool // Accept lists text/html.
+	page        bool // The answer is Config.Page.
 	lastEventID []byte
 }
 
-// maxEmptyLines is how many empty lines may come before a request line. RFC 9112, section 2.2, asks for one at least.
+// maxEmptyLines is how many empty lines may precede a request line. RFC 9112, section 2.2, asks servers to accept at
+// least one.
 const maxEmptyLines = 4
 
-// emptyLines returns how many bytes b has of empty lines before the request line.
+// emptyLines returns the length of the empty lines before the request line, in bytes.
 func emptyLines(b []byte) (n int) {
 	for n < maxEmptyLines*len(crlf) && bytes.HasPrefix(b[n:], crlf) {
 		n += len(crlf)
@@ -48,11 +49,9 @@ func emptyLines(b []byte) (n int) {
 	return n
 }
 
-// endOfHead looks for the empty line that ends a head, given that b[:from] was
-// searched before. It returns the head's length, or 0 if it has not ended; ok
-// is false if a line ends without a carriage return, which RFC 9112, section
-// 2.2, lets a server refuse, and which front proxies and we might take
-// differently.
+// endOfHead looks for the empty line that ends a head, given that b[:from] was searched before. It returns the head's
+// length, or 0 if the head has not arrived whole. ok is false if a line ends without a carriage return: RFC 9112,
+// section 2.2, lets a server refuse that, and a proxy in front might read it differently.
 func endOfHead(b []byte, from int) (n int, ok bool) {
 	for i := from; ; {
 		j := bytes.IndexByte(b[i:], '\n')
@@ -72,8 +71,8 @@ func endOfHead(b []byte, from int) (n int, ok bool) {
 
 func badRequest(reason string) *Refusal { return &Refusal{http.StatusBadRequest, reason} }
 
-// parse takes a whole head apart, more strictly than RFC 9112 asks: what two
-// servers in a row might read in two ways is refused.
+// parse parses a whole head, more strictly than RFC 9112 requires: a head that two servers in a row might read
+// differently is refused. head is borrowed, and must not change while r is used.
 func (r *request) parse(head []byte) *Refusal {
 	*r = request{}
 	line, rest, _ := bytes.Cut(head, crlf)
@@ -92,8 +91,8 @@ func (r *request) parse(head []byte) *Refusal {
 	return badRequest("the request head does not end with an empty line")
 }
 
-// parseBegun takes the whole lines of a head apart that has only begun, or is too long: enough to tell which kind of
-// client is refused, and not to serve it.
+// parseBegun parses the whole lines of a head that has not arrived whole, or is too long. That is enough to tell
+// which kind of client is refused, but not to serve it.
 func (r *request) parseBegun(b []byte) {
 	lines := b[emptyLines(b) : bytes.LastIndexByte(b, '\n')+1]
 	if refusal := r.parse(append(slices.Clip(lines), crlf...)); refusal != nil {
@@ -136,7 +135,7 @@ func (r *request) field(line []byte) *Refusal {
 			return badRequest("control character in a header")
 		}
 	}
-	// The name decides by its length, and only then by its letters.
+	// Comparing the lengths first makes the long list of names cheap.
 	is := func(s string) bool { return len(name) == len(s) && bytes.EqualFold(name, []byte(s)) }
 	switch {
 	case is("Host"):

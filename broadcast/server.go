@@ -34,43 +34,47 @@ var (
 	ErrClosed = fmt.Errorf("broadcast: connection is closed: %w", net.ErrClosed)
 )
 
-// Server is a broadcast server. Make one with New, serve with Run, or with Serve and
-// Shutdown. All methods may be called from any goroutine.
+// Server is a broadcast server. Make one with New, and serve with Run, or with Serve and Shutdown. All methods are
+// safe for concurrent use.
 type Server struct {
 	// Immutable after construction.
 	cfg         Config
 	forms       [maxForms]*form // See formAt.
-	addresses   *addresses      // nil unless it is needed.
+	addresses   *addresses      // nil if Config has neither MaxConnsPerIP nor TrustedProxies.
 	page        pageAnswer
 	extras      extras
 	directBytes directBytes
-	limiter     *limiter // nil unless there is a rate.
+	limiter     *limiter // nil without a rate.
 	origins     origins
 	shards      []*shard
 	poller      poller
 	queue       *queue
 	started     time.Time
-	seed        maphash.Seed  // Of connections' ids.
-	stopTick    chan struct{} // Closed by Shutdown.
+	seed        maphash.Seed  // Of the IDs of connections.
+	stopTick    chan struct{} // Closed by stop.
 	ticking     sync.WaitGroup
+	closed      chan struct{} // Closed when Shutdown begins.
+	ended       chan struct{} // Closed when all connections are gone, and no shard runs.
+	stopped     chan struct{} // Closed when Shutdown is about to return.
 
+	// Each has a mutex or atomic fields of its own.
 	opening    opening
 	holding    holding
 	unfinished unfinished
 	replica    Replica
 
 	channels channels
-	root     *channel      // Immutable: the one that is always there.
-	numbers  atomic.Uint64 // Written under channels.mu: where the messages of a new channel begin to count.
+	root     *channel      // Immutable after construction: the channel whose name is empty, which is never dropped.
+	numbers  atomic.Uint64 // Written under channels.mu, read by enter: the number before a new channel's first message.
 
 	// Atomic.
-	open          atomic.Int64 // Connections that are open or closing, or about to be.
-	draining      atomic.Bool
-	drainBegan    atomic.Uint32
-	acceptStalled atomic.Bool // A listener waits for the clock to try again.
-	nextShard     atomic.Uint32
+	open          atomic.Int64  // Written by workers and shards: connections that are open or closing, or about to be.
+	draining      atomic.Bool   // Written by Shutdown, read by workers and shards.
+	drainBegan    atomic.Uint32 // Written by Shutdown before draining, read by shards: a time of clock.
+	acceptStalled atomic.Bool   // Set by workers, cleared by the clock: a listener cannot accept.
+	nextShard     atomic.Uint32 // Written and read by adopt.
 	total         counters
-	pumps         atomic.Int64 // That run: see pump.
+	pumps         atomic.Int64 // Written by pumps, read by stop: pumps that are running.
 	tlsLog        logLimiter
 	shedLog       logLimiter
 	deniedLog     logLimiter
@@ -78,17 +82,13 @@ type Server struct {
 	slowLog       logLimiter
 
 	mu        sync.Mutex
-	listeners []*listener   // Guarded by mu.
-	closing   bool          // Guarded by mu: Shutdown has been called.
-	closed    chan struct{} // Closed when Shutdown begins.
-	ended     chan struct{} // Closed when all connections are gone, and no shard runs.
-	stopped   chan struct{} // Closed when Shutdown is about to return.
+	listeners []*listener // Guarded by mu.
+	closing   bool        // Guarded by mu: Shutdown has been called.
 }
 
-// New makes a Server and starts its goroutines, a number that depends on the
-// processors and not on the connections: Shutdown must be called to end them.
-// The error joins all that is wrong with cfg, or says what the system refused
-// (EMFILE, ENOMEM).
+// New makes a Server and starts its goroutines, whose number depends on the processors and not on the connections.
+// Shutdown ends them. The error joins everything that is wrong with cfg, or is the error of the system (EMFILE,
+// ENOMEM).
 func New(cfg Config) (*Server, error) {
 	cfg, err := cfg.WithDefaults()
 	if err != nil {
@@ -121,9 +121,9 @@ func New(cfg Config) (*Server, error) {
 		srv.shards = append(srv.shards, newShard(srv))
 	}
 	for _, s := range srv.shards {
-		go labelled(fmt.Sprint("shard ", s.index), s.run) // Stopped and awaited by Shutdown.
+		go labelled(fmt.Sprint("shard ", s.index), s.run) // Stopped and awaited by stop.
 	}
-	srv.ticking.Go(func() { labelled("clock", srv.runClock) }) // Stopped and awaited by Shutdown.
+	srv.ticking.Go(func() { labelled("clock", srv.runClock) }) // Stopped and awaited by stop.
 	return srv, nil
 }
 
@@ -183,13 +183,12 @@ func (srv *Server) listen(l *listener) error {
 	return nil
 }
 
-// adopt makes an accepted fd a connection that is to send a handshake, or, with from, one
-// whose request net/http has read.
+// adopt makes an accepted fd an opening connection. from, if not nil, has the request that net/http has read.
 func (srv *Server) adopt(fd int, from *handover) {
-	// As long as it is not open, the feed does not know it.
+	// The lobby only tells the connection's shard: no pass visits the connection before it is open.
 	c := newConn(fd, srv.shards[srv.nextShard.Add(1)%uint32(len(srv.shards))].lobby)
 	c.since = srv.clock() + milliseconds(srv.cfg.HandshakeTimeout)
-	c.setCostly(srv.cfg.Authorize != nil) // Those that are open come first.
+	c.setCostly(srv.cfg.Authorize != nil) // Authorize may take long, so open connections go first.
 	if from != nil {
 		from.give(c)
 	}
@@ -197,7 +196,7 @@ func (srv *Server) adopt(fd int, from *handover) {
 		srv.unadopt(c)
 		return
 	}
-	// Owned until it is registered: so who ends it meanwhile leaves the fd to us.
+	// The reading side is owned until the fd is registered, so that a goroutine that ends c meanwhile does not close it.
 	c.acquire(0)
 	if !srv.opening.track(c) { // Accepted just before the listener was closed.
 		c.tooLate(make([]byte, maxHeadBytes))
@@ -225,8 +224,8 @@ func (srv *Server) unadopt(c *Conn) {
 	srv.extras.discard(c)
 }
 
-// checkPeer looks at the address of a new connection, and reports whether the connection may stay, even if only until its
-// request has come and is refused.
+// checkPeer checks the address of a new connection, and reports whether the connection may stay, even if only until
+// its request has arrived and is refused.
 func (srv *Server) checkPeer(c *Conn) bool {
 	if most := srv.cfg.memory.MaxHandshakes; most > 0 && srv.opening.len() >= most {
 		srv.total.countRefusal(errManyHandshakes.Status)
@@ -254,7 +253,7 @@ func (srv *Server) checkPeer(c *Conn) bool {
 	return c.turnAway(errManyAtAccept)
 }
 
-// Memory returns how Config.MemoryBytes is divided up, or the zero plan if that is 0.
+// Memory returns how Config.MemoryBytes is divided up, or the zero plan if MemoryBytes is 0.
 func (srv *Server) Memory() MemoryPlan { return srv.cfg.memory }
 
 // abandon ends a connection that was never open.
@@ -345,12 +344,12 @@ func (srv *Server) stop() {
 		s.wakeUp()
 		<-s.done
 	}
-	// What workers do now, they do for the last time: every connection they
-	// leave is closed. A hook may keep one for ever.
+	// Workers release every connection in its next turn, because all of them are closed. A hook may block a worker for
+	// ever, so this waits for stopTime at most.
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	_ = srv.await(ctx, func() bool {
-		quiet := srv.queue.quiet() // If so, nothing is posted any more.
+		quiet := srv.queue.quiet() // Only workers post.
 		srv.replica.gated.Store(false)
 		srv.replica.ahead.recheck(srv)
 		for _, ch := range srv.holding.awaited(nil) {
@@ -368,5 +367,5 @@ func (srv *Server) stop() {
 		srv.cfg.Logger.Error("closing the poller", "err", err)
 	}
 	srv.queue.close()
-	_ = srv.await(ctx, func() bool { return srv.pumps.Load() == 0 }) // They have a deadline that is sooner.
+	_ = srv.await(ctx, func() bool { return srv.pumps.Load() == 0 }) // Their own deadline is earlier: see pump.released.
 }
