@@ -79,8 +79,8 @@ func group(ip netip.Addr) netip.Addr {
 	return ip
 }
 
-// register records that c comes from an address, in place of one recorded before. It returns false if there are too many
-// connections from that address. A trusted proxy's own address stands for any number of unknown clients, so its
+// register records the address of c, in place of one recorded before. It returns false if there are too many connections
+// from that address. A trusted proxy's own address stands for any number of unknown clients, so its
 // connections are not limited.
 func (a *addresses) register(c *Conn, from netip.AddrPort) bool {
 	a.mu.Lock()
@@ -112,7 +112,7 @@ func (a *addresses) crowd(c *Conn, from netip.AddrPort) bool {
 	return true
 }
 
-// unregister forgets c. a may be nil.
+// unregister forgets c's address. a may be nil.
 func (a *addresses) unregister(c *Conn) {
 	if a != nil {
 		a.mu.Lock()
@@ -121,6 +121,7 @@ func (a *addresses) unregister(c *Conn) {
 	}
 }
 
+// forgetLocked is unregister for a caller that holds mu. a must not be nil.
 func (a *addresses) forgetLocked(c *Conn) {
 	if g, ok := a.crowded[c]; ok {
 		delete(a.crowded, c)
@@ -193,7 +194,7 @@ func parseForwarded(s string) (netip.AddrPort, bool) {
 // and 2.2.
 const (
 	maxProxyLine   = 107
-	maxProxyHeader = 2 << 10 // More than proxies send: addresses, and some fields behind them.
+	maxProxyHeader = 2 << 10 // More than proxies send: addresses, and some fields after them.
 )
 
 // proxyHeader is the content of a PROXY header.

@@ -18,7 +18,7 @@ import (
 // ErrBusy means that the message was not queued: more than 64 KiB of direct messages already wait for this connection,
 // because its peer does not read, or the direct messages of all connections would exceed their share of
 // Config.MemoryBytes. So at most 64 KiB and one message wait for a connection, beside what its socket buffer holds. A
-// direct message is not a reply, so the server goes on reading from the connection while they wait. The caller must do
+// direct message is not a reply, so the server continues to read from the connection while they wait. The caller must do
 // one of three things: drop the message, Close the connection, or send again later. A program whose OnMessage answers
 // each message of a client with Send should Close the connection at ErrBusy: that client sends but does not read.
 //

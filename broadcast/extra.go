@@ -25,10 +25,10 @@ type extra struct {
 	beforeOpen []Message     // Guarded by mu: messages sent to a connection that is not open yet.
 	closing    *mail         // Guarded by mu: the close frame of a connection that is not open yet.
 	request    *http.Request // Guarded by mu: of a handover, until it is answered.
-	handedOver chan struct{} // Guarded by mu: closed when the handover is answered.
+	handedOver chan struct{} // Guarded by mu: closed when the handshake of a handover is over.
 }
 
-// extras is the table of extras.
+// extras is the table of the extras of all connections.
 type extras struct {
 	mu     sync.RWMutex
 	byConn map[*Conn]*extra // Guarded by mu.
@@ -92,7 +92,7 @@ func (t *extras) storeLocked(c *Conn, x *extra) {
 	c.set(extended)
 }
 
-// discard removes c's extra. c must be closed, or not have been given to anyone yet.
+// discard removes c's extra. c must be closed, or no other goroutine may know it yet.
 func (t *extras) discard(c *Conn) {
 	if !c.has(extended) {
 		return
@@ -111,7 +111,7 @@ func (t *extras) discard(c *Conn) {
 	}
 }
 
-// retire discards messages to a connection that was never opened, and makes Send take no more.
+// retire discards messages to a connection that was never opened, and makes Send return ErrClosed.
 func (x *extra) retire() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -131,7 +131,7 @@ func (t *extras) deleteLocked(c *Conn) {
 	}
 }
 
-// endHandover tells the goroutine that handed c over that the handshake is over, and removes what is not needed any more
+// endHandover tells the goroutine that handed c over that the handshake is over, and removes what is no longer needed
 // from c's extra. It is also called at the end of a connection.
 func (c *Conn) endHandover() {
 	if c.extra() == nil {

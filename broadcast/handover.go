@@ -52,7 +52,7 @@ func (c *Conn) handedRequest() *http.Request {
 		return nil
 	}
 	if from, ok := c.shard().srv.addresses.clientOf(c); ok && from.String() != r.RemoteAddr {
-		r = r.WithContext(r.Context()) // A copy: a proxy of Config.TrustedProxies told the client's address.
+		r = r.WithContext(r.Context()) // A copy: a proxy of Config.TrustedProxies has reported the client's address.
 		r.RemoteAddr = from.String()
 	}
 	return r

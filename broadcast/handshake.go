@@ -185,7 +185,7 @@ func (c *Conn) upgrade(w *worker, head []byte) (wait bool, refusal *Refusal) {
 	}
 	opened = true
 	if srv.debug() {
-		path, _ := w.handshake.req.path() // Without the query, where tokens stand.
+		path, _ := w.handshake.req.path() // Without the query, which may contain a token.
 		srv.cfg.Logger.Debug("connected", "fd", c.fd, "remote", c.RemoteAddr(), "path", withoutToken(string(path)))
 	}
 	srv.total.upgraded.Add(1)

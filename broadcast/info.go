@@ -139,13 +139,13 @@ func (s *shard) furthestBehind(n int) []ConnInfo {
 	list := make(top[behind], 0, n)
 	for f := range s.keptViews {
 		head := f.encoding.log.Head()
-		odd := f.offFastPath
-		for k := 0; k < len(f.open) && odd > 0; k++ {
+		left := f.offFastPath
+		for k := 0; k < len(f.open) && left > 0; k++ {
 			c := f.open[k]
 			if c.out == 0 {
 				continue
 			}
-			if odd--; c.out&outBlocked != 0 && c.cursor < head {
+			if left--; c.out&outBlocked != 0 && c.cursor < head {
 				list.insert(behind{c, head - c.cursor}, func(a, b behind) bool { return a.lag > b.lag })
 			}
 		}

@@ -10,7 +10,7 @@ import (
 // tickEvery is how often the server's clock ticks.
 const tickEvery = 100 * time.Millisecond
 
-// sweep is how far the keep-alive has come on its way through the open connections. One sweep takes PingInterval, so
+// sweep is the position of the keep-alive in the open connections. One sweep takes PingInterval, so
 // that pings are spread evenly over it. Owned by the shard. Times are those of Server.clock.
 type sweep struct {
 	began uint32

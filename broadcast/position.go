@@ -82,8 +82,8 @@ func splitID(id string) (epoch string, number uint64, ok bool) {
 	})
 }
 
-// placeCursor sets c's cursor to a position in the log of its encoding. at is the number of messages before the cursor. gap
-// is the requested ID if messages after it are missing. The channel's mutex must be held.
+// placeCursor sets c's cursor to a position in the log of its encoding. at is the number of messages before the
+// cursor. gap is the requested ID if messages after it are missing. The channel's mutex must be held.
 func (c *Conn) placeCursor(p position) (at uint64, gap string) {
 	e := c.feed().encoding
 	if p == (position{}) {

@@ -115,7 +115,7 @@ type writeLimit struct {
 	timeout time.Duration         // Of each write. If it is not positive, there is no bound.
 
 	mu    sync.Mutex
-	fixed bool // Guarded by mu: the deadline stays as it is, and set is not called any more.
+	fixed bool // Guarded by mu: the deadline stays as it is, and set is no longer called.
 }
 
 // startWrite is called before a write.

@@ -40,7 +40,8 @@ func (srv *Server) arrived(fd int) []byte {
 // turnAwayBytes is how much is read of a request that is refused at once.
 const turnAwayBytes = 4 << 10
 
-// sendRefusal sends the answer that refuses a request of which begun has arrived.
+// sendRefusal sends the answer that refuses a request. begun is the part of the request that has arrived; it is
+// borrowed.
 func (srv *Server) sendRefusal(fd int, r *Refusal, begun []byte) {
 	var req request
 	req.parseBegun(begun)
@@ -103,8 +104,8 @@ func (r *Refusal) forNow() bool {
 	return r.Status >= http.StatusInternalServerError
 }
 
-// appendEnded appends an event stream that ends at once. A browser's EventSource never comes back after any status but
-// 200 (HTML, section 9.2.3), whatever Retry-After says; after the end of its events it does.
+// appendEnded appends an event stream that ends at once. A browser's EventSource never reconnects after any status but
+// 200 (HTML, section 9.2.3), whatever Retry-After says; after the end of the stream it does.
 func (srv *Server) appendEnded(dst []byte, r *Refusal, req *request) []byte {
 	dst = srv.answerEvents(dst, req)
 	why := strings.NewReplacer("\r", " ", "\n", " ").Replace(r.Error()) // It is one line of comment.

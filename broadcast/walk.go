@@ -63,7 +63,7 @@ func (w *walk) list(s *shard) []*feed {
 	return s.feeds
 }
 
-// step goes on until the end, or until it has taken its time. Called by the shard.
+// step continues until the end, or until it has taken its time. Called by the shard.
 func (w *walk) step(s *shard) {
 	began, visited := time.Now(), 0
 	for w.k = min(w.k, len(w.list(s))-1); w.k >= 0; w.k = min(w.k, len(w.list(s))) - 1 {
@@ -85,8 +85,8 @@ func (w *walk) step(s *shard) {
 	w.done = true
 }
 
-// walkAll makes a walk through each shard: at the same time and a step at a time, so that a shard does what else there
-// is to do between two steps. The error is ErrServerClosed or that of ctx; then a shard may be in its last step.
+// walkAll makes a walk through each shard, all at the same time. It goes a step at a time, so that a shard does its other
+// work between two steps. The error is ErrServerClosed or that of ctx; then a shard may be in its last step.
 func (srv *Server) walkAll(ctx context.Context, walks []*walk) error {
 	for done := false; !done; {
 		err := srv.awaitShards(ctx, func(i int, s *shard) {
