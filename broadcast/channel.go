@@ -19,8 +19,8 @@ type channel struct {
 
 	mu      sync.Mutex  // Held while a message is appended to several logs, so that it has the same place in all.
 	conns   int         // Guarded by mu: connections that have joined.
-	changed bool        // Guarded by mu: its name is in Replica.changes.
 	ids     *channelIDs // Guarded by mu; nil without an Order.
+	changed bool        // Guarded by mu: its name is in Replica.changes.
 
 	behind atomic.Bool // Written by appendToLogs and caughtUp, read by the reading sides: see holding.
 

@@ -8,22 +8,22 @@ import (
 )
 
 // feed is a shard's part of one encoding: the connections of the shard that read it. A server may have very many
-// feeds, most of them at rest, so what only a running pass needs belongs to the shard.
+// feeds, most of them at rest, so what only a running pass needs belongs to the shard: see TestChannelSize.
 type feed struct {
 	// Immutable after construction.
 	shard    *shard
 	encoding *encoding // nil for a shard's lobby.
-
-	// Guarded by encoding.channel.mu.
-	next    *feed  // The next in encoding.feeds.
-	offered uint64 // Everything below this offset was offered to all connections. The shard reads it without the mutex.
-	conns   int32  // Connections that have joined, open or not.
 
 	// Owned by the shard.
 	open        connList       // The open connections.
 	view        *framelog.View // The log as the last pass saw it; nil if no connection needs it: see shard.releaseViews.
 	offFastPath int32          // Connections with a flag in Conn.out.
 	slot        uint32         // 1 + index in shard.feeds, or 0.
+
+	// Guarded by encoding.channel.mu.
+	next    *feed  // The next in encoding.feeds.
+	offered uint64 // Everything below this offset was offered to all connections. The shard reads it without the mutex.
+	conns   int32  // Connections that have joined, open or not.
 
 	due atomic.Bool // Written under shard.inbox.mu: whether the feed is in inbox.due. Read by inbox.putDue without it.
 }
