@@ -76,7 +76,7 @@ func (h *Handler) do(
 	if !ok {
 		return nil, false
 	}
-	spanOf(r).AddEvent("body read")
+	spanBodyRead(r, len(body))
 	do, err := parse(body)
 	if err != nil {
 		failPublish(w, err)

@@ -32,7 +32,12 @@ func TestTrace(t *testing.T) {
 		want                          map[attribute.Key]any
 	}{
 		{"child", "/v1/publish/news", "hello", "00-" + traceID + "-" + parentID + "-01", 200, true,
-			map[attribute.Key]any{"messaging.destination.name": "news", "messaging.message.body.size": int64(5), "crier.receivers": int64(1)}},
+			map[attribute.Key]any{
+				"messaging.destination.name": "news", "messaging.message.body.size": int64(5), "crier.receivers": int64(1),
+				"http.request.method": "POST", "http.route": "/v1/publish/{channel...}", "url.path": "/v1/publish/news",
+				"url.scheme": "http", "server.address": "example.com", "network.protocol.version": "1.1",
+				"network.peer.address": "192.0.2.1", "network.peer.port": int64(1234), "client.address": "192.0.2.1",
+				"http.request.body.size": int64(5)}},
 		{"root", "/v1/publish/news", "hello", "", 200, false,
 			map[attribute.Key]any{"messaging.destination.name": "news", "messaging.system": "crier"}},
 		{"malformed", "/v1/publish/", "", "00-" + traceID + "-0000000000000000-01", 200, false,
@@ -118,7 +123,7 @@ func TestTraceOff(t *testing.T) {
 	r := httptest.NewRequest("POST", "/v1/publish/news", nil)
 	r.Header.Set("Traceparent", "00-"+traceID+"-"+parentID+"-01")
 	if n := testing.AllocsPerRun(100, func() {
-		spanOf(r).AddEvent("body read")
+		spanBodyRead(r, 5)
 		spanPublished(r, "news", 5, published{"1", 1})
 		spanBatch(r, 1)
 	}); n != 0 {

@@ -134,7 +134,7 @@ func TestActivationRefused(t *testing.T) {
 		says  string
 	}{
 		{"name that means nothing", "metrics", []net.Listener{ours}, nil, `"metrics"`},
-		{"two for back ends", "admin:admin", []net.Listener{ours, ours}, nil, "of which there can be one"},
+		{"two for back ends", "admin:admin", []net.Listener{ours, ours}, nil, "at most one socket"},
 		{"back ends from anywhere without a token", "admin", []net.Listener{all}, []string{"--listen=127.0.0.1:0"}, "--admin-token-file"},
 		{"token without a socket for back ends", "crier", []net.Listener{ours}, []string{"--admin-token-file=main.go"}, "--admin-token-file"},
 		{"connection", "crier", []net.Listener{connected{ours, conn}}, nil, "Accept=no"},

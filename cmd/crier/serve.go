@@ -149,8 +149,8 @@ func serve(srv *broadcast.Server, lns sockets, signals *signalWatch, node member
 	for _, ln := range lns.public {
 		go func() { ended <- srv.Serve(ln) }() // Ends with Shutdown below.
 	}
-	mgr := startManager(srv, lns.addr(), logger)
-	defer mgr.close()
+	notifier := startNotifier(srv, lns.addr(), logger)
+	defer notifier.close()
 
 	var serveErr error
 	select {
@@ -160,7 +160,7 @@ func serve(srv *broadcast.Server, lns sockets, signals *signalWatch, node member
 		logger.Error("draining: this server cannot go on in the cluster", "err", err)
 	case sig := <-signals.ending:
 		logger.Info("draining", "signal", sig.String(), "open", srv.Stats().Open, "grace", grace)
-		mgr.stopping(grace)
+		notifier.notifyStopping(grace)
 		signals.exitAtNext(func(sig os.Signal) {
 			logger.Error("second signal: exiting at once", "signal", sig.String(), "open", srv.Stats().Open)
 		})

@@ -8,19 +8,17 @@ import (
 	"os"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/crier-ws/crier/broadcast"
 	"golang.org/x/sys/unix"
 )
 
-// sockets is where crier listens.
+// sockets has the listeners of crier.
 type sockets struct {
 	public []net.Listener // For clients.
 	admin  net.Listener   // For back ends, or nil.
 }
 
-// openSockets returns the sockets that the service manager has passed, and opens those that it
-// has not: sd_listen_fds(3).
+// openSockets returns the sockets that the service manager has passed, and opens the others.
 func (cmd *serveCmd) openSockets(logger *slog.Logger) (sockets, error) {
 	s, err := passedSockets()
 	if err != nil {
@@ -53,37 +51,38 @@ func (cmd *serveCmd) openSockets(logger *slog.Logger) (sockets, error) {
 	return s, nil
 }
 
-// private says whether only processes of this host come to an address.
+// private reports whether only processes of this host can connect to an address.
 func private(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	return !ok || tcp.IP.IsLoopback()
 }
 
-// Names of sockets: FileDescriptorName= of a systemd.socket(5), or what there is without it.
+// Names of sockets: FileDescriptorName= of systemd.socket(5). Without it, the name is that of the socket unit.
 const (
 	adminSocket  = "admin"
 	publicSocket = "crier"
 )
 
-// activated says whether there may be sockets that were passed. That is known at the start:
-// passedSockets clears the environment.
+// activated reports whether the service manager may have passed sockets. It is set at the start, because passedSockets
+// clears the environment.
 var activated = os.Getenv("LISTEN_FDS") != ""
 
-// passedSockets takes over the sockets that were passed.
+// passedSockets takes over the sockets that the service manager has passed.
 func passedSockets() (s sockets, err error) {
-	for _, f := range activation.Files(true) {
-		name := f.Name()
+	files, names := passedFiles()
+	for i, f := range files {
+		name := names[i]
 		ln, err := passedListener(f)
 		if err != nil {
 			return s, errors.Join(wrongSetting(fmt.Errorf("the socket %q that was passed: %w", name, err)), s.close())
 		}
 		switch {
-		case name == publicSocket, name == publicSocket+".socket", name == "unknown", strings.HasPrefix(name, "LISTEN_FD_"):
+		case name == publicSocket, name == publicSocket+".socket", name == "unknown", name == "":
 			s.public = append(s.public, ln)
 		case name == adminSocket && s.admin == nil:
 			s.admin = ln
 		default:
-			err := fmt.Errorf("the socket %q that was passed: want it named %q, or %q, of which there can be one",
+			err := fmt.Errorf("the socket %q that was passed: want the name %q, or %q for at most one socket",
 				name, publicSocket, adminSocket)
 			return s, errors.Join(wrongSetting(err), ln.Close(), s.close())
 		}
@@ -91,7 +90,7 @@ func passedSockets() (s sockets, err error) {
 	return s, nil
 }
 
-// passedListener makes a listener of a socket that was passed, and closes f.
+// passedListener returns a listener for a socket that was passed, and closes f.
 func passedListener(f *os.File) (net.Listener, error) {
 	defer f.Close()
 	listens, err := unix.GetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
@@ -104,7 +103,7 @@ func passedListener(f *os.File) (net.Listener, error) {
 	return net.FileListener(f)
 }
 
-// addr is where clients connect to.
+// addr returns the addresses that clients connect to, separated by commas.
 func (s sockets) addr() string {
 	addrs := make([]string, len(s.public))
 	for i, ln := range s.public {

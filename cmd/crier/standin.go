@@ -20,30 +20,33 @@ import (
 const (
 	// standInAfter is how long clients wait in the listener's queue, as in most starts, before a stand-in answers them.
 	standInAfter = time.Second
-	// tellEvery is how often the service manager hears that the start takes longer.
-	tellEvery = 10 * time.Second
+	// extendEvery is how often the service manager is asked for more time.
+	extendEvery = 10 * time.Second
 )
 
-// standIn answers in the place of the server while that waits for NATS: clients get 503 with Retry-After, /readyz is
-// 503 with the reason, and /livez is 200.
+// standIn answers while the server waits for NATS: clients get 503 with Retry-After, /readyz is 503 with the reason, and
+// /livez is 200.
 type standIn struct {
+	// Immutable after construction.
 	lns      sockets
 	cfg      broadcast.Config
 	adminCfg admin.Config
 	logger   *slog.Logger
-	why      atomic.Pointer[error] // What is waited for, or nil.
-	stop     chan struct{}
+	stop     chan struct{} // Closed by close.
 	stopped  chan struct{} // Closed when run has returned.
+
+	// Atomic: why the server waits, or nil. Written by waiting, read by reason.
+	why atomic.Pointer[error]
 }
 
-// newStandIn makes one that begins to answer on lns after a while, until close. lns stay open.
+// newStandIn starts a stand-in that answers on lns after standInAfter, until close. lns stay open.
 func newStandIn(lns sockets, cfg broadcast.Config, adminCfg admin.Config, logger *slog.Logger) *standIn {
 	w := &standIn{
 		lns: lns, cfg: cfg, adminCfg: adminCfg, logger: logger,
 		stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	w.cfg.MemoryBytes, w.cfg.RetainBytes, w.cfg.RetainTotalBytes = 0, 0, 0 // Nothing is published.
-	w.cfg.Page, w.cfg.Authorize = nil, nil                                 // Nobody is let in.
+	w.cfg.Page, w.cfg.Authorize = nil, nil                                 // All clients are refused.
 	w.cfg.OnConnect = func(*broadcast.Conn, *http.Request) error {
 		return &broadcast.Refusal{Status: http.StatusServiceUnavailable, Reason: "this server is waiting for its cluster"}
 	}
@@ -52,10 +55,10 @@ func newStandIn(lns sockets, cfg broadcast.Config, adminCfg admin.Config, logger
 	return w
 }
 
-// waiting notes what is waited for.
+// waiting sets the reason for which the server waits.
 func (w *standIn) waiting(err error) { w.why.Store(&err) }
 
-// reason returns what is waited for. It is never nil.
+// reason returns why the server waits. It never returns nil.
 func (w *standIn) reason() error {
 	if err := w.why.Load(); err != nil {
 		return fmt.Errorf("waiting for NATS: %s", oneLine(*err))
@@ -63,7 +66,7 @@ func (w *standIn) reason() error {
 	return errors.New("waiting for NATS")
 }
 
-// close ends it.
+// close stops answering, and waits for it.
 func (w *standIn) close() {
 	close(w.stop)
 	<-w.stopped
@@ -78,15 +81,16 @@ func (w *standIn) run() {
 	}
 	end, err := w.answer()
 	if err != nil {
-		w.logger.Warn("clients have to wait for an answer until NATS is reachable", "err", err)
+		w.logger.Warn("clients get no answer until NATS is reachable", "err", err)
 	} else {
 		defer end()
 	}
-	ticker := time.NewTicker(tellEvery)
+	ticker := time.NewTicker(extendEvery)
 	defer ticker.Stop()
-	mgr := &manager{logger: w.logger}
+	notifier := &notifier{logger: w.logger}
 	for {
-		mgr.notify("STATUS="+oneLine(w.reason()), fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (3*tellEvery).Microseconds()))
+		extend := fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (3 * extendEvery).Microseconds())
+		notifier.notify("STATUS="+oneLine(w.reason()), extend)
 		select {
 		case <-w.stop:
 			return
@@ -95,20 +99,20 @@ func (w *standIn) run() {
 	}
 }
 
-// answer answers clients and back ends until end.
+// answer answers clients and back ends until end is called.
 func (w *standIn) answer() (end func(), err error) {
 	srv, err := broadcast.New(w.cfg)
 	if err != nil {
 		return nil, configFault(err)
 	}
-	shutdown := func() { _ = srv.Shutdown(context.Background()) } // No connection is open: it does not wait.
+	shutdown := func() { _ = srv.Shutdown(context.Background()) } // Does not wait: no connection is open.
 	for _, ln := range w.lns.public {
 		own, err := reopened(ln)
 		if err != nil {
 			shutdown()
 			return nil, err
 		}
-		go func() { _ = srv.Serve(own) }() // Ends with Shutdown.
+		go func() { _ = srv.Serve(own) }() // Stopped and awaited by shutdown.
 	}
 	if w.lns.admin == nil {
 		return shutdown, nil
@@ -139,7 +143,7 @@ func onlyProbes(next http.Handler) http.Handler {
 	})
 }
 
-// reopened returns a listener of its own on the same socket. The socket goes on listening when that is closed.
+// reopened returns a second listener on the same socket. The socket keeps listening after one of them is closed.
 func reopened(ln net.Listener) (net.Listener, error) {
 	socket, ok := ln.(interface{ File() (*os.File, error) })
 	if !ok {

@@ -72,7 +72,7 @@ func TestStandIn(t *testing.T) {
 	if status := ws.StatusError(0); !errors.As(err, &status) || status != http.StatusServiceUnavailable {
 		t.Errorf("a client: got %v, want 503", err)
 	}
-	got := heard(t, notify)
+	got := receiveState(t, notify)
 	if !strings.HasPrefix(got, "STATUS=waiting for NATS: ") || !strings.Contains(got, "\nEXTEND_TIMEOUT_USEC=30000000") {
 		t.Errorf("the service manager: got %q, want the reason and more time", got)
 	}

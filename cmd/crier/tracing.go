@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -79,7 +78,7 @@ func startTracing(c collector, logger *slog.Logger) (provider trace.TracerProvid
 	if err != nil {
 		return fail(err)
 	}
-	otel.SetLogger(logr.FromSlogHandler(logger.Handler()))
+
 	otel.SetErrorHandler(&tracingErrors{logger: logger, everyMinute: rate.Sometimes{Interval: time.Minute}})
 	limits := sdk.NewSpanLimits()
 	limits.AttributeValueLengthLimit = maxAttribute

@@ -12,7 +12,7 @@ import (
 	"github.com/crier-ws/crier/internal/logtest"
 )
 
-// notifySocket is what a service manager hears on.
+// notifySocket returns the socket of a service manager that tests play.
 func notifySocket(t *testing.T) *net.UnixConn {
 	t.Helper()
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
@@ -23,31 +23,31 @@ func notifySocket(t *testing.T) *net.UnixConn {
 	return conn
 }
 
-// heard returns the next thing that the service manager is told.
-func heard(t *testing.T, conn *net.UnixConn) string {
+// receiveState returns the next state that the service manager gets.
+func receiveState(t *testing.T, conn *net.UnixConn) string {
 	t.Helper()
 	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	b := make([]byte, 4096)
 	n, err := conn.Read(b)
 	if err != nil {
-		t.Fatalf("the service manager is told nothing: %v", err)
+		t.Fatalf("the service manager got no state: %v", err)
 	}
 	return string(b[:n])
 }
 
-// TestNotify: the real program says that it is ready, that it is well, and that it stops.
+// TestNotify checks that the built program reports that it is ready, alive and stopping.
 func TestNotify(t *testing.T) {
 	ln, notify := listening(t, "tcp", "127.0.0.1:0"), notifySocket(t)
 	cmd := activate(t, build(t), "", []net.Listener{ln},
 		[]string{"NOTIFY_SOCKET=" + notify.LocalAddr().String(), "WATCHDOG_USEC=100000", "WATCHDOG_PID=$$"}, "--drain=1s")
 	started(t, cmd)
 	conn := knock(t, ln.Addr())
-	if got, want := heard(t, notify), "READY=1\nSTATUS=Serving on "+ln.Addr().String(); got != want {
+	if got, want := receiveState(t, notify), "READY=1\nSTATUS=Serving on "+ln.Addr().String(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	answered(t, conn, 101)
 	for n := 0; n < 3; {
-		got := heard(t, notify)
+		got := receiveState(t, notify)
 		if !strings.HasPrefix(got, "WATCHDOG=1\nSTATUS=") {
 			t.Fatalf("got %q, want WATCHDOG=1", got)
 		}
@@ -57,17 +57,17 @@ func TestNotify(t *testing.T) {
 	}
 	conn.Close()
 	terminate(t, cmd)
-	got := heard(t, notify)
+	got := receiveState(t, notify)
 	for strings.HasPrefix(got, "WATCHDOG=1") {
-		got = heard(t, notify)
+		got = receiveState(t, notify)
 	}
-	// 1 s for the drain, 3 s for its peers' answers, 1 s for the clock, and 5 s to spare.
+	// 1 s for the drain, 3 s for the answers of peers, 1 s for the clock, and 5 s to spare.
 	if want := "STOPPING=1\nSTATUS=Draining\nEXTEND_TIMEOUT_USEC=10000000"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-// TestNotifyReload: a reload does not end the real program where there is no file to reload.
+// TestNotifyReload checks that SIGHUP does not end the program when no file can be reloaded.
 func TestNotifyReload(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", notifySocket(t).LocalAddr().String())
 	var log logtest.Buffer
@@ -81,40 +81,40 @@ func TestNotifyReload(t *testing.T) {
 	}
 }
 
-// TestWatchdogGoesWithout: as long as the server does not come round, the watchdog is not fed.
-func TestWatchdogGoesWithout(t *testing.T) {
+// TestWatchdogStarves checks that the watchdog is not fed while the server does not respond.
+func TestWatchdogStarves(t *testing.T) {
 	const interval = 20 * time.Millisecond
 	notify := notifySocket(t)
 	t.Setenv("NOTIFY_SOCKET", notify.LocalAddr().String())
 	log := make(lines, 100)
-	m := &manager{logger: slog.New(slog.NewTextHandler(log, nil)), stop: make(chan struct{}), done: make(chan struct{})}
-	asked, round := make(chan struct{}), make(chan struct{})
-	go func() { // Ends with close below.
-		defer close(m.done)
-		m.watch(interval, func() string {
+	n := &notifier{logger: slog.New(slog.NewTextHandler(log, nil)), stop: make(chan struct{}), done: make(chan struct{})}
+	asked, respond := make(chan struct{}), make(chan struct{})
+	go func() { // Stopped and awaited by close below.
+		defer close(n.done)
+		n.feedWatchdog(interval, func() string {
 			asked <- struct{}{}
-			<-round
-			return "STATUS=well"
+			<-respond
+			return "STATUS=alive"
 		})
 	}()
 	<-asked
 	_ = notify.SetReadDeadline(time.Now().Add(10 * interval))
-	if n, err := notify.Read(make([]byte, 100)); err == nil {
-		t.Errorf("the watchdog was fed %d bytes before the server came round", n)
+	if fed, err := notify.Read(make([]byte, 100)); err == nil {
+		t.Errorf("the watchdog was fed %d bytes before the server responded", fed)
 	}
-	round <- struct{}{}
-	if got := heard(t, notify); got != "WATCHDOG=1\nSTATUS=well" {
-		t.Errorf("got %q, want WATCHDOG=1 once it came round", got)
+	respond <- struct{}{}
+	if got := receiveState(t, notify); got != "WATCHDOG=1\nSTATUS=alive" {
+		t.Errorf("got %q, want WATCHDOG=1 once the server responded", got)
 	}
-	close(round)
+	close(respond)
 	<-asked
-	m.close()
-	if got := <-log; !strings.Contains(got, "do not come round") {
-		t.Errorf("got %q, want the log to say so", got)
+	n.close()
+	if got := <-log; !strings.Contains(got, "do not respond") {
+		t.Errorf("got %q, want a line that workers or shards do not respond", got)
 	}
 }
 
-// lines takes what is written, and may be written to by any goroutine.
+// lines is a channel of what is written. Any goroutine may write to it.
 type lines chan string
 
 func (l lines) Write(p []byte) (int, error) {
