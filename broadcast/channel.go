@@ -162,7 +162,7 @@ func (ch *channel) tidy(was, now map[*encoding]bool) {
 const spreadFrom = 64
 
 // join makes c, which has not been open yet, a receiver of a channel in a form, from a position on. part undoes it.
-// at and gap are those of Conn.placeCursor; id is the ID of the last message before the position.
+// at and gap are those of receiver.placeCursor; id is the ID of the last message before the position.
 func (srv *Server) join(c *Conn, name string, form *form, p position) (at, id uint64, gap string) {
 	ch := srv.enter(name)
 	ch.mu.Lock()

@@ -137,7 +137,8 @@ func TestPublishWakesReceivers(t *testing.T) {
 	add := func(channel string) {
 		c := newConn(fd, srv.shards[fd%shards].lobby)
 		fd++
-		c.phase, c.readPhase = phaseOpen, readFrames
+		c.phase = phaseOpen
+		c.setReadPhase(readFrames)
 		srv.join(c, channel, srv.forms[0], position{})
 		c.feed().addConn(c)
 	}

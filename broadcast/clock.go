@@ -105,7 +105,7 @@ func endHandshakes(conns []*Conn) {
 // tooLate answers a connection whose handshake was ended before the connection was open, unless it was answered
 // already. The rest of the request that has arrived is read into buf. The caller owns the reading side.
 func (c *Conn) tooLate(buf []byte) {
-	if c.readPhase == readHead {
+	if c.readPhase() == readHead {
 		var req request
 		req.parseBegun(c.begunHead(buf))
 		c.refuseLate(&req)
@@ -114,7 +114,7 @@ func (c *Conn) tooLate(buf []byte) {
 
 // refuseLate refuses req, whose connection must close.
 func (c *Conn) refuseLate(req *request) {
-	c.readPhase = readEnd
+	c.setReadPhase(readEnd)
 	srv := c.shard().srv
 	refusal := errTooLate
 	if srv.draining.Load() {

@@ -11,35 +11,45 @@ import (
 // Conn is a connection of a Server, from accept on. Hooks may use the pointer as a map's key: it is the same for the
 // whole life of the connection.
 //
-// A server may have a million idle connections, so every byte counts: see TestConnSize.
+// A connection has two owners. A worker reads it, and a shard writes to it. What either of them needs is a type of
+// its own: methods of *reader may run only where the reading side is owned, and methods of *receiver on the
+// connection's shard, except where they say otherwise. Methods of *Conn need something of both sides: the descriptor
+// and the feed do not change while a connection is open, so both sides use them.
+//
+// A server may have a million idle connections, so every byte counts, and neither side points back to its Conn: see
+// TestConnSize.
 type Conn struct {
-	// The fields that a pass looks at come first, together: see feed.pass.
+	receiver // What a pass looks at comes first.
+	reader
+}
 
-	// Owned by the reading side (see turnstile) until it has posted opened, and by the shard afterwards.
+// receiver is the side of a connection that gets messages. The reading side owns it until it has posted opened, and the
+// shard afterwards.
+type receiver struct {
 	cursor uint64 // The offset in the log of the next byte that the peer gets.
 
 	fd int32 // Immutable after construction.
 
-	// Owned by the shard.
 	out   outFlags
 	phase phase
 	why   Reason
 
-	readPhase readPhase // Owned by the reading side.
-
 	// The feed that the connection belongs to: its shard's lobby at first. Atomic: written by the reading side before it
 	// posts opened, read by any goroutine.
 	feedRef atomic.Pointer[feed]
-
-	in *inbound // Owned by the reading side: the peer's unfinished bytes; nil if there are none.
-
-	turnstile // Atomic.
 
 	// Guarded by the list that the connection is in: Server.opening by its mutex, the lists of a shard by the shard.
 	slot uint32 // Its index in the list.
 	// In Server.clock's milliseconds. While opening or closing: when that must be over. While open: when the oldest
 	// ping that is not answered yet was sent, or 0.
 	since uint32
+}
+
+// reader is the side of a connection that is read. Whoever owns the turnstile owns it: a worker during a turn.
+type reader struct {
+	in *inbound // The peer's unfinished bytes; nil if there are none.
+
+	turnstile // Atomic. It also has the readPhase.
 
 	posted uint32 // Guarded by shard.inbox.mu: 1 + index in inbox.posts, or 0.
 }
@@ -73,21 +83,21 @@ const (
 	outPending                      // It has an outOfBand, which goes out before the log.
 )
 
-// mark sets f, which takes c off the fast path. Called by c's shard.
-func (c *Conn) mark(f outFlags) {
-	if c.out == 0 {
-		c.feed().offFastPath++
+// mark sets f, which takes the connection off the fast path.
+func (r *receiver) mark(f outFlags) {
+	if r.out == 0 {
+		r.feed().offFastPath++
 	}
-	c.out |= f
+	r.out |= f
 }
 
-// unmark clears f. Called by c's shard.
-func (c *Conn) unmark(f outFlags) {
-	if c.out == 0 {
+// unmark clears f.
+func (r *receiver) unmark(f outFlags) {
+	if r.out == 0 {
 		return
 	}
-	if c.out &^= f; c.out == 0 {
-		feed := c.feed()
+	if r.out &^= f; r.out == 0 {
+		feed := r.feed()
 		feed.offFastPath--
 		feed.shard.touched = append(feed.shard.touched, feed)
 	}
@@ -95,16 +105,19 @@ func (c *Conn) unmark(f outFlags) {
 
 // newConn returns a connection on fd that belongs to f, the lobby of a shard.
 func newConn(fd int, f *feed) *Conn {
-	c := &Conn{fd: int32(fd)}
+	c := &Conn{receiver: receiver{fd: int32(fd)}}
 	c.feedRef.Store(f)
 	return c
 }
 
-func (c *Conn) feed() *feed { return c.feedRef.Load() }
+// feed returns the feed that the connection belongs to. Any goroutine may call it.
+func (r *receiver) feed() *feed { return r.feedRef.Load() }
 
-func (c *Conn) channel() *channel { return c.feedRef.Load().encoding.channel }
+// channel returns the connection's channel. Any goroutine may call it once the connection has joined one.
+func (r *receiver) channel() *channel { return r.feed().encoding.channel }
 
-func (c *Conn) shard() *shard { return c.feedRef.Load().shard }
+// shard returns the connection's shard. Any goroutine may call it, but join may still change the shard.
+func (r *receiver) shard() *shard { return r.feed().shard }
 
 // Channel returns the name of the connection's channel, which is empty without Config.Channels. Only hooks may call
 // Channel.
@@ -194,7 +207,7 @@ func (c *Conn) kill() {
 // release closes the fd and frees all memory. The caller owns the reading side, and c is closed: nobody else uses c.
 func (c *Conn) release() {
 	c.freeInbound()
-	c.readPhase = readReleased
+	c.setReadPhase(readReleased)
 	srv := c.shard().srv
 	if e := c.feed().encoding; e != nil {
 		srv.leave(e.channel) // Everything that the peer has sent is published by now.
@@ -210,8 +223,8 @@ func (c *Conn) release() {
 
 // abort makes the close that follows send a reset (SO_LINGER, socket(7)). The kernel then frees at once what it holds
 // for a peer that does not read, instead of keeping it for minutes.
-func (c *Conn) abort() {
-	_ = unix.SetsockoptLinger(int(c.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+func (r *receiver) abort() {
+	_ = unix.SetsockoptLinger(int(r.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }
 
 // connList is a list of connections that know their index in it, so that one can be taken out without a search.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"unsafe"
@@ -16,11 +17,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestConnSize: 48 bytes is a size class of the allocator; one byte more costs
-// a million connections 16 MB.
+// TestConnSize: 48 bytes is a size class of the allocator; one byte more costs a million connections 16 MB. Neither side
+// has room for a pointer back to the Conn.
 func TestConnSize(t *testing.T) {
-	if got := unsafe.Sizeof(Conn{}); got > 48 {
-		t.Errorf("size of a Conn: got %d bytes, want 48 at most", got)
+	for _, tt := range []struct {
+		name      string
+		got, want uintptr
+	}{
+		{"receiver", unsafe.Sizeof(receiver{}), 32},
+		{"reader", unsafe.Sizeof(reader{}), 16},
+		{"Conn", unsafe.Sizeof(Conn{}), 48},
+	} {
+		if tt.got > tt.want {
+			t.Errorf("size of a %s: got %d bytes, want at most %d", tt.name, tt.got, tt.want)
+		}
+	}
+}
+
+// TestReadPhase: the phase changes while other goroutines change flags of the same word, and nothing is lost.
+func TestReadPhase(t *testing.T) {
+	var r reader
+	var flags sync.WaitGroup
+	flags.Go(func() { // Ends by itself.
+		for range 10_000 {
+			if r.set(heard); !r.takeFlag(heard) {
+				t.Error("takeFlag: got false for a flag that was set")
+				return
+			}
+		}
+	})
+	for i := range 10_000 {
+		want := readPhase(i) % (readReleased + 1)
+		r.setReadPhase(want)
+		if got := r.readPhase(); got != want {
+			t.Fatalf("phase: got %d, want %d", got, want)
+		}
+	}
+	flags.Wait()
+	if r.setReadPhase(readHead); r.state.Load() != 0 {
+		t.Errorf("flags afterwards: got %#x, want none", r.state.Load())
 	}
 }
 

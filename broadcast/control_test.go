@@ -40,7 +40,7 @@ func newControlled(t testing.TB, frame []byte) *controlled {
 	s := newBench(t, Config{}, 1)
 	k := &controlled{bench: s, peer: &peerSockets{sends: frame}, c: s.conns[0], w: newWorker()}
 	k.shard.sockets = k.peer
-	k.c.readPhase = readFrames
+	k.c.setReadPhase(readFrames)
 	return k
 }
 
@@ -56,7 +56,8 @@ func (k *controlled) turn() {
 func (k *controlled) reopen() {
 	c := k.c
 	c.state.Store(0)
-	c.phase, c.readPhase, c.why, c.cursor = phaseOpen, readFrames, 0, 0
+	c.phase, c.why, c.cursor = phaseOpen, 0, 0
+	c.setReadPhase(readFrames)
 	k.shard.srv.join(c, "", k.shard.srv.forms[0], position{})
 	k.feed = c.feed()
 	k.feed.addConn(c)

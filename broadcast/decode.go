@@ -47,11 +47,11 @@ const keptBytes = 16 << 10
 var inbounds = sync.Pool{New: func() any { return new(inbound) }}
 
 // inbound returns c's inbound, made if there is none.
-func (c *Conn) inbound() *inbound {
-	if c.in == nil {
-		c.in = inbounds.Get().(*inbound)
+func (r *reader) inbound() *inbound {
+	if r.in == nil {
+		r.in = inbounds.Get().(*inbound)
 	}
-	return c.in
+	return r.in
 }
 
 // freeInbound discards c's unfinished bytes, and gives its inbound back to the pool.
@@ -316,8 +316,8 @@ func (c *Conn) publishMessage(w *worker, m Message) verdict {
 }
 
 // discard ends decoding: what the peer still sends is discarded.
-func (c *Conn) discard() verdict {
-	c.readPhase = readDiscard
+func (r *reader) discard() verdict {
+	r.setReadPhase(readDiscard)
 	return over
 }
 

@@ -21,7 +21,7 @@ func TestDecodeCloseStatus(t *testing.T) {
 		case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014, code >= 3000 && code <= 4999:
 			want = outcome{why: ReasonPeerClosed, status: ws.StatusCode(code)}
 		}
-		d.c.readPhase = readFrames
+		d.c.setReadPhase(readFrames)
 		body := binary.BigEndian.AppendUint16(nil, uint16(code))
 		if got := d.run(t, clientFrame(nil, true, ws.OpClose, body), math.MaxInt); !got.equal(want) {
 			t.Errorf("status %d: got %v, want %v", code, got, want)
@@ -62,7 +62,7 @@ func TestDecodeCloseBody(t *testing.T) {
 			if got.why != tt.why || tt.status == 0 && got.body != tt.body || tt.status != 0 && got.status != tt.status {
 				t.Errorf("%s, chops of %d: got %v, status %d, body %q, want %v, status %d", tt.name, chop, got.why, got.status, got.body, tt.why, tt.status)
 			}
-			if d.c.readPhase != readDiscard {
+			if d.c.readPhase() != readDiscard {
 				t.Errorf("%s: still reads frames behind a close frame", tt.name)
 			}
 		}

@@ -57,7 +57,7 @@ const maxDirectBytes = 64 << 10
 const directOverhead = 32
 
 // logHead returns the head of c's log. c must be open.
-func (c *Conn) logHead() uint64 { return c.feed().encoding.log.Head() }
+func (r *receiver) logHead() uint64 { return r.feed().encoding.log.Head() }
 
 // reserve counts n bytes as waiting, and reports whether there is room for them.
 func (x *extra) reserve(n int) bool {

@@ -84,7 +84,7 @@
 //	server.go        New, Serve and Shutdown; run.go: Run
 //	config.go        settings; memory.go: how they divide up the memory
 //	conn.go          a connection
-//	turnstile.go     who owns a connection's reading side
+//	turnstile.go     who owns the reading side of a connection
 //	extra.go         what only some connections have
 //	handler.go       connections of net/http; handover.go: taking them over; pump.go: those that epoll cannot watch
 //	info.go          channels and connections for admins; find.go and walk.go: searching a million of them

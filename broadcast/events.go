@@ -117,8 +117,8 @@ func (r *request) checkEvents() *Refusal {
 // watchOver makes the kernel find out that the peer of an event stream has gone, since such a peer sends nothing:
 // unacknowledged data ends the connection after that time (TCP_USER_TIMEOUT, tcp(7)). The call fails on the socket
 // pair of a pump or of Server.stream, which have deadlines instead: see writeLimit.
-func (c *Conn) watchOver() {
-	if d := c.shard().srv.cfg.PingTimeout; d > 0 {
-		_ = unix.SetsockoptInt(int(c.fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(milliseconds(d)))
+func (r *receiver) watchOver() {
+	if d := r.shard().srv.cfg.PingTimeout; d > 0 {
+		_ = unix.SetsockoptInt(int(r.fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(milliseconds(d)))
 	}
 }

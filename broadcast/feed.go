@@ -17,7 +17,7 @@ type feed struct {
 	// Owned by the shard.
 	open        connList       // The open connections.
 	view        *framelog.View // The log as the last pass saw it; nil if no connection needs it: see shard.releaseViews.
-	offFastPath int32          // Connections with a flag in Conn.out.
+	offFastPath int32          // Connections with a flag in receiver.out.
 	slot        uint32         // 1 + index in shard.feeds, or 0.
 
 	// Guarded by encoding.channel.mu.

@@ -113,7 +113,7 @@ func (c *Conn) requestHead(w *worker, b []byte) verdict {
 	case refusal != nil:
 		return c.refuse(w, refusal)
 	}
-	if c.readPhase != readFrames {
+	if c.readPhase() != readFrames {
 		c.freeInbound() // A client of events sends nothing more.
 		return over
 	}
@@ -126,11 +126,11 @@ func (c *Conn) requestHead(w *worker, b []byte) verdict {
 
 // headRoom returns how many bytes of a request head may be read. What is kept of a head, and of bytes that a peer
 // sends after it without waiting for the answer, never exceeds maxHeadBytes.
-func (c *Conn) headRoom() int {
-	if c.in == nil {
+func (r *reader) headRoom() int {
+	if r.in == nil {
 		return maxHeadBytes
 	}
-	return maxHeadBytes - len(c.in.rest)
+	return maxHeadBytes - len(r.in.rest)
 }
 
 // appendHead appends b, which is at most headRoom bytes, to what is kept of a head, and returns all of it. The
@@ -249,9 +249,9 @@ func (h *handshaker) parseRequest(c *Conn, head []byte) (want requested, refusal
 // finishHandshake makes c a receiver, and hands it over to its shard. The request was answered with nothing yet.
 func (c *Conn) finishHandshake(want *requested, grant Grant) {
 	srv := c.shard().srv
-	c.readPhase = readFrames
+	c.setReadPhase(readFrames)
 	if want.form.kind == formEvents {
-		c.readPhase = readDiscard
+		c.setReadPhase(readDiscard)
 		c.watchOver()
 	}
 	if !grant.Publish {

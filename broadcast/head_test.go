@@ -96,7 +96,7 @@ func TestHeadBuffer(t *testing.T) {
 		want[i] = byte(i % 251)
 	}
 	for round := range 200 {
-		c := &Conn{in: &inbound{rest: make([]byte, 0, rng.IntN(maxHeadBytes))}}
+		c := &Conn{reader: reader{in: &inbound{rest: make([]byte, 0, rng.IntN(maxHeadBytes))}}}
 		for c.headRoom() > 0 {
 			n := 1 + rng.IntN(1+rng.IntN(c.headRoom()))
 			at := len(c.in.rest)

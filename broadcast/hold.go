@@ -43,7 +43,7 @@ func (srv *Server) full() bool {
 
 // hold stops reading a connection until the server has caught up, or until the connection may publish again.
 func (srv *Server) hold(c *Conn) {
-	if c.readPhase == readHead {
+	if c.readPhase() == readHead {
 		srv.replica.ahead.add(c)
 		return
 	}

@@ -96,7 +96,7 @@ func (s *shard) keepAlive(now uint32) {
 // frame is not pinged (RFC 6455, section 5.4, allows no frame inside another), but must show life all the same.
 func (s *shard) visit(c *Conn, now uint32) {
 	// If the reading side is owned, bytes from the peer wait to be read: a worker reads c, or c is held. Clients of
-	// events never send anything: see Conn.watchOver.
+	// events never send anything: see receiver.watchOver.
 	form := c.feed().encoding.form
 	if c.takeFlag(heard) || c.has(owned) || form.kind == formEvents {
 		c.since = 0

@@ -230,7 +230,7 @@ func (c *Conn) countKept() bool {
 
 // evict closes c if its unfinished bytes have to give way to those of others.
 func (c *Conn) evict() {
-	if c.readPhase == readFrames && c.in != nil && c.shard().srv.unfinished.isVictim(c) {
+	if c.readPhase() == readFrames && c.in != nil && c.shard().srv.unfinished.isVictim(c) {
 		c.freeInbound()
 		c.violated(errCrowded)
 	}

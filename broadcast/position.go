@@ -84,10 +84,10 @@ func splitID(id string) (epoch string, number uint64, ok bool) {
 
 // placeCursor sets c's cursor to a position in the log of its encoding. at is the number of messages before the
 // cursor. gap is the requested ID if messages after it are missing. The channel's mutex must be held.
-func (c *Conn) placeCursor(p position) (at uint64, gap string) {
-	e := c.feed().encoding
+func (r *receiver) placeCursor(p position) (at uint64, gap string) {
+	e := r.feed().encoding
 	if p == (position{}) {
-		c.cursor = e.log.Head()
+		r.cursor = e.log.Head()
 		return e.log.Frames(), "" // The mutex keeps both together.
 	}
 	var v framelog.View
@@ -99,7 +99,7 @@ func (c *Conn) placeCursor(p position) (at uint64, gap string) {
 		epoch, id, _ := splitID(p.since)
 		at = ids.before(id, v.Frames)
 		switch {
-		case epoch != e.form.epoch, at > v.Frames, ids != nil && id > c.shard().srv.replica.delivered.Load():
+		case epoch != e.form.epoch, at > v.Frames, ids != nil && id > r.shard().srv.replica.delivered.Load():
 			at, gap = v.First, p.since // From another epoch: all messages are new to the client.
 		case ids != nil && id < ids.floor:
 			gap = p.since
@@ -111,7 +111,7 @@ func (c *Conn) placeCursor(p position) (at uint64, gap string) {
 			gap = p.since
 		}
 	}
-	c.cursor = v.Seek(at)
+	r.cursor = v.Seek(at)
 	return at, gap
 }
 

@@ -45,13 +45,13 @@ func (c *Conn) panicked(w *worker, v any, stack []byte) {
 	c.notifyShards(w) // Of the frames that were decoded before the panic.
 	srv.cfg.Logger.Error("panic while reading; the connection is closed", "panic", v, "stack", string(stack))
 	switch {
-	case c.readPhase == readReleased: // The panic was in OnDisconnect, and the fd is closed already.
+	case c.readPhase() == readReleased: // The panic was in OnDisconnect, and the fd is closed already.
 		return
 	case c.has(closed): // Closed while the hook ran. The next turn releases c.
-	case c.readPhase == readHead, c.readPhase == readLinger:
-		c.readPhase = readEnd
+	case c.readPhase() == readHead, c.readPhase() == readLinger:
+		c.setReadPhase(readEnd)
 		srv.abandon(c)
-	case c.readPhase == readFrames:
+	case c.readPhase() == readFrames:
 		c.freeInbound()
 		c.stopReading(closeMail(1011, "internal error"), ReasonInternal)
 	}
@@ -60,18 +60,18 @@ func (c *Conn) panicked(w *worker, v any, stack []byte) {
 
 // readOnce makes one recv and handles the bytes. The verdict is short if the socket is empty.
 func (c *Conn) readOnce(w *worker) verdict {
-	if c.readPhase == readHead && c.in != nil && (c.in.aheadSince != 0 || c.in.handed) {
-		if v := c.requestHead(w, nil); v == held || c.readPhase == readHead {
+	if c.readPhase() == readHead && c.in != nil && (c.in.aheadSince != 0 || c.in.handed) {
+		if v := c.requestHead(w, nil); v == held || c.readPhase() == readHead {
 			return v
 		}
 	}
-	if c.readPhase == readFrames && c.in != nil {
+	if c.readPhase() == readFrames && c.in != nil {
 		// Bytes that arrived while c was held, or waited for a long turn, go first.
 		if v := c.decode(w, nil); v == held || v == later {
 			return v
 		}
 	}
-	if c.readPhase == readEnd {
+	if c.readPhase() == readEnd {
 		return short
 	}
 	buf, ok := c.recvBuffer(w)
@@ -110,11 +110,11 @@ const heldBytes = 4 << 10
 // recvBuffer returns the buffer to read into, or false if c must wait first. The bytes of a connection that must wait
 // are kept, so with a bound on unfinished messages few bytes are read of it, or none.
 func (c *Conn) recvBuffer(w *worker) ([]byte, bool) {
-	if c.readPhase == readHead {
+	if c.readPhase() == readHead {
 		return w.buf[:c.headRoom()], true
 	}
 	srv := c.shard().srv
-	if srv.unfinished.most == 0 || c.readPhase != readFrames {
+	if srv.unfinished.most == 0 || c.readPhase() != readFrames {
 		return w.buf, true
 	}
 	wait := c.mayNotPublish()
@@ -129,7 +129,7 @@ func (c *Conn) recvBuffer(w *worker) ([]byte, bool) {
 
 // receive handles the bytes of one recv. b is the worker's buffer: it is borrowed, and changed.
 func (c *Conn) receive(w *worker, b []byte) verdict {
-	switch c.readPhase {
+	switch c.readPhase() {
 	case readHead:
 		return c.requestHead(w, b)
 	case readFrames:
@@ -141,8 +141,8 @@ func (c *Conn) receive(w *worker, b []byte) verdict {
 
 // endOfStream handles the end of the peer's stream. why counts if the connection was open.
 func (c *Conn) endOfStream(why Reason) {
-	phase := c.readPhase
-	c.readPhase = readEnd
+	phase := c.readPhase()
+	c.setReadPhase(readEnd)
 	switch phase {
 	case readHead:
 		c.shard().srv.total.abandoned.Add(1)

@@ -72,7 +72,7 @@ func (c *Conn) linger(answer ...[]byte) verdict {
 	_, _ = c.shard().sockets.send(int(c.fd), answer)
 	_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	c.freeInbound()
-	c.readPhase = readLinger
+	c.setReadPhase(readLinger)
 	c.endHandover()
 	return over
 }

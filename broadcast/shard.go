@@ -269,7 +269,7 @@ func (s *shard) closeAt(c *Conn, frame []byte, why Reason, at uint64) {
 }
 
 // startClose begins the close handshake (RFC 6455, section 7.1.2): the close frame goes out as soon as possible, then
-// the writing side is shut down (see Conn.mayStillPublish). The connection is released when the peer's stream has
+// the writing side is shut down (see receiver.mayStillPublish). The connection is released when the peer's stream has
 // ended, or after CloseTimeout. frame is copied.
 func (s *shard) startClose(c *Conn, frame []byte, why Reason) {
 	f := c.feed()

@@ -80,7 +80,8 @@ func newBench(t testing.TB, cfg Config, conns int) *bench {
 // enroll makes an open connection of the root channel that s has still to hear of.
 func enroll(s *shard, fd int, form *form) *Conn {
 	c := newConn(fd, s.lobby)
-	c.phase, c.readPhase = phaseOpen, readFrames
+	c.phase = phaseOpen
+	c.setReadPhase(readFrames)
 	s.srv.join(c, "", form, position{})
 	s.srv.open.Add(1)
 	return c

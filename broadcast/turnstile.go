@@ -19,6 +19,7 @@ import "sync/atomic"
 //	bit 10 opened   opened was posted to the shard
 //	bit 11 extended the connection has an extra
 //	bit 12 leaving  the server has begun to close the connection: see limiter
+//	bits 13 to 15   a connection's readPhase
 //
 // Atomic: owned and again are written by the loop (acquire) and the worker (relinquish); closed by the goroutine that
 // ends the connection; heard is set by the worker and cleared by the shard; wantOut is set by the shard and cleared
@@ -42,6 +43,27 @@ const (
 	extended
 	leaving
 )
+
+// readPhaseShift is the first bit of the readPhase, and readPhaseMask all of them.
+const (
+	readPhaseShift        = 13
+	readPhaseMask  uint32 = 7 << readPhaseShift
+)
+
+// readPhase returns what the reading side expects of the peer.
+func (r *reader) readPhase() readPhase {
+	return readPhase(r.state.Load() & readPhaseMask >> readPhaseShift)
+}
+
+// setReadPhase changes what the reading side expects of the peer.
+func (r *reader) setReadPhase(p readPhase) {
+	for {
+		s := r.state.Load() // Other goroutines may change flags meanwhile.
+		if r.state.CompareAndSwap(s, s&^readPhaseMask|uint32(p)<<readPhaseShift) {
+			return
+		}
+	}
+}
 
 // acquire records an event, and reports whether the caller now owns the reading side and must give it a turn. flags
 // is hup or 0.

@@ -100,7 +100,7 @@ func (c *Conn) violated(err error) verdict {
 // stopReading ends decoding. The reading side then only waits for the end of the peer's stream, and discards what the
 // peer still sends. m has the close frame, and is handed over.
 func (c *Conn) stopReading(m *mail, why Reason) {
-	c.readPhase = readDiscard
+	c.setReadPhase(readDiscard)
 	m.at = c.spokeUpTo()
 	c.shard().post(c, postClose, why, m)
 }

@@ -213,8 +213,8 @@ func (s *shard) flushOutOfBand(c *Conn) bool {
 // mayStillPublish reports whether c, which is closing, may publish until its peer has seen the close frame. If so,
 // the writing side is shut down only after the peer's own close frame: a proxy that sees the end of one direction
 // also ends the other one, and drops the messages in it.
-func (c *Conn) mayStillPublish() bool {
-	return c.why == ReasonShutdown && c.feed().encoding.form.kind != formEvents
+func (r *receiver) mayStillPublish() bool {
+	return r.why == ReasonShutdown && r.feed().encoding.form.kind != formEvents
 }
 
 // notePeerClose records that the peer of c, which is closing, has sent its own close frame.
