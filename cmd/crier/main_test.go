@@ -148,7 +148,8 @@ func TestMain(m *testing.M) {
 
 var builtIn string // Set by built.
 
-// built builds the real program once for all tests.
+// built builds the real program once for all tests. It has no race detector: tests here start
+// some 400 of them, and one with it takes three times as long to start. Those of test/scale and test/cluster have it.
 var built = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "crier")
 	if err != nil {

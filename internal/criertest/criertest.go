@@ -56,3 +56,12 @@ func Build(dir string, flags ...string) (string, error) {
 	}
 	return program, nil
 }
+
+// BuildAlike is Build with -race if this program was built with it, and without flags otherwise. A crier that finds a
+// data race prints it and ends with exit code 66.
+func BuildAlike(dir string) (string, error) {
+	if Race {
+		return Build(dir, "-race")
+	}
+	return Build(dir)
+}

@@ -23,9 +23,7 @@
 //
 // and the situations: fanout_test.go, stalled_test.go, churn_test.go,
 // signal_test.go, fdlimit_test.go, trickle_test.go; doctor_test.go holds what crier doctor
-// predicts against a run. race_test.go and
-// norace_test.go say how the binary was built, since servers must be built alike
-// and the race detector's shadow counts as memory.
+// predicts against a run. Servers are built as the tests are: the race detector's shadow counts as memory.
 //
 // # How ten thousand streams are checked
 //

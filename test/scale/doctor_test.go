@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
 	"github.com/crier-ws/crier/internal/doctor"
 )
 
@@ -27,7 +28,7 @@ func TestDoctorPrediction(t *testing.T) {
 		within = 0.3
 		t.Logf("the prediction must be within %.0f %%: the kernel counts pages of slab, which is coarse for so few", 100*within)
 	}
-	exe := buildCrierWith(t)
+	exe := buildCrierWith(t, func(dir string) (string, error) { return criertest.Build(dir) })
 	wish := doctor.Wish{Conns: n, Reserved: 100}
 	measured, err := doctor.Host{}.Measure(exe, wish)
 	if err != nil {
@@ -108,7 +109,7 @@ func realRun(t *testing.T, exe string, n int) (r reality) {
 
 	const size, rounds = 64, 6
 	warmUp := 18 // Linux acknowledges a connection's first 16 segments at once.
-	if raceBuild {
+	if criertest.Race {
 		warmUp = 0 // The clients take their time then.
 	}
 	var cpu time.Duration

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/crier-ws/crier/internal/criertest"
 )
 
 // TestPublishBatches: batches over HTTP reach all receivers, none lost, in order, and the time of
@@ -16,7 +18,7 @@ import (
 func TestPublishBatches(t *testing.T) {
 	const receivers, batch, size = 100, 1000, 64
 	batches := 100
-	if raceBuild {
+	if criertest.Race {
 		batches = 5
 	}
 	p, port := startCrier(t, buildCrier(t), "--channels", "--admin=127.0.0.1:0", "--greeting=", "--log-level=info")

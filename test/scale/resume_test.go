@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/crier-ws/crier/internal/criertest"
 )
 
 // comesBack is a client that asks for ids, and comes back behind the last that it has got. It
@@ -131,7 +133,7 @@ var adminAddr = regexp.MustCompile(`msg=serving .*admin=(\S+)`)
 // each gets every one, once and in order, over WebSocket and over server-sent events.
 func TestResumeStorm(t *testing.T) {
 	clients, missed := 9000, 1000 // Of each kind: so many fds has a process, on small machines.
-	if raceBuild {
+	if criertest.Race {
 		clients, missed = 1000, 300
 	}
 	needFDs(t, uint64(2*clients))

@@ -24,14 +24,11 @@ func TestSignals(t *testing.T) {
 // buildCrier builds cmd/crier as this binary is built.
 func buildCrier(t *testing.T) string {
 	t.Helper()
-	if raceBuild {
-		return buildCrierWith(t, "-race")
-	}
-	return buildCrierWith(t)
+	return buildCrierWith(t, criertest.BuildAlike)
 }
 
-// buildCrierWith builds cmd/crier with flags of go build.
-func buildCrierWith(t *testing.T, flags ...string) string {
+// buildCrierWith builds cmd/crier with one of the functions of criertest.
+func buildCrierWith(t *testing.T, build func(dir string) (string, error)) string {
 	t.Helper()
 	// go test caches a result for as long as the files that the test has looked
 	// at are the same, and does not know what go build looks at.
@@ -44,7 +41,7 @@ func buildCrierWith(t *testing.T, flags ...string) string {
 			t.Fatal(err)
 		}
 	}
-	exe, err := criertest.Build(t.TempDir(), flags...)
+	exe, err := build(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

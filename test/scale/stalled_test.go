@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/criertest"
 )
 
 // stall is a server of which some clients stop reading.
@@ -38,7 +39,7 @@ const (
 // raceShadow is how many times as much RssAnon may grow under the race detector,
 // which keeps a shadow of all memory that is touched. Measured: three times.
 func raceShadow() int {
-	if raceBuild {
+	if criertest.Race {
 		return 4
 	}
 	return 1
