@@ -54,33 +54,33 @@ func exitCode(err error) int {
 }
 
 func (o *options) define(f *flag.FlagSet) {
-	f.BoolVar(&o.measure, "measure", false, "measure the constants on this machine, which takes some minutes, and print them")
+	f.BoolVar(&o.measure, "measure", false, "measure the constants on this machine and print them; takes some minutes")
 	f.StringVar(&o.with.NATSServer, "nats-server", "nats-server", "-measure: the `program`")
 	f.StringVar(&o.with.Crier, "crier", "crier", "-measure: the `program`")
-	f.IntVar(&o.with.Rounds, "rounds", 5, "-measure: of each measurement; medians count")
-	f.StringVar(&o.costs, "costs", "", "the `file` of the constants (default those of docs/scale.md)")
-	f.StringVar(&o.write, "write", "", "write the tables into a `page`, between their markers")
-	f.IntVar(&o.site.Nodes, "nodes", 0, "say what a site with so many nodes uses, 1 or more")
+	f.IntVar(&o.with.Rounds, "rounds", 5, "-measure: repetitions of each measurement; the median counts")
+	f.StringVar(&o.costs, "costs", "", "read the constants from this `file` (default: those of docs/scale.md)")
+	f.StringVar(&o.write, "write", "", "write the tables into this `page`, between their markers")
+	f.IntVar(&o.site.Nodes, "nodes", 0, "print the load of a site with so many nodes, 1 or more")
 	o.defineSite(f)
 }
 
-// defineSite defines what there is to say of a site, beside -nodes.
+// defineSite defines the flags that describe a site, except -nodes.
 func (o *options) defineSite(f *flag.FlagSet) {
 	f.Float64Var(&o.site.Conns, "conns", 10000, "connections of a node")
-	f.Float64Var(&o.site.Rate, "rate", 100, "messages a second, of the whole site")
+	f.Float64Var(&o.site.Rate, "rate", 100, "messages per second, of the whole site")
 	f.Float64Var(&o.site.Size, "size", 1024, "bytes of a message")
 	f.Float64Var(&o.site.Channels, "channels", 1, "channels, of the whole site")
-	f.Float64Var(&o.site.Interest, "interest", 0, "share of the nodes that get a channel; 0 is those where connections to it come by chance")
-	f.Float64Var(&o.site.Follows, "follows", model.Follows, "a node that listens to more channels gets all; 0 is no bound")
-	f.IntVar(&o.site.Replicas, "replicas", 3, "servers of NATS, which all have the stream: 1 or 3")
-	f.Float64Var(&o.site.Joins, "joins", 0, "channels a second that somebody listens to at a node where nobody did, of the whole site")
-	f.DurationVar(&o.site.Presence, "presence", 0, "how often a node tells the others of its receivers; 0 is never")
-	f.Float64Var(&o.site.Changed, "changed", 10, "of how many channels then")
+	f.Float64Var(&o.site.Interest, "interest", 0, "share of the nodes that receive a channel; 0 if connections choose nodes at random")
+	f.Float64Var(&o.site.Follows, "follows", model.Follows, "most channels that a node follows one by one; with more it receives all; 0 is no bound")
+	f.IntVar(&o.site.Replicas, "replicas", 3, "NATS servers, each of which holds the stream: 1 or 3")
+	f.Float64Var(&o.site.Joins, "joins", 0, "channels per second that get their first connection at a node, in the whole site")
+	f.DurationVar(&o.site.Presence, "presence", 0, "interval at which a node sends its receiver counts to the others; 0 is never")
+	f.Float64Var(&o.site.Changed, "changed", 10, "channels in each of these messages")
 	f.Float64Var(&o.site.Node.Cores, "cores", 8, "cores of each machine")
-	f.Float64Var(&o.site.Node.Link, "link", 10e9, "bits a second of each machine's network")
+	f.Float64Var(&o.site.Node.Link, "link", 10e9, "bits per second of each machine's network")
 }
 
-// command is the command, without its name.
+// command runs the program with its arguments, without its name.
 func command(ctx context.Context, args []string, out io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("scale", flag.ContinueOnError)
@@ -95,7 +95,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	}
 	costs := model.Measured()
 	if o.measure {
-		return o.take(ctx, costs, out)
+		return o.measureCosts(ctx, costs, out)
 	}
 	if o.costs != "" {
 		text, err := os.ReadFile(o.costs)
@@ -116,7 +116,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	return printTables(out, costs.Tables())
 }
 
-// check says what is wrong with flags that were parsed. What would be ignored is wrong, too.
+// check returns an error for flags that do not go together. A flag that would be ignored is an error, too.
 func (o *options) check(f *flag.FlagSet) error {
 	if f.NArg() > 0 || o.with.Rounds < 1 {
 		return errors.New("there are flags only, and rounds are 1 or more")
@@ -135,21 +135,22 @@ func (o *options) check(f *flag.FlagSet) error {
 	case o.measure || o.write != "":
 		return fmt.Errorf("%s: for a site, and -measure and -write are not", strings.Join(given, ", "))
 	case o.site.Nodes == 0:
-		return fmt.Errorf("%s: for a site, of which -nodes must say how many nodes it has, 1 or more", strings.Join(given, ", "))
+		return fmt.Errorf("%s: for a site, so give -nodes as well: 1 or more", strings.Join(given, ", "))
 	}
 	o.site.NATS = o.site.Node
 	return o.site.Check()
 }
 
-// take measures the constants. Those of docs/performance.md stay.
-func (o *options) take(ctx context.Context, was model.Costs, out io.Writer) error {
+// measureCosts measures the constants and prints them. Those of docs/performance.md are kept from old.
+func (o *options) measureCosts(ctx context.Context, old model.Costs, out io.Writer) error {
 	o.with.Log = os.Stderr
 	costs, err := measure.Run(ctx, o.with)
 	if err != nil {
 		return err
 	}
 	costs.Machine = "measured on " + time.Now().Format(time.DateOnly)
-	costs.Send, costs.Handshake, costs.ConnMemory, costs.KernelMemory = was.Send, was.Handshake, was.ConnMemory, was.KernelMemory
+	costs.Send, costs.Handshake = old.Send, old.Handshake
+	costs.ConnMemory, costs.KernelMemory = old.ConnMemory, old.KernelMemory
 	e := json.NewEncoder(out)
 	e.SetIndent("", "  ")
 	return e.Encode(costs)
@@ -171,7 +172,7 @@ func printTables(out io.Writer, tables map[string]string) error {
 
 var part = regexp.MustCompile(`(?s)<!-- scale: ([a-z]+) -->\n.*?<!-- /scale -->`)
 
-// fill puts the tables between their markers. A marker without a table is an error, and so is a table without a marker.
+// fill replaces the text between the markers of page by the tables. A marker without a table is an error, and so is a table without a marker.
 func fill(page string, tables map[string]string) (string, error) {
 	var found []string
 	var err error

@@ -75,7 +75,7 @@ func TestSite(t *testing.T) {
 // TestNoSite: what is said of a site without how many nodes it has is not ignored.
 func TestNoSite(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
-		{"-conns 20000 -rate 500", "-conns, -rate: for a site, of which -nodes must say how many nodes it has"},
+		{"-conns 20000 -rate 500", "-conns, -rate: for a site, so give -nodes as well"},
 		{"-nodes 0 -conns 20000", "-conns, -nodes: for a site"},
 		{"-nodes 0", "-nodes: for a site"},
 	} {

@@ -81,14 +81,14 @@ func TestScaleJoins(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A late reader needs one marker less. On a slow machine a marker is sent again after a second.
-	if got := made.Load() - consumers; got < channels*(model.ComeConsumers-1) || got > channels*(model.ComeConsumers+1) {
-		t.Errorf("%d new channels took %d consumers, want %d each", channels, got, model.ComeConsumers)
+	if got := made.Load() - consumers; got < channels*(model.JoinConsumers-1) || got > channels*(model.JoinConsumers+1) {
+		t.Errorf("%d new channels took %d consumers, want %d each", channels, got, model.JoinConsumers)
 	}
 	info, err := stream.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := info.State.LastSeq - before; got < channels*model.ComeMarkers || got > 3*channels*model.ComeMarkers {
-		t.Errorf("%d new channels took %d markers, want %d each", channels, got, model.ComeMarkers)
+	if got := info.State.LastSeq - before; got < channels*model.JoinMarkers || got > 3*channels*model.JoinMarkers {
+		t.Errorf("%d new channels took %d markers, want %d each", channels, got, model.JoinMarkers)
 	}
 }

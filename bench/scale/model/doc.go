@@ -1,9 +1,11 @@
-// Package model says what crier nodes on NATS cost, from what single things cost (package measure). Nothing in it
-// measures, and nothing depends on the clock: the same constants give the same tables, those of docs/scale.md.
+// Package model calculates the cost of a site with many crier nodes and NATS from measured constants (package measure).
+// It measures nothing and does not read the clock: the same constants give the same tables, those of docs/scale.md.
 //
 //   - costs.go: the constants
-//   - site.go: a site, what it uses, and which limit it meets first
-//   - remedy.go: more clusters, mirrors, channels in one place
-//   - storm.go: clients that come back all at once, event by event; queue.go: one node in that
-//   - tables.go: the tables of docs/scale.md; markdown.go: how they are written
+//   - site.go: a site, its load, and the limit that it reaches first
+//   - remedy.go: several clusters, mirrors, all connections of a channel at one node
+//   - storm.go: clients that reconnect all at once, event by event
+//   - queue.go: one node during that storm
+//   - tables.go: the tables of docs/scale.md
+//   - markdown.go: their Markdown
 package model

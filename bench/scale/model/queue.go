@@ -2,18 +2,18 @@ package model
 
 import "time"
 
-// node is a crier in a storm: a queue of connections that the kernel has and nobody has accepted, one thread that
-// accepts, all cores for what follows, and a link.
+// node is a crier in a storm: the kernel's accept queue, one thread that accepts, all cores for the work after that,
+// and a link. Times count from the beginning of the storm.
 type node struct {
-	backlog int             // How many wait to be accepted.
-	accepts time.Duration   // When the thread that accepts is free.
+	backlog int             // The connections in the accept queue.
+	accepts time.Duration   // When the accepting thread is free.
 	cores   []time.Duration // When each core is free.
-	link    time.Duration   // When the link is.
-	busy    []time.Duration // CPU in each second of the storm.
+	link    time.Duration   // When the link is free.
+	busy    []time.Duration // The CPU time used in each second.
 }
 
-// take has a core do something that may begin at a time, and returns when it is done.
-func (n *node) take(at, cpu time.Duration) time.Duration {
+// runOnCore runs work that may begin at a time on the first free core, and returns when it ends.
+func (n *node) runOnCore(at, cpu time.Duration) time.Duration {
 	first := 0
 	for i, free := range n.cores {
 		if free < n.cores[first] {
@@ -26,7 +26,7 @@ func (n *node) take(at, cpu time.Duration) time.Duration {
 	return begin + cpu
 }
 
-// charge counts CPU in the seconds in which it is used.
+// charge adds CPU time to the seconds in which it is used.
 func (n *node) charge(at, cpu time.Duration) {
 	for cpu > 0 {
 		second := int(at / time.Second)

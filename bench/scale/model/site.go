@@ -6,36 +6,40 @@ import (
 	"time"
 )
 
-// Machine is what one server has.
+// Machine is the capacity of one server.
 type Machine struct {
 	Cores float64
-	Link  float64 // Bits a second, in each direction.
+	Link  float64 // Bits per second, in each direction.
 }
 
-// Site is many nodes of crier on one cluster of NATS.
+// Site is a number of crier nodes that share one NATS cluster.
 type Site struct {
 	Nodes    int
-	Conns    float64 // Of each node.
-	Rate     float64 // Messages a second, published at all nodes together.
+	Conns    float64 // Connections of each node.
+	Rate     float64 // Messages per second, published at all nodes together.
 	Size     float64 // Bytes of a message.
-	Channels float64 // Connections and messages are spread over them evenly, each connection in one.
+	Channels float64 // Connections and messages are spread over the channels evenly. Each connection is in one channel.
 
-	// Interest is in how many of the nodes a channel has connections: what a node gets of all messages. 0 is what comes
-	// about when connections come to nodes by chance; 1 is nodes that get all there is.
+	// Interest is the share of all nodes at which a channel has connections, and so the share of all messages that a
+	// node receives. 0 stands for the share that results when connections choose nodes at random. With 1, every node
+	// receives all messages.
 	Interest float64
 
-	// Follows is how many channels a node gets one by one: one that listens to more gets all there is. 0 is no bound.
+	// Follows is the largest number of channels that a node subscribes to one by one. A node with more channels
+	// receives all messages. 0 is no bound.
 	Follows float64
 
-	Replicas int     // 1 or 3: servers of NATS, all of which have the stream.
-	NATS     Machine // Each of them.
-	Node     Machine
+	Replicas int     // 1 or 3: the number of NATS servers, each of which holds the stream.
+	NATS     Machine // Each NATS server.
+	Node     Machine // Each crier node.
 
-	// Joins is how many channels a second somebody listens to at a node where nobody did, and nobody some time later,
-	// all nodes together. They cost what they do only where nodes get channels one by one.
+	// Joins is the number of times per second, at all nodes together, that a channel gets its first connection at a
+	// node. The channel loses that connection some time later. Joins cost something only where nodes subscribe to
+	// channels one by one.
 	Joins float64
 
-	// Presence is how often a node tells all others of its receivers; 0 is never. Changed is of how many channels then.
+	// Presence is the interval at which a node sends its receiver counts to all other nodes; 0 is never. Changed is
+	// the number of channels in each of these messages.
 	Presence time.Duration
 	Changed  float64
 }
@@ -43,30 +47,36 @@ type Site struct {
 // Errors of Site.Check.
 var (
 	ErrReplicas = errors.New("model: replicas are 1 or 3, as those are measured")
-	ErrSite     = errors.New("model: nodes, connections, channels, sizes and machines are more than 0, the rate is not less, and interest is from 0 to 1")
+	ErrSite     = errors.New("model: nodes, connections, channels, sizes and machines must be more than 0, " +
+		"rates, joins and presence at least 0, and interest from 0 to 1")
 )
 
-// Check says what is wrong with a Site: ErrReplicas or ErrSite, or nothing.
+// Check returns ErrReplicas or ErrSite if a value of s is out of range.
 func (s Site) Check() error {
 	if s.Replicas != 1 && s.Replicas != 3 {
 		return ErrReplicas
 	}
-	for _, v := range []float64{float64(s.Nodes), s.Conns, s.Size, s.Channels, s.NATS.Cores, s.NATS.Link, s.Node.Cores, s.Node.Link} {
-		if !(v > 0) || math.IsInf(v, 0) {
+	for _, v := range []float64{
+		float64(s.Nodes), s.Conns, s.Size, s.Channels, s.NATS.Cores, s.NATS.Link, s.Node.Cores, s.Node.Link,
+	} {
+		if !(v > 0) || math.IsInf(v, 0) { // NaN is not more than 0 either.
 			return ErrSite
 		}
 	}
-	if !(s.Rate >= 0) || math.IsInf(s.Rate, 0) || !(s.Interest >= 0 && s.Interest <= 1) || s.Presence < 0 || !(s.Joins >= 0) || math.IsInf(s.Joins, 0) || !(s.Follows >= 0) || !(s.Changed >= 0) {
+	finite := func(v float64) bool { return v >= 0 && !math.IsInf(v, 0) }
+	if !finite(s.Rate) || !finite(s.Joins) || !(s.Interest >= 0 && s.Interest <= 1) ||
+		s.Presence < 0 || !(s.Follows >= 0) || !(s.Changed >= 0) {
 		return ErrSite
 	}
 	return nil
 }
 
-// Follows is the bound of crier (cluster/interest.go).
+// Follows is crier's own value of Site.Follows (cluster/interest.go).
 const Follows = 256
 
-// Share is what a node gets of all messages: Interest, or what it is by chance, or all if that is too many channels.
-// A node has none of a channel's receivers with (1-1/nodes)^receivers.
+// Share returns the share of all messages that a node receives: Interest if it is set, and otherwise the share that
+// results when connections choose nodes at random. It is 1 if the node would follow too many channels one by one.
+// The probability that a node has none of a channel's receivers is (1-1/nodes)^receivers.
 func (s Site) Share() float64 {
 	share := s.Interest
 	if share == 0 {
@@ -79,50 +89,51 @@ func (s Site) Share() float64 {
 	return share
 }
 
-// listens is in how many of the nodes a channel has connections.
+// listens returns the share of all nodes at which a channel has connections.
 func (s Site) listens() float64 {
 	s.Follows = 0
 	return s.Share()
 }
 
-// wire is what goes over a network for a byte of TCP: 90 of Ethernet, IP and TCP to 1,448 of a full packet. Messages
-// that leave one by one have more.
+// wire is the number of bytes on the network for each byte of TCP payload. A full packet has 1,448 bytes of payload and
+// 90 bytes of Ethernet, IP and TCP headers. Messages that are sent one by one have a larger overhead.
 const wire = 1 + 90.0/1448
 
-// frameBytes is what a message to a connection is larger than its payload: the header of RFC 6455 and a line with an
-// id.
+// frameBytes is what a message to a connection takes besides its payload: a frame header (RFC 6455, section 5.2) and a
+// line with an ID.
 const frameBytes = 32
 
-// A message of presence has a head, and for each channel that has changed its name, here of 20 bytes, and 3
-// (docs/operations.md).
+// A presence message has a head, and an entry for each channel that has changed: a name, here of 20 bytes, and 3 more
+// bytes (docs/operations.md).
 const presenceBytes, changedBytes = 30, 23
 
-// Beat is how often a node of so many tells the others of its receivers: a second for each 100, and a second at the
-// least (package cluster/presence).
+// Beat returns the interval at which each of so many nodes sends its receiver counts: one second for every 100 nodes
+// or part of them (package cluster/presence).
 func Beat(nodes int) time.Duration { return time.Duration((nodes+99)/100) * time.Second }
 
-// Use is what a Site uses.
+// Use is the load that a Site puts on its machines. Under light load each message is processed by itself. Under full
+// load messages queue and are processed in batches, which costs less CPU for each.
 type Use struct {
-	// A server of NATS, the one that leads the stream.
-	NATSCores  float64 // At ease.
-	NATSBusy   float64 // Cores that it would need if all were busy: what the same costs when messages wait for each other.
-	NATSLink   float64 // Bits a second out.
-	NATSMemory float64 // Bytes of connections and consumers.
-	StreamBusy float64 // Share of the time in which the stream is taking messages.
+	// The NATS server that leads the stream.
+	NATSCores  float64 // Cores, at the costs of light load.
+	NATSBusy   float64 // Cores, at the costs of full load.
+	NATSLink   float64 // Bits per second out.
+	NATSMemory float64 // Bytes for connections and consumers.
+	StreamBusy float64 // Share of the time in which the stream is storing messages.
 
 	// A node.
-	NodeCores  float64 // At ease: each message is written to each receiver by itself.
-	NodeBusy   float64 // Without the deliveries, which leave together when a node is busy.
-	NodeLink   float64 // Bits a second out.
-	NodeIn     float64 // Bits a second in, from NATS.
+	NodeCores  float64 // Cores, at the costs of light load: one write for each message and receiver.
+	NodeBusy   float64 // Cores, at the costs of full load, without deliveries: a busy node sends them in batches.
+	NodeLink   float64 // Bits per second out.
+	NodeIn     float64 // Bits per second in, from NATS.
 	NodeMemory float64 // Bytes, the kernel's sockets included.
-	Pass       float64 // Seconds in which a message of one channel for all goes out to its receivers there.
+	Pass       float64 // Seconds that it takes to send one message to all receivers of its channel at this node.
 }
 
-// seconds are µs.
+// seconds converts microseconds.
 func seconds(micros float64) float64 { return micros / 1e6 }
 
-// Use is what a Site uses that passes Check.
+// Use returns the load of a Site for which Check returns nil.
 func (c *Costs) Use(s Site) (u Use) {
 	st := c.stream(s.Replicas)
 	nodes, servers := float64(s.Nodes), float64(s.Replicas)
@@ -136,30 +147,30 @@ func (c *Costs) Use(s Site) (u Use) {
 	return u
 }
 
-// What a node does when a channel comes, and when it goes (cluster/interest.go): consumers that it makes, and markers
-// that it puts into the stream, and gets out of it again. When it comes, a consumer of this channel reads its
-// history, another one what came meanwhile, if anything did, and the third is that of all channels anew, as it is
-// when it goes.
+// What a node does when it starts to follow a channel, and when it stops (cluster/interest.go): it creates consumers,
+// and publishes markers to the stream, which it also receives. When it starts, the first consumer reads the channel's
+// history, the second reads what was published meanwhile, if anything was, and the third replaces the consumer of all
+// its channels. When it stops, only that consumer is replaced.
 const (
-	ComeConsumers, ComeMarkers = 3, 2
-	GoConsumers, GoMarkers     = 1, 1
+	JoinConsumers, JoinMarkers   = 3, 2
+	LeaveConsumers, LeaveMarkers = 1, 1
 )
 
-// useJoins adds what channels that come and go cost.
+// useJoins adds the cost of s.Joins to u.
 func (c *Costs) useJoins(u *Use, s Site, st *Stream) {
 	channels := s.Channels * s.listens()
 	if s.Joins == 0 || s.Follows > 0 && channels > s.Follows {
 		return
 	}
-	// NATS compares each subject of a consumer with each.
-	small := ComeConsumers - 1.0
-	large := 1.0 + GoConsumers
+	// NATS compares each subject of a consumer with every other one: the cost is quadratic.
+	small := JoinConsumers - 1.0
+	large := 1.0 + LeaveConsumers
 	part := channels / Follows
 	cpu := seconds(s.Joins * st.Leader * (small*st.Join + large*(st.Join+part*part*max(0, st.JoinMost-st.Join))))
 	u.NATSCores += cpu
 	u.NATSBusy += cpu
 	markers := s
-	markers.Rate, markers.Size = s.Joins*(ComeMarkers+GoMarkers), 0
+	markers.Rate, markers.Size = s.Joins*(JoinMarkers+LeaveMarkers), 0
 	c.useNATS(u, markers, st, markers.Rate)
 	u.StreamBusy += seconds(markers.Rate * st.BusyTime.At(0))
 	each := markers.Rate / float64(s.Nodes)
@@ -175,17 +186,19 @@ func (c *Costs) stream(replicas int) *Stream {
 	return &c.R3
 }
 
-// useNATS adds what the leader of the stream does: its share of storing, and of the deliveries as much as each
-// server, since consumers and connections are spread over all.
+// useNATS adds the load of the stream's leader to u: its share of storing, and an equal share of the deliveries, since
+// consumers and connections are spread over all servers.
 func (c *Costs) useNATS(u *Use, s Site, st *Stream, deliveries float64) {
 	servers := float64(s.Replicas)
 	u.NATSCores += seconds(s.Rate*st.Store.At(s.Size)*st.Leader + deliveries*st.Deliver.At(s.Size)/servers)
 	passed := s.Rate*float64(s.Nodes) - deliveries
-	u.NATSBusy += seconds(s.Rate*st.BusyStore.At(s.Size)*st.Leader + (deliveries*st.BusyDeliver.At(s.Size)+passed*st.Skip)/servers)
+	u.NATSBusy += seconds(s.Rate*st.BusyStore.At(s.Size)*st.Leader +
+		(deliveries*st.BusyDeliver.At(s.Size)+passed*st.Skip)/servers)
 	out := s.Rate*(c.AckBytes+st.Replicate.At(s.Size)) + deliveries*(s.Size+c.DeliverBytes+st.Cross.At(s.Size))/servers
 	u.NATSLink += 8 * wire * out
 }
 
+// useNode adds the load of a node that receives so many messages per second to u.
 func (c *Costs) useNode(u *Use, s Site, messages float64) {
 	published := s.Rate / float64(s.Nodes)
 	received := s.Rate * s.Conns / s.Channels // Deliveries to connections.
@@ -198,38 +211,38 @@ func (c *Costs) useNode(u *Use, s Site, messages float64) {
 	u.Pass = seconds(s.Conns / max(1, s.Channels*s.listens()) * c.Send.At(s.Size) / s.Node.Cores)
 }
 
-// usePresence adds what nodes tell each other: each of them hears all others, without a stream.
+// usePresence adds the cost of presence messages to u. Each node receives those of all others, without a stream.
 func (c *Costs) usePresence(u *Use, s Site) {
 	if s.Presence == 0 {
 		return
 	}
-	said, heard, size := s.presence()
+	sent, received, size := s.presence()
 	servers := float64(s.Replicas)
-	cpu := seconds(heard * c.Core.At(size) / servers)
+	cpu := seconds(received * c.Core.At(size) / servers)
 	u.NATSCores += cpu
 	u.NATSBusy += cpu
-	u.NATSLink += 8 * wire * heard * (size + c.CoreBytes) / servers
-	each := heard / float64(s.Nodes)
+	u.NATSLink += 8 * wire * received * (size + c.CoreBytes) / servers
+	each := received / float64(s.Nodes)
 	u.NodeCores += seconds(each * c.Message.At(size))
 	u.NodeBusy += seconds(each * c.BusyMessage.At(size))
 	u.NodeIn += 8 * wire * each * (size + c.CoreBytes)
-	u.NodeLink += 8 * wire * said / float64(s.Nodes) * (size + c.CoreBytes)
+	u.NodeLink += 8 * wire * sent / float64(s.Nodes) * (size + c.CoreBytes)
 }
 
-// presence is how many messages nodes say and hear in a second, and how large they are.
-func (s Site) presence() (said, heard, size float64) {
+// presence returns how many presence messages all nodes send and receive per second, and the bytes of each.
+func (s Site) presence() (sent, received, size float64) {
 	nodes := float64(s.Nodes)
-	said = nodes / s.Presence.Seconds()
-	return said, said * (nodes - 1), presenceBytes + changedBytes*s.Changed
+	sent = nodes / s.Presence.Seconds()
+	return sent, sent * (nodes - 1), presenceBytes + changedBytes*s.Changed
 }
 
-// Limit is what is used up first when a Site's rate grows.
+// Limit is the resource that runs out first when a rate of a Site grows.
 type Limit struct {
 	What string
-	Rate float64 // Messages a second then, or what else grows; 0 if it is so without any, infinite if never.
+	Rate float64 // The rate per second at which it runs out: 0 if it has run out already, infinite if it never does.
 }
 
-// limits are what cannot be used more than whole, with the share of it that is used.
+// limits returns the used share of each resource under full load. None of them can be more than 1.
 func (s Site) limits(u Use) map[string]float64 {
 	return map[string]float64{
 		"CPU of NATS":      u.NATSBusy / s.NATS.Cores,
@@ -241,8 +254,8 @@ func (s Site) limits(u Use) map[string]float64 {
 	}
 }
 
-// easy are what is used up before, when machines still do each message by itself. What comes then waits, and costs
-// less as it leaves together.
+// easy returns the used share of each resource under light load. Above 1, messages queue, and batches make them
+// cheaper.
 func (s Site) easy(u Use) map[string]float64 {
 	return map[string]float64{
 		"CPU of NATS":      u.NATSCores / s.NATS.Cores,
@@ -253,19 +266,20 @@ func (s Site) easy(u Use) map[string]float64 {
 	}
 }
 
-// First is the limit that a Site meets first as its rate grows.
+// First returns the limit that a Site reaches first as its Rate grows.
 func (c *Costs) First(s Site) Limit { return c.first(s, s.limits, (*Site).setRate) }
 
-// Easy is the rate up to which each message goes its way by itself.
+// Easy returns the limit up to which each message is processed by itself as its Rate grows.
 func (c *Costs) Easy(s Site) Limit { return c.first(s, s.easy, (*Site).setRate) }
 
-// FirstJoin is the limit that it meets first as channels come and go.
+// FirstJoin returns the limit that a Site reaches first as its Joins grow.
 func (c *Costs) FirstJoin(s Site) Limit { return c.first(s, s.limits, (*Site).setJoins) }
 
 func (s *Site) setRate(v float64)  { s.Rate = v }
 func (s *Site) setJoins(v float64) { s.Joins = v }
 
-// first solves for what set sets: what is used is a line in it, of which all else is the part that is there without.
+// first returns the limit that is reached first as the value that set sets grows. The load is a linear function of that
+// value: two points of it are enough.
 func (c *Costs) first(s Site, limits func(Use) map[string]float64, set func(*Site, float64)) Limit {
 	set(&s, 0)
 	none := limits(c.Use(s))

@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// Client is how clients come back.
+// Client is the way in which clients reconnect.
 type Client struct {
 	Name    string
-	First   func(*rand.Rand) time.Duration          // From losing the connection to the first try.
-	Again   func(r *rand.Rand, n int) time.Duration // From a try that failed to the next; n is how many have.
-	Timeout time.Duration                           // Of a try.
-	Resume  bool                                    // They get what they missed.
+	First   func(*rand.Rand) time.Duration          // From the loss of the connection to the first attempt.
+	Again   func(r *rand.Rand, n int) time.Duration // From the n-th failed attempt to the next one.
+	Timeout time.Duration                           // Of one attempt.
+	Resume  bool                                    // The client asks for the messages that it missed.
 }
 
-// The parameters of clients/js/crier.js, which TestAsTheyAre holds against it.
+// The parameters of clients/js/crier.js. TestAsTheyAre compares them with it.
 const (
 	jsBackoff    = 500 * time.Millisecond
 	jsMaxBackoff = 30 * time.Second
 	jsTimeout    = 15 * time.Second
 )
 
-// BackOff is clients/js: a random part of what doubles with each try.
+// BackOff is clients/js: it waits for a random part of a time that doubles with each attempt.
 var BackOff = Client{
 	Name:    "crier.js",
 	First:   func(r *rand.Rand) time.Duration { return part(r, jsBackoff) },
@@ -30,7 +30,7 @@ var BackOff = Client{
 	Timeout: jsTimeout, Resume: true,
 }
 
-// Naive is a client that comes back at once, and then each second.
+// Naive is a client that reconnects at once, and then every second.
 var Naive = Client{
 	Name:    "at once",
 	First:   func(*rand.Rand) time.Duration { return 0 },
@@ -38,57 +38,58 @@ var Naive = Client{
 	Timeout: 20 * time.Second,
 }
 
+// part returns a random part of d.
 func part(r *rand.Rand, d time.Duration) time.Duration {
 	return time.Duration(r.Float64() * float64(d))
 }
 
-// Storm is a node of a site that is gone, and its clients, which come back to the others by chance. Its Site passes
-// Check, and has two nodes or more, and connections and cores of 1 or more.
+// Storm is the failure of one node of a site, whose clients reconnect to the other nodes at random. Site.Check must
+// return nil, and the Site must have two nodes or more, and at least one connection and core per node.
 type Storm struct {
 	Site    Site
 	Client  Client
-	TLS     bool          // Nodes do the handshakes of TLS, too: a proxy beside each.
-	Drain   time.Duration // Over how long connections are closed; 0 is a crash.
-	Detect  time.Duration // How long the load balancer still sends connections to the node that is gone.
-	Backlog int           // Of a node's listener.
+	TLS     bool          // Nodes do the TLS handshakes too, as with a proxy beside each.
+	Drain   time.Duration // The time over which connections are closed; 0 is a crash.
+	Detect  time.Duration // How long the load balancer still sends connections to the failed node.
+	Backlog int           // The length of a node's accept queue.
 	Seed    uint64
 }
 
-// Outcome is how a storm went.
+// Outcome is the result of a storm.
 type Outcome struct {
-	Clients        int           // Who came back.
-	Half, P99, All time.Duration // Until so many are back.
-	Tries          int           // Of all.
-	Refused        int           // Tries at the node that is gone.
-	Dropped        int           // First packets that a full backlog dropped.
-	TimedOut       int           // Tries that took too long.
-	Backlog        int           // Most connections that waited at one node to be accepted.
-	Peak           float64       // Share of a node's cores in its busiest second, deliveries included.
-	Missed         float64       // Bytes that were sent again.
+	Clients        int           // Clients that reconnected.
+	Half, P99, All time.Duration // Until this part of them was back.
+	Tries          int           // Attempts of all clients.
+	Refused        int           // Attempts at the failed node.
+	Dropped        int           // SYN packets that were dropped because an accept queue was full.
+	TimedOut       int           // Attempts that took longer than Client.Timeout.
+	Backlog        int           // The longest accept queue of any node.
+	Peak           float64       // The used share of a node's cores in its busiest second, deliveries included.
+	Missed         float64       // Bytes of missed messages that were sent to clients that resumed.
 }
 
-// lostClient is a client of the node that is gone.
+// lostClient is a client of the failed node. Times count from the beginning of the storm.
 type lostClient struct {
-	lost  time.Duration // When.
-	began time.Duration // When its try did.
-	fails int
-	sent  int // Its first packet, of this try.
-	at    int // The node that it tries.
+	lost  time.Duration // When it lost its connection.
+	began time.Duration // When its current attempt began.
+	fails int           // Failed attempts.
+	sent  int           // SYN packets of the current attempt that were dropped.
+	at    int           // The index of the node that it tries.
 }
 
-// kind is what happens to a client.
+// kind is a step of a client's reconnection.
 type kind int
 
 const (
 	try    kind = iota // It begins to connect.
-	syn                // Its packet comes to the node.
-	accept             // The node takes the connection.
-	done               // It has all.
+	syn                // Its SYN packet arrives at the node.
+	accept             // The node accepts the connection.
+	done               // It has received everything that it missed.
 )
 
 type event struct {
 	at     time.Duration
-	number int // Of two at one time the first that was made comes first.
+	number int // Orders events with the same time: the one that was added first has the lower number.
 	kind   kind
 	client int
 }
@@ -97,7 +98,7 @@ func (e event) before(other event) bool {
 	return e.at < other.at || e.at == other.at && e.number < other.number
 }
 
-// events are a heap: each comes before those at twice its place and one and two more.
+// events is a binary heap: the event at i is before those at 2i+1 and 2i+2.
 type events []event
 
 func (e *events) push(added event) {
@@ -125,31 +126,31 @@ func (e *events) pop() event {
 	}
 }
 
-// run is a storm that goes on.
+// run is a storm that is being played.
 type run struct {
 	Storm
 	costs   *Costs
 	random  *rand.Rand
-	load    float64 // Share of the nodes' cores that deliveries have.
-	spare   float64 // Bits a second that they leave of a link.
-	nodes   []node  // The last one is gone.
+	load    float64 // The share of the nodes' cores that deliveries use.
+	spare   float64 // Bits per second of a link that deliveries leave.
+	nodes   []node  // The last one has failed.
 	clients []lostClient
 	events  events
-	made    int
+	made    int // Events so far.
 	back    []time.Duration
 	out     Outcome
 }
 
-// most is the share that deliveries have of a machine at the most: they wait for what is short, and leave together.
+// most is the largest share of a machine that deliveries use. Beyond it they queue, and batches make them cheaper.
 const most = 0.8
 
-// enough is when a storm is given up that does not end: nodes that cannot do a handshake in a client's time.
+// enough ends a storm that would not end by itself, since nodes cannot complete a handshake within Client.Timeout.
 const enough = time.Hour
 
 // Run plays a storm, event by event. The same Storm has the same Outcome.
 func (c *Costs) Run(s Storm) Outcome {
 	r := &run{Storm: s, costs: c, random: rand.New(rand.NewPCG(s.Seed, 0)), nodes: make([]node, s.Site.Nodes)}
-	rest := s.Site // Each of the others has more clients then.
+	rest := s.Site // The other nodes have the clients of the failed one as well.
 	rest.Conns *= float64(s.Site.Nodes) / float64(max(1, s.Site.Nodes-1))
 	use := c.Use(rest)
 	r.load = min(most, use.NodeCores/s.Site.Node.Cores)
@@ -164,7 +165,7 @@ func (c *Costs) Run(s Storm) Outcome {
 		r.add(lost+s.Client.First(r.random), try, i)
 	}
 	for len(r.events) > 0 && r.events[0].at < enough {
-		r.happen(r.events.pop())
+		r.handle(r.events.pop())
 	}
 	return r.outcome()
 }
@@ -174,12 +175,12 @@ func (r *run) add(at time.Duration, k kind, client int) {
 	r.events.push(event{at, r.made, k, client})
 }
 
-// latency is half a round trip: from 10 to 60 ms.
+// latency returns half a round trip: 10 to 60 ms.
 func (r *run) latency() time.Duration {
 	return 10*time.Millisecond + part(r.random, 50*time.Millisecond)
 }
 
-func (r *run) happen(e event) {
+func (r *run) handle(e event) {
 	c := &r.clients[e.client]
 	switch e.kind {
 	case try:
@@ -209,14 +210,15 @@ func (r *run) try(e event, c *lostClient) {
 	r.add(e.at+r.latency(), syn, e.client)
 }
 
-// fail is a try that came to nothing.
+// fail records a failed attempt of a client, and adds the next one.
 func (r *run) fail(at time.Duration, client int) {
 	c := &r.clients[client]
 	c.fails++
 	r.add(at+r.Client.Again(r.random, c.fails), try, client)
 }
 
-// syn: a packet to a full backlog is dropped, and sent again after 1, 2, 4 s and so on (tcp_syn_retries).
+// syn handles the arrival of a SYN packet. With a full accept queue the kernel drops it, and the client sends it again
+// after 1, 2, 4 s and so on (tcp_syn_retries, tcp(7)).
 func (r *run) syn(e event, c *lostClient) {
 	n := &r.nodes[c.at]
 	if n.backlog >= r.Backlog {
@@ -224,7 +226,7 @@ func (r *run) syn(e event, c *lostClient) {
 		again := e.at + time.Second<<c.sent
 		c.sent++
 		if again-c.began >= r.Client.Timeout {
-			r.late(c, e.client)
+			r.timeOut(c, e.client)
 			return
 		}
 		r.add(again, syn, e.client)
@@ -238,18 +240,19 @@ func (r *run) syn(e event, c *lostClient) {
 	r.add(n.accepts, accept, e.client)
 }
 
-// cpu is how long µs of CPU take on cores that deliveries have a share of.
+// cpu returns how long so many µs of CPU time take on cores that deliveries use as well.
 func (r *run) cpu(micros float64) time.Duration {
 	return time.Duration(micros * float64(time.Microsecond) / (1 - r.load))
 }
 
-// late is a try whose time is over.
-func (r *run) late(c *lostClient, client int) {
+// timeOut records an attempt that took longer than Client.Timeout.
+func (r *run) timeOut(c *lostClient, client int) {
 	r.out.TimedOut++
 	r.fail(c.began+r.Client.Timeout, client)
 }
 
-// accept: the handshakes, and what the client missed. One who has gone meanwhile costs what there is to see that.
+// accept handles an accepted connection: the handshakes, and the messages that the client missed. For a client that has
+// given up meanwhile the node only finds that out.
 func (r *run) accept(e event, c *lostClient) {
 	n := &r.nodes[c.at]
 	n.backlog--
@@ -259,8 +262,8 @@ func (r *run) accept(e event, c *lostClient) {
 	}
 	ends := slices.Min(n.cores)
 	if max(ends, e.at)-c.began >= r.Client.Timeout {
-		n.take(e.at, r.cpu(r.costs.Accept))
-		r.late(c, e.client)
+		n.runOnCore(e.at, r.cpu(r.costs.Accept))
+		r.timeOut(c, e.client)
 		return
 	}
 	missed := 0.0
@@ -270,7 +273,7 @@ func (r *run) accept(e event, c *lostClient) {
 		missed = messages * (s.Size + frameBytes)
 		micros += r.costs.Send.At(missed)
 	}
-	end := n.take(e.at, r.cpu(micros))
+	end := n.runOnCore(e.at, r.cpu(micros))
 	r.out.Missed += missed
 	n.link = max(end, n.link) + time.Duration(8*wire*missed/r.spare*float64(time.Second))
 	r.add(n.link+r.latency(), done, e.client)
@@ -286,7 +289,7 @@ func (r *run) outcome() Outcome {
 	o.Half, o.P99, o.All = r.back[len(r.back)/2], r.back[len(r.back)*99/100], r.back[len(r.back)-1]
 	for i := range r.nodes {
 		for _, busy := range r.nodes[i].busy {
-			// What it takes is longer by the share of deliveries, which is not the storm's.
+			// cpu has stretched the storm's work, because deliveries use a share of the cores.
 			own := busy.Seconds() * (1 - r.load) / r.Site.Node.Cores
 			o.Peak = min(1, max(o.Peak, own+r.load))
 		}

@@ -148,8 +148,8 @@ func (c *Costs) presenceTable() string {
 			s := one(n)
 			s.Rate, s.Presence, s.Changed = 0, every, 10*every.Seconds()
 			u := c.Use(s)
-			said, heard, _ := s.presence()
-			t.row(figure(float64(n)), fmt.Sprintf("%.0f s", every.Seconds()), figure(said), figure(heard), figure(u.NATSCores), gigabits(u.NATSLink), figure(u.NodeCores))
+			sent, received, _ := s.presence()
+			t.row(figure(float64(n)), fmt.Sprintf("%.0f s", every.Seconds()), figure(sent), figure(received), figure(u.NATSCores), gigabits(u.NATSLink), figure(u.NodeCores))
 		}
 	}
 	return t.String()
