@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/pprof"
 	"testing"
@@ -37,14 +38,25 @@ func Main(m *testing.M) int {
 	deadline := time.Now().Add(patience)
 	for FDs() > fds || runtime.NumGoroutine() > goroutines {
 		if time.Now().After(deadline) {
-			fmt.Printf("leak: fds %d, want %d; goroutines %d, want %d\n",
-				FDs(), fds, runtime.NumGoroutine(), goroutines)
+			fmt.Printf("leak: fds %d, want %d; goroutines %d, want %d\nopen: %q\n",
+				FDs(), fds, runtime.NumGoroutine(), goroutines, openFiles())
 			_ = pprof.Lookup("goroutine").WriteTo(os.Stdout, 1)
 			return 1
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	return 0
+}
+
+// openFiles returns what each file descriptor of the process refers to, see proc_pid_fd(5).
+func openFiles() (names []string) {
+	links, _ := filepath.Glob("/proc/self/fd/*")
+	for _, link := range links {
+		if name, err := os.Readlink(link); err == nil { // The directory itself is closed by now.
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // FDs returns how many file descriptors the process has open.
