@@ -15,7 +15,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/crier-ws/crier/internal/follow"
+	crier "github.com/crier-ws/crier/clients/go"
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 )
@@ -106,7 +106,7 @@ func speaksNoTLS(err error) bool {
 // speaksTLS says whether a connection without TLS failed as it does where a server speaks
 // nothing else.
 func (p peer) speaksTLS(err error) bool {
-	if errors.Is(err, follow.ErrLost) {
+	if errors.Is(err, crier.ErrLost) {
 		return false // It had been made.
 	}
 	text := err.Error()

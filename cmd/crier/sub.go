@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -14,8 +15,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	crier "github.com/crier-ws/crier/clients/go"
 	"github.com/crier-ws/crier/internal/flags"
-	"github.com/crier-ws/crier/internal/follow"
 	"github.com/crier-ws/crier/internal/term"
 )
 
@@ -86,9 +87,9 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	where := peer{flag: "--server", addr: target, is: "--listen", want: "ws://HOST:PORT", plain: "ws", statuses: clientStatuses}
 	var lost error
 	var said string // The last hint.
-	cfg := follow.Config{
-		URL: target, Since: cmd.Since, Last: int(cmd.Last), Silence: time.Duration(cmd.Silence),
-		Backoff: 500 * time.Millisecond, MaxBackoff: 30 * time.Second,
+	cfg := crier.Config{
+		URL: target, Since: cmd.Since, Last: int(cmd.Last),
+		Silence: cmp.Or(time.Duration(cmd.Silence), -1), // --silence 0 is for ever.
 		Lost: func(err error, wait time.Duration) {
 			if cmd.Once {
 				lost = err
@@ -104,10 +105,10 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 		},
 	}
 	if cmd.TokenFile != "" || cmd.Token != "" {
-		cfg.Token = cmd.readToken
-		if _, err := cfg.Token(); err != nil {
+		if _, err := cmd.readToken(); err != nil {
 			return err
 		}
+		cfg.Token = func(context.Context) (string, error) { return cmd.readToken() }
 	}
 	if term.IsTerminal(s.log) { // Somebody waits for a first message and wonders.
 		cfg.Connected = func() {
@@ -115,8 +116,12 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 			s.flush() // Before the first message.
 		}
 	}
-	err = followUntil(ctx, cfg, func(e follow.Event) error {
-		if e.From != "" {
+	client, err := crier.New(cfg)
+	if err != nil {
+		return err
+	}
+	err = followUntil(ctx, client, func(e crier.Event) error {
+		if e.IsGap() {
 			say(s.log, fmt.Sprintf("the messages behind %s, up to %s, are not kept any more", e.From, e.To))
 			return nil
 		}
@@ -137,10 +142,10 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	return where.explain(err)
 }
 
-// followUntil is follow.Follow, but returns soon after ctx is done even if nobody reads what each prints.
-func followUntil(ctx context.Context, cfg follow.Config, each func(follow.Event) error) error {
+// followUntil is client.Follow, but returns soon after ctx is done even if nobody reads what each prints.
+func followUntil(ctx context.Context, client *crier.Client, each func(crier.Event) error) error {
 	ended := make(chan error, 1)
-	go func() { ended <- follow.Follow(ctx, cfg, each) }() // Ends with ctx, or with the process.
+	go func() { ended <- client.Follow(ctx, each) }() // Ends with ctx, or with the process.
 	select {
 	case err := <-ended:
 		return err
@@ -168,7 +173,7 @@ func (cmd *subCmd) readToken() (string, error) {
 }
 
 // print prints a message.
-func (cmd *subCmd) print(out io.Writer, e follow.Event) error {
+func (cmd *subCmd) print(out io.Writer, e crier.Event) error {
 	if !cmd.JSON {
 		_, err := out.Write(append(term.Safe(out, e.Payload), '\n'))
 		return err

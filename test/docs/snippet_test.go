@@ -18,11 +18,14 @@ const program = `package snippet
 
 import (
 	"context"
+	"fmt"
+	"log"
 	"net/http"
 
 	"github.com/crier-ws/crier/admin"
 	"github.com/crier-ws/crier/auth"
 	"github.com/crier-ws/crier/broadcast"
+	crier "github.com/crier-ws/crier/clients/go"
 	"github.com/crier-ws/crier/metrics"
 )
 
@@ -32,7 +35,10 @@ var (
 	_    http.Handler
 	_    admin.Config
 	_    broadcast.Config
+	_    crier.Config
 	_    metrics.Config
+	_    = fmt.Println
+	_    = log.Println
 )
 
 func snippet() {

@@ -14,13 +14,13 @@ const module = "github.com/crier-ws/crier/"
 // tests apart. A package may import packages of rows above its own only.
 var rules = []struct{ pkg, imports string }{
 	// What knows nothing of crier.
+	{"clients/go", ""},
 	{"clients/js", ""},
 	{"internal/clidoc", ""},
 	{"internal/criertest", ""},
 	{"internal/doccode", ""},
 	{"internal/docfiles", ""},
 	{"internal/flags", ""},
-	{"internal/follow", ""},
 	{"internal/httpjson", ""},
 	{"internal/leaktest", ""},
 	{"internal/logqueue", ""},
@@ -48,8 +48,8 @@ var rules = []struct{ pkg, imports string }{
 	{"internal/doctor", "broadcast internal/procfs internal/swarm"},
 	{"internal/frontpage", "broadcast internal/webpage"},
 	{"internal/servertest", "broadcast"},
-	{"cmd/crier", "admin auth broadcast cluster cluster/presence internal/clidoc internal/doctor internal/flags " +
-		"internal/follow internal/frontpage internal/httpjson internal/load internal/logqueue internal/swarm " +
+	{"cmd/crier", "admin auth broadcast clients/go cluster cluster/presence internal/clidoc internal/doctor internal/flags " +
+		"internal/frontpage internal/httpjson internal/load internal/logqueue internal/swarm " +
 		"internal/term live metrics"},
 
 	// Examples, benchmarks and suites, which nothing of the above may import.

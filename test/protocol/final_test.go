@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crier-ws/crier/internal/follow"
+	crier "github.com/crier-ws/crier/clients/go"
 	"github.com/gobwas/ws"
 )
 
@@ -59,13 +59,15 @@ func reconnects(t *testing.T, answer func(net.Conn) error) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	back := make(chan error, 1)
-	go func() { // Ends with the client, which is awaited below.
-		back <- follow.Follow(ctx, follow.Config{
-			URL:     "ws://" + ln.Addr().String() + "/",
-			Backoff: time.Hour, MaxBackoff: time.Hour,
-			Lost: func(error, time.Duration) { cancel() },
-		}, func(follow.Event) error { return nil })
-	}()
+	client, err := crier.New(crier.Config{
+		URL:     "ws://" + ln.Addr().String() + "/",
+		Backoff: time.Hour, MaxBackoff: time.Hour,
+		Lost: func(error, time.Duration) { cancel() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { back <- client.Follow(ctx, func(crier.Event) error { return nil }) }() // Awaited below.
 	conn, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +78,7 @@ func reconnects(t *testing.T, answer func(net.Conn) error) bool {
 		t.Fatal(err)
 	}
 	err = <-back
-	var fatal *follow.FatalError
+	var fatal *crier.FatalError
 	if gaveUp := errors.As(err, &fatal); gaveUp || errors.Is(err, context.Canceled) {
 		return !gaveUp
 	}

@@ -1,11 +1,10 @@
-package follow
+package crier
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -13,42 +12,18 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
-	"github.com/crier-ws/crier/internal/leaktest"
-	"github.com/crier-ws/crier/internal/servertest"
 )
 
-func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
-
-func newServer(t *testing.T, cfg broadcast.Config) (*broadcast.Server, string) {
-	t.Helper()
-	cfg.CloseTimeout = 200 * time.Millisecond
-	srv, addr := servertest.Start(t, servertest.Loopback, cfg)
-	return srv, "ws://" + addr.String()
-}
-
-func publish(t *testing.T, srv *broadcast.Server, text string) {
-	t.Helper()
-	if _, err := srv.PublishTo(context.Background(), "news", broadcast.Message{Kind: broadcast.Text, Payload: []byte(text)}); err != nil {
-		t.Error(err)
-	}
-}
-
-var errEnough = errors.New("enough")
-
-func config(url string) Config {
-	return Config{URL: url + "/news", Backoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond, Silence: 20 * time.Second}
-}
-
-// TestComesBack: whatever closes the connection, each message comes once and in order.
-func TestComesBack(t *testing.T) {
+// TestReconnect: whatever closes the connection, each message arrives once and in order.
+func TestReconnect(t *testing.T) {
 	srv, url := newServer(t, broadcast.Config{Channels: true, Greeting: "hi"})
 	const messages = 300
 	publish(t, srv, "0")
 	got, lost := 0, 0
-	cfg := config(url)
+	cfg := newsConfig(url)
 	cfg.Last = 1
 	cfg.Lost = func(error, time.Duration) { lost++ }
-	err := Follow(t.Context(), cfg, func(e Event) error {
+	err := follow(t, t.Context(), cfg, func(e Event) error {
 		if want := fmt.Sprint(got); string(e.Payload) != want || e.From != "" || !strings.HasSuffix(e.ID, fmt.Sprint("-", got+1)) {
 			t.Errorf("got %+v %q, want %s", e, e.Payload, want)
 		}
@@ -64,18 +39,18 @@ func TestComesBack(t *testing.T) {
 		return nil
 	})
 	if err != errEnough || got != messages || lost < 10 {
-		t.Errorf("got %v after %d messages, %d times lost", err, got, lost)
+		t.Errorf("got %v after %d messages, lost %d times", err, got, lost)
 	}
 }
 
-// TestOtherEpoch: behind a restart, a gap is said, and it goes on.
+// TestOtherEpoch: after a restart of the server, the client reports a gap and continues.
 func TestOtherEpoch(t *testing.T) {
 	srv, url := newServer(t, broadcast.Config{Channels: true})
 	publish(t, srv, "new")
-	cfg := config(url)
+	cfg := newsConfig(url)
 	cfg.Since = "before-7"
 	var got []string
-	err := Follow(t.Context(), cfg, func(e Event) error {
+	err := follow(t, t.Context(), cfg, func(e Event) error {
 		got = append(got, e.From+"|"+string(e.Payload))
 		if e.ID != "" {
 			return errEnough
@@ -87,7 +62,7 @@ func TestOtherEpoch(t *testing.T) {
 	}
 }
 
-// TestGivesUp: where there is no point in coming back, it says why.
+// TestGivesUp: the client gives up where another try would fail in the same way, and reports why.
 func TestGivesUp(t *testing.T) {
 	var refusing atomic.Bool
 	refusing.Store(true)
@@ -98,14 +73,9 @@ func TestGivesUp(t *testing.T) {
 		return &broadcast.Refusal{Status: http.StatusForbidden, Reason: "not you"}
 	}})
 	var fatal *FatalError
-	never := func(Event) error { return errors.New("got something") }
-	if err := Follow(t.Context(), config(url), never); !errors.As(err, &fatal) || !strings.Contains(err.Error(), "403 Forbidden: not you") {
+	never := func(Event) error { return errors.New("got an event") }
+	if err := follow(t, t.Context(), newsConfig(url), never); !errors.As(err, &fatal) || !strings.Contains(err.Error(), "403 Forbidden: not you") {
 		t.Errorf("refused: got %v", err)
-	}
-	cfg := config(url)
-	cfg.URL = "http://x/"
-	if err := Follow(t.Context(), cfg, never); !errors.As(err, &fatal) {
-		t.Errorf("no WebSocket: got %v", err)
 	}
 	refusing.Store(false)
 	go func() { // Ends when it has been closed.
@@ -114,31 +84,30 @@ func TestGivesUp(t *testing.T) {
 		}
 		srv.Disconnect(srv.Connections("news", 1)[0].ID, 4000, "go away")
 	}()
-	if err := Follow(t.Context(), config(url), never); !errors.As(err, &fatal) || !strings.Contains(err.Error(), "4000: go away") {
+	if err := follow(t, t.Context(), newsConfig(url), never); !errors.As(err, &fatal) || !strings.Contains(err.Error(), "4000: go away") {
 		t.Errorf("closed: got %v", err)
 	}
 }
 
-// TestWaits: a server that says when to come back is heeded, and one that is not there is asked
-// again, until the caller has had enough.
+// TestWaits: the client waits for Retry-After, and tries again where no server listens, until its context is done.
 func TestWaits(t *testing.T) {
 	_, url := newServer(t, broadcast.Config{OnConnect: func(*broadcast.Conn, *http.Request) error {
 		return &broadcast.Refusal{Status: http.StatusServiceUnavailable, Reason: "full"}
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
-	cfg := config(url)
+	cfg := newsConfig(url)
 	cfg.Lost = func(err error, wait time.Duration) {
 		if wait < 5*time.Second || !strings.Contains(err.Error(), "full") {
-			t.Errorf("waits %v behind %v, want the 5 s that the server asks for", wait, err)
+			t.Errorf("waits %v after %v, want the 5 s that the server asks for", wait, err)
 		}
 		cancel()
 	}
-	if err := Follow(ctx, cfg, nil); !errors.Is(err, context.Canceled) {
+	if err := follow(t, ctx, cfg, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
-	cfg = config("ws://127.0.0.1:1")
+	cfg = newsConfig("ws://127.0.0.1:1")
 	tries := 0
 	cfg.Lost = func(_ error, wait time.Duration) {
 		if tries++; tries == 20 {
@@ -148,7 +117,7 @@ func TestWaits(t *testing.T) {
 			t.Errorf("waits %v, want at most %v", wait, cfg.MaxBackoff)
 		}
 	}
-	if err := Follow(ctx, cfg, nil); !errors.Is(err, context.Canceled) || tries != 20 {
+	if err := follow(t, ctx, cfg, nil); !errors.Is(err, context.Canceled) || tries != 20 {
 		t.Errorf("got %v after %d tries", err, tries)
 	}
 }
