@@ -19,8 +19,8 @@ const (
 	legendRoom              = 3.5 * vg.Centimeter // right of the data
 )
 
-// colors are those of Okabe and Ito ("Color universal design", 2008), without the yellow, which cannot be seen on
-// white, and with three of Paul Tol's. They differ in lightness as well as in hue.
+// colors are the palette of Okabe and Ito ("Color universal design", 2008) without its yellow, which is invisible on
+// white, and three colors of Paul Tol. They differ in lightness as well as in hue.
 var colors = []color.Color{
 	color.RGBA{0x00, 0x72, 0xb2, 0xff}, // blue
 	color.RGBA{0x00, 0x00, 0x00, 0xff}, // black
@@ -34,23 +34,23 @@ var colors = []color.Color{
 	color.RGBA{0x66, 0x66, 0x66, 0xff}, // grey
 }
 
-// spread is a value at x, with a bar from low to high.
+// spread is a value y at x, with an error bar from low to high.
 type spread struct{ x, y, low, high float64 }
 
-// spreads implements the interfaces of points and of error bars of package plotter.
+// spreads implements plotter.XYer and plotter.YErrorer.
 type spreads []spread
 
 func (s spreads) Len() int                         { return len(s) }
 func (s spreads) XY(i int) (x, y float64)          { return s[i].x, s[i].y }
 func (s spreads) YError(i int) (low, high float64) { return s[i].y - s[i].low, s[i].high - s[i].y }
 
-// chart is a plot with a legend beside it. Its background is white, so that it can be read on a dark page, too.
+// chart is a plot with a legend to its right. The background is white, so that the chart is readable on a dark page too.
 type chart struct {
 	title  string
 	plot   *plot.Plot
 	legend plot.Legend
-	xs     []float64 // where a logarithmic X has labels
-	points int
+	xs     []float64 // The labels of a logarithmic X axis.
+	points int       // The points that were added.
 }
 
 func newChart(title string) *chart {
@@ -66,17 +66,17 @@ func newChart(title string) *chart {
 	return c
 }
 
-// titleY writes the title of Y below that of the chart: nobody has to turn the head, and gonum/plot reckons with a
-// wrong place of the label of a logarithmic axis.
+// titleY writes the title of the Y axis horizontally below the chart's title. gonum/plot misplaces the label of a
+// logarithmic axis.
 func (c *chart) titleY(title string) { c.plot.Title.Text += "\n" + title }
 
-// linearY has Y begin at 0.
+// linearY makes the Y axis linear and begin at 0.
 func (c *chart) linearY(title string) {
 	c.titleY(title)
 	c.plot.Y.Min = 0
 }
 
-// logY has Y be logarithmic, from a power of ten to another one.
+// logY makes the Y axis logarithmic. It begins and ends at a power of ten.
 func (c *chart) logY(title string) {
 	c.titleY(title)
 	c.plot.Y.Scale = plot.LogScale{}
@@ -85,7 +85,7 @@ func (c *chart) logY(title string) {
 	})
 }
 
-// logX has X be logarithmic, with a label at each value.
+// logX makes the X axis logarithmic, with a label at each X of a point.
 func (c *chart) logX(title string) {
 	c.plot.X.Label.Text = title
 	c.plot.X.Scale = plot.LogScale{}
@@ -98,7 +98,7 @@ func (c *chart) logX(title string) {
 	})
 }
 
-// labelled writes the labels as the tables do.
+// labelled formats labels as the tables do.
 func labelled(ticks []plot.Tick) []plot.Tick {
 	for i := range ticks {
 		if ticks[i].Label != "" {
@@ -108,7 +108,7 @@ func labelled(ticks []plot.Tick) []plot.Tick {
 	return ticks
 }
 
-// addLine adds a line through points, with the i-th style. A series without points is in neither plot nor legend.
+// addLine adds a line through points in the i-th style. A series without points is left out of the legend too.
 func (c *chart) addLine(i int, name string, points []spread) {
 	points = c.drawable(points)
 	if len(points) == 0 {
@@ -124,7 +124,7 @@ func (c *chart) addLine(i int, name string, points []spread) {
 	c.legend.Add(name, line, c.addMarkers(i, points))
 }
 
-// addPoints adds points that no line connects, with the i-th style.
+// addPoints adds points without a line in the i-th style.
 func (c *chart) addPoints(i int, name string, points []spread) {
 	if points = c.drawable(points); len(points) == 0 {
 		return
@@ -135,7 +135,7 @@ func (c *chart) addPoints(i int, name string, points []spread) {
 	}
 }
 
-// addMarkers adds a marker and a bar of the spread at each point.
+// addMarkers adds a marker and an error bar at each point.
 func (c *chart) addMarkers(i int, points []spread) *plotter.Scatter {
 	markers := &plotter.Scatter{GlyphStyle: plotter.DefaultGlyphStyle}
 	for _, p := range points {
@@ -144,7 +144,7 @@ func (c *chart) addMarkers(i int, points []spread) *plotter.Scatter {
 	markers.Color, markers.Shape, markers.Radius = colors[i%len(colors)], plotutil.Shape(i), vg.Points(3.5)
 	bars, err := plotter.NewYErrorBars(spreads(points))
 	if err != nil {
-		panic(err) // Of what is not finite, which drawable has left out.
+		panic(err) // For values that are not finite, which drawable has removed.
 	}
 	bars.Color = colors[i%len(colors)]
 	c.plot.Add(bars, markers)
@@ -152,7 +152,7 @@ func (c *chart) addMarkers(i int, points []spread) *plotter.Scatter {
 	return markers
 }
 
-// drawable returns the points that have a place on the axes: logarithmic ones have none for 0 and below.
+// drawable returns the points that can be drawn: finite ones, and on a logarithmic Y axis only those above 0.
 func (c *chart) drawable(points []spread) []spread {
 	_, isLog := c.plot.Y.Scale.(plot.LogScale)
 	var shown []spread
@@ -165,7 +165,7 @@ func (c *chart) drawable(points []spread) []spread {
 	return shown
 }
 
-// orNil returns c, or nil if it has no points.
+// orNil returns c, or nil if no points were added. It extends a logarithmic Y axis to powers of ten.
 func (c *chart) orNil() *chart {
 	if c.points == 0 {
 		return nil
@@ -177,7 +177,7 @@ func (c *chart) orNil() *chart {
 	return c
 }
 
-// drawTo draws the plot, and the legend right of it.
+// drawTo draws the plot with the legend to its right.
 func (c *chart) drawTo(canvas draw.Canvas) {
 	canvas.SetColor(color.White)
 	canvas.Fill(canvas.Rectangle.Path())

@@ -17,22 +17,22 @@ import (
 	"time"
 )
 
-// report is what the measuring program prints with -json, as far as it is used here.
+// report is the part of the output of bench/measure -json that this program uses.
 type report struct {
 	Servers []server `json:"servers"`
 }
 
-// server has one contender's figures. The first one is compared.
+// server has the figures of one contender. The first contender is the one that the others are compared with.
 type server struct {
 	Name    string   `json:"server"`
-	Figures []figure `json:"figures"`         // empty if all rounds failed
-	Ratio   float64  `json:"ratio,omitempty"` // to the first one; 0 if there is none
+	Figures []figure `json:"figures"`         // Empty if all rounds failed.
+	Ratio   float64  `json:"ratio,omitempty"` // To the first contender; 0 if unknown.
 
-	// Not the measuring program's: one reason for each round that failed.
+	// One reason for each round that failed. The measuring program does not print this member.
 	Failures []string `json:"failures,omitempty"`
 }
 
-// figure is one value over all rounds that did not fail.
+// figure is one value, measured in all rounds that succeeded.
 type figure struct {
 	Name   string    `json:"name"`
 	Unit   string    `json:"unit,omitempty"`
@@ -40,30 +40,29 @@ type figure struct {
 	Rounds []float64 `json:"rounds"`
 }
 
-// perMeasurement bounds one measurement; what takes longer has failed.
+// perMeasurement bounds one measurement. A measurement that takes longer has failed.
 const perMeasurement = 90 * time.Second
 
-var errInterrupted = errors.New("interrupted; -resume goes on from here")
+var errInterrupted = errors.New("interrupted; run it again with -resume to continue")
 
-// spareFiles is what each side has open besides its connections.
+// spareFiles is how many files each side has open besides its connections.
 const spareFiles = 100
 
-// measure measures one case. What fails is in the result; an error means that there is
-// none: only that the run was interrupted.
+// measure measures one case. Failures are in the result. The only error is errInterrupted.
 func (k *kit) measure(ctx context.Context, c *benchCase, rounds int) (caseResult, error) {
 	result := caseResult{Name: c.name, Mode: c.mode, Conns: c.conns, Rate: c.rate, plan: c.plan(k, rounds)}
 	if len(result.Contenders) == 0 {
 		return result, nil
 	}
 	reason := tooManyFiles(c.conns)
-	var out, said string
+	var out, log string
 	if reason == "" {
-		out, said = k.call(ctx, result.plan)
+		out, log = k.call(ctx, result.plan)
 	}
 	if ctx.Err() != nil {
 		return result, errInterrupted
 	}
-	result.Servers = k.read(result.plan, out, said, reason)
+	result.Servers = k.read(result.plan, out, log, reason)
 	for _, s := range result.Servers {
 		for _, f := range slices.Compact(slices.Clone(s.Failures)) {
 			fmt.Printf("  %s failed: %s\n", s.Name, f)
@@ -72,7 +71,7 @@ func (k *kit) measure(ctx context.Context, c *benchCase, rounds int) (caseResult
 	return result, nil
 }
 
-// tooManyFiles says so if this many connections cannot be open at once.
+// tooManyFiles returns the reason why so many connections cannot be open at once, or "".
 func tooManyFiles(conns int) string {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -85,7 +84,7 @@ func tooManyFiles(conns int) string {
 }
 
 // call runs the measuring program and returns its standard output and standard error.
-func (k *kit) call(ctx context.Context, p plan) (out, said string) {
+func (k *kit) call(ctx context.Context, p plan) (out, log string) {
 	args := slices.Concat(p.Args, []string{
 		"-rounds", strconv.Itoa(p.Rounds), "-timeout", perMeasurement.String(), "-json",
 	})
@@ -96,7 +95,7 @@ func (k *kit) call(ctx context.Context, p plan) (out, said string) {
 	cmd := exec.CommandContext(ctx, filepath.Join(k.dir, "measure"), args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.Env = plainEnv(os.Environ())
-	// The servers die with the measuring program, and keep its standard error for no longer.
+	// The servers, which share its standard error, end with the measuring program.
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Run(); err != nil && stderr.Len() == 0 {
 		fmt.Fprintln(&stderr, err)
@@ -104,7 +103,7 @@ func (k *kit) call(ctx context.Context, p plan) (out, said string) {
 	return stdout.String(), stderr.String()
 }
 
-// plainEnv leaves out what would tune a contender.
+// plainEnv returns env without the variables that would tune a contender.
 func plainEnv(env []string) []string {
 	tuning := []string{"GOMAXPROCS=", "GOGC=", "GOMEMLIMIT=", "GODEBUG=", "NODE_OPTIONS=", "UV_", "CRIER_"}
 	return slices.DeleteFunc(env, func(v string) bool {
@@ -112,22 +111,22 @@ func plainEnv(env []string) []string {
 	})
 }
 
-// failure is a line of the measuring program about a round that failed. What the
-// servers write stands between these lines.
+// failure matches a line of the measuring program about a round that failed. Between these lines may be output of the
+// servers.
 var failure = regexp.MustCompile(`(?m)^round \d+, ([A-Za-z0-9_.+-]+): (.*)$`)
 
-// read makes one server of each contender of a plan out of what the measuring program
-// has written, or of the reason why it was not called.
-func (k *kit) read(p plan, out, said, reason string) []server {
+// read returns a server for each contender of a plan, from the output of the measuring program, or with the reason why
+// it was not run.
+func (k *kit) read(p plan, out, log, reason string) []server {
 	var got report
 	if reason == "" {
 		if err := json.Unmarshal([]byte(out), &got); err != nil {
-			lines := strings.Split(strings.TrimSpace(said), "\n")
+			lines := strings.Split(strings.TrimSpace(log), "\n")
 			reason = k.clean(lines[len(lines)-1])
 		}
 	}
 	reasons := map[string][]string{}
-	for _, m := range failure.FindAllStringSubmatch(said, -1) {
+	for _, m := range failure.FindAllStringSubmatch(log, -1) {
 		reasons[m[1]] = append(reasons[m[1]], k.clean(m[2]))
 	}
 	var servers []server

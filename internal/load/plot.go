@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// The size of a plot, and the place of the rectangle that its curve is in, in pixels.
+// The size of a plot and the edges of the rectangle around its curve, in pixels.
 const (
 	plotWidth, plotHeight = 960, 540
 	plotLeft, plotRight   = 80, plotWidth - 30
 	plotTop, plotBottom   = 80, plotHeight - 60
 	titleLine, legendLine = 30, 52 // baselines
-	mostNines             = 12     // more than float64 can tell apart in a quantile
+	mostNines             = 12     // 99.9... % with more nines is too close to 1 for the labels
 )
 
 var (
@@ -25,14 +25,14 @@ var (
 	curveInk = color.RGBA{0x00, 0x72, 0xb2, 0xff}
 )
 
-// point is a place in pixels, from the top left.
+// point is a position in pixels from the top left corner.
 type point struct{ x, y float64 }
 
-// sample is a point of the curve: a share of the deliveries, from 0 to less than 1, took at most that many
+// sample is a point of the curve: the share quantile of all deliveries, from 0 to less than 1, took at most millis
 // milliseconds.
 type sample struct{ quantile, millis float64 }
 
-// plot draws latency by percentile into a .svg or .png file.
+// plot writes a chart of the latency by percentile to a .svg or .png file.
 func (r *result) plot(file string) error {
 	c, err := newCanvas(file)
 	if err != nil {
@@ -46,8 +46,8 @@ func (r *result) plot(file string) error {
 	return os.WriteFile(file, b.Bytes(), 0o644)
 }
 
-// samples returns the curve: ten points for each halving of the deliveries that took longer. The slowest delivery, at
-// quantile 1, and latencies of 0 have no place on logarithmic axes.
+// samples returns the curve: ten points each time the number of slower deliveries halves. It leaves out the slowest
+// delivery, at quantile 1, and latencies of 0, which logarithmic axes cannot show.
 func (r *result) samples() []sample {
 	var samples []sample
 	for _, b := range r.stats.Latency.CumulativeDistributionWithTicks(10) {
@@ -59,7 +59,7 @@ func (r *result) samples() []sample {
 	return samples
 }
 
-// drawPlot draws samples, which are in ascending order, over a logarithmic axis of percentiles, as HdrHistogram does:
+// drawPlot draws samples, which must be in ascending order. Its axis of percentiles is logarithmic, as HdrHistogram's:
 // 90 %, 99 % and 99.9 % are equally far apart.
 func drawPlot(c canvas, title, legend string, samples []sample) {
 	c.text(ink, point{plotLeft, titleLine}, alignStart, title)
@@ -91,7 +91,7 @@ func drawPlot(c canvas, title, legend string, samples []sample) {
 	c.line(curveInk, 2, curve)
 }
 
-// xScale returns where a quantile is, on an axis that ends at the greatest, or at 0.9 if that is less.
+// xScale returns the function from quantiles to X positions. The axis ends at greatest, or at 0.9 if greatest is less.
 func xScale(greatest float64) func(quantile float64) float64 {
 	nines := func(q float64) float64 { return -math.Log10(1 - q) }
 	return func(q float64) float64 {
@@ -99,7 +99,7 @@ func xScale(greatest float64) func(quantile float64) float64 {
 	}
 }
 
-// percentiles returns the quantiles that have a label: 0, a half and the nines up to the greatest, or to 0.9.
+// percentiles returns the quantiles that get a label: 0, 0.5, 0.9, and then 0.99, 0.999 and so on up to greatest.
 func percentiles(greatest float64) []float64 {
 	quantiles := []float64{0, 0.5, 0.9}
 	for n := 2; n <= mostNines; n++ {
@@ -112,11 +112,12 @@ func percentiles(greatest float64) []float64 {
 	return quantiles
 }
 
-// yScale returns where a value is, on a logarithmic axis around low and high, which are more than 0, and which values
-// on it have a label and which a line. The axis begins and ends at 1, 2 or 5 times a power of ten.
+// yScale returns a logarithmic axis that includes low and high, which must be more than 0: the function from values to Y
+// positions, the values that get a label, and the values that get a grid line. The axis begins and ends at 1, 2 or 5
+// times a power of ten.
 func yScale(low, high float64) (yOf func(float64) float64, labels, lines []float64) {
 	first, last := int(math.Floor(math.Log10(low)))-1, int(math.Floor(math.Log10(high)))+1
-	bottom, top := 0.0, math.Inf(1) // the greatest step up to low, and the least one above high
+	bottom, top := 0.0, math.Inf(1) // the largest step up to low and the smallest one above high
 	for decade := first; decade <= last; decade++ {
 		for _, factor := range []float64{1, 2, 5} {
 			step := factor * math.Pow10(decade)

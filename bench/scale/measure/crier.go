@@ -35,7 +35,7 @@ func startCriers(ctx context.Context, bin string, n int, s *natsServers) (*crier
 		if c.messages, err = connect(ctx, s.urls[0]); err != nil {
 			return nil, err
 		}
-		err = s.makeStreamAnew(ctx, c.messages)
+		err = s.recreateStream(ctx, c.messages)
 	}
 	for i, addr := range addrs {
 		args := []string{bin, "--listen", addr, "--log-level", "error"}

@@ -11,15 +11,16 @@ import (
 	"github.com/crier-ws/crier/internal/procfs"
 )
 
-// Config is what is measured with.
+// Config is the configuration of a measurement.
 type Config struct {
 	NATSServer string    // The program.
 	Crier      string    // The program.
-	Rounds     int       // Of each measurement; the median counts.
+	Rounds     int       // Repetitions of each measurement; the median counts.
 	Log        io.Writer // Gets a line for each measurement.
 }
 
-// Sizes of messages between which costs are taken to be linear, and the rate under light load.
+// The sizes of messages between which costs are assumed to be linear, the rate under light load, and the numbers of
+// messages.
 const (
 	small, large = 100, 1024
 	easeRate     = 500
@@ -27,8 +28,8 @@ const (
 	busyCount    = 20000
 )
 
-// Run measures all constants but those of docs/performance.md, which it leaves 0. It takes some minutes, and uses all
-// of the machine. It blocks until that is done, or ctx is.
+// Run measures all constants except those of docs/performance.md, which stay 0. It uses all of the machine, and blocks
+// for some minutes or until ctx is done.
 func Run(ctx context.Context, cfg Config) (c model.Costs, err error) {
 	var one, three []model.Costs
 	for i := range cfg.Rounds {
@@ -57,7 +58,7 @@ func Run(ctx context.Context, cfg Config) (c model.Costs, err error) {
 	return c, err
 }
 
-// Once measures one load on servers of NATS of its own, all of which have the stream. It blocks until that is done.
+// Once starts so many NATS servers, each of which holds the stream, and measures one load. It blocks until then.
 func Once(ctx context.Context, natsServer string, servers int, load Load) (Usage, error) {
 	s, err := startNATS(natsServer, servers)
 	if err != nil {
@@ -67,7 +68,7 @@ func Once(ctx context.Context, natsServer string, servers int, load Load) (Usage
 	return s.stream(ctx, load)
 }
 
-// round measures what servers of NATS cost, and a crier at one that is alone.
+// round measures the costs of NATS, and with one server also those of a crier.
 func (cfg *Config) round(ctx context.Context, servers int) (c model.Costs, err error) {
 	s, err := startNATS(cfg.NATSServer, servers)
 	if err != nil {
@@ -96,17 +97,18 @@ func (cfg *Config) round(ctx context.Context, servers int) (c model.Costs, err e
 	sized := func(load Load, size int) Load { load.Size = size; return load }
 	easeSmall, easeLarge := pair(run, sized(ease, small)), pair(run, sized(ease, large))
 	busySmall, busyLarge := pair(run, sized(busy, small)), pair(run, sized(busy, large))
-	aside := busySmall
+	elsewhere := busySmall // Its readers follow another channel.
 	if load := sized(busy, small); err == nil {
-		load.Aside = true
-		aside[1].Usage = run(load)
+		load.OtherChannels = true
+		elsewhere[1].Usage = run(load)
 	}
 	if err == nil {
 		st.Join, err = s.joins(ctx, 100, 2)
 	}
 	if err == nil {
 		st.JoinMost, err = s.joins(ctx, 100, model.Follows)
-		fmt.Fprintf(cfg.Log, "%d NATS, a consumer: %.4g us, with many subjects %.4g us\n", servers, st.Join, st.JoinMost)
+		fmt.Fprintf(cfg.Log, "%d NATS, a consumer: %.4g us, with many subjects %.4g us\n",
+			servers, st.Join, st.JoinMost)
 	}
 	ease.Core = true
 	core := [2]Usage{run(sized(ease, small)), run(sized(ease, large))}
@@ -118,7 +120,7 @@ func (cfg *Config) round(ctx context.Context, servers int) (c model.Costs, err e
 	st.Store, st.Deliver = lines(easeSmall, easeLarge, cpu)
 	st.BusyStore, st.BusyDeliver = lines(busySmall, busyLarge, cpu)
 	st.Replicate, st.Cross = lines(easeSmall, easeLarge, routes)
-	st.Skip = max(0, (aside[1].CPU-aside[0].CPU)/aside[1].readers)
+	st.Skip = max(0, (elsewhere[1].CPU-elsewhere[0].CPU)/elsewhere[1].readers)
 	st.BusyTime = between(1e6/busySmall[0].Rate, 1e6/busyLarge[0].Rate)
 	st.Leader = busySmall[0].Most / busySmall[0].CPU
 	c.Core = between(core[0].CPU/64, core[1].CPU/64)
@@ -140,7 +142,7 @@ type point struct {
 	readers float64
 }
 
-// pair is a load without readers and with many.
+// pair measures a load without readers and with load.Readers of them.
 func pair(run func(Load) Usage, load Load) (p [2]point) {
 	for i, n := range []int{0, load.Readers} {
 		load.Readers = n
@@ -149,27 +151,27 @@ func pair(run func(Load) Usage, load Load) (p [2]point) {
 	return p
 }
 
-// lines are what a message costs, and what each reader adds to that, by size: many readers against none.
+// lines returns the cost of a message without readers, and the cost that each reader adds, by size.
 func lines(smaller, larger [2]point, y func(point) float64) (message, reader model.Linear) {
 	slope := func(p [2]point) float64 { return (y(p[1]) - y(p[0])) / p[1].readers }
 	return between(y(smaller[0]), y(larger[0])), between(slope(smaller), slope(larger))
 }
 
-// between is the line through what small and large messages cost. What is large does not cost less.
+// between returns the line through the costs of small and of large messages. A large message costs at least as much.
 func between(ofSmall, ofLarge float64) model.Linear {
 	ofLarge = max(ofSmall, ofLarge)
 	perByte := (ofLarge - ofSmall) / (large - small)
 	return model.Linear{Base: ofSmall - small*perByte, PerKiB: 1024 * perByte}
 }
 
-// memory is what a server has for each reader.
+// memory measures the memory of a NATS server for each reader, in bytes.
 func (s *natsServers) memory(ctx context.Context) (float64, error) {
 	admin, err := connect(ctx, s.urls[0])
 	if err != nil {
 		return 0, err
 	}
 	defer admin.nc.Close()
-	if err := s.makeStreamAnew(ctx, admin); err != nil {
+	if err := s.recreateStream(ctx, admin); err != nil {
 		return 0, err
 	}
 	r := &readers{}
@@ -191,7 +193,7 @@ func (s *natsServers) memory(ctx context.Context) (float64, error) {
 	return float64(is-was) / (many - few), err
 }
 
-// crier measures what a message of the stream costs a crier, and a connection that says nothing.
+// crier measures the CPU of a crier for a message of the stream.
 func (cfg *Config) crier(ctx context.Context, s *natsServers, into *model.Costs) error {
 	c, err := startCriers(ctx, cfg.Crier, 1, s)
 	if err != nil {
@@ -199,8 +201,10 @@ func (cfg *Config) crier(ctx context.Context, s *natsServers, into *model.Costs)
 	}
 	defer c.stop()
 	var got [4]float64
-	for i, load := range []Load{{Size: small, Messages: easeCount, Rate: easeRate}, {Size: large, Messages: easeCount, Rate: easeRate},
-		{Size: small, Messages: busyCount}, {Size: large, Messages: busyCount}} {
+	for i, load := range []Load{
+		{Size: small, Messages: easeCount, Rate: easeRate}, {Size: large, Messages: easeCount, Rate: easeRate},
+		{Size: small, Messages: busyCount}, {Size: large, Messages: busyCount},
+	} {
 		if got[i], err = c.consume(ctx, s, load); err != nil {
 			return err
 		}
@@ -210,14 +214,14 @@ func (cfg *Config) crier(ctx context.Context, s *natsServers, into *model.Costs)
 	return nil
 }
 
-// accept measures what a connection costs a crier that says nothing.
+// accept measures the CPU of a crier for a connection that sends nothing.
 func (cfg *Config) accept(ctx context.Context) (float64, error) {
 	c, err := startCriers(ctx, cfg.Crier, 1, nil)
 	if err != nil {
 		return 0, err
 	}
 	defer c.stop()
-	f, err := follow(ctx, c.urls[0], 1) // To know that it is there.
+	f, err := follow(ctx, c.urls[0], 1) // It returns once crier serves.
 	if err != nil {
 		return 0, err
 	}
@@ -227,12 +231,17 @@ func (cfg *Config) accept(ctx context.Context) (float64, error) {
 	return cpu, err
 }
 
-// nodes measures criers as their clients see them, in turns: one that is alone, and clusters.
+// nodes measures criers as their clients see them: a single server and three clusters, in turns.
 func (cfg *Config) nodes(ctx context.Context) (all []model.Nodes, memory, publish float64, err error) {
 	kinds := []struct {
 		name           string
 		servers, nodes int
-	}{{"one crier, alone", 0, 1}, {"one node, NATS on 1 server", 1, 1}, {"three nodes, NATS on 1 server", 1, 3}, {"three nodes, NATS on 3 servers, 3 replicas", 3, 3}}
+	}{
+		{"one crier, alone", 0, 1},
+		{"one node, NATS on 1 server", 1, 1},
+		{"three nodes, NATS on 1 server", 1, 3},
+		{"three nodes, NATS on 3 servers, 3 replicas", 3, 3},
+	}
 	got := make([][]Delivery, len(kinds))
 	for range cfg.Rounds {
 		for i, k := range kinds {
@@ -245,9 +254,13 @@ func (cfg *Config) nodes(ctx context.Context) (all []model.Nodes, memory, publis
 		}
 	}
 	for i, k := range kinds {
-		of := func(f func(Delivery) float64) float64 { return median(got[i], f) }
-		all = append(all, model.Nodes{Name: k.name, P50: of(func(d Delivery) float64 { return d.P50 }), P99: of(func(d Delivery) float64 { return d.P99 }),
-			CPU: of(func(d Delivery) float64 { return d.CPU }), Rate: of(func(d Delivery) float64 { return d.Rate })})
+		all = append(all, model.Nodes{
+			Name: k.name,
+			P50:  median(got[i], func(d Delivery) float64 { return d.P50 }),
+			P99:  median(got[i], func(d Delivery) float64 { return d.P99 }),
+			CPU:  median(got[i], func(d Delivery) float64 { return d.CPU }),
+			Rate: median(got[i], func(d Delivery) float64 { return d.Rate }),
+		})
 	}
 	byMemory := func(d Delivery) float64 { return d.Memory }
 	return all, median(got[1], byMemory) - median(got[0], byMemory), all[1].CPU - all[0].CPU, nil
@@ -269,9 +282,10 @@ func (cfg *Config) delivery(ctx context.Context, servers, nodes int) (d Delivery
 	return c.deliver(ctx, small, 300, 100, busyCount)
 }
 
-func median[T any](of []T, f func(T) float64) float64 {
+// median returns the median of f over all, which must not be empty.
+func median[T any](all []T, f func(T) float64) float64 {
 	var values []float64
-	for _, v := range of {
+	for _, v := range all {
 		values = append(values, f(v))
 	}
 	slices.Sort(values)
@@ -279,7 +293,7 @@ func median[T any](of []T, f func(T) float64) float64 {
 	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
-// merge is the medians of rounds, field by field.
+// merge returns the medians of rounds, field by field.
 func merge(rounds []model.Costs) model.Costs {
 	var m model.Costs
 	into := fields(&m)
@@ -293,7 +307,7 @@ func merge(rounds []model.Costs) model.Costs {
 	return m
 }
 
-// fields are the constants that rounds have.
+// fields returns pointers to the constants that round measures.
 func fields(c *model.Costs) (all []*float64) {
 	linear := func(ls ...*model.Linear) {
 		for _, l := range ls {
@@ -305,5 +319,6 @@ func fields(c *model.Costs) (all []*float64) {
 		all = append(all, &s.Leader, &s.Skip, &s.Join, &s.JoinMost)
 	}
 	linear(&c.Core, &c.Message, &c.BusyMessage)
-	return append(all, &c.Accept, &c.PublishBytes, &c.AckBytes, &c.DeliverBytes, &c.ReturnBytes, &c.CoreBytes, &c.NATSMemory)
+	return append(all, &c.Accept, &c.PublishBytes, &c.AckBytes, &c.DeliverBytes, &c.ReturnBytes, &c.CoreBytes,
+		&c.NATSMemory)
 }

@@ -251,7 +251,7 @@ func (s *natsServers) makeStream(ctx context.Context, c *client) (leader string,
 	return leader, err
 }
 
-func (s *natsServers) makeStreamAnew(ctx context.Context, c *client) error {
+func (s *natsServers) recreateStream(ctx context.Context, c *client) error {
 	if err := unmakeStream(ctx, c); err != nil {
 		return err
 	}

@@ -15,12 +15,12 @@ import (
 
 // Load is what is published, and who reads it.
 type Load struct {
-	Readers  int
-	Size     int // Bytes of a payload.
-	Messages int
-	Rate     int  // Messages a second; 0 is as fast as it goes.
-	Core     bool // Without a stream.
-	Aside    bool // Readers read 100 other channels, of which nothing comes.
+	Readers       int
+	Size          int // Bytes of a payload.
+	Messages      int
+	Rate          int  // Messages a second; 0 is as fast as it goes.
+	Core          bool // Without a stream.
+	OtherChannels bool // Readers follow 100 other channels, without messages.
 }
 
 // Usage is what NATS used, for each message of a load.
@@ -62,7 +62,7 @@ func (s *natsServers) stream(ctx context.Context, load Load) (u Usage, err error
 	defer r.stop()
 	for i := range load.Readers {
 		var subjects []string
-		if load.Aside {
+		if load.OtherChannels {
 			subjects = others(100)
 		}
 		url := s.urls[i%len(s.urls)]
@@ -131,7 +131,7 @@ func (s *natsServers) window(ctx context.Context, pub *client, r *readers, load 
 func (s *natsServers) publish(ctx context.Context, pub *client, r *readers, load Load) error {
 	prefix := rand.Text()[:22] + "-" // as long as that of crier
 	want := r.got.Load() + int64(load.Messages)*int64(load.Readers)
-	if load.Aside {
+	if load.OtherChannels {
 		want = 0
 	}
 	begun := time.Now()
@@ -188,7 +188,7 @@ func (s *natsServers) joins(ctx context.Context, n, channels int) (float64, erro
 		return 0, err
 	}
 	defer c.nc.Close()
-	if err := s.makeStreamAnew(ctx, c); err != nil {
+	if err := s.recreateStream(ctx, c); err != nil {
 		return 0, err
 	}
 	before, _, err := usedBy(s.processes...)
