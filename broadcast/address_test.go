@@ -73,7 +73,7 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// whoAmI is a server that refuses everybody with the address that it sees.
+// whoAmI starts a server that refuses everybody with the address that it sees.
 func whoAmI(t testing.TB, cfg Config) string {
 	t.Helper()
 	cfg.OnConnect = func(c *Conn, r *http.Request) error {
@@ -86,7 +86,7 @@ func whoAmI(t testing.TB, cfg Config) string {
 	return addr
 }
 
-// seenFrom is the address in the answer to bytes, or the answer's status.
+// seenFrom sends bytes, and returns the address in the answer or the answer's status.
 func seenFrom(t testing.TB, c *client, b string) string {
 	t.Helper()
 	for i := range len(b) { // The server sees it in pieces.
@@ -102,7 +102,7 @@ func seenFrom(t testing.TB, c *client, b string) string {
 	return strings.TrimSpace(line)
 }
 
-// proxies are networks of trusted proxies: those that tests connect from, and those that are only told of.
+// proxies are networks of trusted proxies: those that tests connect from, and one that only headers name.
 var proxies = []netip.Prefix{netip.MustParsePrefix("127.0.9.0/24"), netip.MustParsePrefix("10.0.0.0/8")}
 
 func TestForwarded(t *testing.T) {
@@ -142,8 +142,8 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
-// TestForwardedUnreadable: an entry that is no address keeps nobody out, nothing before it is believed, and the log
-// has the entry.
+// TestForwardedUnreadable: an entry that is not an address keeps nobody out, entries before it are not believed, and
+// the log shows the entry.
 func TestForwardedUnreadable(t *testing.T) {
 	var log logtest.Buffer
 	addr := whoAmI(t, Config{TrustedProxies: proxies, Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -255,7 +255,7 @@ func TestProxyProtocol(t *testing.T) {
 	}
 }
 
-// TestProxiedPerIP: behind a proxy its clients are counted, and not it.
+// TestProxiedPerIP: the clients of a proxy are counted, and the proxy is not.
 func TestProxiedPerIP(t *testing.T) {
 	for _, proxy := range []bool{false, true} {
 		_, addr := newServer(t, Config{MaxConnsPerIP: 1, ProxyProtocol: proxy, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.9.0/24")}})
@@ -276,8 +276,8 @@ func TestProxiedPerIP(t *testing.T) {
 	}
 }
 
-// TestProxyAndForwarded: X-Forwarded-For is read behind a PROXY header if that tells of a trusted proxy, or is of the
-// proxy's own connection; else it may be the client's own.
+// TestProxyAndForwarded: X-Forwarded-For after a PROXY header counts if the header names a trusted proxy, or is for
+// the proxy's own connection. Otherwise the client may have written it.
 func TestProxyAndForwarded(t *testing.T) {
 	addr := whoAmI(t, Config{ProxyProtocol: true, TrustedProxies: proxies})
 	for _, tt := range []struct{ name, header, want string }{
@@ -295,8 +295,8 @@ func TestProxyAndForwarded(t *testing.T) {
 	}
 }
 
-// TestToldTwice: a client of whom a PROXY header and X-Forwarded-For tell is counted once.
-func TestToldTwice(t *testing.T) {
+// TestReportedTwice: a client that both a PROXY header and X-Forwarded-For report is counted once.
+func TestReportedTwice(t *testing.T) {
 	srv, addr := newServer(t, Config{MaxConnsPerIP: 1, ProxyProtocol: true, TrustedProxies: proxies})
 	c := from(t, "127.0.9.1", addr)
 	c.send([]byte("PROXY TCP4 10.0.0.1 127.0.0.1 4711 80\r\n" + headPlus("X-Forwarded-For: 192.0.2.1")))
@@ -344,8 +344,8 @@ func TestUnixProxy(t *testing.T) {
 	}
 }
 
-// TestTrustedNetworks: an IPv4-mapped network is the IPv4 network that it stands for, and zones do not count. What
-// no address can be in is an error.
+// TestTrustedNetworks: an IPv4-mapped network is the IPv4 network that it stands for, and zones do not count. A
+// network that no address can be in is an error.
 func TestTrustedNetworks(t *testing.T) {
 	a := newAddresses(&Config{TrustedProxies: []netip.Prefix{
 		netip.MustParsePrefix("::ffff:10.0.0.0/104"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("192.0.2.1/24"),

@@ -107,12 +107,12 @@ func TestPublishToRefused(t *testing.T) {
 	}
 }
 
-// noPoller is for connections whose fds are no real ones.
+// noPoller accepts fds that do not exist.
 type noPoller struct{ poller }
 
 func (noPoller) Del(int) error { return nil }
 
-// quietServer makes a server whose shards do not run.
+// quietServer returns a server whose shards do not run.
 func quietServer(t testing.TB, cfg Config) *Server {
 	t.Helper()
 	cfg.Logger, cfg.sockets = slog.New(slog.DiscardHandler), newSink()
@@ -128,8 +128,8 @@ func quietServer(t testing.TB, cfg Config) *Server {
 	return srv
 }
 
-// TestPublishWakesReceivers: a publish wakes those shards that have receivers, and no
-// other, and each looks at that channel only. Small channels are on one shard, large ones on all.
+// TestPublishWakesReceivers: a publish wakes the shards that have receivers and no others, and each looks at that
+// channel only. The connections of a small channel are on one shard, those of a large one on all.
 func TestPublishWakesReceivers(t *testing.T) {
 	const shards, channels = 4, 100
 	srv := quietServer(t, Config{Channels: true, Shards: shards})
@@ -188,7 +188,7 @@ func TestPublishWakesReceivers(t *testing.T) {
 	}
 }
 
-// TestChannelIsDropped: a channel goes with its last connection and its history.
+// TestChannelIsDropped: a channel without connections is dropped with its last message.
 func TestChannelIsDropped(t *testing.T) {
 	t.Parallel()
 	srv, addr := newServer(t, Config{Channels: true, RetainAge: time.Second})
@@ -258,8 +258,8 @@ func heapBytes() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// BenchmarkChannels publishes to one channel of many after the other, each with ten
-// connections: what a publish costs, with its deliveries, must not depend on how many there are.
+// BenchmarkChannels publishes to one of many channels after the other, each with ten connections. The cost of a
+// publish and its deliveries must not depend on how many channels there are.
 func BenchmarkChannels(b *testing.B) {
 	const conns = 10
 	for _, channels := range []int{1, 100, 10_000, 100_000} {
@@ -293,7 +293,7 @@ func BenchmarkChannels(b *testing.B) {
 	}
 }
 
-// TestManyEmptyChannels: channels that came and went do not wait long to be forgotten.
+// TestManyEmptyChannels: channels that have become empty are soon dropped.
 func TestManyEmptyChannels(t *testing.T) {
 	srv := quietServer(t, Config{Channels: true, RetainBytes: minRetain, RetainTotalBytes: minRetain, Shards: 1})
 	most := 0
@@ -311,7 +311,7 @@ func TestManyEmptyChannels(t *testing.T) {
 	}
 }
 
-// TestFinishAllBetween: the server may end between a connection's joining and its being posted.
+// TestFinishAllBetween: the server ends after a connection has joined, and before it is posted.
 func TestFinishAllBetween(t *testing.T) {
 	srv := quietServer(t, Config{Shards: 1})
 	s := srv.shards[0]

@@ -68,7 +68,7 @@ func TestConfigBounds(t *testing.T) {
 	}
 }
 
-// TestConfigJoinsFaults: New tells all that is wrong at once, one fault a line.
+// TestConfigJoinsFaults: New reports all faults at once, one a line.
 func TestConfigJoinsFaults(t *testing.T) {
 	srv, err := New(Config{Path: "x", RetainBytes: 7, Slow: 9, MaxConns: -3, UnsentBytes: 1, Workers: -2})
 	if err == nil || srv != nil {
@@ -133,8 +133,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-// TestConfigLongPingInterval: an interval within its bounds needs no timeout
-// to be set beside it.
+// TestConfigLongPingInterval: an interval within its bounds needs no timeout with it.
 func TestConfigLongPingInterval(t *testing.T) {
 	if _, err := (Config{PingInterval: 14 * 24 * time.Hour}).WithDefaults(); err != nil {
 		t.Errorf("got %v, want no error", err)

@@ -59,7 +59,7 @@ func TestReadPhase(t *testing.T) {
 	}
 }
 
-// TestConnList takes connections in and out at random and compares with a set.
+// TestConnList adds and removes connections at random, and compares the list with a set.
 func TestConnList(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var l connList
@@ -142,7 +142,7 @@ func TestConnRemoteAddr(t *testing.T) {
 	}
 }
 
-// sendFaults is the kernel, whose send fails for one fd.
+// sendFaults is the kernel, except that send fails for one fd.
 type sendFaults struct {
 	kernel
 	fd atomic.Int64
@@ -155,8 +155,8 @@ func (f *sendFaults) send(fd int, pieces [][]byte) (int, unix.Errno) {
 	return f.kernel.send(fd, pieces)
 }
 
-// TestConnEndsWhileRead: a connection that the shard ends while a worker reads
-// it keeps its fd until the worker is done, and ends once.
+// TestConnEndsWhileRead: a connection that the shard ends while a worker reads it keeps its fd until the worker's
+// turn is over, and ends once.
 func TestConnEndsWhileRead(t *testing.T) {
 	for _, told := range []bool{false, true} {
 		t.Run(fmt.Sprintf("OnDisconnect=%t", told), func(t *testing.T) {

@@ -11,8 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerSockets are the sockets of a peer that sends the same bytes again and
-// again, and takes everything.
+// peerSockets are the sockets of a peer that sends the same bytes again and again, and takes everything.
 type peerSockets struct {
 	countingSockets
 	sends []byte
@@ -26,8 +25,8 @@ func (k *peerSockets) recv(_ int, b []byte) (int, unix.Errno) {
 	return copy(b, k.sends), 0
 }
 
-// controlled is one open connection that nothing but control frames passes:
-// the worker's side and the shard's, all of it but the system calls.
+// controlled is one open connection that only control frames pass: the worker's and the shard's side without the
+// system calls.
 type controlled struct {
 	*bench
 	peer *peerSockets
@@ -44,7 +43,7 @@ func newControlled(t testing.TB, frame []byte) *controlled {
 	return k
 }
 
-// turn does what a readable edge leads to, up to the answer's send.
+// turn does what a readable event leads to, up to the send of the answer.
 func (k *controlled) turn() {
 	if k.c.acquire(0) {
 		k.c.turn(k.w)
@@ -52,7 +51,7 @@ func (k *controlled) turn() {
 	k.shard.readInbox()
 }
 
-// reopen makes a connection that has ended as if it were new.
+// reopen makes an ended connection look like a new one.
 func (k *controlled) reopen() {
 	c := k.c
 	c.state.Store(0)
@@ -67,8 +66,8 @@ func (k *controlled) reopen() {
 
 var controlPayload = []byte("0123456789abcdef")
 
-// TestControlAllocs: a million clients that keep themselves alive send 33,000
-// of these a second.
+// TestControlAllocs: control frames cost no allocation. A million clients with keep-alive send 33,000 of them a
+// second.
 func TestControlAllocs(t *testing.T) {
 	const runs = 1000
 	for _, tt := range []struct {
@@ -96,8 +95,7 @@ func TestControlAllocs(t *testing.T) {
 	}
 }
 
-// BenchmarkControl is the way of a control frame from recv(2) to the answer's
-// send(2), without these two.
+// BenchmarkControl measures a control frame from recv(2) to the send(2) of its answer, without these two.
 func BenchmarkControl(b *testing.B) {
 	b.Run("ping", func(b *testing.B) { // The answer is sent, too.
 		k := newControlled(b, clientFrame(nil, true, ws.OpPing, controlPayload))
@@ -134,8 +132,8 @@ func BenchmarkControl(b *testing.B) {
 	})
 }
 
-// TestPongsInTheirPlace: pings that come with messages of the same peer are answered
-// between them, whatever comes in one recv, and whenever the shard looks.
+// TestPongsInTheirPlace: pings that arrive between messages of the same peer are answered between these messages,
+// however the bytes are split over recvs, and whenever the shard runs.
 func TestPongsInTheirPlace(t *testing.T) {
 	const frames = 180
 	_, addr := newServer(t, Config{})
@@ -214,7 +212,7 @@ func TestPongs(t *testing.T) {
 	}
 }
 
-// TestManyPings: more than are kept are not all answered, and the newest is.
+// TestManyPings: if more pings arrive than pongs are kept, some are not answered, but the newest is.
 func TestManyPings(t *testing.T) {
 	_, addr := newServer(t, Config{})
 	c := dial(t, addr)
@@ -233,8 +231,8 @@ func TestManyPings(t *testing.T) {
 	}
 }
 
-// TestOwnMessagesBeforeClose: who breaks the protocol, or says goodbye, gets what it sent
-// before, if it reads.
+// TestOwnMessagesBeforeClose: a peer that violates the protocol, or closes, first gets the messages that it has sent,
+// if it reads.
 func TestOwnMessagesBeforeClose(t *testing.T) {
 	_, addr := newServer(t, Config{})
 	for _, last := range [][]byte{

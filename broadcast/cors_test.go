@@ -60,7 +60,7 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// expectCORS checks what the page that asked may make of an answer.
+// expectCORS checks what the page that asked may read of an answer.
 func expectCORS(t *testing.T, name string, r *http.Response, allow string, credentials bool) {
 	t.Helper()
 	h := r.Header

@@ -29,8 +29,7 @@ func TestDecodeCloseStatus(t *testing.T) {
 	}
 }
 
-// TestDecodeCloseBody: a good body comes back as it is, RFC 6455, section
-// 5.5.1.
+// TestDecodeCloseBody: a valid body is sent back as it is (RFC 6455, section 5.5.1).
 func TestDecodeCloseBody(t *testing.T) {
 	tests := []struct {
 		name, body string
@@ -50,7 +49,7 @@ func TestDecodeCloseBody(t *testing.T) {
 	for _, tt := range tests {
 		for _, chop := range chops {
 			d := newDecoder(t, 0)
-			var got told
+			var got posted
 			for b := clientFrame(nil, true, ws.OpClose, []byte(tt.body)); len(b) > 0; {
 				n := min(chop, len(b))
 				if got.why != 0 {
@@ -69,9 +68,9 @@ func TestDecodeCloseBody(t *testing.T) {
 	}
 }
 
-// TestDecodeNothingBehindClose: what comes behind a close frame or a violation
-// is thrown away, in the same recv and in the next.
-func TestDecodeNothingBehindClose(t *testing.T) {
+// TestDecodeNothingAfterClose: bytes after a close frame or a violation are discarded, in the same recv and in the
+// next.
+func TestDecodeNothingAfterClose(t *testing.T) {
 	for name, last := range map[string][]byte{
 		"close": stream("close \x03\xe8"), "violation": rawHeader(0x83, 0x80), "bad text": stream("text \xff"),
 	} {
@@ -80,7 +79,7 @@ func TestDecodeNothingBehindClose(t *testing.T) {
 		if v, got := d.recv(t, append(append(stream("text a"), last...), more...)); v != over || got.why == 0 || got.ponged {
 			t.Errorf("%s: got verdict %d, %+v, want it over and closed", name, v, got)
 		}
-		if v, got := d.recv(t, more); v != over || got != (told{}) {
+		if v, got := d.recv(t, more); v != over || got != (posted{}) {
 			t.Errorf("%s, next recv: got verdict %d, %+v, want nothing", name, v, got)
 		}
 		if len(d.messages) != 1 || d.messages[0] != "text:a" {

@@ -45,8 +45,7 @@ func TestDecodeHeld(t *testing.T) {
 	}
 }
 
-// TestDecodeHeldAnswers: a ping in front of a message that is held is answered
-// now.
+// TestDecodeHeldAnswers: a ping before a held message is answered at once.
 func TestDecodeHeldAnswers(t *testing.T) {
 	d := newDecoder(t, 0)
 	d.srv.root.behind.Store(true)
@@ -56,9 +55,9 @@ func TestDecodeHeldAnswers(t *testing.T) {
 	}
 }
 
-// TestDecodeKeepsWhatCame: memory grows with the bytes that came and not with
-// the length that was declared, and goes when the message is whole.
-func TestDecodeKeepsWhatCame(t *testing.T) {
+// TestDecodeKeepsWhatArrived: memory grows with the bytes that have arrived, not with the declared length, and is
+// freed when the message is complete.
+func TestDecodeKeepsWhatArrived(t *testing.T) {
 	d := newDecoder(t, 1<<30)
 	header := rawHeader(0x82, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0) // 1 GiB
 	if _, got := d.recv(t, append(header, make([]byte, 1000)...)); got.why != 0 {
@@ -69,7 +68,7 @@ func TestDecodeKeepsWhatCame(t *testing.T) {
 	}
 }
 
-// TestDecodeAllocs: a whole small text costs nothing but its place in the log.
+// TestDecodeAllocs: a small text message in one frame costs no allocation.
 func TestDecodeAllocs(t *testing.T) {
 	frame := clientFrame(nil, true, ws.OpText, []byte(strings.Repeat("x", 64)))
 	d := publishingDecoder(t, 0)

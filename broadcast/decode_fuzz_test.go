@@ -15,8 +15,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// slowDecoder is what decoding is compared with: it takes one byte at a time,
-// keeps all of them, and judges all it has after each one.
+// slowDecoder is the reference for decoding: it takes one byte at a time, keeps all of them, and judges everything
+// again after each one.
 type slowDecoder struct {
 	max     int
 	deflate bool   // Compression is negotiated.
@@ -71,7 +71,7 @@ func (s *slowDecoder) next(b byte) {
 	s.body(f[size-4:size], f[size:], length)
 }
 
-// badHeader judges the header of s.frame, which has just become whole.
+// badHeader reports whether the header of s.frame, which has just become complete, is a violation.
 func (s *slowDecoder) badHeader(length uint64) bool {
 	f := s.frame
 	op, fin := f[0]&15, f[0]&0x80 != 0
@@ -102,7 +102,7 @@ func (s *slowDecoder) badHeader(length uint64) bool {
 	return s.why != 0
 }
 
-// body takes what there is of a payload.
+// body handles a payload, whole or partial.
 func (s *slowDecoder) body(mask, masked []byte, length uint64) {
 	p := slices.Clone(masked)
 	for i := range p {
@@ -145,7 +145,7 @@ func (s *slowDecoder) data(p []byte, fin, whole bool) {
 	}
 }
 
-// inflated is what a compressed message holds, by the standard library.
+// inflated inflates a message with the standard library.
 func (s *slowDecoder) inflated(p []byte) []byte {
 	in := bytes.NewReader(append(slices.Clone(p), flushEnd+lastBlock...))
 	message, err := io.ReadAll(io.LimitReader(flate.NewReader(in), int64(s.max)+1))
@@ -174,8 +174,8 @@ func (s *slowDecoder) closed(p []byte) {
 
 const fuzzMaxMessage = 200
 
-// compareDecoders gives a stream to both, in chops of the sizes given, and
-// compares what has come of it after each.
+// compareDecoders gives a stream to both decoders, in pieces of the sizes given, and compares the results after each
+// piece.
 func compareDecoders(t *testing.T, b, sizes []byte, deflate bool) {
 	t.Helper()
 	d := newDecoder(t, fuzzMaxMessage)
@@ -194,7 +194,7 @@ func compareDecoders(t *testing.T, b, sizes []byte, deflate bool) {
 			ref.next(c)
 		}
 		_, got := d.recv(t, b[:n])
-		var want told
+		var want posted
 		if len(ref.pongs) > 0 { // Only the newest is answered.
 			want.ponged, want.pong = true, ref.pongs[len(ref.pongs)-1]
 		}
@@ -219,8 +219,7 @@ func compareDecoders(t *testing.T, b, sizes []byte, deflate bool) {
 	}
 }
 
-// randomStream is a stream that is mostly right: frames of all kinds, some of
-// them broken in one place.
+// randomStream returns a stream that is mostly valid: frames of all kinds, some of them broken in one place.
 func randomStream(rng *rand.Rand, deflate bool) []byte {
 	words := []string{"", "a", "hello", "\u00e9", "\u20ac", "\U0001F600", manyRunes, strings.Repeat("x", 125),
 		strings.Repeat("\u20ac", 42), "\x03\xe8", "\x03\xe8bye", "\xe2\x82", "\xac"}
@@ -266,7 +265,7 @@ func randomStream(rng *rand.Rand, deflate bool) []byte {
 	return b
 }
 
-// TestDecodeRandom is the part of FuzzDecode that runs each time.
+// TestDecodeRandom runs FuzzDecode on random streams, in every test run.
 func TestDecodeRandom(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(1200) {

@@ -13,8 +13,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// decoder is a connection without a socket, whose shard has no goroutine: the
-// test gives it what recv would bring, and finds what the shard would be told.
+// decoder is a connection without a socket, whose shard has no goroutine. The test passes it what recv would return,
+// and looks at what was posted to the shard.
 type decoder struct {
 	srv      *Server
 	c        *Conn
@@ -23,7 +23,7 @@ type decoder struct {
 	tired    bool     // Each turn has done much before.
 }
 
-// newDecoder makes one whose messages are noted and not published.
+// newDecoder returns a decoder whose messages are recorded and not published.
 func newDecoder(t testing.TB, maxMessage int) *decoder {
 	t.Helper()
 	d := publishingDecoder(t, maxMessage)
@@ -35,7 +35,7 @@ func newDecoder(t testing.TB, maxMessage int) *decoder {
 	return d
 }
 
-// publishingDecoder makes one whose messages go into the log.
+// publishingDecoder returns a decoder whose messages go into the log.
 func publishingDecoder(t testing.TB, maxMessage int) *decoder {
 	t.Helper()
 	cfg, err := Config{MaxMessageBytes: maxMessage, Logger: slog.New(slog.DiscardHandler)}.WithDefaults()
@@ -48,8 +48,8 @@ func publishingDecoder(t testing.TB, maxMessage int) *decoder {
 	return &decoder{srv: srv, w: newWorker(), c: c}
 }
 
-// told is what the shard was told since it was last looked at.
-type told struct {
+// posted is what was posted to the shard since the last look.
+type posted struct {
 	ponged bool
 	pong   string
 	why    Reason // 0 if the connection goes on.
@@ -57,8 +57,8 @@ type told struct {
 	body   string // Of the close frame.
 }
 
-// recv is one recv(2) that brings b, and the turns that it takes.
-func (d *decoder) recv(t testing.TB, b []byte) (verdict, told) {
+// recv passes b as one recv(2) would, and runs the turns that it takes.
+func (d *decoder) recv(t testing.TB, b []byte) (verdict, posted) {
 	t.Helper()
 	if d.w.cost = 0; d.tired {
 		d.w.cost = longTurn + 1
@@ -72,14 +72,14 @@ func (d *decoder) recv(t testing.TB, b []byte) (verdict, told) {
 		v = d.c.decode(d.w, nil)
 	}
 	d.c.notifyShards(d.w)
-	var got told
+	var got posted
 	for _, p := range d.c.shard().inbox.takePosts() {
 		if p.what&postPong != 0 {
 			got.ponged, got.pong = true, lastPong(t, p.mail.pongs.frames)
 		}
 		if p.what&postClose != 0 {
 			got.why = p.why
-			op, body := wholeFrame(t, p.mail.closing)
+			op, body := splitFrame(t, p.mail.closing)
 			if op != ws.OpClose || len(body) > 125 {
 				t.Fatalf("got frame %q to close with", p.mail.closing)
 			}
@@ -93,12 +93,12 @@ func (d *decoder) recv(t testing.TB, b []byte) (verdict, told) {
 	return v, got
 }
 
-// lastPong is the payload of the newest of some pongs.
+// lastPong returns the payload of the newest of some pongs.
 func lastPong(t testing.TB, frames []byte) (payload string) {
 	t.Helper()
 	for len(frames) > 0 {
 		n := frameLen(frames)
-		op, p := wholeFrame(t, frames[:n])
+		op, p := splitFrame(t, frames[:n])
 		if op != ws.OpPong {
 			t.Fatalf("got %q among the pongs", frames)
 		}
@@ -107,8 +107,8 @@ func lastPong(t testing.TB, frames []byte) (payload string) {
 	return payload
 }
 
-// wholeFrame takes a frame of the server apart.
-func wholeFrame(t testing.TB, b []byte) (ws.OpCode, []byte) {
+// splitFrame splits a frame of the server into opcode and payload.
+func splitFrame(t testing.TB, b []byte) (ws.OpCode, []byte) {
 	t.Helper()
 	r := bytes.NewReader(b)
 	h, err := ws.ReadHeader(r)
@@ -118,7 +118,7 @@ func wholeFrame(t testing.TB, b []byte) (ws.OpCode, []byte) {
 	return h.OpCode, b[len(b)-r.Len():]
 }
 
-// outcome is what a stream of frames comes to.
+// outcome is the expected result of decoding a stream of frames.
 type outcome struct {
 	messages []string
 	pong     string // The newest.
@@ -142,7 +142,7 @@ func (o outcome) equal(p outcome) bool {
 	return slices.Equal(o.messages, p.messages) && o.pong == p.pong && o.why == p.why && o.status == p.status
 }
 
-// run decodes a stream in chops of a size.
+// run decodes a stream in pieces of a size.
 func (d *decoder) run(t testing.TB, stream []byte, chop int) (o outcome) {
 	t.Helper()
 	for b := range slices.Chunk(stream, min(chop, recvBytes)) {
@@ -158,8 +158,8 @@ func (d *decoder) run(t testing.TB, stream []byte, chop int) (o outcome) {
 	return o
 }
 
-// chops are the sizes in which each stream is decoded: byte by byte, such that
-// nothing is aligned, as Ethernet would bring it, and whole.
+// chops are the sizes of pieces in which each stream is decoded: byte by byte, unaligned, as Ethernet would deliver
+// it, and whole.
 var chops = []int{1, 997, 1460, math.MaxInt}
 
 type decodeCase struct {
@@ -190,8 +190,8 @@ func runDecode(t *testing.T, tests []decodeCase) {
 	}
 }
 
-// stream puts frames together. Each is "op payload", where op is text, binary,
-// cont, ping, pong or close, with a + if it is not the last fragment.
+// stream concatenates frames. Each is "op payload", where op is text, binary, cont, ping, pong or close, with a + if
+// it is not the last fragment.
 func stream(frames ...string) (b []byte) {
 	ops := map[string]ws.OpCode{"text": ws.OpText, "binary": ws.OpBinary, "cont": ws.OpContinuation,
 		"ping": ws.OpPing, "pong": ws.OpPong, "close": ws.OpClose}
@@ -207,7 +207,7 @@ func stream(frames ...string) (b []byte) {
 	return b
 }
 
-// rawHeader is a header as told, with the test's mask if second has the bit.
+// rawHeader returns a header with the given bytes, and the test's mask if second has the mask bit.
 func rawHeader(first, second byte, length ...byte) []byte {
 	b := append([]byte{first, second}, length...)
 	if second&0x80 != 0 {
@@ -268,8 +268,8 @@ func TestDecodeTooLarge(t *testing.T) {
 	})
 }
 
-// TestDecodeLengthOverflow: the length of a fragment and what has come before
-// it are added up; no declared length may get past the limit by that.
+// TestDecodeLengthOverflow: the length of a fragment is added to that of the message so far. No declared length may
+// pass the limit by an overflow of that sum.
 func TestDecodeLengthOverflow(t *testing.T) {
 	runDecode(t, []decodeCase{
 		{"largest length behind a fragment", append(stream("binary+ x"),

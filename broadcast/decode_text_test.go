@@ -7,11 +7,10 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// euro and friends: code points of two, three and four bytes.
+// manyRunes has code points of one, two, three and four bytes.
 const manyRunes = "a\u00e9\u20ac\U0001F600z"
 
-// TestDecodeTextCut cuts a text between two fragments at each place, and each
-// of the frames again between two recvs.
+// TestDecodeTextCut cuts a text between two fragments at each place, and each of the frames again between two recvs.
 func TestDecodeTextCut(t *testing.T) {
 	var tests []decodeCase
 	for i := range len(manyRunes) + 1 {
@@ -36,8 +35,8 @@ func TestDecodeTextCut(t *testing.T) {
 	runDecode(t, tests)
 }
 
-// TestDecodeTextFailsAtOnce: the connection fails with the first byte that no
-// other byte can mend, though the frame is not whole, RFC 6455, section 8.1.
+// TestDecodeTextFailsAtOnce: the connection fails with the first byte that makes the text invalid, although the frame
+// is not complete (RFC 6455, section 8.1).
 func TestDecodeTextFailsAtOnce(t *testing.T) {
 	texts := []string{"\xff", "ab\xc0\x80", "abc\xe2\x82a", "\u20ac\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf0\x80\x80\x80", "abcd\x80", "a\xe0\x80\x80"}
 	for _, text := range texts {

@@ -22,7 +22,7 @@ func inflated(t testing.TB, p []byte) []byte {
 	return got
 }
 
-// noise is n bytes that cannot be compressed.
+// noise returns n bytes that cannot be compressed.
 func noise(n int) []byte {
 	p := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(p)
@@ -55,8 +55,7 @@ func TestCompress(t *testing.T) {
 	}
 }
 
-// TestCompressWindow: what is repeated further back than the window is not
-// referred to, and nearer it is.
+// TestCompressWindow: a repetition within the window is compressed, and one farther back is not.
 func TestCompressWindow(t *testing.T) {
 	for bits := minWindowBits; bits <= maxWindowBits; bits++ {
 		z := newCompressor(bits)
@@ -72,7 +71,7 @@ func TestCompressWindow(t *testing.T) {
 	}
 }
 
-// TestInflate has the examples of RFC 7692, section 7.2.3.
+// TestInflate checks the examples of RFC 7692, section 7.2.3.
 func TestInflate(t *testing.T) {
 	tests := []struct {
 		name, in, want string
@@ -110,7 +109,7 @@ func TestInflate(t *testing.T) {
 	}
 }
 
-// TestInflateBomb: it stops at the limit, not behind it.
+// TestInflateBomb: inflating stops at the limit.
 func TestInflateBomb(t *testing.T) {
 	const limit = 100_000
 	bomb := bytes.Clone(newCompressor(maxWindowBits).compress(make([]byte, 64<<20)))
@@ -126,7 +125,7 @@ func TestInflateBomb(t *testing.T) {
 	}
 }
 
-// deflatingDecoder is one whose connection has negotiated compression.
+// deflatingDecoder returns a decoder whose connection has negotiated compression.
 func deflatingDecoder(t testing.TB, maxMessage int) *decoder {
 	t.Helper()
 	d := newDecoder(t, maxMessage)
@@ -151,8 +150,8 @@ func (w *bitWriter) put(bits uint64, n uint) {
 	}
 }
 
-// laborious is about n bytes that inflate to nothing, and take long for it: blocks with
-// code tables of their own (RFC 1951, section 3.2.7) and nothing else.
+// laborious returns about n bytes that inflate to nothing and take long for it: blocks with code tables of their own
+// (RFC 1951, section 3.2.7) and no data.
 func laborious(n int) []byte {
 	var w bitWriter
 	for len(w.b) < n {
@@ -178,8 +177,8 @@ func laborious(n int) []byte {
 	return w.b
 }
 
-// TestInflateLanes: what may be laborious is inflated in long turns only, whether much goes in
-// or comes out, and counts.
+// TestInflateLanes: a message that may take long to inflate, because of its size before or after, is inflated in long
+// turns only, and its cost counts.
 func TestInflateLanes(t *testing.T) {
 	z := newCompressor(maxWindowBits)
 	const budget = longTurn * deflatedPerCost
@@ -218,7 +217,7 @@ func TestInflateLanes(t *testing.T) {
 	}
 }
 
-// TestPublishCosts: with compression a plain message costs what it may take to compress it.
+// TestPublishCosts: with compression, a plain message costs as much as compressing it may take.
 func TestPublishCosts(t *testing.T) {
 	d := deflatingDecoder(t, 1<<20)
 	d.srv.cfg.OnMessage = nil
@@ -228,7 +227,7 @@ func TestPublishCosts(t *testing.T) {
 	}
 }
 
-// TestHeldStaysLong: what waits for a long turn does so still when it was held meanwhile.
+// TestHeldStaysLong: a connection that waits for a long turn still does so after it was held.
 func TestHeldStaysLong(t *testing.T) {
 	srv := quietServer(t, Config{Compress: true, Shards: 1})
 	srv.queue = &queue{}
@@ -250,14 +249,14 @@ func TestHeldStaysLong(t *testing.T) {
 	}
 }
 
-// frameWith is a client's frame with reserved bits.
+// frameWith returns a client's frame with reserved bits.
 func frameWith(rsv byte, fin bool, op ws.OpCode, payload []byte) []byte {
 	b := clientFrame(nil, fin, op, payload)
 	b[0] |= rsv
 	return b
 }
 
-// TestDecodeCompressed: RFC 7692, section 6, in chops.
+// TestDecodeCompressed: compressed messages, fragmented and in pieces (RFC 7692, section 6).
 func TestDecodeCompressed(t *testing.T) {
 	const limit = 300_000
 	z := newCompressor(maxWindowBits)

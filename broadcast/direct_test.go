@@ -13,8 +13,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// TestSend: one connection gets it and no other, from the hooks and from elsewhere, after what
-// was published before and before what is published after.
+// TestSend: one connection gets the message and no other, from hooks and from elsewhere, after what was published
+// before and before what is published later.
 func TestSend(t *testing.T) {
 	conns := make(chan *Conn, 1)
 	send := func(c *Conn, text string) {
@@ -76,8 +76,7 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// TestSendForms: with ids there is a line before it, events have no id, and compression is not
-// needed.
+// TestSendForms: with IDs there is a line before the message, events have no ID, and the message is not compressed.
 func TestSendForms(t *testing.T) {
 	conns := make(chan *Conn, 1)
 	srv, addr := newServer(t, Config{Compress: true, CompressMinBytes: 1,
@@ -120,7 +119,7 @@ func TestSendForms(t *testing.T) {
 	}
 }
 
-// openBench is a bench whose connections take direct messages.
+// openBench returns a bench whose connections accept direct messages.
 func openBench(t *testing.T, cfg Config, conns int) *bench {
 	b := newBench(t, cfg, conns)
 	for _, c := range b.conns {
@@ -129,7 +128,7 @@ func openBench(t *testing.T, cfg Config, conns int) *bench {
 	return b
 }
 
-// sendTo sends text, which the shard has still to read about.
+// sendTo sends text, which is posted to the shard.
 func (b *bench) sendTo(c *Conn, text string) {
 	b.t.Helper()
 	if err := c.Send(Message{Text, []byte(text)}); err != nil {
@@ -137,7 +136,7 @@ func (b *bench) sendTo(c *Conn, text string) {
 	}
 }
 
-// TestSendBlocked: each one keeps its place among messages while the socket is full.
+// TestSendBlocked: direct messages keep their places among the published ones while the socket is full.
 func TestSendBlocked(t *testing.T) {
 	b := openBench(t, Config{}, 1)
 	c := b.conns[0]
@@ -158,7 +157,8 @@ func TestSendBlocked(t *testing.T) {
 	}
 }
 
-// TestSendBusy: what waits for a peer that does not read is bounded, and given back.
+// TestSendBusy: the bytes that wait for a peer that does not read are bounded, and no longer counted when they were
+// sent.
 func TestSendBusy(t *testing.T) {
 	b := openBench(t, Config{}, 1)
 	c := b.conns[0]
@@ -191,8 +191,8 @@ func TestSendBusy(t *testing.T) {
 	b.run()
 }
 
-// TestSendClosed: what is half sent when the connection is closed goes out, the rest does not, and
-// neither is counted any more.
+// TestSendClosed: when the connection is closed, a partly sent message is finished, the others are discarded, and
+// none is counted any longer.
 func TestSendClosed(t *testing.T) {
 	b := openBench(t, Config{}, 1)
 	c := b.conns[0]
@@ -210,8 +210,8 @@ func TestSendClosed(t *testing.T) {
 	}
 }
 
-// TestSendMemory: all together have a bound by MemoryBytes, which connections give back when
-// they end.
+// TestSendMemory: MemoryBytes bounds the direct messages of all connections together. Connections that end give their
+// part back.
 func TestSendMemory(t *testing.T) {
 	conns := make(chan *Conn, 1)
 	srv, addr := newServer(t, Config{MemoryBytes: 256 << 20, UnsentBytes: 4096,
@@ -275,7 +275,7 @@ func TestSendThenRefused(t *testing.T) {
 	eventually(t, "the table to be empty", func() bool { return countExtras(srv) == 0 })
 }
 
-// TestSendWhileEnding: whatever is asked of a connection while it ends leaves nothing behind.
+// TestSendWhileEnding: calls of Send, Close and SetValue while a connection ends leave nothing behind.
 func TestSendWhileEnding(t *testing.T) {
 	var asking sync.WaitGroup
 	began := make(chan struct{})
@@ -306,8 +306,8 @@ func countExtras(srv *Server) int {
 	return len(srv.extras.byConn)
 }
 
-// TestSendConcurrent: from many goroutines, from before the connection is open until after it has
-// ended; each one's messages arrive in their order.
+// TestSendConcurrent: many goroutines send, from before the connection is open until after it has ended. The messages
+// of each goroutine keep their order.
 func TestSendConcurrent(t *testing.T) {
 	const senders, messages = 4, 200
 	conns := make(chan *Conn, 1)

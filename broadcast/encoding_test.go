@@ -13,7 +13,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// dialDeflate connects with an offer of extensions, and returns what was answered.
+// dialDeflate connects with an offer of extensions, and returns the answer to it.
 func dialDeflate(t testing.TB, addr, offer string) (*client, []string) {
 	t.Helper()
 	c := connect(t, addr)
@@ -21,7 +21,7 @@ func dialDeflate(t testing.TB, addr, offer string) (*client, []string) {
 	return c, c.expectUpgrade().Header.Values("Sec-WebSocket-Extensions")
 }
 
-// readMessage reads a data frame, inflates it if it is compressed, and says whether it was.
+// readMessage reads a data frame, inflates it if it is compressed, and reports whether it was.
 func (c *client) readMessage() (m Message, compressed bool) {
 	c.t.Helper()
 	c.deadline()
@@ -63,8 +63,8 @@ func TestCompressNegotiation(t *testing.T) {
 	}
 }
 
-// TestCompressedBroadcast: those with windows of all sizes and those without
-// compression get the same, whoever sends it.
+// TestCompressedBroadcast: connections with windows of all sizes, and those without compression, get the same
+// messages, whoever sends them.
 func TestCompressedBroadcast(t *testing.T) {
 	srv, addr := newServer(t, Config{Compress: true, CompressMinBytes: 100, Greeting: strings.Repeat("hello ", 100)})
 	plain := dial(t, addr)
@@ -110,7 +110,7 @@ func TestCompressedBroadcast(t *testing.T) {
 	eventually(t, "all to be gone", func() bool { return srv.Stats().Open == 0 })
 }
 
-// TestUnreadEncoding: what nobody reads is not compressed, and not kept.
+// TestUnreadEncoding: a form that nobody reads is neither compressed nor kept.
 func TestUnreadEncoding(t *testing.T) {
 	srv, addr := newServer(t, Config{Compress: true, CompressMinBytes: 1})
 	publish := func() {
@@ -157,8 +157,8 @@ func TestUnreadEncoding(t *testing.T) {
 	}
 }
 
-// TestCompressedComeAndGo: while some publish, connections join and leave encodings
-// that nobody else reads: each gets an unbroken run, and all the same order.
+// TestCompressedComeAndGo: while messages are published, connections join and leave encodings that have no other
+// readers. Each gets a run without holes, in the same order as the others.
 func TestCompressedComeAndGo(t *testing.T) {
 	const publishers, rounds, run = 4, 9, 50
 	srv, addr := newServer(t, Config{Compress: true, CompressMinBytes: 1})
@@ -212,7 +212,7 @@ func TestCompressedComeAndGo(t *testing.T) {
 	}
 }
 
-// TestReadAgain: an encoding that had no readers is not dropped when it has some again.
+// TestReadAgain: an encoding that had no readers is not dropped once it has readers again.
 func TestReadAgain(t *testing.T) {
 	srv, addr := newServer(t, Config{})
 	first := dialIDs(t, addr, "/")
@@ -229,8 +229,8 @@ func TestReadAgain(t *testing.T) {
 	}
 }
 
-// TestFormsBeginWhileOthersPublish: a form that begins to be read between two steps of a
-// publisher gets its message too.
+// TestFormsBeginWhileOthersPublish: a form that gets its first reader while a publisher prepares a message gets that
+// message, too.
 func TestFormsBeginWhileOthersPublish(t *testing.T) {
 	srv, addr := newServer(t, Config{Channels: true, Compress: true, CompressMinBytes: 1})
 	for i := range 50 {

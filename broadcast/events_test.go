@@ -16,7 +16,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// events is a client of server-sent events: what came, line by line, without chunks.
+// events is a client of server-sent events. It reads lines, without the chunks.
 type events struct {
 	*client
 	body *bufio.Reader
@@ -97,7 +97,7 @@ func TestEvents(t *testing.T) {
 	gap.expect("event: gap\nid: " + id(0) + "\ndata: old-7 " + id(0) + "\n")
 }
 
-// TestEventsEnd: the end is said, and is the end of a whole answer.
+// TestEventsEnd: the close event arrives, and then the answer is complete.
 func TestEventsEnd(t *testing.T) {
 	srv, addr := newServer(t, Config{})
 	e := getEvents(t, addr, "/")
@@ -110,7 +110,7 @@ func TestEventsEnd(t *testing.T) {
 	}
 }
 
-// TestEventsHeartbeat: comments keep the way open. Nobody has to answer.
+// TestEventsHeartbeat: comments keep the connection alive, and need no answer.
 func TestEventsHeartbeat(t *testing.T) {
 	srv, addr := newServer(t, Config{PingInterval: 50e6, PingTimeout: 60e6})
 	e := getEvents(t, addr, "/")
@@ -153,7 +153,7 @@ func TestEventsRefused(t *testing.T) {
 	}
 }
 
-// TestChunkLen: the length of each frame is known from its start.
+// TestChunkLen: the length of each chunk is known from its first bytes.
 func TestChunkLen(t *testing.T) {
 	for _, n := range []int{1, 9, 15, 16, 255, 4096, 1 << 20} {
 		chunk := appendChunk(nil, strings.Repeat("x", n))
@@ -167,8 +167,7 @@ func TestChunkLen(t *testing.T) {
 	}
 }
 
-// TestEventsKeepNothing: of a request for events nothing is kept, however it came and whatever
-// comes behind it.
+// TestEventsKeepNothing: nothing is kept of a request for events, however it arrived and whatever follows it.
 func TestEventsKeepNothing(t *testing.T) {
 	var conn *Conn
 	srv, addr := newServer(t, Config{OnConnect: func(c *Conn, _ *http.Request) error { conn = c; return nil }})
@@ -188,8 +187,8 @@ func TestEventsKeepNothing(t *testing.T) {
 	}
 }
 
-// TestFewLinesMany: text that is next to nothing but line ends does not become many times as large.
-func TestFewLinesMany(t *testing.T) {
+// TestMostlyLineEnds: text that consists mostly of line ends does not become many times as large.
+func TestMostlyLineEnds(t *testing.T) {
 	for _, text := range []string{strings.Repeat("\n", 100_000), strings.Repeat("\r\n", 50_000), strings.Repeat("a\n", 50_000)} {
 		var b bytes.Buffer
 		appendLines(&b, Message{Text, []byte(text)})
