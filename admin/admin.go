@@ -1,15 +1,3 @@
-// Package admin is what a back end needs of a broadcast server, over HTTP: to
-// publish, to see channels and connections, and to close one. A page for people shows the server
-// at work. It is a handler for a listener of its own, which must not be the public one.
-// openapi.json describes it.
-//
-//	admin.go         what a handler is made with, and who may ask
-//	routes.go        which request goes where, and which parameters it may have
-//	health.go        the probes
-//	publish.go       publishing a message; batch.go: many; once.go: each once
-//	channels.go      channels; connections.go: connections, and closing them
-//	cluster.go       what other servers have
-//	trace.go         spans of what is published
 package admin
 
 import (
@@ -29,60 +17,63 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
-// Config is what a Handler is made with.
+// Config configures an API. The zero value is ready to use, but publishes only empty messages: see MaxMessageBytes.
 type Config struct {
-	// Token is what requests must bear (RFC 6750, section 2.1), or empty for any request.
-	// The probes /livez and /readyz need none, nor does the page at /, which asks for it.
+	// Token is the token that requests must bear (RFC 6750, section 2.1). If it is empty, requests need none. The
+	// probes /livez and /readyz never need one, nor does the page at /, which asks its user for the token.
 	Token string
 
-	// MaxMessageBytes is the server's.
+	// MaxMessageBytes is the limit for the body of a single message: that of the server.
 	MaxMessageBytes int
 
-	// MaxBatchBytes bounds the body of a batch. Defaults to 4 MiB, or to MaxMessageBytes and
-	// half as much again where that is more.
+	// MaxBatchBytes is the limit for the body of a batch. Defaults to the larger of 4 MiB and 1.5 times
+	// MaxMessageBytes.
 	MaxBatchBytes int
 
-	// Metrics, if set, answers GET /metrics.
+	// Metrics, if not nil, answers GET /metrics.
 	Metrics http.Handler
 
-	// TracerProvider, if set, gets a span of each request that publishes: a child of the one that
+	// TracerProvider, if not nil, gets a span of each request that publishes. The span is a child of the span that
 	// the header traceparent names (W3C Trace Context).
 	TracerProvider trace.TracerProvider
 
-	// Cluster, if set, knows what other servers have.
+	// Cluster, if not nil, knows the connections at other servers.
 	Cluster Cluster
 
-	// Ready, if set, says why the server is not ready, if it is not.
+	// Ready, if not nil, returns nil if the server is ready, or else the reason, which /readyz answers. It must not
+	// block, and be safe for concurrent use.
 	Ready func() error
 
-	// Profiles, if set, answers GET /debug/pprof/ and what is below.
+	// Profiles, if not nil, answers GET /debug/pprof/ and the paths below.
 	Profiles http.Handler
 
-	// Live is what the page is made with.
+	// Live configures the page.
 	Live live.Config
 
-	// Wait is how long publishing waits while the server is behind, before it is
-	// answered 503, and /livez for workers and shards to come round. Defaults to 5 s.
+	// Wait is how long a request to publish may wait while the server is behind, before it is answered 503, and how
+	// long /livez waits for the workers and shards. Defaults to 5 s.
 	Wait time.Duration
 }
 
-// Handler answers the requests of back ends. It may be used by any number of goroutines.
-type Handler struct {
+// API is an http.Handler that answers the requests of back ends. It is safe for concurrent use.
+type API struct {
+	// Immutable after construction.
 	srv   *broadcast.Server
 	cfg   Config
-	token [sha256.Size]byte
+	token [sha256.Size]byte // the hash of Config.Token
 	mux   *http.ServeMux
 	page  *live.Live
-	once  once
-	slots chan struct{} // Each body that is read or published holds one.
-	batch chan struct{} // Held by the batch that is being published: what is beyond the retention is bounded so.
-	walks chan struct{} // Held by the request that looks at all connections: there may be very many.
+
+	once  once          // synchronizes itself
+	slots chan struct{} // holds one value for each body that is being read or published
+	batch chan struct{} // holds a value while a batch is published: a batch may exceed the retention
+	walks chan struct{} // holds a value while a request looks at all connections, which may be very many
 }
 
 // bodies is how many bodies are in memory at a time.
 const bodies = 4
 
-// MemoryBytes is what a Handler takes up at the most, beside what net/http does.
+// MemoryBytes returns an upper bound on the memory of an API, in bytes, without that of net/http.
 func (cfg Config) MemoryBytes() int {
 	cfg = cfg.withDefaults()
 	return bodies*3*cfg.MaxBatchBytes + maxResults*resultBytes + live.MemoryBytes
@@ -98,25 +89,25 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// New returns a handler for a server. Close must be called to release it.
-func New(srv *broadcast.Server, cfg Config) *Handler {
+// New returns an API for a server. The caller must call Close to release it.
+func New(srv *broadcast.Server, cfg Config) *API {
 	cfg = cfg.withDefaults()
-	h := &Handler{
+	api := &API{
 		srv: srv, cfg: cfg, token: sha256.Sum256([]byte(cfg.Token)), mux: http.NewServeMux(),
 		page:  live.New(srv, cfg.Live),
 		slots: make(chan struct{}, bodies), batch: make(chan struct{}, 1), walks: make(chan struct{}, 1),
 	}
-	h.addRoutes()
-	return h
+	api.addRoutes()
+	return api
 }
 
-// Close ends the streams of those who have the page open, and refuses more.
-func (h *Handler) Close() { h.page.Close() }
+// Close ends the streams of all open pages, refuses further ones, and waits up to a second for the pages to leave.
+func (api *API) Close() { api.page.Close() }
 
-// ServeHTTP answers a request. What the answers to errors have in common is in httpjson.Problem.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	open := r.URL.Path == "/livez" || r.URL.Path == "/readyz" || r.URL.Path == "/"
-	if h.cfg.Token != "" && !open && !h.authorized(r) {
+// ServeHTTP answers a request. All errors are answered with an httpjson.Problem.
+func (api *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	public := r.URL.Path == "/livez" || r.URL.Path == "/readyz" || r.URL.Path == "/"
+	if api.cfg.Token != "" && !public && !api.authorized(r) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="crier"`)
 		httpjson.Fail(w, httpjson.Unauthorized, "want the header Authorization: Bearer TOKEN")
 		return
@@ -130,18 +121,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"the path %q is ambiguous: write %%2F for the slashes of a channel's name, and %%2E for dots", path)
 		return
 	}
-	h.mux.ServeHTTP(w, r)
+	api.mux.ServeHTTP(w, r)
 }
 
-// isAmbiguous reports whether some programs would change a path, as http.ServeMux does.
+// isAmbiguous reports whether some programs would rewrite a path, as http.ServeMux does.
 func isAmbiguous(path string) bool {
 	return strings.Contains(path, "//") ||
 		strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../")
 }
 
-// authorized compares hashes, so that neither what is right nor how long it is takes a time of its own.
-func (h *Handler) authorized(r *http.Request) bool {
+// authorized reports whether a request bears the token. It compares hashes, so that the time that it takes reveals
+// neither the token nor its length.
+func (api *API) authorized(r *http.Request) bool {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	got := sha256.Sum256([]byte(strings.TrimSpace(token)))
-	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(got[:], h.token[:]) == 1
+	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(got[:], api.token[:]) == 1
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/docfiles"
 	"github.com/crier-ws/crier/internal/httpjson"
 	"github.com/crier-ws/crier/internal/leaktest"
 	"github.com/gobwas/ws"
@@ -21,6 +22,9 @@ import (
 )
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
+
+// TestDocFiles: doc.go names every file of the package.
+func TestDocFiles(t *testing.T) { docfiles.Check(t) }
 
 func TestPublish(t *testing.T) {
 	b := newBack(t, Config{})
@@ -121,7 +125,7 @@ func TestBatch(t *testing.T) {
 	b.expect(news, ws.OpText, "last")
 }
 
-// TestIdempotency: a key publishes once, whatever comes at the same time.
+// TestIdempotency: a key publishes once, whatever arrives at the same time.
 func TestIdempotency(t *testing.T) {
 	b := newBack(t, Config{})
 	news := b.join("news")
@@ -165,8 +169,8 @@ func TestIdempotency(t *testing.T) {
 	}
 }
 
-// TestOnceIsBounded: old keys are forgotten, what panics can be done again, and who waits for it
-// does not wait for ever.
+// TestOnceIsBounded: old keys are forgotten. An operation that panics can run again, and does not block requests that
+// wait for it.
 func TestOnceIsBounded(t *testing.T) {
 	var o once
 	calls := 0
@@ -182,8 +186,8 @@ func TestOnceIsBounded(t *testing.T) {
 	do("new", 1)
 	do("old", 1)
 	do("new", 1)
-	if calls != 4 || len(o.of) != 2 || o.order.Len() != 2 || o.results != 2 {
-		t.Errorf("got %d calls, %d keys, %d results, want 4, 2, 2", calls, len(o.of), o.results)
+	if calls != 4 || len(o.byKey) != 2 || o.order.Len() != 2 || o.results != 2 {
+		t.Errorf("got %d calls, %d keys, %d results, want 4, 2, 2", calls, len(o.byKey), o.results)
 	}
 	func() {
 		defer func() { _ = recover() }()
@@ -300,7 +304,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// TestBehind: who cannot be served in time is told so.
+// TestBehind: a request that cannot be served in time is answered 503.
 func TestBehind(t *testing.T) {
 	b := newBack(t, Config{Wait: 10 * time.Millisecond})
 	for range bodies {

@@ -15,9 +15,9 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// back is a back end's view: a handler, and the server behind it.
+// back is a back end of a test: an API, and its server.
 type back struct {
-	*Handler
+	*API
 	t    *testing.T
 	addr string // for clients
 	head http.Header
@@ -31,7 +31,7 @@ func newBack(t *testing.T, cfg Config) *back {
 	cfg.MaxMessageBytes = 1000
 	h := New(srv, cfg)
 	t.Cleanup(h.Close)
-	return &back{Handler: h, t: t, addr: addr.String(), head: make(http.Header)}
+	return &back{API: h, t: t, addr: addr.String(), head: make(http.Header)}
 }
 
 // do makes a request and returns the answer's status and body.

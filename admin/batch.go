@@ -18,7 +18,7 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// lineError names the line of a batch that is wrong.
+// lineError is an error in a line of a batch. Lines count from 1.
 type lineError struct {
 	line int
 	err  error
@@ -28,16 +28,16 @@ func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e
 
 func (e *lineError) Unwrap() error { return e.err }
 
-// publishBatch publishes lines of JSON, all or none.
-func (h *Handler) publishBatch(w http.ResponseWriter, r *http.Request) {
+// publishBatch publishes the messages of a body, one JSON object a line: all or none.
+func (api *API) publishBatch(w http.ResponseWriter, r *http.Request) {
 	if _, err := kindOf(r.Header); err != nil {
 		failMediaType(w, err)
 		return
 	}
-	h.handle(w, r, h.cfg.MaxBatchBytes, func(body []byte) (thing, error) {
+	api.servePublish(w, r, api.cfg.MaxBatchBytes, func(body []byte) (operation, error) {
 		messages, lines, err := parseBatch(body)
 		return func(ctx context.Context) ([]published, error) {
-			return h.publishAll(ctx, messages, lines)
+			return api.publishAll(ctx, messages, lines)
 		}, err
 	}, func(results []published) {
 		spanBatch(r, len(results))
@@ -45,27 +45,29 @@ func (h *Handler) publishBatch(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (h *Handler) publishAll(ctx context.Context, messages []broadcast.Addressed, lines []int) ([]published, error) {
+// publishAll publishes the messages of a batch. lines are their line numbers. One batch at a time is published: the others
+// wait, until ctx is done.
+func (api *API) publishAll(ctx context.Context, messages []broadcast.Addressed, lines []int) ([]published, error) {
 	select {
-	case h.batch <- struct{}{}:
-		defer func() { <-h.batch }()
+	case api.batch <- struct{}{}:
+		defer func() { <-api.batch }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	all, err := h.srv.PublishAll(ctx, messages)
+	all, err := api.srv.PublishAll(ctx, messages)
 	var wrong *broadcast.AddressedError
 	if errors.As(err, &wrong) {
 		return nil, &lineError{lines[wrong.Index], wrong.Err}
 	}
 	results := make([]published, len(all))
 	for i, p := range all {
-		results[i] = h.result(messages[i].Channel, p)
+		results[i] = api.result(messages[i].Channel, p)
 	}
 	return results, err
 }
 
-// parseBatch reads lines of {"channel": ..., "data": ...}, or "data_base64" for what is binary.
-// lines are their numbers; empty lines are left out.
+// parseBatch reads lines of {"channel": ..., "data": ...}; binary messages have "data_base64" instead. It also returns
+// the line number of each message. Empty lines are skipped.
 func parseBatch(body []byte) (messages []broadcast.Addressed, lines []int, err error) {
 	number := 0
 	for line := range bytes.Lines(body) {
@@ -86,12 +88,13 @@ func parseBatch(body []byte) (messages []broadcast.Addressed, lines []int, err e
 	return messages, lines, nil
 }
 
-// wantLine is what each line has to be.
+// wantLine describes a valid line, for errors.
 const wantLine = `an object {"channel":"…","data":"…"} in each line`
 
 // lineMembers are the members of the object.
 var lineMembers = []string{"channel", "data", "data_base64"}
 
+// parseLine returns the message of a line.
 func parseLine(line []byte) (m broadcast.Addressed, err error) {
 	var v struct {
 		Channel member `json:"channel"`
@@ -147,7 +150,7 @@ func (m *member) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &m.text)
 }
 
-// explainLine returns what is wrong with a line that is not a message, in the words of JSON.
+// explainLine returns an error, in terms of JSON, for a line that is not a message.
 func explainLine(line []byte) error {
 	if line[0] == '[' {
 		return fmt.Errorf("the line is %s, want %s, without brackets and commas between them", jsonType(line), wantLine)
@@ -195,7 +198,7 @@ func jsonType(value []byte) string {
 	return "not JSON"
 }
 
-// answerLines answers a batch, a line for each message.
+// answerLines answers a batch with a line of JSON for each message.
 func answerLines(w http.ResponseWriter, results []published) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	b := bufio.NewWriter(w)

@@ -7,21 +7,22 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// Cluster knows what other servers have: a *presence.Presence. Its methods are called from any goroutine.
+// Cluster knows the connections at other servers; *presence.Presence implements it. Its methods must be safe for
+// concurrent use and must not block.
 type Cluster interface {
-	// Elsewhere is how many connections a channel has at other servers.
+	// Elsewhere returns how many connections of a channel the other servers have.
 	Elsewhere(channel string) int
 
-	// Unlisted is how many connections at other servers are missing in the result of Elsewhere, because their
-	// channels are not known.
+	// Unlisted returns how many connections of other servers Elsewhere does not count, because their channels are
+	// unknown.
 	Unlisted() int
 
-	// Channels returns the names of the channels with connections at other servers which begin with prefix and come
-	// after another one: at most n, sorted.
+	// Channels returns the names of channels with connections at other servers: at most n, sorted, of those that
+	// begin with prefix and are greater than after.
 	Channels(prefix, after string, n int) []string
 }
 
-// count is a number of connections, or unknown.
+// count is a number of connections, 0 or more, or unknown.
 type count int
 
 const unknown count = -1
@@ -29,17 +30,17 @@ const unknown count = -1
 // IsZero reports whether c is left out of an answer, for encoding/json.
 func (c count) IsZero() bool { return c == unknown }
 
-// published is what became of a message.
+// published is the answer for one message.
 type published struct {
 	ID        string `json:"id"`
 	Receivers count  `json:"receivers,omitzero"`
 }
 
-// result returns what an answer says of a message that was published to a channel. With a cluster, receivers are those
-// of all servers, as far as they have told; they are unknown if none is known of, and some are not listed.
-func (h *Handler) result(channel string, p broadcast.Published) published {
+// result returns the answer for a message that was published to a channel. In a cluster it counts the receivers at all
+// servers that this server knows of. The count is unknown if it is 0 and there are unlisted connections.
+func (api *API) result(channel string, p broadcast.Published) published {
 	all := count(p.Receivers)
-	if c := h.cfg.Cluster; c != nil {
+	if c := api.cfg.Cluster; c != nil {
 		if all += count(c.Elsewhere(channel)); all == 0 && c.Unlisted() > 0 {
 			all = unknown
 		}
@@ -47,34 +48,35 @@ func (h *Handler) result(channel string, p broadcast.Published) published {
 	return published{p.ID, all}
 }
 
-func (h *Handler) infoOf(i broadcast.ChannelInfo) channelInfo {
+// infoOf returns the answer for a channel.
+func (api *API) infoOf(i broadcast.ChannelInfo) channelInfo {
 	info := channelInfo{Channel: i.Name, Connections: i.Connections, Head: i.Head, Tail: i.Tail, Rate: i.Rate}
-	if h.cfg.Cluster != nil {
-		all := i.Connections + h.cfg.Cluster.Elsewhere(i.Name)
+	if api.cfg.Cluster != nil {
+		all := i.Connections + api.cfg.Cluster.Elsewhere(i.Name)
 		info.ClusterConnections = &all
 	}
 	return info
 }
 
-// anywhere is the state of a channel, which may be at other servers only: then it has neither a head nor anything else.
-func (h *Handler) anywhere(name string) (info broadcast.ChannelInfo, ok bool) {
-	info, ok = h.srv.Channel(name)
-	if !ok && h.cfg.Cluster != nil && h.cfg.Cluster.Elsewhere(name) > 0 {
+// anywhere returns the state of a channel. A channel that exists at other servers only has just a name.
+func (api *API) anywhere(name string) (info broadcast.ChannelInfo, ok bool) {
+	info, ok = api.srv.Channel(name)
+	if !ok && api.cfg.Cluster != nil && api.cfg.Cluster.Elsewhere(name) > 0 {
 		return broadcast.ChannelInfo{Name: name}, true
 	}
 	return info, ok
 }
 
-// list is at most n channels, as of broadcast.Server's Channels, those of other servers among them.
-func (h *Handler) list(prefix, after string, n int) []broadcast.ChannelInfo {
-	here := h.srv.Channels(prefix, after, n)
-	if h.cfg.Cluster == nil {
+// list returns at most n channels, as broadcast.Server.Channels does, including those of other servers.
+func (api *API) list(prefix, after string, n int) []broadcast.ChannelInfo {
+	here := api.srv.Channels(prefix, after, n)
+	if api.cfg.Cluster == nil {
 		return here
 	}
 	byName := func(a, b broadcast.ChannelInfo) int { return cmp.Compare(a.Name, b.Name) }
 	all := slices.Clone(here)
-	for _, name := range h.cfg.Cluster.Channels(prefix, after, n) {
-		// One that is here, and not among the first n, is behind them in any case.
+	for _, name := range api.cfg.Cluster.Channels(prefix, after, n) {
+		// A channel that exists here but is not in this page sorts after the page, and is cut off below.
 		if _, ok := slices.BinarySearchFunc(here, broadcast.ChannelInfo{Name: name}, byName); !ok {
 			all = append(all, broadcast.ChannelInfo{Name: name})
 		}

@@ -26,7 +26,8 @@ func (e elsewhere) Channels(prefix, after string, n int) []string {
 	return names[:min(n, len(names))]
 }
 
-// TestCluster: channels of other servers are in the list, in their order and page by page, with what all have.
+// TestCluster: the list has the channels of other servers, too, sorted, page by page, with the connections at all
+// servers.
 func TestCluster(t *testing.T) {
 	b := newBack(t, Config{Cluster: elsewhere{"news": 3, "a": 1, "zoo": 2, "": 4}})
 	b.join("news")

@@ -13,14 +13,15 @@ import (
 	"github.com/crier-ws/crier/internal/httpjson"
 )
 
-// connInfo is an open connection at this server.
+// connInfo describes an open connection of this server in an answer.
 type connInfo struct {
 	ID      string `json:"id"`
 	Channel string `json:"channel"`
 	Remote  string `json:"remote,omitempty"`
 }
 
-func (h *Handler) connections(w http.ResponseWriter, r *http.Request) {
+// connections answers with a page of the list of connections.
+func (api *API) connections(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	limit, ok := limitOf(w, query)
 	if !ok {
@@ -37,11 +38,11 @@ func (h *Handler) connections(w http.ResponseWriter, r *http.Request) {
 	}
 	list := struct {
 		Connections []connInfo `json:"connections"`
-		After       string     `json:"after,omitempty"` // To go on with.
+		After       string     `json:"after,omitempty"` // The value of the parameter after for the next page.
 	}{Connections: []connInfo{}}
 	var page []broadcast.ConnInfo
-	ok = h.walk(w, r, func(ctx context.Context) (err error) {
-		page, list.After, err = h.srv.FindConnections(ctx, filter, query.Get("after"), limit)
+	ok = api.walk(w, r, func(ctx context.Context) (err error) {
+		page, list.After, err = api.srv.FindConnections(ctx, filter, query.Get("after"), limit)
 		return err
 	})
 	if !ok {
@@ -57,17 +58,17 @@ func (h *Handler) connections(w http.ResponseWriter, r *http.Request) {
 	httpjson.Write(w, http.StatusOK, list)
 }
 
-// walkTime is how long a request may look at connections: at a million, closing all of them takes some 10 s.
+// walkTime is how long a walk may take. To close a million connections takes about 10 s.
 const walkTime = 40 * time.Second
 
-// walk has f look at all connections, one request at a time. If there is no time or f returns an error, it answers and
-// returns false.
-func (h *Handler) walk(w http.ResponseWriter, r *http.Request, f func(context.Context) error) (ok bool) {
-	waiting, cancel := context.WithTimeout(r.Context(), h.cfg.Wait)
+// walk calls f, which looks at all connections; one request at a time does so. If the time runs out or f returns an
+// error, walk answers and returns false.
+func (api *API) walk(w http.ResponseWriter, r *http.Request, f func(context.Context) error) (ok bool) {
+	waiting, cancel := context.WithTimeout(r.Context(), api.cfg.Wait)
 	defer cancel()
 	select {
-	case h.walks <- struct{}{}:
-		defer func() { <-h.walks }()
+	case api.walks <- struct{}{}:
+		defer func() { <-api.walks }()
 	case <-waiting.Done():
 		httpjson.Fail(w, httpjson.Behind, "another request is looking at all connections")
 		return false
@@ -88,7 +89,7 @@ func (h *Handler) walk(w http.ResponseWriter, r *http.Request, f func(context.Co
 	return false
 }
 
-// failQuery answers that a parameter has a wrong value.
+// failQuery answers that a parameter is not valid.
 func failQuery(w http.ResponseWriter, err error) {
 	text := plain(err)
 	if errors.Is(err, broadcast.ErrAfter) {
@@ -97,7 +98,7 @@ func failQuery(w http.ResponseWriter, err error) {
 	httpjson.Fail(w, httpjson.BadQuery, "%s", text)
 }
 
-// filterOf returns which connections a query is about.
+// filterOf returns the connections that a query selects.
 func filterOf(query url.Values) (f broadcast.ConnFilter, err error) {
 	if query.Has("channel") {
 		if err := broadcast.CheckChannel(query.Get("channel")); err != nil {
@@ -114,7 +115,7 @@ func filterOf(query url.Values) (f broadcast.ConnFilter, err error) {
 var errNetwork = errors.New("address is not an IP address or a network: " +
 	"want a value like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
 
-// parseNetwork reads an address or a network. IPv4 that is mapped into IPv6 is IPv4.
+// parseNetwork parses an address or a network. IPv4-mapped IPv6 addresses become IPv4.
 func parseNetwork(s string) (netip.Prefix, error) {
 	if ip, err := netip.ParseAddr(s); err == nil && ip.Zone() == "" {
 		ip = ip.Unmap()
@@ -132,11 +133,10 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// statusDisconnected is what a connection is closed with unless the request says otherwise:
-// RFC 6455, section 7.4.2, leaves it to applications.
+// statusDisconnected is the default close code. RFC 6455, section 7.4.2, leaves codes from 4000 on to applications.
 const statusDisconnected = 4000
 
-// closeOf returns the status and the reason that a query wants in a close frame. If no close frame can have them, it
+// closeOf returns the status and the reason of a query for a close frame. If a close frame cannot have them, closeOf
 // answers and returns false.
 func closeOf(w http.ResponseWriter, query url.Values) (status uint16, reason string, ok bool) {
 	status, reason = statusDisconnected, query.Get("reason")
@@ -156,19 +156,21 @@ func closeOf(w http.ResponseWriter, query url.Values) (status uint16, reason str
 	return status, reason, true
 }
 
-func (h *Handler) disconnect(w http.ResponseWriter, r *http.Request) {
+// disconnect closes one connection.
+func (api *API) disconnect(w http.ResponseWriter, r *http.Request) {
 	status, reason, ok := closeOf(w, r.URL.Query())
 	if !ok {
 		return
 	}
-	if !h.srv.Disconnect(r.PathValue("id"), status, reason) {
+	if !api.srv.Disconnect(r.PathValue("id"), status, reason) {
 		httpjson.Fail(w, httpjson.NoConnection, "there is no open connection %q", r.PathValue("id"))
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (h *Handler) disconnectAll(w http.ResponseWriter, r *http.Request) {
+// disconnectAll closes the connections of a channel, of a network, or of both.
+func (api *API) disconnectAll(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	status, reason, ok := closeOf(w, query)
 	if !ok {
@@ -176,15 +178,15 @@ func (h *Handler) disconnectAll(w http.ResponseWriter, r *http.Request) {
 	}
 	filter, err := filterOf(query)
 	if err == nil && !query.Has("channel") && !query.Has("address") {
-		err = errors.New("no connections are selected: want channel or address, or both") // All of them would be a drain.
+		err = errors.New("no connections are selected: want channel or address, or both") // To close all connections is what a drain is for.
 	}
 	if err != nil {
 		failQuery(w, err)
 		return
 	}
 	var n int
-	ok = h.walk(w, r, func(ctx context.Context) (err error) {
-		n, err = h.srv.DisconnectAll(ctx, filter, status, reason)
+	ok = api.walk(w, r, func(ctx context.Context) (err error) {
+		n, err = api.srv.DisconnectAll(ctx, filter, status, reason)
 		return err
 	})
 	if ok {

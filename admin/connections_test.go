@@ -13,8 +13,8 @@ import (
 	"github.com/crier-ws/crier/internal/servertest"
 )
 
-// TestAllConnections: the list has those of all channels, or of an address, page by page; a channel is closed as a
-// whole.
+// TestAllConnections: the list has the connections of all channels or of an address, page by page. One request closes
+// all connections of a channel.
 func TestAllConnections(t *testing.T) {
 	b := newBack(t, Config{})
 	for i := range 5 {
@@ -68,7 +68,7 @@ func TestAllConnections(t *testing.T) {
 	}
 }
 
-// TestReceivers: in a cluster they are those at all servers, as far as this one knows.
+// TestReceivers: in a cluster, receivers counts the connections at all servers that this server knows of.
 func TestReceivers(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -88,7 +88,7 @@ func TestReceivers(t *testing.T) {
 			srv, addr := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true, CloseTimeout: 200 * time.Millisecond})
 			h := New(srv, Config{Cluster: tt.cluster, MaxMessageBytes: 1000})
 			defer h.Close()
-			b := &back{Handler: h, t: t, addr: addr.String(), head: make(http.Header)}
+			b := &back{API: h, t: t, addr: addr.String(), head: make(http.Header)}
 			b.join("here")
 			w, _ := b.ask("POST", "/v1/publish/"+tt.channel, strings.NewReader("x"))
 			if got := strings.TrimSpace(w.Body.String()); w.Code != 200 || !strings.HasSuffix(got, tt.want) {

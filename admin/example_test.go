@@ -12,14 +12,14 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// What back ends do, on an address that is theirs alone.
+// A back end publishes two messages, over a listener that only back ends can reach.
 func Example() {
 	srv, err := broadcast.New(broadcast.Config{Channels: true})
 	if err != nil {
 		log.Fatal(err)
 	}
-	handler := admin.New(srv, admin.Config{})
-	back := httptest.NewServer(handler) // On a loopback address: no token is needed.
+	api := admin.New(srv, admin.Config{})
+	back := httptest.NewServer(api) // On a loopback address: no token is needed.
 	batch := `{"channel": "room/42", "data": "one"}` + "\n" + `{"channel": "room/43", "data": "two"}` + "\n"
 	resp, err := back.Client().Post(back.URL+"/v1/publish", "application/x-ndjson", strings.NewReader(batch))
 	if err != nil {
@@ -34,7 +34,7 @@ func Example() {
 		fmt.Println(ch.Name, ch.Connections)
 	}
 	back.Close()
-	handler.Close()
+	api.Close()
 	fmt.Println(srv.Shutdown(context.Background()))
 	// Output:
 	// 200 OK 2

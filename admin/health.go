@@ -9,23 +9,25 @@ import (
 	"github.com/crier-ws/crier/internal/httpjson"
 )
 
-func (h *Handler) live(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Wait)
+// live answers /livez: 200 while workers and shards make progress.
+func (api *API) live(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), api.cfg.Wait)
 	defer cancel()
-	if err := h.srv.Alive(ctx); err != nil && !errors.Is(err, broadcast.ErrServerClosed) { // Its end is no illness.
+	if err := api.srv.Alive(ctx); err != nil && !errors.Is(err, broadcast.ErrServerClosed) { // A server that shuts down is healthy.
 		httpjson.Fail(w, httpjson.NotAlive, "connections are not read, or messages are not sent")
 		return
 	}
 	httpjson.Write(w, http.StatusOK, map[string]string{"status": "alive"})
 }
 
-func (h *Handler) ready(w http.ResponseWriter, _ *http.Request) {
-	if h.srv.Draining() {
+// ready answers /readyz: 200 while the server takes new connections and is a full member of its cluster.
+func (api *API) ready(w http.ResponseWriter, _ *http.Request) {
+	if api.srv.Draining() {
 		httpjson.Fail(w, httpjson.Draining, "draining")
 		return
 	}
-	if h.cfg.Ready != nil {
-		if err := h.cfg.Ready(); err != nil {
+	if api.cfg.Ready != nil {
+		if err := api.cfg.Ready(); err != nil {
 			httpjson.Fail(w, httpjson.NotReady, "%v", err)
 			return
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// TestNotLive: a server whose workers are all held is not alive, and is again when they go on.
+// TestNotLive: a server whose workers are all blocked is not alive. When they continue, it is.
 func TestNotLive(t *testing.T) {
 	hooked, release := make(chan struct{}), make(chan struct{})
 	srv, addr := servertest.Start(t, servertest.Loopback, broadcast.Config{
@@ -24,7 +24,7 @@ func TestNotLive(t *testing.T) {
 	})
 	h := New(srv, Config{Wait: 50 * time.Millisecond})
 	t.Cleanup(h.Close)
-	b := &back{Handler: h, t: t, addr: addr.String(), head: make(http.Header)}
+	b := &back{API: h, t: t, addr: addr.String(), head: make(http.Header)}
 	if err := wsutil.WriteClientText(b.join("news"), []byte("hold")); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/crier-ws/crier/internal/httpjson"
 )
 
-// document is what the tests look at of openapi.json.
+// document is the part of openapi.json that the tests read.
 type document struct {
 	Servers []any
 	Paths   map[string]map[string]struct {
@@ -122,7 +122,7 @@ func TestDocument(t *testing.T) {
 			}
 			for status := range op.Responses {
 				if status == "403" {
-					continue // It comes from what a Handler is wrapped in: see cmd/crier.
+					continue // Middleware in cmd/crier gives this answer.
 				}
 				if _, ok := seen.Load(strings.ToUpper(method) + " " + path + " " + status); !ok {
 					t.Errorf("%s %s %s is documented and was not met", method, path, status)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// leaving is a viewer who goes when something has come.
+// leaving is a viewer that leaves when something has arrived.
 type leaving struct {
 	*httptest.ResponseRecorder
 	leave func()
@@ -21,7 +21,7 @@ func (w leaving) Write(b []byte) (int, error) {
 	return w.ResponseRecorder.Write(b)
 }
 
-// look asks for the snapshots and returns the answer up to the first.
+// look requests the snapshots and returns the answer up to the first one.
 func (b *back) look(query string) *httptest.ResponseRecorder {
 	b.t.Helper()
 	ctx, leave := context.WithCancel(b.t.Context())
@@ -34,7 +34,7 @@ func (b *back) look(query string) *httptest.ResponseRecorder {
 	return w
 }
 
-// TestPage: anybody may have the page, and who has the token what it shows.
+// TestPage: the page needs no token; its data does.
 func TestPage(t *testing.T) {
 	b := newBack(t, Config{Token: "s3cret"})
 	if status, body := b.do("GET", "/", ""); status != http.StatusOK || !strings.Contains(body, "<title>crier</title>") {

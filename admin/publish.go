@@ -16,19 +16,19 @@ import (
 	"github.com/crier-ws/crier/internal/httpjson"
 )
 
-// publish publishes the body as it is.
-func (h *Handler) publish(w http.ResponseWriter, r *http.Request) {
+// publish publishes the body as one message.
+func (api *API) publish(w http.ResponseWriter, r *http.Request) {
 	kind, err := kindOf(r.Header)
 	if err != nil {
 		failMediaType(w, err)
 		return
 	}
 	channel, size := r.PathValue("channel"), 0
-	h.handle(w, r, h.cfg.MaxMessageBytes, func(body []byte) (thing, error) {
+	api.servePublish(w, r, api.cfg.MaxMessageBytes, func(body []byte) (operation, error) {
 		size = len(body)
 		return func(ctx context.Context) ([]published, error) {
-			p, err := h.srv.PublishTo(ctx, channel, broadcast.Message{Kind: kind, Payload: body})
-			return []published{h.result(channel, p)}, err
+			p, err := api.srv.PublishTo(ctx, channel, broadcast.Message{Kind: kind, Payload: body})
+			return []published{api.result(channel, p)}, err
 		}, nil
 	}, func(results []published) {
 		spanPublished(r, channel, size, results[0])
@@ -36,33 +36,33 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// thing is what a request wants done.
-type thing func(context.Context) ([]published, error)
+// operation publishes what a request has asked for.
+type operation func(context.Context) ([]published, error)
 
-// errKeyReused: the key of a request was another one's, which said something else.
+// errKeyReused is the error for a key that an earlier request used with another body.
 var errKeyReused = errors.New("the Idempotency-Key was used for another body: nothing was published")
 
-// handle reads a body of at most n bytes, has it made a thing to do, does that unless a request with the
-// same Idempotency-Key has, and answers.
-func (h *Handler) handle(
-	w http.ResponseWriter, r *http.Request, n int, parse func(body []byte) (thing, error), respond func([]published),
+// servePublish reads a body of at most n bytes, parses it into an operation, runs the operation unless a request with
+// the same Idempotency-Key has done so, and answers.
+func (api *API) servePublish(
+	w http.ResponseWriter, r *http.Request, n int, parse func(body []byte) (operation, error), respond func([]published),
 ) {
-	results, ok := h.do(w, r, n, parse)
+	results, ok := api.perform(w, r, n, parse)
 	if ok {
 		respond(results)
 	}
 }
 
-// do is handle up to the answer, unless that is a refusal. Who reads its answer slowly holds no
-// slot meanwhile.
-func (h *Handler) do(
-	w http.ResponseWriter, r *http.Request, n int, parse func(body []byte) (thing, error),
+// perform does all of servePublish but the answer to success, so that a client that reads its answer slowly holds no
+// slot.
+func (api *API) perform(
+	w http.ResponseWriter, r *http.Request, n int, parse func(body []byte) (operation, error),
 ) (results []published, ok bool) {
-	waiting, cancel := context.WithTimeout(r.Context(), h.cfg.Wait)
+	waiting, cancel := context.WithTimeout(r.Context(), api.cfg.Wait)
 	defer cancel()
 	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
+	case api.slots <- struct{}{}:
+		defer func() { <-api.slots }()
 	case <-waiting.Done():
 		failPublish(w, waiting.Err())
 		return nil, false
@@ -72,25 +72,25 @@ func (h *Handler) do(
 		httpjson.Fail(w, httpjson.BadHeader, "Idempotency-Key has %d bytes, at most %d", len(key), maxKey)
 		return nil, false
 	}
-	body, ok := read(w, r, n)
+	body, ok := readBody(w, r, n)
 	if !ok {
 		return nil, false
 	}
 	spanBodyRead(r, len(body))
-	do, err := parse(body)
+	publish, err := parse(body)
 	if err != nil {
 		failPublish(w, err)
 		return nil, false
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Wait)
+	ctx, cancel := context.WithTimeout(r.Context(), api.cfg.Wait)
 	defer cancel()
 	if key == "" {
-		results, err = do(ctx)
+		results, err = publish(ctx)
 	} else {
-		// Only hashes are kept, so that a key takes up the same whatever its length.
+		// Only hashes are kept, so that all keys take the same memory.
 		name, content := sha256.Sum256([]byte(r.URL.EscapedPath()+"\n"+key)), sha256.Sum256(body)
 		ctx = broadcast.WithOnce(ctx, sha256.Sum256(slices.Concat(name[:], content[:])))
-		results, err = h.once.do(ctx, name, content, do)
+		results, err = api.once.do(ctx, name, content, publish)
 	}
 	if err != nil {
 		failPublish(w, err)
@@ -99,8 +99,8 @@ func (h *Handler) do(
 	return results, true
 }
 
-// kindOf returns what the headers of a request make of its body: text for text/* and JSON, binary for
-// application/octet-stream. Without a Content-Type it is text.
+// kindOf returns the kind of message that the headers of a request declare: text for text/* and JSON, binary for
+// application/octet-stream. The default is text.
 func kindOf(header http.Header) (broadcast.Kind, error) {
 	if coding := header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return 0, fmt.Errorf("Content-Encoding is %q: send the body as it is", coding)
@@ -129,13 +129,13 @@ func kindOf(header http.Header) (broadcast.Kind, error) {
 func isText(typ string) bool {
 	switch typ {
 	case "application/json", "application/x-ndjson", "application/ndjson", "application/jsonl",
-		"application/x-www-form-urlencoded": // What curl says without being asked.
+		"application/x-www-form-urlencoded": // The default of curl -d.
 		return true
 	}
 	return strings.HasPrefix(typ, "text/") || strings.HasSuffix(typ, "+json")
 }
 
-// isUTF8 reports whether a charset is UTF-8 or a part of it, or not given. UTF-8 has all the names of the Encoding
+// isUTF8 reports whether a charset is UTF-8 or ASCII, or is empty. The names of UTF-8 are those of the Encoding
 // Standard, section 4.2.
 func isUTF8(charset string) bool {
 	switch strings.ToLower(strings.TrimSpace(charset)) {
@@ -150,8 +150,8 @@ func failMediaType(w http.ResponseWriter, err error) {
 	httpjson.Fail(w, httpjson.MediaType, "%v", err)
 }
 
-// read reads a body of at most n bytes, and answers if it cannot.
-func read(w http.ResponseWriter, r *http.Request, n int) ([]byte, bool) {
+// readBody reads a body of at most n bytes. If that fails, it answers and returns false.
+func readBody(w http.ResponseWriter, r *http.Request, n int) ([]byte, bool) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(n)))
 	var large *http.MaxBytesError
 	switch {
@@ -167,7 +167,7 @@ func read(w http.ResponseWriter, r *http.Request, n int) ([]byte, bool) {
 	return nil, false
 }
 
-// failPublish answers with why nothing was published.
+// failPublish answers with the reason why nothing was published.
 func failPublish(w http.ResponseWriter, err error) {
 	p := httpjson.Problem{Error: plain(err), Code: httpjson.BadMessage}
 	switch {
@@ -191,5 +191,5 @@ func failPublish(w http.ResponseWriter, err error) {
 	httpjson.Write(w, httpjson.Statuses[p.Code], p)
 }
 
-// plain returns what an error says to somebody who does not know the program.
+// plain returns the text of an error without the name of the Go package.
 func plain(err error) string { return strings.TrimPrefix(err.Error(), "broadcast: ") }

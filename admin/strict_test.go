@@ -32,7 +32,7 @@ func (b *back) ask(method, target string, body io.Reader) (*httptest.ResponseRec
 	return w, p
 }
 
-// TestQueries: a query that cannot be read whole is refused everywhere, and so are parameters that do not exist.
+// TestQueries: every route refuses malformed queries and unknown parameters.
 func TestQueries(t *testing.T) {
 	b := newBack(t, Config{})
 	b.cfg.Metrics = metrics.Handler(b.srv, metrics.Config{})
@@ -85,7 +85,7 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-// TestErrorsAreJSON: paths and methods that there are not are answered as all other errors are.
+// TestErrorsAreJSON: unknown paths and methods are answered with JSON, like all other errors.
 func TestErrorsAreJSON(t *testing.T) {
 	b := newBack(t, Config{Profiles: http.NotFoundHandler()})
 	for target, want := range map[string]struct {
@@ -132,7 +132,7 @@ type cut struct{}
 
 func (cut) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// TestBodies: what is wrong with a body is told by status and code, of a message and of a batch.
+// TestBodies: the status and the code tell what is wrong with a body, for a message and for a batch.
 func TestBodies(t *testing.T) {
 	b := newBack(t, Config{MaxBatchBytes: 2000})
 	for _, tt := range []struct {
@@ -177,10 +177,10 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// goWords are those of the program that reads JSON, not of JSON.
+// goWords are terms of Go that must not appear in errors.
 var goWords = regexp.MustCompile(`Go |struct|unmarshal|json:|uint8|Config\.|mime:|http:`)
 
-// TestBatchErrors: what is wrong with a line is told in the words of JSON.
+// TestBatchErrors: errors describe a line in terms of JSON.
 func TestBatchErrors(t *testing.T) {
 	b := newBack(t, Config{})
 	for body, want := range map[string]string{

@@ -20,7 +20,7 @@ const (
 	parentID = "b7ad6b7169203331"
 )
 
-// TestTrace: a request that publishes is a span, and who sent it is its parent.
+// TestTrace: a request that publishes has a span, whose parent is the sender's span.
 func TestTrace(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	b := newBack(t, Config{Token: "token", TracerProvider: sdk.NewTracerProvider(sdk.WithSpanProcessor(spans))})
@@ -95,7 +95,8 @@ func TestTrace(t *testing.T) {
 	}
 }
 
-// TestTraceOthers: what does not publish, or may not, is no span; that the server cannot is an error.
+// TestTraceOthers: requests that do not publish or are not authorized have no span. A failure of the server is an error
+// of its span.
 func TestTraceOthers(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	b := newBack(t, Config{Token: "token", TracerProvider: sdk.NewTracerProvider(sdk.WithSpanProcessor(spans))})
@@ -114,7 +115,7 @@ func TestTraceOthers(t *testing.T) {
 	}
 }
 
-// TestTraceOff: without a provider it costs nothing.
+// TestTraceOff: without a provider, tracing costs nothing.
 func TestTraceOff(t *testing.T) {
 	f := func(http.ResponseWriter, *http.Request) {}
 	if got := traced(nil, f); reflect.ValueOf(got).Pointer() != reflect.ValueOf(f).Pointer() {

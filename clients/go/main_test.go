@@ -8,11 +8,15 @@ import (
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/crier-ws/crier/internal/docfiles"
 	"github.com/crier-ws/crier/internal/leaktest"
 	"github.com/crier-ws/crier/internal/servertest"
 )
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
+
+// TestDocFiles: doc.go names every file of the package.
+func TestDocFiles(t *testing.T) { docfiles.Check(t) }
 
 // newServer starts a server until the test is over, and returns it with its URL.
 func newServer(t *testing.T, cfg broadcast.Config) (*broadcast.Server, string) {
