@@ -20,39 +20,39 @@ import (
 	"github.com/crier-ws/crier/internal/swarm"
 )
 
-// soak is a server that is misused for a time while it is used.
+// soak is a server with healthy clients that hostile clients attack for some time.
 type soak struct {
 	out      io.Writer
 	crier    string
-	healthy  int // connections that must get everything
-	hostile  int // others at a time
+	healthy  int // The connections that must receive every message.
+	hostile  int // Hostile clients at a time.
 	rate     float64
 	duration time.Duration
 	rounds   int
 	seed     uint64
 	only     string
-	kinds    []hostile.Kind // Those whose names have only.
+	kinds    []hostile.Kind // The kinds whose names contain only.
 
 	server *server
 	pprof  string
 }
 
-// SoakCommand is the command soak, without its name: see bench/soak. It blocks until it is
-// over. The goroutine must be locked to its thread, which must not end before: the
-// server dies with it.
+// SoakCommand runs the command of bench/soak with its arguments, without the name. It blocks until the soak is over. The
+// caller's goroutine must be locked to its thread, and the thread must live for as long: the server ends with it.
 func SoakCommand(args []string) error {
 	s := &soak{out: os.Stdout}
 	f := flag.NewFlagSet("soak", flag.ContinueOnError)
 	f.StringVar(&s.crier, "crier", "", "the crier `program` (default: built from this repository)")
 	race := f.Bool("race", false, "build it with the race detector")
-	f.IntVar(&s.healthy, "healthy", 500, "connections that must get every message")
-	f.IntVar(&s.hostile, "hostile", 200, "clients at a time that misbehave")
-	f.Float64Var(&s.rate, "rate", 50, "messages a second among the healthy")
-	f.DurationVar(&s.duration, "duration", time.Minute, "how long the hostile are there; before it the healthy are alone for a quarter of it, a minute at the most")
-	f.IntVar(&s.rounds, "rounds", 1, "divides that into `n` parts, each alone and then with the hostile")
-	f.StringVar(&s.only, "only", "", "only the kinds whose name has this `text`")
-	crowd := f.String("crowd", "", "be the hostile clients of a server at this `address`, until the end of standard input")
-	f.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "of what the hostile do")
+	f.IntVar(&s.healthy, "healthy", 500, "connections that must receive every message")
+	f.IntVar(&s.hostile, "hostile", 200, "hostile clients at a time")
+	f.Float64Var(&s.rate, "rate", 50, "messages per second among the healthy")
+	f.DurationVar(&s.duration, "duration", time.Minute,
+		"how long the hostile attack; before that the healthy are alone for a quarter of this time, at most a minute")
+	f.IntVar(&s.rounds, "rounds", 1, "divide the time into `n` parts, each without and then with the hostile")
+	f.StringVar(&s.only, "only", "", "only the kinds whose name contains this `text`")
+	crowd := f.String("crowd", "", "be the hostile clients of the server at this `address` until standard input ends")
+	f.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "seed of what the hostile do")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -62,13 +62,13 @@ func SoakCommand(args []string) error {
 		}
 	}
 	if len(s.kinds) == 0 {
-		return fmt.Errorf("soak: no kind's name has %q", s.only)
+		return fmt.Errorf("soak: no kind has a name that contains %q", s.only)
 	}
 	if *crowd != "" {
 		return s.runCrowd(*crowd)
 	}
 	if s.healthy < 10 || s.hostile < 0 || s.rounds < 1 || s.rate <= 0 || f.NArg() > 0 {
-		return errors.New("soak: want -healthy of at least 10, -rounds of at least 1, a -rate, and no arguments besides flags")
+		return errors.New("soak: want -healthy of at least 10, -rounds of at least 1, a -rate, and no other arguments")
 	}
 	if s.crier == "" {
 		dir, err := os.MkdirTemp("", "soak")
@@ -87,10 +87,10 @@ func SoakCommand(args []string) error {
 	return s.run()
 }
 
-// kept is what the server has when nobody is connected.
+// kept is what the server holds when nobody is connected.
 type kept struct {
 	goroutines, files int64
-	heap              int64 // bytes, after a collection
+	heap              int64 // Bytes after a garbage collection.
 }
 
 func (s *soak) run() error {
@@ -100,15 +100,15 @@ func (s *soak) run() error {
 		return err
 	}
 	s.pprof = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	// The race detector has nothing else to tell of than by the exit code.
-	command := fmt.Sprintf("env -u GOMAXPROCS GORACE=halt_on_error=1 %s --listen 127.0.0.1:{port} --log-level error --compress --max-message 256KiB "+
-		"--handshake-timeout 2s --ping-interval 2s --ping-timeout 4s --rate 1 --retain 1MiB --memory 512MiB --pprof %s", s.crier, s.pprof)
+	// At --log-level error, only the exit code reports a data race.
+	command := fmt.Sprintf("env -u GOMAXPROCS GORACE=halt_on_error=1 %s --listen 127.0.0.1:{port} --log-level error "+
+		"--compress --max-message 256KiB --handshake-timeout 2s --ping-interval 2s --ping-timeout 4s --rate 1 "+
+		"--retain 1MiB --memory 512MiB --pprof %s", s.crier, s.pprof)
 	if s.server, err = startServer(command, "", time.Now().Add(time.Minute)); err != nil {
 		return err
 	}
 	defer s.server.stop()
-	// Once around, so that what comes with the first is there. Then the healthy alone, and
-	// with all the others.
+	// The warm-up allocates what the server keeps from then on. Then come the healthy alone, and both together.
 	if _, err := s.phase("warm-up", min(s.duration/10, 5*time.Second), s.hostile); err != nil {
 		return err
 	}
@@ -136,19 +136,21 @@ func (s *soak) run() error {
 		return err
 	}
 	fmt.Fprintf(s.out, "goroutines %d, then %d; open files %d, then %d; heap %.1f MB, then %.1f MB\n",
-		before.goroutines, after.goroutines, before.files, after.files, float64(before.heap)/1e6, float64(after.heap)/1e6)
-	const slack = 4 << 20 // What pools keep.
+		before.goroutines, after.goroutines, before.files, after.files,
+		float64(before.heap)/1e6, float64(after.heap)/1e6)
+	const slack = 4 << 20 // Bytes that pools may keep.
 	if after.goroutines > before.goroutines || after.files > before.files || after.heap > before.heap+slack {
-		return errors.New("soak: the server keeps something")
+		return errors.New("soak: the server has more goroutines, files or heap than before: it leaks")
 	}
 	return nil
 }
 
-// phase lets the healthy, and so many others at a time, come and go, and checks the
-// healthy. p99 is of their latency.
+// phase runs the healthy clients for a time, beside so many hostile ones, and checks that the healthy received every
+// message. It returns the 99th percentile of their latency.
 func (s *soak) phase(name string, d time.Duration, others int) (p99 time.Duration, err error) {
 	sw, err := swarm.New(swarm.Config{
-		Target: s.server.addr(), Greeting: "connection established", Conns: s.healthy, Senders: s.healthy / 5, Size: 600, Timed: true,
+		Target: s.server.addr(), Greeting: "connection established",
+		Conns: s.healthy, Senders: s.healthy / 5, Size: 600, Timed: true,
 	})
 	if err != nil {
 		return 0, err
@@ -171,18 +173,20 @@ func (s *soak) phase(name string, d time.Duration, others int) (p99 time.Duratio
 		return 0, err
 	}
 	at := func(q float64) time.Duration { return st.Latency.At(q).Round(10 * time.Microsecond) }
-	fmt.Fprintf(s.out, "%s: %d healthy clients, %d messages, %d deliveries, %d of others; latency p50 %v, p99 %v, at the most %v\n",
+	fmt.Fprintf(s.out, "%s: %d healthy clients, %d messages, %d deliveries, %d of others; "+
+		"latency p50 %v, p99 %v, at the most %v\n",
 		name, s.healthy, st.Sent, st.Delivered, st.Corrupted, at(0.5), at(0.99), at(1))
-	// What the hostile publish is no message of the swarm's.
+	// Messages of the hostile count as corrupted, and are none of the swarm's.
 	if st.Lost+st.Duplicated+st.Reordered+st.Dropped > 0 || st.Delivered != st.Sent*s.healthy {
-		return 0, fmt.Errorf("soak: of %d deliveries to healthy clients %d came; %d lost, %d again, %d out of order, %d cut off; %s",
+		return 0, fmt.Errorf("soak: of %d deliveries to healthy clients, %d arrived; "+
+			"%d lost, %d duplicated, %d out of order, %d cut off; %s",
 			st.Sent*s.healthy, st.Delivered, st.Lost, st.Duplicated, st.Reordered, st.Dropped, st.Error)
 	}
 	return st.Latency.At(0.99), wrong
 }
 
-// crowd starts n hostile clients at a time. They are a process of their own, and get what processor the others leave,
-// by chrt(1): in life they have their own. stop ends it, and says whether one of them was not ended as it should be.
+// crowd starts a process with n hostile clients at a time. By chrt(1) it runs only on idle processors, since real
+// hostile clients have their own machines. stop ends it, and returns an error if the server ended one of them in a wrong way.
 func (s *soak) crowd(n int) (stop func() error, err error) {
 	if n == 0 {
 		return func() error { return nil }, nil
@@ -200,7 +204,7 @@ func (s *soak) crowd(n int) (stop func() error, err error) {
 		err = cmd.Start()
 	}
 	return func() error {
-		_ = in.Close() // That is its sign.
+		_ = in.Close() // This ends runCrowd.
 		if err := cmd.Wait(); err != nil {
 			return fmt.Errorf("soak: the hostile clients: %w", err)
 		}
@@ -208,13 +212,13 @@ func (s *soak) crowd(n int) (stop func() error, err error) {
 	}, err
 }
 
-// runCrowd is that process.
+// runCrowd is the main function of the process that crowd starts.
 func (s *soak) runCrowd(addr string) error {
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return fmt.Errorf("soak: -crowd: %w", err)
 	}
-	const patience = 3 * time.Second // Of a hostile client.
+	const patience = 3 * time.Second // How long a hostile client waits before it leaves.
 	crowd := hostile.Start(to, s.kinds, s.hostile, patience, s.seed)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	err = crowd.Stop()
@@ -222,7 +226,7 @@ func (s *soak) runCrowd(addr string) error {
 	return err
 }
 
-// rest waits until the server has nobody left, and says what it has then.
+// rest waits until no client is connected, and returns what the server still holds.
 func (s *soak) rest() (k kept, err error) {
 	const patience = 30 * time.Second
 	m := million{pprof: s.pprof, patience: patience}
@@ -231,7 +235,7 @@ func (s *soak) rest() (k kept, err error) {
 		if err != nil {
 			return k, err
 		}
-		// Two looks alike, with time for a tick between: nobody is on the way out.
+		// All have left once two counts, a tick of the server apart, are the same.
 		time.Sleep(time.Second)
 		if k.files, err = s.files(); err != nil {
 			return k, err
@@ -243,13 +247,13 @@ func (s *soak) rest() (k kept, err error) {
 	if k.goroutines, err = m.goroutines(); err != nil {
 		return k, err
 	}
-	for range 2 { // Pools let go with the second collection.
+	for range 2 { // A sync.Pool is emptied by the second collection.
 		k.heap, err = m.heap()
 	}
 	return k, err
 }
 
-// files counts the server's open files.
+// files returns the number of the server's open files.
 func (s *soak) files() (int64, error) {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.server.cmd.Process.Pid))
 	return int64(len(entries)), err

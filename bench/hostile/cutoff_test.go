@@ -18,12 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netnsEnv tells a re-executed test that it has a network of its own.
+// netnsEnv is set in a re-executed test that has a network namespace of its own.
 const netnsEnv = "CRIER_HOSTILE_NETNS"
 
-// TestCutOff cuts the cable to some clients, which so go without FIN or RST. The others get
-// everything, and the server finds out. It takes a network namespace, in a process of its
-// own, and ip(8).
+// TestCutOff checks that the server closes clients whose network is cut, without FIN or RST, and that the others
+// receive every message. It needs a network namespace in a process of its own, and ip(8).
 func TestCutOff(t *testing.T) {
 	if os.Getenv(netnsEnv) != "" {
 		cutOff(t)
@@ -41,7 +40,8 @@ func TestCutOff(t *testing.T) {
 	if err == nil {
 		out, err = cmd.CombinedOutput()
 	}
-	if missing := errors.Is(err, exec.ErrNotFound) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC); missing && os.Getenv("CI") == "" {
+	missing := errors.Is(err, exec.ErrNotFound) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC)
+	if missing && os.Getenv("CI") == "" {
 		t.Skipf("NOT TESTED: a network namespace and ip(8) are needed: %v", err)
 	}
 	if err != nil {
@@ -53,7 +53,7 @@ func TestCutOff(t *testing.T) {
 func cutOff(t *testing.T) {
 	const (
 		near, far   = "10.77.0.1", "10.77.0.2"
-		cut, silent = 30, 10 // Connections that are open, and that sent nothing yet.
+		cut, silent = 30, 10 // Open connections, and those that have sent nothing.
 	)
 	elsewhere := newNetwork(t)
 	lines := func(lines ...string) {
@@ -68,7 +68,7 @@ func cutOff(t *testing.T) {
 		PingInterval: 2 * time.Second, PingTimeout: 2 * time.Second, HandshakeTimeout: 4 * time.Second,
 	})
 	s := gather(t, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), addr.Port()))
-	// Sockets belong to the network of the thread that makes them.
+	// A socket belongs to the network namespace of the thread that creates it.
 	err := elsewhere.do(func() error {
 		if err := ip("addr add "+far+"/24 dev far", "link set far up"); err != nil {
 			return err
@@ -91,7 +91,7 @@ func cutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st := srv.Stats(); st.Upgraded != healthy+cut { // On a slow machine some may be gone by now.
+	if st := srv.Stats(); st.Upgraded != healthy+cut { // On a slow machine some may have ended by now.
 		t.Fatalf("%d were open, want %d", st.Upgraded, healthy+cut)
 	}
 	s.send(messages)
@@ -99,11 +99,12 @@ func cutOff(t *testing.T) {
 	st := s.alone(srv)
 	t.Logf("disconnects %v, handshakes timed out %d", st.Disconnects, st.HandshakeTimeouts)
 	if st.Disconnects["ping-timeout"] != cut || st.HandshakeTimeouts != silent {
-		t.Errorf("disconnects %v and %d handshakes timed out, want %d for ping-timeout and %d", st.Disconnects, st.HandshakeTimeouts, cut, silent)
+		t.Errorf("disconnects %v and %d handshakes timed out, want %d for ping-timeout and %d",
+			st.Disconnects, st.HandshakeTimeouts, cut, silent)
 	}
 }
 
-// ip is ip(8), in the network of the calling thread.
+// ip runs ip(8) for each line, in the network namespace of the calling thread.
 func ip(lines ...string) error {
 	for _, line := range lines {
 		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
@@ -113,19 +114,19 @@ func ip(lines ...string) error {
 	return nil
 }
 
-// network is another network namespace.
+// network is a network namespace with a thread in it.
 type network struct {
-	tid   int // A thread that is in it.
+	tid   int // The ID of the thread.
 	calls chan func() error
 	done  chan error
 }
 
-// newNetwork makes one. It ends with the test.
+// newNetwork creates a network namespace, which ends with the test.
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	n := &network{calls: make(chan func() error), done: make(chan error)}
 	go func() { // Ends when calls is closed.
-		runtime.LockOSThread() // For good: the thread ends with the goroutine.
+		runtime.LockOSThread() // Never unlocked: the thread ends with the goroutine.
 		for call := range n.calls {
 			n.done <- call()
 		}
@@ -145,7 +146,7 @@ func newNetwork(t *testing.T) *network {
 	return n
 }
 
-// do runs a function on a thread that is in the network.
+// do runs call on the thread of the network namespace, and returns its error.
 func (n *network) do(call func() error) error {
 	n.calls <- call
 	return <-n.done

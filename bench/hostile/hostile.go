@@ -1,8 +1,8 @@
-// Package hostile is clients that do what a server on the open internet has to bear: those
-// that never finish, never read, flood, lie, break the protocol, and go without a word.
+// Package hostile has clients that misbehave as clients on the open internet do: they never finish, never read, flood,
+// lie, break the protocol, and leave without a close frame.
 //
-// Each [Kind] is a way to misbehave, and says how a server that defends itself ends it. A
-// [Crowd] is many of them, one after the other.
+// Each [Kind] is one way to misbehave, with the ways in which a server that defends itself may end it. A [Crowd] runs
+// many of them, one after the other.
 package hostile
 
 import (
@@ -27,32 +27,30 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// End is how a connection ended: Left, Cut, "HTTP " and the status of the answer that
-// refused it, or "close " and the status of the server's close frame (RFC 6455, section
-// 7.4), 1005 if it had none.
+// End is how a connection ended: Left, Cut, "HTTP " and the status of a refusal, or "close " and the status of the
+// server's close frame (RFC 6455, section 7.4), with 1005 for a close frame without a status.
 type End string
 
 const (
-	// Left: the client went, or it was told to, and the server had not ended it.
+	// Left means that the client left, by itself or because Crowd.Stop was called.
 	Left End = "left"
-	// Cut: the server ended the connection without a word, by FIN or RST.
+	// Cut means that the server ended the connection by FIN or RST, without a close frame or an answer.
 	Cut End = "cut"
 )
 
-// Kind is a way to misbehave.
+// Kind is one way to misbehave.
 type Kind struct {
 	Name string
-	// Ends are the ways that a server ends it. A client that has been told to go may have
-	// Left as well.
+	// Ends are the ways in which a server may end it. After Crowd.Stop a client may have Left as well.
 	Ends []End
-	// Publishes: now and then what it sends is a message, and goes to everybody.
+	// Publishes is true if some of what it sends is a message, which goes to all clients.
 	Publishes bool
 
-	rcvbuf int // Of its socket, 0 for the kernel's choice.
+	rcvbuf int // SO_RCVBUF of its socket; 0 is the default of the kernel.
 	do     func(c *client) End
 }
 
-// Expects says whether a server may end such a client so.
+// Expects reports whether a server may end such a client in this way.
 func (k *Kind) Expects(e End) bool { return slices.Contains(k.Ends, e) }
 
 // Run is one client of the kind: it connects from a loopback address of its own, does what

@@ -15,22 +15,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	criertest.AllowParallel(8) // Clients that misbehave take their time: all kinds together take a fifth of a processor.
+	criertest.AllowParallel(8) // Hostile clients mostly wait: all kinds together use a fifth of a processor.
 	os.Exit(leaktest.Main(m))
 }
 
-// How many there are of each in a test, and what the healthy do.
+// The clients of a test, and the messages of the healthy ones.
 const (
 	healthy  = 10
 	hostiles = 6
 	rate     = 200
 	size     = 8 << 10
-	messages = 5 * rate / 2     // At least.
-	most     = 60 * rate        // Where the machine is slow.
-	patience = 20 * time.Second // Of a hostile client.
+	messages = 5 * rate / 2     // The least number of messages.
+	most     = 60 * rate        // The most, on a slow machine.
+	patience = 20 * time.Second // How long a hostile client waits before it leaves.
 )
 
-// counted is where a server counts what a kind does, for those that are worth it.
+// counted returns the counter of the server that a kind must increase, by the name of the kind.
 var counted = map[string]func(st *broadcast.Stats) uint64{
 	"half a handshake":                  func(st *broadcast.Stats) uint64 { return st.HandshakeTimeouts },
 	"a handshake byte by byte":          func(st *broadcast.Stats) uint64 { return st.HandshakeTimeouts },
@@ -54,8 +54,8 @@ var counted = map[string]func(st *broadcast.Stats) uint64{
 	OtherSite.Name: func(st *broadcast.Stats) uint64 { return st.Refused[403] },
 }
 
-// TestKinds has a crowd of each kind beside healthy clients: these get every message, and
-// the others what they deserve.
+// TestKinds checks that healthy clients receive every message beside a crowd of each kind, and that the server ends and
+// counts the hostile clients as it should.
 func TestKinds(t *testing.T) {
 	for _, k := range Kinds {
 		t.Run(k.Name, func(t *testing.T) { t.Parallel(); beside(t, k, broadcast.Config{}) })
@@ -70,7 +70,7 @@ func TestKinds(t *testing.T) {
 		k.Ends = []End{Left, Cut} // Cut where it does not read as fast as all of them publish.
 		st := beside(t, k, broadcast.Config{Rate: 60, RateBytes: 8 << 20})
 		if st.RateHolds == 0 {
-			t.Error("nobody was held")
+			t.Error("no publisher was held")
 		}
 	})
 	t.Run("addresses", func(t *testing.T) {
@@ -83,18 +83,18 @@ func TestKinds(t *testing.T) {
 	})
 }
 
-// beside has a crowd of one kind beside healthy clients of a server.
+// beside runs a crowd of one kind beside healthy clients of a server, and returns the counters at the end.
 func beside(t *testing.T, k Kind, cfg broadcast.Config) broadcast.Stats {
 	cfg.Compress = true
 	cfg.MaxMessageBytes = 64 << 10
-	cfg.RetainBytes = 2 << 20              // The never reading are lapped, and nobody whom the machine makes wait.
+	cfg.RetainBytes = 2 << 20              // Clients that never read are lapped. Slow ones are not.
 	cfg.HandshakeTimeout = 5 * time.Second // Longer than a handshake takes on a slow machine.
 	cfg.CloseTimeout = 500 * time.Millisecond
 	cfg.PingInterval, cfg.PingTimeout = time.Second, 10*time.Second // Longer than lapping takes on a slow machine.
 	srv, addr := serve(t, "127.0.0.1:0", cfg)
 	s := gather(t, addr)
 	crowd := Start(addr, []Kind{k}, hostiles, patience, 1)
-	// Until what is to be seen has been seen.
+	// seen reports whether the server has ended one client in an expected way, and counted it.
 	seen := func() bool {
 		st := srv.Stats()
 		count := counted[k.Name]
@@ -105,14 +105,14 @@ func beside(t *testing.T, k Kind, cfg broadcast.Config) broadcast.Stats {
 		s.send(rate / 2)
 	}
 	stopped := make(chan error, 1)
-	go func() { stopped <- crowd.Stop() }() // Ends soon: the crowd has seconds.
+	go func() { stopped <- crowd.Stop() }() // Ends within seconds; awaited below.
 	for done := false; !done; {
 		select {
 		case wrong := <-stopped:
 			if done = true; wrong != nil {
 				t.Error(wrong)
 			}
-		default: // Those who are well go on meanwhile.
+		default: // Healthy clients continue to read meanwhile.
 			if err := s.Rest(10 * time.Millisecond); err != nil {
 				t.Fatal(err)
 			}
@@ -122,7 +122,7 @@ func beside(t *testing.T, k Kind, cfg broadcast.Config) broadcast.Stats {
 	s.foreign = k.Publishes
 	s.check()
 	if !slices.ContainsFunc(k.Ends, func(e End) bool { return crowd.Count(0, e) > 0 }) {
-		t.Errorf("nobody ended as is to be expected: %v", k.Ends)
+		t.Errorf("no hostile client ended as expected: want one of %q", k.Ends)
 	}
 	st := s.alone(srv)
 	if count := counted[k.Name]; count != nil && k.Ends[0] != Left && count(&st) == 0 {
@@ -131,15 +131,15 @@ func beside(t *testing.T, k Kind, cfg broadcast.Config) broadcast.Stats {
 	return st
 }
 
-// people is the healthy clients.
+// people are the healthy clients of a test.
 type people struct {
 	*swarm.Swarm
 	t       *testing.T
-	sent    int  // Messages.
-	foreign bool // Others publish, too.
+	sent    int  // The messages that they have sent.
+	foreign bool // Hostile clients publish as well.
 }
 
-// send sends n messages.
+// send has the healthy clients send n messages.
 func (p *people) send(n int) {
 	p.t.Helper()
 	p.sent += n
@@ -148,10 +148,12 @@ func (p *people) send(n int) {
 	}
 }
 
-// gather makes the healthy clients. They go at the end of the test.
+// gather connects the healthy clients. They are closed at the end of the test.
 func gather(t *testing.T, addr netip.AddrPort) *people {
 	t.Helper()
-	s, err := swarm.New(swarm.Config{Target: addr, Greeting: broadcast.DefaultGreeting, Conns: healthy, Senders: healthy, Size: size})
+	s, err := swarm.New(swarm.Config{
+		Target: addr, Greeting: broadcast.DefaultGreeting, Conns: healthy, Senders: healthy, Size: size,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +164,7 @@ func gather(t *testing.T, addr netip.AddrPort) *people {
 	return &people{Swarm: s, t: t}
 }
 
-// check checks that all of them got all messages.
+// check checks that each healthy client received all messages.
 func (p *people) check() {
 	p.t.Helper()
 	if err := p.Settle(30 * time.Second); err != nil {
@@ -177,14 +179,14 @@ func (p *people) check() {
 	}
 }
 
-// alone waits until nobody else is there.
+// alone waits until only the healthy clients are connected, and returns the counters.
 func (p *people) alone(srv *broadcast.Server) broadcast.Stats {
 	p.t.Helper()
 	for end := time.Now().Add(30 * time.Second); ; {
 		if st := srv.Stats(); st.Open == healthy && st.Handshakes == 0 {
 			return st
 		} else if time.Now().After(end) {
-			p.t.Fatalf("the others did not go: %+v", st)
+			p.t.Fatalf("hostile clients are still connected: %+v", st)
 		}
 		if err := p.Rest(10 * time.Millisecond); err != nil {
 			p.t.Fatal(err)
@@ -192,7 +194,7 @@ func (p *people) alone(srv *broadcast.Server) broadcast.Stats {
 	}
 }
 
-// serve serves until the test is over.
+// serve starts a server that is shut down at the end of the test.
 func serve(t *testing.T, listen string, cfg broadcast.Config) (*broadcast.Server, netip.AddrPort) {
 	t.Helper()
 	cfg.Greeting = broadcast.DefaultGreeting

@@ -11,9 +11,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// Kinds are all ways to misbehave that a server defends itself against as it is, if it
-// compresses and has a timeout for handshakes and a largest message of 64 KiB to 1 MiB. They are
-// not to be changed.
+// Kinds are the ways to misbehave that a server defends itself against without special settings, if it compresses, has
+// a handshake timeout, and limits messages to between 64 KiB and 1 MiB. Callers must not change the slice.
 var Kinds = []Kind{
 	{Name: "connects and goes", Ends: []End{Left}, do: func(*client) End { return Left }},
 	{Name: "half a handshake", Ends: []End{"HTTP 408"}, do: func(c *client) End {
@@ -51,10 +50,11 @@ var Kinds = []Kind{
 		c.write([]byte("GET / HTTP/1.1\r\nno header\r\n\r\n"))
 		return Left
 	}},
-	// Some is a message, and some the beginning of a large one.
-	{Name: "noise for frames", Ends: []End{"close 1002", "close 1007", "close 1009", "close 1005", Cut}, Publishes: true, do: func(c *client) End {
-		return c.openAnd(c.noise(10_000))
-	}},
+	// Some of the noise is a message, and some is the beginning of a large one.
+	{
+		Name: "noise for frames", Ends: []End{"close 1002", "close 1007", "close 1009", "close 1005", Cut}, Publishes: true,
+		do: func(c *client) End { return c.openAnd(c.noise(10_000)) },
+	},
 	{Name: "a violation", Ends: []End{"close 1002"}, do: func(c *client) End {
 		// A reserved opcode, RSV2, a close frame of one byte, a continuation of nothing, a
 		// fragmented ping, and a frame that is not masked.
@@ -71,7 +71,7 @@ var Kinds = []Kind{
 		if end := c.openAnd(masked(ws.OpText, 1, []byte("\xff"))); end != "close 1007" {
 			return end
 		}
-		for c.write([]byte{0}) { // Until the server's patience is over.
+		for c.write([]byte{0}) { // Until the server's close timeout.
 			c.pause(100 * time.Millisecond)
 		}
 		if c.ctx.Err() != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// planted is the variable that tells a run of this test binary what to leave behind.
+// planted is the environment variable that tells this test binary what to leak.
 const planted = "LEAKTEST_PLANTED"
 
 func TestMain(m *testing.M) {
@@ -18,11 +18,11 @@ func TestMain(m *testing.M) {
 	os.Exit(Main(m))
 }
 
-// TestPlanted leaves behind what the environment says, and passes.
+// TestPlanted leaks what the environment says, and passes.
 func TestPlanted(t *testing.T) {
 	switch os.Getenv(planted) {
 	case "goroutine":
-		go func() { select {} }() // Nobody stops it: that is the leak.
+		go func() { select {} }() // Never stopped: this is the leak.
 	case "file":
 		f, err := os.Open(os.DevNull)
 		if err != nil {
@@ -34,7 +34,7 @@ func TestPlanted(t *testing.T) {
 
 var forgotten *os.File // Keeps a file from being closed by the garbage collector.
 
-// TestLeaks: a run whose tests pass fails if it leaves a goroutine or a file descriptor behind.
+// TestLeaks checks that a run whose tests pass still fails if it leaks a goroutine or a file descriptor.
 func TestLeaks(t *testing.T) {
 	for _, leak := range []string{"goroutine", "file", "nothing"} {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestPlanted$", "-test.v")
