@@ -57,6 +57,7 @@ func complain(err error) int {
 // crierProgram returns the path of CRIER_BIN, relative to this directory, or builds crier into dir.
 func crierProgram(dir string) (string, error) {
 	if bin := os.Getenv("CRIER_BIN"); bin != "" {
+		os.Unsetenv("CRIER_BIN") // crier warns about variables that look like its own.
 		abs, err := exec.LookPath(bin)
 		if err != nil {
 			return "", fmt.Errorf("CRIER_BIN: %w", err)

@@ -25,7 +25,7 @@ type process struct {
 }
 
 // startProcess starts name in dir and kills it, by its own pid, when t ends. The
-// kernel kills it too should this process die first.
+// kernel kills it too should this process die first. A data race in it fails t.
 func startProcess(t *testing.T, dir, name string, args ...string) *process {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -50,6 +50,9 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 	}()
 	t.Cleanup(p.stop)
 	t.Cleanup(func() {
+		if strings.Contains(p.out.String(), "WARNING: DATA RACE") {
+			t.Errorf("%s has a data race", p)
+		}
 		if t.Failed() {
 			t.Logf("output of %s:\n%s", p, p.out)
 		}

@@ -53,6 +53,7 @@ func awaitRefused(t *testing.T, n *node) {
 // TestFastMayNotSubscribe checks that a node which may not receive the messages of others reports that at the start,
 // with and without channels.
 func TestFastMayNotSubscribe(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 1, noJetStream, user("crier", `permissions { publish: [ "CRIER.fast.*", "CRIER.fast.presence.*" ], subscribe: [ "CRIER.fast.presence.*" ] }`))
 	for _, more := range [][]string{nil, {"--channels"}} {
 		refused(t, `Permissions Violation for Subscription to "CRIER.fast.*"`, servers.urlFor("crier")[0], append(more, "--cluster-mode", "fast")...)

@@ -21,6 +21,7 @@ func (c *natsCluster) urlFor(user string) []string {
 
 // TestFastPermissions checks that the documented permissions are enough.
 func TestFastPermissions(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 1, noJetStream, user("crier", permissions(t, "fast")))
 	one, two := startFast(t, servers.urlFor("crier")), startFast(t, servers.urlFor("crier"))
 	awaitLine(t, one.process, "cluster_mode=fast cluster_stream=CRIER nats="+servers.addrs[0])
@@ -54,6 +55,7 @@ func TestFastPermissions(t *testing.T) {
 
 // TestFastNotAllowed checks that a node which may not publish or subscribe reports that at the start.
 func TestFastNotAllowed(t *testing.T) {
+	t.Parallel()
 	for what, may := range map[string]string{
 		"Publish":      `permissions { publish: "CRIER.*", subscribe: "CRIER.fast.*" }`,
 		"Subscription": `permissions { publish: "CRIER.fast.*", subscribe: "CRIER.*" }`,

@@ -239,6 +239,7 @@ func TestFastForeign(t *testing.T) {
 
 // TestFastEnd checks that messages which were published before a drain begins reach the other nodes.
 func TestFastEnd(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 1, noJetStream)
 	near, far := startFast(t, servers.urls()), startFast(t, servers.urls())
 	away := listen(t, "news", far)

@@ -9,6 +9,7 @@ replace github.com/crier-ws/crier/bench/scale => ../../bench/scale
 tool github.com/nats-io/nats-server/v2
 
 require (
+	github.com/crier-ws/crier v0.0.0-00010101000000-000000000000
 	github.com/crier-ws/crier/bench/scale v0.0.0-00010101000000-000000000000
 	github.com/gobwas/ws v1.5.0
 	github.com/nats-io/jwt/v2 v2.8.2
@@ -18,7 +19,6 @@ require (
 
 require (
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
-	github.com/crier-ws/crier v0.0.0-00010101000000-000000000000 // indirect
 	github.com/gobwas/httphead v0.1.0 // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/klauspost/compress v1.20.4 // indirect

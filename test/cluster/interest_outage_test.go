@@ -69,6 +69,7 @@ func TestInterestTries(t *testing.T) {
 
 // TestInterestFastQuiet is TestFastInterest with a channel that had no messages before.
 func TestInterestFastQuiet(t *testing.T) {
+	t.Parallel()
 	servers := startNATS(t, 1, noJetStream)
 	one, two := startFast(t, servers.urls(), "--cluster-linger", "200ms"), startFast(t, servers.urls())
 	const received = "crier_cluster_received_total"

@@ -31,7 +31,7 @@ func peak(t *testing.T, p *process) (kib int) {
 // TestInterestMemory checks that clients which visit one channel after the other do not cost memory for each.
 func TestInterestMemory(t *testing.T) {
 	servers := startNATS(t, 1)
-	n := startNode(t, servers.urls(), "--cluster-replicas", "1")
+	n := startBinary(t, measuredCrier(t), servers.urls(), "--cluster-replicas", "1")
 	before := peak(t, n.process)
 	for i := range 100 {
 		conn, _, _, err := ws.Dial(t.Context(), fmt.Sprintf("ws://%s/c%d", n.addr, i))
@@ -49,7 +49,7 @@ func TestInterestMemory(t *testing.T) {
 // which grows by 36 MB.
 func TestBatchMemory(t *testing.T) {
 	servers := startNATS(t, 1)
-	n := startNode(t, servers.urls(), "--cluster-replicas", "1")
+	n := startBinary(t, measuredCrier(t), servers.urls(), "--cluster-replicas", "1")
 	before := peak(t, n.process)
 	const line = `{"channel":"a","data":""}` + "\n"
 	for tries, done := 0, 0; done < 2; tries++ {

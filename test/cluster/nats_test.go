@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crier-ws/crier/internal/criertest"
+	"github.com/crier-ws/crier/internal/leaktest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -26,32 +28,46 @@ const patience = 60 * time.Second
 // Programs that TestMain has built.
 var natsBin, crierBin string
 
+// TestMain builds the programs and runs the tests. In CI crier is built with the race detector; see process.start.
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "crier-cluster")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	natsBin, crierBin = filepath.Join(dir, "nats-server"), filepath.Join(dir, "crier")
+	var flags []string
+	if os.Getenv("CI") != "" {
+		flags = []string{"-race"}
+	}
 	code := 1
-	if err := build(natsBin, ".", "github.com/nats-io/nats-server/v2"); err != nil {
+	if err := buildNATS(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-	} else if err := build(crierBin, filepath.Join("..", ".."), "./cmd/crier"); err != nil {
+	} else if crierBin, err = criertest.Build(dir, flags...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	} else {
-		code = m.Run()
+		code = leaktest.Main(m)
 	}
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
 
-func build(bin, dir, pkg string) error {
-	cmd := exec.Command("go", "build", "-o", bin, pkg)
-	cmd.Dir = dir
+func buildNATS(dir string) error {
+	natsBin = filepath.Join(dir, "nats-server")
+	cmd := exec.Command("go", "build", "-o", natsBin, "github.com/nats-io/nats-server/v2")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+		return fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
 	}
 	return nil
+}
+
+// measuredCrier builds crier without the race detector, for tests that measure its memory.
+func measuredCrier(t *testing.T) string {
+	t.Helper()
+	bin, err := criertest.Build(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
 }
 
 // process is a program with its output, which may be started several times.
@@ -79,8 +95,16 @@ func (p *process) log() string {
 	return p.out.String()
 }
 
+// start starts the program. A data race in it fails the test.
 func (p *process) start() {
 	p.t.Helper()
+	if p.cmd == nil {
+		p.t.Cleanup(func() {
+			if _, race, found := strings.Cut(p.log(), "WARNING: DATA RACE"); found {
+				p.t.Errorf("%s has a data race:%.4000s", p.name, race)
+			}
+		})
+	}
 	p.cmd = exec.Command(p.args[0], p.args[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

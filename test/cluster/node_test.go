@@ -35,11 +35,17 @@ func startNode(t testing.TB, urls []string, args ...string) *node {
 // startPlain is startNode without replicas, and without a cluster if there are no URLs.
 func startPlain(t testing.TB, urls []string, args ...string) *node {
 	t.Helper()
+	return startBinary(t, crierBin, urls, args...)
+}
+
+// startBinary is startPlain with another crier.
+func startBinary(t testing.TB, bin string, urls []string, args ...string) *node {
+	t.Helper()
 	if len(urls) > 0 {
 		args = append([]string{"--cluster-timeout", "2s", "--cluster", strings.Join(urls, ",")}, args...)
 	}
 	n := &node{addr: freeAddr(t), admin: freeAddr(t)}
-	n.process = &process{t: t, name: "crier " + n.addr, args: append([]string{crierBin, "--listen", n.addr, "--admin", n.admin,
+	n.process = &process{t: t, name: "crier " + n.addr, args: append([]string{bin, "--listen", n.addr, "--admin", n.admin,
 		"--channels", "--drain", "200ms"}, args...)}
 	t.Cleanup(func() {
 		n.signal(syscall.SIGKILL)
@@ -257,7 +263,10 @@ func (s *socket) send(channel, text string) error {
 			return err
 		}
 		s.conn = conn
-		go io.Copy(io.Discard, conn) // Ends with the connection.
+		go func() { // Ends with the connection, at the end of the node at the latest.
+			_, _ = io.Copy(io.Discard, conn)
+			conn.Close()
+		}()
 	}
 	_ = s.conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
 	err := wsutil.WriteClientText(s.conn, []byte(text))

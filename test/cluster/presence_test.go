@@ -247,6 +247,7 @@ func TestPresenceStrangers(t *testing.T) {
 // TestPresencePermissions checks that nodes with the documented permissions know of each other, and that a node
 // without those for presence works otherwise.
 func TestPresencePermissions(t *testing.T) {
+	t.Parallel()
 	all := permissions(t, "ordered")
 	less := strings.ReplaceAll(all, `, "CRIER.presence.*"`, "")
 	if strings.Contains(less, "presence") {

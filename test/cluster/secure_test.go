@@ -150,6 +150,7 @@ func hungUp(t *testing.T, url string, args ...string) {
 
 // TestNKey has NATS demand TLS, a certificate of crier, and an NKey of a user with only the documented permissions.
 func TestNKey(t *testing.T) {
+	t.Parallel()
 	ca, cert, key := certificates(t)
 	_, public, seed := pair(t, nkeys.CreateUser)
 	_, _, other := pair(t, nkeys.CreateUser)
@@ -187,6 +188,7 @@ func TestNKey(t *testing.T) {
 
 // TestCredentials has NATS accept only users that the key of an account has signed.
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	operator, operatorKey, _ := pair(t, nkeys.CreateOperator)
 	account, accountKey, _ := pair(t, nkeys.CreateAccount)
 	_, systemKey, _ := pair(t, nkeys.CreateAccount)
