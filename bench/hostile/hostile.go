@@ -53,9 +53,8 @@ type Kind struct {
 // Expects reports whether a server may end such a client in this way.
 func (k *Kind) Expects(e End) bool { return slices.Contains(k.Ends, e) }
 
-// Run is one client of the kind: it connects from a loopback address of its own, does what
-// it does, and leaves, with RST or not as rng says. It blocks until then, which is soon
-// after ctx is done. The error is of connecting.
+// Run runs one client of the kind and returns how its connection ended. The client connects from a random loopback
+// address, and leaves by FIN or RST, at random. Run returns soon after ctx is done. The error is that of connecting.
 func (k *Kind) Run(ctx context.Context, addr netip.AddrPort, rng *rand.Rand) (End, error) {
 	d := net.Dialer{
 		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 66, byte(rng.IntN(256)), byte(1+rng.IntN(250)))},
@@ -74,7 +73,7 @@ func (k *Kind) Run(ctx context.Context, addr netip.AddrPort, rng *rand.Rand) (En
 	}
 	defer func() { _ = conn.Close() }()
 	c := &client{Conn: conn, ctx: ctx, dialer: d, rng: rng, br: bufio.NewReader(conn), woken: make(chan struct{})}
-	// What blocks is woken up.
+	// Blocked reads and writes return when ctx is done.
 	defer context.AfterFunc(ctx, func() {
 		_ = conn.SetDeadline(time.Now())
 		close(c.woken)
@@ -94,20 +93,20 @@ type client struct {
 	rng    *rand.Rand
 	br     *bufio.Reader
 	opened bool
-	woken  chan struct{} // Closed when ctx is done and all calls return at once.
+	woken  chan struct{} // Closed when ctx is done, after which reads and writes return at once.
 }
 
 const handshake = "GET / HTTP/1.1\r\nHost: hostile\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Extensions: permessage-deflate\r\n" +
 	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
-// write says whether the server may be expected to have got b.
+// write writes b, and reports whether that succeeded.
 func (c *client) write(b []byte) bool {
 	_, err := c.Write(b)
 	return err == nil
 }
 
-// open makes a WebSocket connection, as far as the 101.
+// open does the handshake, up to the answer 101. If it fails, end is how the connection ended.
 func (c *client) open() (end End, ok bool) {
 	c.write([]byte(handshake)) // If it fails, reading says why.
 	resp, err := http.ReadResponse(c.br, nil)
@@ -127,7 +126,7 @@ func refused(resp *http.Response) End {
 	return End(fmt.Sprintf("HTTP %d", resp.StatusCode))
 }
 
-// openAnd opens, writes b, and reads until the server ends it.
+// openAnd opens a connection, writes b, and reads until the server ends it.
 func (c *client) openAnd(b []byte) End {
 	if end, ok := c.open(); !ok {
 		return end
@@ -136,7 +135,7 @@ func (c *client) openAnd(b []byte) End {
 	return c.end()
 }
 
-// end reads until the server ends it, or ctx does.
+// end reads until the server ends the connection or c.ctx is done, and returns how it ended.
 func (c *client) end() End {
 	if !c.opened {
 		resp, err := http.ReadResponse(c.br, nil)
@@ -167,7 +166,7 @@ func (c *client) end() End {
 	}
 }
 
-// endOf says what an error of reading means.
+// endOf returns the End for an error of reading.
 func endOf(err error) End {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return Left
@@ -175,7 +174,7 @@ func endOf(err error) End {
 	return Cut
 }
 
-// pause is short: the machine is shared with those who are well.
+// pause waits for d or until c.ctx is done.
 func (c *client) pause(d time.Duration) {
 	select {
 	case <-c.ctx.Done():
@@ -183,11 +182,10 @@ func (c *client) pause(d time.Duration) {
 	}
 }
 
-// rest is how long it takes on average until another client comes in the place of one
-// that is gone.
+// rest is the average time after which another client replaces one that has left.
 const rest = 20 * time.Millisecond
 
-// Crowd is a number of clients at a time, of all of some kinds, until it is told to stop.
+// Crowd is a constant number of hostile clients of several kinds. Each client that leaves is replaced. Stop ends it.
 type Crowd struct {
 	kinds  []Kind
 	ends   []map[End]int // Guarded by mu: by kind.
@@ -198,8 +196,8 @@ type Crowd struct {
 	all    sync.WaitGroup
 }
 
-// Start makes n clients at a time come to addr and go, until Stop. Each stays at most for
-// patience. What they do follows from seed, in kind and order but not in time.
+// Start runs n clients at a time against addr until Stop. Each leaves after patience at the latest. The seed determines
+// what the clients do and in which order, but not when.
 func Start(addr netip.AddrPort, kinds []Kind, n int, patience time.Duration, seed uint64) *Crowd {
 	cr := &Crowd{kinds: kinds, ends: make([]map[End]int, len(kinds))}
 	for i := range cr.ends {
@@ -208,7 +206,7 @@ func Start(addr netip.AddrPort, kinds []Kind, n int, patience time.Duration, see
 	var ctx context.Context
 	ctx, cr.cancel = context.WithCancel(context.Background())
 	for i := range n {
-		cr.all.Go(func() { // Ends with ctx.
+		cr.all.Go(func() { // Ends with ctx, which Stop cancels. Stop waits.
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
 			time.Sleep(time.Duration(rng.Int64N(int64(patience / 4)))) // Not all at once.
 			for k := i; ctx.Err() == nil; k++ {
@@ -231,12 +229,12 @@ func (cr *Crowd) one(ctx context.Context, addr netip.AddrPort, k int, patience t
 	cr.mu.Lock()
 	cr.ends[k][end]++
 	cr.mu.Unlock()
-	// Not as many as a machine can: it is shared with those who are well.
+	// The healthy clients share the machine.
 	time.Sleep(time.Duration(rng.Int64N(int64(2 * rest))))
 }
 
-// Stop ends them all, waits for it, and returns an error if one of them was ended in a way
-// that its kind does not expect.
+// Stop ends all clients and waits for them. It returns an error if the server ended one of them in a way that its kind
+// does not expect.
 func (cr *Crowd) Stop() error {
 	cr.cancel()
 	cr.all.Wait()
@@ -251,14 +249,14 @@ func (cr *Crowd) Stop() error {
 	return errors.Join(errs...)
 }
 
-// Count says how many of the clients of a kind ended so.
+// Count returns how many clients of the kind with this index ended in this way. Safe for concurrent use.
 func (cr *Crowd) Count(kind int, e End) int {
 	cr.mu.Lock()
 	defer cr.mu.Unlock()
 	return cr.ends[kind][e]
 }
 
-// String is a line for each kind: how many came, and how they ended.
+// String returns a line for each kind: the number of its clients, and how they ended. Safe for concurrent use.
 func (cr *Crowd) String() string {
 	cr.mu.Lock()
 	defer cr.mu.Unlock()

@@ -52,8 +52,9 @@ var Kinds = []Kind{
 	}},
 	// Some of the noise is a message, and some is the beginning of a large one.
 	{
-		Name: "noise for frames", Ends: []End{"close 1002", "close 1007", "close 1009", "close 1005", Cut}, Publishes: true,
-		do: func(c *client) End { return c.openAnd(c.noise(10_000)) },
+		Name: "noise for frames", Publishes: true,
+		Ends: []End{"close 1002", "close 1007", "close 1009", "close 1005", Cut},
+		do:   func(c *client) End { return c.openAnd(c.noise(10_000)) },
 	},
 	{Name: "a violation", Ends: []End{"close 1002"}, do: func(c *client) End {
 		// A reserved opcode, RSV2, a close frame of one byte, a continuation of nothing, a
@@ -118,11 +119,13 @@ var Kinds = []Kind{
 	{Name: "reads a byte at a time", Ends: []End{Cut}, rcvbuf: 4 << 10, do: (*client).readsBytes},
 }
 
-// Publisher is a kind that publishes as fast as it may, and reads what comes. What it
-// publishes goes to everybody.
-var Publisher = Kind{Name: "publishes without end", Ends: []End{"close 1008", Cut}, Publishes: true, do: func(c *client) End {
-	return c.flood(nil, masked(ws.OpText, 1, bytes.Repeat([]byte("spam "), 50)), 10)
-}}
+// Publisher is a kind that publishes as fast as it can to all clients, and reads what it receives.
+var Publisher = Kind{
+	Name: "publishes without end", Ends: []End{"close 1008", Cut}, Publishes: true,
+	do: func(c *client) End {
+		return c.flood(nil, masked(ws.OpText, 1, bytes.Repeat([]byte("spam "), 50)), 10)
+	},
+}
 
 // Flood is a kind that opens many connections from one address.
 var Flood = Kind{Name: "many connections", Ends: []End{"HTTP 429"}, do: func(c *client) End {
@@ -140,7 +143,7 @@ var Flood = Kind{Name: "many connections", Ends: []End{"HTTP 429"}, do: func(c *
 	return Left
 }}
 
-// OtherSite is a kind that is a page of another site.
+// OtherSite is a kind that connects with the Origin of another site.
 var OtherSite = Kind{Name: "another site's page", Ends: []End{"HTTP 403"}, do: func(c *client) End {
 	c.write([]byte(strings.Replace(handshake, "\r\nHost", "\r\nOrigin: https://evil.example\r\nHost", 1)))
 	return c.end()
@@ -204,20 +207,20 @@ func (c *client) endlessHead() End {
 	return c.end()
 }
 
-// flood opens, writes first once, and again as often as it can, and reads what comes.
+// flood opens a connection, writes first once and again as often as it can, and reads what it receives.
 func (c *client) flood(first, again []byte, times int) End {
 	if end, ok := c.open(); !ok {
 		return end
 	}
 	c.write(first)
 	end := make(chan End)
-	go func() { end <- c.end() }() // Ends with the connection, or with ctx.
+	go func() { end <- c.end() }() // Ends with the connection or c.ctx; awaited below.
 	c.again(again, times)
 	return <-end
 }
 
-// again writes b, so many times at once, until it cannot. It pauses in between: the
-// machine is shared with those who are well.
+// again writes b, so many times at once, until that fails or c.ctx is done. It pauses between writes, because the
+// healthy clients share the machine.
 func (c *client) again(b []byte, times int) {
 	b = bytes.Repeat(b, times)
 	for c.write(b) && c.ctx.Err() == nil {
@@ -238,27 +241,27 @@ func (c *client) readsBytes() End {
 	}
 	<-c.woken
 	_ = c.SetDeadline(time.Now().Add(time.Second))
-	_, err := io.Copy(io.Discard, c.Conn) // It is in the middle of a frame.
+	_, err := io.Copy(io.Discard, c.Conn) // The rest cannot be parsed: it begins in the middle of a frame.
 	if err == nil {
 		return Cut
 	}
 	return endOf(err)
 }
 
-// late waits until ctx is done, and only then reads what there is.
+// late waits until c.ctx is done, and only then reads what has arrived.
 func (c *client) late() End {
 	<-c.woken
 	_ = c.SetDeadline(time.Now().Add(time.Second))
 	return c.end()
 }
 
-// masked is a client's frame.
+// masked returns a masked frame. payload is copied.
 func masked(op ws.OpCode, fin int, payload []byte) []byte {
 	f := ws.NewFrame(op, fin == 1, bytes.Clone(payload))
 	return ws.MustCompileFrame(ws.MaskFrameInPlaceWith(f, [4]byte{1, 2, 3, 4}))
 }
 
-// compressed is a client's frame with RSV1, RFC 7692.
+// compressed returns a masked frame with RSV1 (RFC 7692, section 6). payload is copied.
 func compressed(op ws.OpCode, payload []byte) []byte {
 	b := masked(op, 1, payload)
 	b[0] |= 0x40

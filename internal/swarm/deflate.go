@@ -8,15 +8,14 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// inflater inflates what comes compressed, for all connections of a loop. A server that
-// compresses a message once for everybody sends everybody the same bytes: what these are
-// is known from the first time on.
+// inflater inflates compressed messages for all connections of a loop. A server that compresses a message once for all
+// sends the same bytes to each connection: the inflater does the work only for the first one.
 type inflater struct {
 	r    io.ReadCloser // A flate.Resetter.
 	rd   bytes.Reader
 	tail strings.Reader
 
-	compressed, plain []byte // The newest.
+	compressed, plain []byte // The newest message.
 }
 
 // flushEnd ends a message that is inflated, RFC 7692, section 7.2.2, and lastBlock makes it

@@ -19,29 +19,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childEnv holds a childConfig as JSON in a process that is to be a server.
+// childEnv is the environment variable with the childConfig, as JSON, of a server process.
 const childEnv = "CRIER_SCALE_SERVER"
 
-// childConfig is what a test sets of a server. Zero fields are the defaults of
-// package broadcast; there are no pings, so that all streams are alike.
+// childConfig is the part of a server's configuration that a test sets. Zero fields stand for the defaults of package
+// broadcast. There are no pings, so that all clients receive the same bytes.
 type childConfig struct {
 	MaxMessageBytes int
 	RetainBytes     int
 	Shards          int
 	Slow            broadcast.SlowPolicy
 	CloseTimeout    time.Duration
-	// HandshakeTimeout is longer than any test if it is zero: what is left over
-	// must be seen, and not be cleaned up after a while.
+	// HandshakeTimeout defaults to longer than any test, so that the timeout does not hide connections that are left
+	// over.
 	HandshakeTimeout time.Duration
 	FDLimit          uint64 // RLIMIT_NOFILE of the process; 0 leaves it.
 }
 
-// answer is what the server says to each command. What needs fds to be seen is
-// not in it: the server may have none, so its parent looks in /proc.
+// answer is the server's answer to each command. It has nothing that takes a file descriptor to find out: the server
+// may have none left. For that the test reads /proc.
 type answer struct {
 	Port       int
-	Goroutines int    // Without Pool.
-	Pool       int    // Goroutines of ants workers.
+	Goroutines int    // Without those of Pool.
+	Pool       int    // Workers of the ants pool.
 	Heap       uint64 // Bytes in use after a collection.
 	Stats      broadcast.Stats
 }
@@ -53,8 +53,8 @@ type child struct {
 	enc  *json.Encoder
 }
 
-// serveChild is the main of the server process. It ends with the command quit,
-// or when its parent is gone. It returns the exit code.
+// serveChild is the main function of the server process. It ends with the command quit or when standard input ends, and
+// returns the exit code.
 func serveChild(config string) int {
 	c := &child{enc: json.NewEncoder(os.Stdout)}
 	err := c.start(config)
@@ -73,7 +73,7 @@ func (c *child) start(config string) error {
 	if err := json.Unmarshal([]byte(config), &cc); err != nil {
 		return err
 	}
-	debug.SetGCPercent(25) // As cmd/crier does: the bounds on memory are about that.
+	debug.SetGCPercent(25) // As cmd/crier does. The tests' memory bounds assume it.
 	if err := limitFDs(cc.FDLimit); err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (c *child) start(config string) error {
 	return nil
 }
 
-// limitFDs sets RLIMIT_NOFILE: to the hard limit if n is 0.
+// limitFDs sets RLIMIT_NOFILE to n, or to the hard limit if n is 0.
 func limitFDs(n uint64) error {
 	if n == 0 {
 		_, err := raiseFDLimit()
@@ -113,13 +113,13 @@ func limitFDs(n uint64) error {
 	return unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n})
 }
 
-// obey answers the commands, one in a line.
+// obey reads commands, one per line, and answers them.
 func (c *child) obey() error {
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
 		switch in.Text() {
 		case "stats":
-		case "trim": // So that the memory of what went before is not used again, unseen.
+		case "trim": // Otherwise reused memory would hide growth.
 			debug.FreeOSMemory()
 		case "quit":
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -139,14 +139,14 @@ func (c *child) answer() error {
 	a := answer{Port: c.port, Pool: poolGoroutines(), Stats: c.srv.Stats()}
 	a.Goroutines = runtime.NumGoroutine() - a.Pool
 	runtime.GC()
-	runtime.GC() // What a sync.Pool holds is freed by the second.
+	runtime.GC() // A sync.Pool is emptied by the second collection.
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	a.Heap = m.HeapAlloc
 	return c.enc.Encode(a)
 }
 
-// poolGoroutines counts the workers of the ants pool.
+// poolGoroutines returns the number of workers of the ants pool.
 func poolGoroutines() int {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]

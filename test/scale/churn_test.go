@@ -9,11 +9,11 @@ import (
 const (
 	stormTotal = 20_000
 	healthy    = 50
-	healthSize = 100 // Of their messages.
+	healthSize = 100 // Bytes of their messages.
 )
 
-// Twenty thousand clients connect and are gone in every way there is, and those
-// beside them get every message.
+// TestStormOfConnectsAndResets checks that healthy clients receive every message while twenty thousand clients connect
+// and leave in all possible ways.
 func TestStormOfConnectsAndResets(t *testing.T) {
 	needFDs(t, stormWorkers+healthy)
 	srv := startServer(t, childConfig{})
@@ -64,7 +64,7 @@ func TestStormOfConnectsAndResets(t *testing.T) {
 	srv.quit()
 }
 
-// checkAccounts checks that each connection has ended in exactly one way.
+// checkAccounts checks that the counters have exactly one end for each connection.
 func checkAccounts(t *testing.T, s broadcast.Stats) {
 	t.Helper()
 	t.Logf("accounts: %+v", s)

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// A server that is out of fds gets rid of clients at once and rests, and serves
-// again when some have left.
+// TestFDLimit checks that a server without free file descriptors sheds new clients at once and then uses no CPU, and
+// that it serves again after some clients have left.
 func TestFDLimit(t *testing.T) {
 	const (
 		limit  = 256
-		comes  = 600
-		leaves = 50
-		again  = 40
+		comes  = 600 // Clients that connect first,
+		leaves = 50  // of which so many leave,
+		again  = 40  // and clients that connect afterwards.
 		size   = 100
 	)
 	needFDs(t, comes)
@@ -38,7 +38,7 @@ func TestFDLimit(t *testing.T) {
 	}
 
 	cpu := srv.cpu()
-	sw.pollFor(time.Second) // Nothing is waited for: this is how long the server is watched.
+	sw.pollFor(time.Second) // The CPU time is measured over a second.
 	cpu = srv.cpu() - cpu
 	t.Logf("CPU time in a second of being full: %v", cpu)
 	if cpu > time.Second/2 {

@@ -8,15 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds every wait. Nothing takes that long: it is for machines that
-// are busy with something else, and for servers that hang.
+// patience bounds every wait. Nothing takes as long, unless the machine is busy or a server hangs.
 const patience = 2 * time.Minute
 
-// spareFDs is what a process has open beside its connections, amply.
+// spareFDs is more than a process has open besides its connections.
 const spareFDs = 200
 
-// needFDs skips the test, or fails it under CI, if a process cannot have so
-// many connections.
+// needFDs skips the test if a process cannot have so many connections. In CI the test fails.
 func needFDs(t *testing.T, conns uint64) {
 	t.Helper()
 	limit, err := raiseFDLimit()

@@ -7,8 +7,7 @@ import (
 	"github.com/crier-ws/crier/internal/leaktest"
 )
 
-// TestMain runs the tests or, in a process that startServer has started, the
-// server that they are about.
+// TestMain runs the tests, or a server in a process that startServer has started.
 func TestMain(m *testing.M) {
 	if config := os.Getenv(childEnv); config != "" {
 		os.Exit(serveChild(config))

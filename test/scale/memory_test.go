@@ -19,18 +19,18 @@ import (
 
 const opPing = 9
 
-// TestMemoryContract drives everything at once that takes memory, more of each than there
-// is room for, and crier stays under what it was told.
+// TestMemoryContract checks that crier stays below --memory while more clients of each kind than there is memory for
+// are connected at once.
 func TestMemoryContract(t *testing.T) {
 	t.Run("plain", func(t *testing.T) { memoryContract(t, 96, 2) })
 	t.Run("compressed", func(t *testing.T) { memoryContract(t, 192, 1, "--compress") })
 }
 
-// memoryContract is that with so many MiB, and messages of up to so many.
+// memoryContract checks that with --memory and --max-message in MiB.
 func memoryContract(t *testing.T, contract, message int, args ...string) {
 	const (
 		idle, halfOpen, unfinished, stalled = 800, 600, 300, 200
-		misbehave                           = 50 // At a time.
+		misbehave                           = 50 // Hostile clients at a time.
 		messages, size                      = 150, 10 << 10
 	)
 	needFDs(t, idle+halfOpen+unfinished+stalled+misbehave)
@@ -42,11 +42,11 @@ func memoryContract(t *testing.T, contract, message int, args ...string) {
 	var tried atomic.Int32
 	many := func(n, network int, do func(c net.Conn) error) {
 		for i := range n {
-			all.Go(func() { // Ends when stop is closed, or crier has had enough of it.
+			all.Go(func() { // Ends when stop is closed or crier closes the connection.
 				c, err := dial(address(byte(network), i), port)
 				if err != nil {
 					tried.Add(1)
-					return // Refused: that is one of the ways.
+					return // Refused, as some are.
 				}
 				defer c.Close()
 				err = do(c)
@@ -83,14 +83,14 @@ func memoryContract(t *testing.T, contract, message int, args ...string) {
 				return err
 			}
 			b = b[n:]
-			time.Sleep(10 * time.Millisecond) // So that all of them grow side by side.
+			time.Sleep(10 * time.Millisecond) // All of them grow at the same time.
 		}
 		return nil
 	})
 	have(unfinished)
 	var windows atomic.Int32
 	many(idle, 20, func(c net.Conn) error {
-		// Each size of window that may be asked for is one more encoding.
+		// Each window size is an encoding of its own.
 		_, err := fmt.Fprintf(c, "%sSec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=%d\r\n\r\n",
 			request[:len(request)-2], 8+windows.Add(1)%8)
 		go io.Copy(io.Discard, c) // Ends with c.
@@ -108,7 +108,7 @@ func memoryContract(t *testing.T, contract, message int, args ...string) {
 		}
 		return nil
 	})
-	// These come last, as they leave no room for other handshakes.
+	// These connect last: they leave no room for other handshakes.
 	have(idle + unfinished + stalled)
 	many(halfOpen, 21, func(c net.Conn) error {
 		_, err := io.WriteString(c, request[:len(request)-2]+"X: "+strings.Repeat("x", 7000))
@@ -117,12 +117,12 @@ func memoryContract(t *testing.T, contract, message int, args ...string) {
 	for n := range messages {
 		good.publish(n, size)
 		peak = max(peak, p.rssAnon())
-		time.Sleep(40 * time.Millisecond) // So that there is time for all that goes on beside it.
+		time.Sleep(40 * time.Millisecond) // Gives the other clients time to act.
 	}
 	good.reset()
 	close(stop)
 	if err := crowd.Stop(); err != nil {
-		t.Log(err) // Some are refused and cut off as well.
+		t.Log(err) // Some are refused or cut off because memory is short.
 	}
 	all.Wait()
 	p.signal(syscall.SIGTERM)
@@ -133,12 +133,12 @@ func memoryContract(t *testing.T, contract, message int, args ...string) {
 	if most := contract << 20 * raceShadow(); peak > most {
 		t.Errorf("RssAnon was %s, want at most %s", mib(peak), mib(most))
 	}
-	// The bounds were reached: in the last line are the reasons.
+	// The last line of the log counts the reasons: the bounds must have been reached.
 	log := p.log.String()
 	last := log[strings.LastIndex(log, "msg=stopped"):]
 	for _, reason := range []string{"crowded:", "slow:"} {
 		if !strings.Contains(last, reason) {
-			t.Errorf("nobody was closed for %q: %s", reason, last)
+			t.Errorf("no connection was closed for %q: %s", reason, last)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/crier-ws/crier/internal/criertest"
 )
 
-// process is a child that must end before its test does.
+// process is a child process that must end before its test does.
 type process struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -26,8 +26,7 @@ type process struct {
 	ended bool
 }
 
-// start starts a process. It is killed at the end of the test if it still runs
-// then, and with this process.
+// start starts a process. It is killed at the end of the test, if it still runs, and when this process ends.
 func start(t *testing.T, p *process) {
 	t.Helper()
 	p.t = t
@@ -47,8 +46,7 @@ func start(t *testing.T, p *process) {
 	})
 }
 
-// exit waits for the end of the process and returns its exit code, -1 for a
-// signal's.
+// exit waits for the end of the process and returns its exit code, or -1 if a signal ended it.
 func (p *process) exit() int {
 	p.t.Helper()
 	killer := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
@@ -63,7 +61,7 @@ func (p *process) exit() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// proc reads a file of the process in /proc.
+// proc returns the content of a file in /proc/PID.
 func (p *process) proc(name string) string {
 	p.t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, name))
@@ -73,7 +71,7 @@ func (p *process) proc(name string) string {
 	return string(b)
 }
 
-// fds counts the open fds.
+// fds returns the number of open file descriptors.
 func (p *process) fds() int {
 	p.t.Helper()
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
@@ -83,7 +81,7 @@ func (p *process) fds() int {
 	return len(entries)
 }
 
-// status is a number in the process's status, proc_pid_status(5).
+// status returns a number of /proc/PID/status, proc_pid_status(5).
 func (p *process) status(name string) (n int) {
 	p.t.Helper()
 	_, rest, _ := strings.Cut(p.proc("status"), "\n"+name+":")
@@ -93,19 +91,19 @@ func (p *process) status(name string) (n int) {
 	return n
 }
 
-// rssAnon is RssAnon in bytes.
+// rssAnon returns RssAnon in bytes.
 func (p *process) rssAnon() int {
 	p.t.Helper()
 	return p.status("RssAnon") << 10
 }
 
-// threads counts the threads.
+// threads returns the number of threads.
 func (p *process) threads() int {
 	p.t.Helper()
 	return p.status("Threads")
 }
 
-// cpu is the user and system time used, proc_pid_stat(5), in its ticks of 10 ms.
+// cpu returns the user and system time used, in steps of 10 ms, proc_pid_stat(5).
 func (p *process) cpu() time.Duration {
 	p.t.Helper()
 	stat := p.proc("stat")
@@ -121,18 +119,18 @@ func (p *process) cpu() time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// server is a re-executed test binary.
+// server is a re-executed test binary that serves.
 type server struct {
 	process
 	port    int
-	fdsIdle int // Without a connection.
+	fdsIdle int // Open file descriptors without a connection.
 	in      io.Writer
 	out     *bufio.Scanner
 	outFile *os.File
 }
 
-// startServer starts a server process and has it serve one client, so that
-// whatever comes with the first is there.
+// startServer starts a server process and connects a first client to it, so that everything that the server allocates
+// once is allocated.
 func startServer(t *testing.T, cfg childConfig) *server {
 	t.Helper()
 	config, err := json.Marshal(cfg)
@@ -160,7 +158,7 @@ func startServer(t *testing.T, cfg childConfig) *server {
 	return s
 }
 
-// ask gives a command and returns the answer.
+// ask sends a command to the server process and returns its answer.
 func (s *server) ask(command string) (a answer) {
 	s.t.Helper()
 	if _, err := fmt.Fprintln(s.in, command); err != nil {
@@ -178,7 +176,7 @@ func (s *server) ask(command string) (a answer) {
 	return a
 }
 
-// quit shuts the server down, which must leave nothing behind.
+// quit shuts the server down, and checks that no connection is left.
 func (s *server) quit() {
 	s.t.Helper()
 	a := s.ask("quit")
@@ -190,13 +188,13 @@ func (s *server) quit() {
 	}
 }
 
-// logBuffer keeps what a process logs. Any goroutine may use it.
+// logBuffer keeps the log of a process. Safe for concurrent use.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer // Guarded by mu.
 }
 
-// Write keeps b, which is copied.
+// Write appends b, which is copied.
 func (l *logBuffer) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

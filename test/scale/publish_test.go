@@ -13,8 +13,8 @@ import (
 	"github.com/crier-ws/crier/internal/criertest"
 )
 
-// TestPublishBatches: batches over HTTP reach all receivers, none lost, in order, and the time of
-// the processor that the server takes for them is told.
+// TestPublishBatches checks that all receivers receive every message of batches over HTTP in order, and logs the CPU
+// time that the server uses.
 func TestPublishBatches(t *testing.T) {
 	const receivers, batch, size = 100, 1000, 64
 	batches := 100

@@ -19,8 +19,8 @@ import (
 	"github.com/crier-ws/crier/internal/criertest"
 )
 
-// comesBack is a client that asks for ids, and comes back behind the last that it has got. It
-// speaks WebSocket or server-sent events.
+// comesBack is a client that asks for message IDs, and resumes after the last one that it has received. It uses
+// WebSocket or server-sent events.
 type comesBack struct {
 	events bool
 	from   [4]byte
@@ -28,11 +28,11 @@ type comesBack struct {
 
 	conn net.Conn
 	br   *bufio.Reader
-	id   string // The newest.
-	got  int    // How many messages, in order.
+	id   string // The newest ID.
+	got  int    // The number of messages, received in order.
 }
 
-// connect connects behind the last id, and reads where it stands then.
+// connect connects after the last ID, and reads the position that the server confirms.
 func (c *comesBack) connect() error {
 	conn, err := dial(c.from, c.port)
 	if err != nil {
@@ -68,7 +68,7 @@ func (c *comesBack) connect() error {
 	return c.read("at")
 }
 
-// read reads the place where it stands, or the next message, and checks that it is the next.
+// read reads the confirmed position (kind "at") or a message, and checks that it is the expected one.
 func (c *comesBack) read(kind string) error {
 	line, text, err := c.next()
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *comesBack) read(kind string) error {
 	}
 	if kind == "at" {
 		if was := c.id; was != "" && line != was {
-			return fmt.Errorf("it goes on behind %q, and not behind %q", line, was)
+			return fmt.Errorf("the server resumes after %q, want %q", line, was)
 		}
 		c.id = line
 		return nil
@@ -90,7 +90,7 @@ func (c *comesBack) read(kind string) error {
 	return nil
 }
 
-// next reads an id and a text.
+// next reads an ID and a text.
 func (c *comesBack) next() (id, text string, err error) {
 	if c.events {
 		for hasData := false; ; {

@@ -14,7 +14,7 @@ import (
 	"github.com/crier-ws/crier/internal/criertest"
 )
 
-// The real command, under signals.
+// TestSignals checks how the program crier ends at signals.
 func TestSignals(t *testing.T) {
 	exe := buildCrier(t)
 	t.Run("SIGTERM in a storm", func(t *testing.T) { sigtermInStorm(t, exe) })
@@ -30,8 +30,8 @@ func buildCrier(t *testing.T) string {
 // buildCrierWith builds cmd/crier with one of the functions of criertest.
 func buildCrierWith(t *testing.T, build func(dir string) (string, error)) string {
 	t.Helper()
-	// go test caches a result for as long as the files that the test has looked
-	// at are the same, and does not know what go build looks at.
+	// go test caches a result until a file changes that the test has opened. It does not know which files go build
+	// opens.
 	sources, err := filepath.Glob("../../cmd/crier/*.go")
 	if err != nil || len(sources) == 0 {
 		t.Fatalf("sources of cmd/crier: %v, %v", sources, err)
@@ -74,12 +74,12 @@ func (p *process) signal(sig syscall.Signal) {
 	}
 }
 
-// With SIGTERM in the middle of a storm everyone gets what was published
-// before, then close 1001, and the command ends with code 0.
+// sigtermInStorm checks that after a SIGTERM during a storm of connects, every client receives all messages that were
+// published before, and then a close with 1001, and that crier ends with code 0.
 func sigtermInStorm(t *testing.T, exe string) {
 	const (
-		drain  = 20 * time.Second      // What it may take; it takes as long as the clients do.
-		grace  = drain + 3*time.Second // With the time for the peers' answers, see cmd/crier.
+		drain  = 20 * time.Second      // The most that it may take. It takes as long as the clients do.
+		grace  = drain + 3*time.Second // Includes the time for answers to close frames, see cmd/crier.
 		before = stormTotal / 4        // Connections of the storm before the signal.
 		size   = 256 << 10
 		total  = 4 << 20 // More than any socket holds, less than the retention.
@@ -102,8 +102,7 @@ func sigtermInStorm(t *testing.T, exe string) {
 		count++
 		sw.poll(0)
 	}
-	// Nobody reads while the last ones are published, so at the signal nobody has
-	// got them and all sockets are full.
+	// No client reads while the last messages are published: at the signal all sockets are full.
 	for range total / size {
 		publisher.publish(count, size)
 		count++
@@ -137,7 +136,7 @@ func sigtermInStorm(t *testing.T, exe string) {
 	}
 }
 
-// short counts the clients that miss messages of sender 0.
+// short returns how many clients miss messages of sender 0, and the error of the last one.
 func short(ledgers []*ledger, count int) (n int, last error) {
 	for _, l := range ledgers {
 		if err := l.want(1, count); err != nil {
@@ -147,8 +146,8 @@ func short(ledgers []*ledger, count int) (n int, last error) {
 	return n, last
 }
 
-// A second SIGTERM ends the command at once, with code 1, while it waits for
-// peers that do not read.
+// sigtermTwice checks that a second SIGTERM ends crier at once, with code 1, while it waits for clients that do not
+// read.
 func sigtermTwice(t *testing.T, exe string) {
 	const (
 		drain   = time.Minute

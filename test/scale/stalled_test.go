@@ -108,8 +108,7 @@ func (st stall) run(t *testing.T) {
 	srv.quit()
 }
 
-// publish sends messages and has the receivers get them, batch by batch. It
-// returns how many.
+// publish sends batches of messages, and waits until the receivers have each batch. It returns the number of messages.
 func (st stall) publish(sw *swarm, from *client, look func()) (count int) {
 	sw.t.Helper()
 	before := sw.bytes
@@ -127,7 +126,7 @@ func (st stall) publish(sw *swarm, from *client, look func()) (count int) {
 	return count
 }
 
-// checkReasons checks that the stalled alone were closed, and why.
+// checkReasons checks that only stalled clients were closed, for the right reason.
 func (st stall) checkReasons(t *testing.T, s broadcast.Stats) {
 	t.Helper()
 	t.Logf("open: %d, disconnects: %v, skips: %d", s.Open, s.Disconnects, s.Skips)
@@ -149,7 +148,7 @@ func (st stall) checkReasons(t *testing.T, s broadcast.Stats) {
 	}
 }
 
-// resume has the stalled read again: those that are open get the newest message.
+// resume has the stalled clients read again, and checks that those that are still open receive the newest message.
 func (st stall) resume(t *testing.T, sw *swarm, srv *server, stalled []*client, ledgers []*ledger, count int) {
 	t.Helper()
 	a := sw.settle("the closed to be gone", srv, func(a answer) bool {

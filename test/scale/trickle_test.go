@@ -16,16 +16,15 @@ import (
 
 const (
 	drips    = 10_000   // Half-open connections to crier.
-	dripsAsk = 1000     // And to a server that tells its goroutines.
-	dripGrow = 16 << 20 // What RssAnon may grow by.
-	// How often the trickle is looked at: once each has sent a byte, and two.
+	dripsAsk = 1000     // Half-open connections to a server that reports its goroutines.
+	dripGrow = 16 << 20 // The bytes by which RssAnon may grow.
+	// The number of samples: the first once each connection has sent a byte, the next after another byte.
 	dripLooks = 2
-	dripGood  = 10 // Good clients at each look.
+	dripGood  = 10 // Healthy clients at each sample.
 )
 
-// Ten thousand send their handshakes a byte a second. They cost the real command no
-// thread and little memory, others are served as ever, and --handshake-timeout
-// ends them all.
+// TestTrickle checks that ten thousand clients that send a byte of their handshake per second cost crier no thread and
+// little memory, that others are served, and that --handshake-timeout closes them all.
 func TestTrickle(t *testing.T) {
 	limit, err := raiseFDLimit()
 	if err != nil {
@@ -43,7 +42,7 @@ func TestTrickle(t *testing.T) {
 	}
 }
 
-// trickleOnce says whether all were half-open for as long as they were looked at.
+// trickleOnce reports whether all connections were half-open until the last sample.
 func trickleOnce(t *testing.T, exe string, timeout time.Duration) bool {
 	crier, port := startCrier(t, exe, "--handshake-timeout="+timeout.String())
 	first := newAlone(t, port)
@@ -111,27 +110,26 @@ func trickleOnce(t *testing.T, exe string, timeout time.Duration) bool {
 	return whole
 }
 
-// trickle is half-open connections to one server. A goroutine gives each a turn
-// a second.
+// trickle is a number of half-open connections to one server. Its goroutine sends a byte on each per second.
 type trickle struct {
-	sent, ended atomic.Int64  // Bytes of all together; connections.
+	sent, ended atomic.Int64  // Bytes that were sent; connections that ended. Written by run, read by tests.
 	stop        chan struct{} // Closed when the test is over.
 	done        chan struct{} // Closed when the goroutine has ended.
-	drips       []drip        // The goroutine's until done is closed.
+	drips       []drip        // Owned by the goroutine until done is closed.
 }
 
-// drip is one of them.
+// drip is one half-open connection.
 type drip struct {
 	fd    int // -1 when it has ended.
 	began time.Time
 	sent  int
 	got   []byte
-	took  time.Duration // Until it ended.
+	took  time.Duration // The time until it ended.
 	how   error         // How it ended.
 }
 
-// startTrickle connects n and has them trickle, until the server has closed all
-// or the test ends. from is the first one's source address.
+// startTrickle connects n clients, which send a byte per second until the server has closed them all or the test ends.
+// from is the number of the first source address.
 func startTrickle(t *testing.T, server *process, port, from, n int) *trickle {
 	t.Helper()
 	tr := &trickle{stop: make(chan struct{}), done: make(chan struct{})}
@@ -147,7 +145,7 @@ func startTrickle(t *testing.T, server *process, port, from, n int) *trickle {
 			criertest.Eventually(t, "connections to be accepted", func() bool { return server.fds() >= fds+i+1-maxInFlight })
 		}
 	}
-	go tr.run() // Ends with the last connection or the test.
+	go tr.run() // Ends with the last connection or when stop is closed; the cleanup waits.
 	t.Cleanup(func() {
 		close(tr.stop)
 		<-tr.done
@@ -185,7 +183,7 @@ func (tr *trickle) run() {
 	}
 }
 
-// turn takes what the server has said and sends a byte.
+// turn reads what the server has sent, and sends a byte.
 func (tr *trickle) turn(d *drip, buf []byte) {
 	for {
 		n, err := unix.Read(d.fd, buf)
@@ -205,7 +203,7 @@ func (tr *trickle) turn(d *drip, buf []byte) {
 		tr.ended.Add(1)
 		return
 	}
-	// If it fails, the next turn's read says why.
+	// If sending fails, the next read returns the reason.
 	n, err := unix.SendmsgN(d.fd, []byte(request[d.sent:][:1]), nil, nil, unix.MSG_NOSIGNAL)
 	if err == nil {
 		d.sent += n
@@ -213,7 +211,7 @@ func (tr *trickle) turn(d *drip, buf []byte) {
 	}
 }
 
-// over says whether all have ended.
+// over reports whether all connections have ended.
 func (tr *trickle) over() bool {
 	select {
 	case <-tr.done:
@@ -223,7 +221,7 @@ func (tr *trickle) over() bool {
 	}
 }
 
-// check checks how those ended that the server had to close.
+// check checks that the server closed each connection after timeout, with 408 or without an answer.
 func (tr *trickle) check(t *testing.T, timeout time.Duration) {
 	t.Helper()
 	answers, resets, wrong := 0, 0, 0
@@ -254,6 +252,6 @@ func (tr *trickle) check(t *testing.T, timeout time.Duration) {
 	}
 	t.Logf("%d closed after %v to %v, %d with an answer, %d with RST", len(tr.drips), shortest, longest, answers, resets)
 	if wrong > 0 {
-		t.Errorf("%d of %d did not end as they should", wrong, len(tr.drips))
+		t.Errorf("%d of %d did not end after the timeout, with 408 or without an answer", wrong, len(tr.drips))
 	}
 }
