@@ -1,14 +1,3 @@
-// Package auth decides by JSON Web Tokens (RFC 7519) who may join which channels of a server,
-// who may publish there, and until when.
-//
-// A token comes in the header Authorization (Bearer, RFC 6750, section 2.1), in the query as
-// token=, or, from browsers, as a subprotocol "bearer." followed by the token: in one of these.
-// Its claim "crier" says what it allows:
-//
-//	{"exp": 1795500000, "crier": {"join": ["news/*", "chat/42"], "publish": ["chat/42"]}}
-//
-// What a token does not list is not allowed. The entries are patterns, see Match. A connection may publish only if its
-// channel matches both lists.
 package auth
 
 import (
@@ -27,33 +16,36 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Config is what a Verifier is made with.
+// Config configures a Verifier.
 type Config struct {
-	// Keys is what tokens must be signed with. nil is none: then no token is good.
+	// Keys are the keys that tokens must be signed with. With nil, no token is valid.
 	Keys *Keys
 
-	// Audience is who tokens must be for, one of these (RFC 7519, section 4.1.3). If it is
-	// empty, tokens that say who they are for are refused.
+	// Audience lists audiences. A token must have one of them in its claim aud (RFC 7519, section 4.1.3). If Audience
+	// is empty, tokens with an audience are refused.
 	Audience []string
 
-	// Issuer is whom tokens must be from (section 4.1.1); empty for anybody who has the key.
+	// Issuer, if not empty, is what the claim iss of a token must be (section 4.1.1).
 	Issuer string
 
-	// Leeway is by how much the clocks of issuer and server may differ: a token is taken for
-	// so long before its nbf and after its exp.
+	// Leeway is by how much the clocks of issuer and server may differ: tokens are accepted this long before their nbf
+	// and after their exp.
 	Leeway time.Duration
 
 	now func() time.Time // time.Now, except in tests.
 }
 
-// Verifier verifies tokens. Its methods may be called from any goroutine.
+// Verifier verifies tokens. It is safe for concurrent use.
 type Verifier struct {
+	// Immutable after construction. SetKeys does not change cfg.Keys.
 	cfg    Config
-	keys   atomic.Pointer[Keys]
 	parser *jwt.Parser
+
+	// Atomic: written by SetKeys, read by Authorize.
+	keys atomic.Pointer[Keys]
 }
 
-// New makes a Verifier.
+// New returns a Verifier.
 func New(cfg Config) *Verifier {
 	if cfg.now == nil {
 		cfg.now = time.Now
@@ -71,10 +63,10 @@ func New(cfg Config) *Verifier {
 	return v
 }
 
-// SetKeys replaces the keys. Connections that are open stay.
+// SetKeys replaces the keys; nil means none. Open connections are not affected.
 func (v *Verifier) SetKeys(keys *Keys) { v.keys.Store(keys) }
 
-// denied is why a request is refused: more than its sender is told.
+// denied is the reason why a request is refused. The server logs it; the answer has only the refusal.
 type denied struct {
 	refusal *broadcast.Refusal
 	why     string
@@ -83,7 +75,7 @@ type denied struct {
 func (d *denied) Error() string { return d.why }
 func (d *denied) Unwrap() error { return d.refusal }
 
-// The answers do not give the reason: anybody can ask.
+// The answers do not give the reason, since anybody can send requests.
 var (
 	refusalNone = &broadcast.Refusal{Status: http.StatusUnauthorized,
 		Reason: "want a token: in the header Authorization, as token= in the query, or as a subprotocol"}
@@ -93,9 +85,9 @@ var (
 	refusalChannel = &broadcast.Refusal{Status: http.StatusForbidden, Reason: "the token does not allow this channel"}
 )
 
-// Authorize is a broadcast.Config.Authorize. It takes some 30 to 150 us for each key that may be the
-// token's. Its errors say what is wrong, and nothing of the token but names that it has in plain text: its
-// algorithm, key, issuer, audience, and the channels that it allows.
+// Authorize is for broadcast.Config.Authorize: it returns what the token of a request allows in a channel, or an error
+// that wraps a *broadcast.Refusal. It takes some 30 to 150 us for each key that the token may be signed with. Of the
+// token, its errors contain only the algorithm, key ID, issuer, audience, and the channels that it allows.
 func (v *Verifier) Authorize(r *http.Request, channel string) (broadcast.Grant, error) {
 	var grant broadcast.Grant
 	tokens := tokensOf(r)
@@ -105,9 +97,9 @@ func (v *Verifier) Authorize(r *http.Request, channel string) (broadcast.Grant, 
 	case len(tokens) > 1:
 		return grant, &denied{refusalMany, fmt.Sprintf("%d tokens", len(tokens))}
 	}
-	claims := jwt.MapClaims{} // Unlike a struct's fields, its keys are compared with regard to case.
-	if _, err := v.parser.ParseWithClaims(tokens[0], claims, v.key); err != nil {
-		return grant, &denied{refusalInvalid, why(err, claims)}
+	claims := jwt.MapClaims{} // Unlike the fields of a struct, the keys of a map are case-sensitive.
+	if _, err := v.parser.ParseWithClaims(tokens[0], claims, v.keysFor); err != nil {
+		return grant, &denied{refusalInvalid, reasonOf(err, claims)}
 	}
 	if aud, has := claims["aud"]; has && len(v.cfg.Audience) == 0 {
 		return grant, &denied{refusalInvalid, fmt.Sprintf(
@@ -127,33 +119,33 @@ func (v *Verifier) Authorize(r *http.Request, channel string) (broadcast.Grant, 
 		return grant, &denied{refusalChannel, "the token's claim crier.join allows only " + list}
 	}
 	grant.Publish = slices.ContainsFunc(publish, matches(channel))
-	exp, _ := claims.GetExpirationTime() // It was checked.
+	exp, _ := claims.GetExpirationTime() // The parser has checked its type.
 	switch _, has := claims["exp"]; {
 	case !has:
-	case exp == nil: // The library takes 0 for none.
+	case exp == nil: // The library treats 0 as no exp.
 		return grant, &denied{refusalInvalid, "the token has expired: its exp is 0"}
 	case exp.After(v.cfg.now()):
 		grant.Until = exp.Time
 	default:
-		grant.Until = exp.Add(v.cfg.Leeway) // The leeway let it in, and so it counts.
+		grant.Until = exp.Add(v.cfg.Leeway) // Accepted only by the leeway.
 	}
 	return grant, nil
 }
 
-// maxDate is the last date that is taken for one, in seconds since 1970: in the year 5138.
+// maxDate is the largest date that is accepted, in seconds since 1970: a day in the year 5138.
 const maxDate = 1e11
 
-// brief is a claim's value in a message, cut if it is long.
+// brief returns the value of a claim for an error text, cut to 200 bytes.
 func brief(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
-		return "?" // It came from JSON.
+		return "?" // Not reached: the value came from JSON.
 	}
 	return string(b[:min(len(b), 200)])
 }
 
-// tokensOf returns the tokens that a request brings. An empty one is none: there is client code that always appends
-// token= to the query, and fills it only where it cannot set a header.
+// tokensOf returns the tokens of a request. Empty ones do not count: some clients always append token= to the query, and
+// fill it only where they cannot set a header.
 func tokensOf(r *http.Request) (tokens []string) {
 	for _, value := range r.Header["Authorization"] {
 		if scheme, token, ok := strings.Cut(value, " "); ok && strings.EqualFold(scheme, "Bearer") {
@@ -171,8 +163,8 @@ func tokensOf(r *http.Request) (tokens []string) {
 	return slices.DeleteFunc(tokens, func(token string) bool { return token == "" })
 }
 
-// why returns what is wrong with a token. Parts of what does not decode are not quoted.
-func why(err error, claims jwt.MapClaims) string {
+// reasonOf returns what is wrong with a token. It quotes nothing from a token that does not decode.
+func reasonOf(err error, claims jwt.MapClaims) string {
 	switch {
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		return "the token is malformed"
@@ -186,7 +178,7 @@ func why(err error, claims jwt.MapClaims) string {
 	return err.Error()
 }
 
-// allowed returns the lists of the claim crier.
+// allowed returns the two lists of the claim crier.
 func allowed(claims jwt.MapClaims) (join, publish []string, err error) {
 	object, ok := claims["crier"].(map[string]any)
 	if !ok {
@@ -204,7 +196,7 @@ func patterns(object map[string]any, name string) (all []string, err error) {
 	list, ok := value.([]any)
 	for _, entry := range list {
 		pattern, isText := entry.(string)
-		ok = ok && isText && checkPattern(pattern)
+		ok = ok && isText && isPattern(pattern)
 		all = append(all, pattern)
 	}
 	if has && !ok {

@@ -128,7 +128,7 @@ func expectDenied(t *testing.T, err error, status int, why string, tokens ...str
 	}
 }
 
-// TestTokens: all algorithms, wherever the token stands.
+// TestTokens: tokens of all algorithms are accepted in all three places.
 func TestTokens(t *testing.T) {
 	for name, p := range pairs(t) {
 		v := newVerifier(t, p.file, Config{})
@@ -183,7 +183,7 @@ func TestTokens(t *testing.T) {
 	expectDenied(t, err, 400, "2 tokens")
 }
 
-// TestEmptyTokens: a place that is left empty is no token, beside a token or alone.
+// TestEmptyTokens: an empty token does not count, alone or beside a token.
 func TestEmptyTokens(t *testing.T) {
 	p := pairs(t)["HS256"]
 	v := newVerifier(t, p.file, Config{})
@@ -235,8 +235,7 @@ func unsigned(t *testing.T, header map[string]any, c jwt.MapClaims) string {
 	return part(header) + "." + part(c) + "."
 }
 
-// TestAlgorithmConfusion: what a token says of its algorithm does not make a key into another
-// one, or into none.
+// TestAlgorithmConfusion: the algorithm in the header of a token does not change what a key is used for.
 func TestAlgorithmConfusion(t *testing.T) {
 	all := pairs(t)
 	for name, p := range all {
@@ -279,7 +278,7 @@ func TestAlgorithmConfusion(t *testing.T) {
 	}
 }
 
-// TestClaims: when, for whom, from whom, and for what.
+// TestClaims: dates, audience, issuer and channels are checked.
 func TestClaims(t *testing.T) {
 	p := pairs(t)["HS256"]
 	const leeway = 10

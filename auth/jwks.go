@@ -96,16 +96,16 @@ func jsonType(t reflect.Type) string {
 	return "a string"
 }
 
-// otherUse returns why a key is not meant for verifying with one of algorithms, or "" if it is.
+// otherUse returns why a key is not for verifying with one of algorithms, or "" if it is.
 func otherUse(m *jwkset.JWKMarshal) string {
 	kind := m.KTY.String()
 	if m.CRV != "" {
 		kind += " " + m.CRV.String()
 	}
 	alg := map[string]string{"RSA": "RS256", "EC P-256": "ES256", "OKP Ed25519": "EdDSA", "oct": "HS256"}[kind]
-	said := m.ALG.String()
-	if alg == "EdDSA" && said == "Ed25519" { // Its newer name, RFC 9864.
-		said = alg
+	declared := m.ALG.String()
+	if alg == "EdDSA" && declared == "Ed25519" { // Its newer name, RFC 9864.
+		declared = alg
 	}
 	switch {
 	case m.USE != "" && m.USE != jwkset.UseSig:
@@ -114,15 +114,16 @@ func otherUse(m *jwkset.JWKMarshal) string {
 		return "its key_ops do not list verify"
 	case alg == "":
 		return fmt.Sprintf("its type (kty, crv) is %.40q, want RSA, EC P-256, OKP Ed25519 or oct", kind)
-	case said != "" && said != alg:
-		return fmt.Sprintf("its alg is %.40q, want %s for this type", said, alg)
+	case declared != "" && declared != alg:
+		return fmt.Sprintf("its alg is %.40q, want %s for this type", declared, alg)
 	}
 	return ""
 }
 
+// parseJWK returns the key of a JWK that otherUse has checked.
 func parseJWK(m jwkset.JWKMarshal) (key, error) {
 	secret := m.KTY == jwkset.KtyOct
-	m.ALG, m.KEYOPS = "", nil // They were looked at.
+	m.ALG, m.KEYOPS = "", nil // otherUse has checked them.
 	m.X5C, m.X5U, m.X5T, m.X5TS256 = nil, "", "", ""
 	k, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{Private: secret}, jwkset.JWKValidateOptions{})
 	if err != nil {

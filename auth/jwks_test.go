@@ -17,7 +17,7 @@ import (
 
 var b64 = base64.RawURLEncoding.EncodeToString
 
-// TestSkippedKeys: a key of a JWKS that cannot be used, or is for something else, keeps no other one out.
+// TestSkippedKeys: keys of a JWKS that are not valid or have another use are skipped; the others are used.
 func TestSkippedKeys(t *testing.T) {
 	all := pairs(t)
 	rsaKey := all["RS256"].private.(*rsa.PrivateKey)
@@ -98,7 +98,7 @@ func TestSkippedKeys(t *testing.T) {
 	}
 }
 
-// TestPrivateInSet: a private key is no key that is left out, even if it is not well-formed or stands beside good ones.
+// TestPrivateInSet: a private key in a JWKS is an error, even if the key is malformed or the others are valid.
 func TestPrivateInSet(t *testing.T) {
 	all := pairs(t)
 	good := fmt.Sprintf(`{"kty":"oct","k":%q}`, b64(all["HS256"].private.([]byte)))
@@ -125,7 +125,7 @@ func TestPrivateInSet(t *testing.T) {
 	}
 }
 
-// TestSkippedBlocks: a PEM block that is whole and cannot be used keeps no other one out.
+// TestSkippedBlocks: PEM blocks that are intact but cannot be used are skipped; the others are used.
 func TestSkippedBlocks(t *testing.T) {
 	p := pairs(t)["ES256"]
 	small, err := rsa.GenerateKey(rand.Reader, 1024)

@@ -17,36 +17,36 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// algorithms are those that a token may be signed with, RFC 7518, section 3.1, and RFC 8037,
-// section 3.1.
+// algorithms are the algorithms that a token may be signed with (RFC 7518, section 3.1, and RFC 8037, section 3.1).
 var algorithms = []string{"HS256", "RS256", "ES256", "EdDSA"}
 
-// Keys are what tokens are verified with. Each is good for one algorithm, whatever a token
-// says of itself: a public key is never taken for a secret.
+// Keys are keys that verify tokens. Each key is for one algorithm, whatever the header of a token says: a public key is
+// never used as a secret. Keys are immutable; a nil *Keys has none.
 type Keys struct {
 	all     []key
 	skipped []SkippedKey
 }
 
-// SkippedKey is a key of a file that is not used; the other keys of the file are.
+// SkippedKey describes a key of a file that is not used. The other keys of the file are.
 type SkippedKey struct {
-	Place  string // Which one it is, as: JWKS key 2 (kid "a").
-	Reason string // What is wrong with it, or what else it is for.
+	Place  string // Where the key is, such as: JWKS key 2 (kid "a").
+	Reason string // Why it is not used.
 
-	// Nothing is wrong with the key: it is for another purpose or algorithm.
+	// OtherUse reports that the key is valid, but for another purpose or algorithm.
 	OtherUse bool
 }
 
+// key is one key of Keys.
 type key struct {
-	id  string // RFC 7515, section 4.1.4; empty if it has none.
-	alg string // One of algorithms.
+	id  string // kid, RFC 7515, section 4.1.4; may be empty
+	alg string // one of algorithms
 	key any
 }
 
 const (
-	leastSecret  = 32   // Bytes: RFC 7518, section 3.2.
-	leastRSABits = 2048 // Section 3.3.
-	mostKeys     = 16   // A token that names none may be tried with all of one kind.
+	minSecret  = 32   // bytes: RFC 7518, section 3.2
+	minRSABits = 2048 // section 3.3
+	maxKeys    = 16   // a token without kid is tried with all keys for its algorithm
 )
 
 // ParseKeys reads keys from a file's contents: public keys or certificates in PEM, one or more; a JWKS (RFC 7517,
@@ -75,15 +75,15 @@ func ParseKeys(b []byte) (*Keys, error) {
 	case err != nil:
 		return nil, fmt.Errorf("auth: %w", err)
 	case len(keys.all) == 0:
-		return nil, fmt.Errorf("auth: no key for RS256, ES256, EdDSA or HS256%s", keys.whyNone())
-	case len(keys.all) > mostKeys:
-		return nil, fmt.Errorf("auth: the file has %d keys, want at most %d", len(keys.all), mostKeys)
+		return nil, fmt.Errorf("auth: no key for RS256, ES256, EdDSA or HS256%s", keys.skippedReasons())
+	case len(keys.all) > maxKeys:
+		return nil, fmt.Errorf("auth: the file has %d keys, want at most %d", len(keys.all), maxKeys)
 	}
 	return keys, nil
 }
 
-// whyNone returns the reasons why keys were skipped, of the first few.
-func (k *Keys) whyNone() (text string) {
+// skippedReasons returns why the first few skipped keys are not used.
+func (k *Keys) skippedReasons() (text string) {
 	const most = 3
 	for i, s := range k.skipped {
 		if i == most {
@@ -97,7 +97,7 @@ func (k *Keys) whyNone() (text string) {
 // Len returns how many keys there are.
 func (k *Keys) Len() int { return len(k.list()) }
 
-// Skipped returns those keys of the file that are not used. k may be nil.
+// Skipped returns the keys of the file that are not used. k may be nil.
 func (k *Keys) Skipped() []SkippedKey {
 	if k == nil {
 		return nil
@@ -113,7 +113,7 @@ func (k *Keys) list() []key {
 	return k.all
 }
 
-// add takes the key of a place, or skips it if there is an error.
+// add adds the key at a place of the file, or records it as skipped if err is not nil.
 func (k *Keys) add(place string, each key, err error) {
 	if err != nil {
 		reason := strings.ReplaceAll(err.Error(), "\n", ": ") // Joined errors have lines.
@@ -123,13 +123,13 @@ func (k *Keys) add(place string, each key, err error) {
 	k.all = append(k.all, each)
 }
 
-// errPrivate concerns the whole file: whoever put the key there has to make a new one.
+// errPrivate fails the whole file: a private key on this server is no longer private, and must be replaced.
 var errPrivate = errors.New("this is a private key, which only the issuer may have: want the public key")
 
-// isSecret reports whether b may be meant as a secret, and not as something that others know.
+// isSecret reports whether b can be a secret. It returns false for URLs, paths and keys, which others may know.
 func isSecret(b []byte) bool {
-	notOne := func(r rune) bool { return r <= ' ' || r > '~' }
-	if bytes.ContainsFunc(b, notOne) || bytes.Contains(b, []byte("://")) ||
+	invalid := func(r rune) bool { return r <= ' ' || r > '~' }
+	if bytes.ContainsFunc(b, invalid) || bytes.Contains(b, []byte("://")) ||
 		bytes.HasPrefix(b, []byte("/")) || bytes.HasPrefix(b, []byte("[")) {
 		return false
 	}
@@ -152,6 +152,7 @@ func isSecret(b []byte) bool {
 	return true
 }
 
+// parsePEM reads the public keys of PEM blocks. Text before the first block is ignored.
 func (k *Keys) parsePEM(b []byte) error {
 	blocks := bytes.Count(b, []byte("-----BEGIN"))
 	for n := 1; ; n++ {
@@ -203,19 +204,19 @@ func parseBlock(block *pem.Block) (key, error) {
 	return newKey("", public)
 }
 
-// newKey finds out what a key is good for.
+// newKey returns k as a key for the algorithm of its type, or an error if it is too weak or of another type.
 func newKey(id string, k any) (key, error) {
 	switch k := k.(type) {
 	case []byte:
-		if len(k) < leastSecret {
-			return key{}, fmt.Errorf("the secret has %d bytes, want at least %d; openssl rand -hex 32 makes one", len(k), leastSecret)
+		if len(k) < minSecret {
+			return key{}, fmt.Errorf("the secret has %d bytes, want at least %d; openssl rand -hex 32 makes one", len(k), minSecret)
 		}
 		return key{id, "HS256", k}, nil
 	case *rsa.PublicKey:
-		if n := k.N.BitLen(); n < leastRSABits {
-			return key{}, fmt.Errorf("the RSA key has %d bits, want at least %d", n, leastRSABits)
+		if n := k.N.BitLen(); n < minRSABits {
+			return key{}, fmt.Errorf("the RSA key has %d bits, want at least %d", n, minRSABits)
 		}
-		if k.E < 3 || k.E%2 == 0 || k.E > math.MaxInt32 || k.N.Bit(0) == 0 { // Package rsa verifies nothing with it.
+		if k.E < 3 || k.E%2 == 0 || k.E > math.MaxInt32 || k.N.Bit(0) == 0 { // Package rsa would refuse each signature.
 			return key{}, errors.New("the RSA key has an invalid modulus or exponent (n, e)")
 		}
 		return key{id, "RS256", k}, nil
@@ -231,11 +232,10 @@ func newKey(id string, k any) (key, error) {
 	}
 }
 
-// key is the jwt.Keyfunc: those keys that are for the algorithm that the token says, and have the
-// id that it says or none. So what a token says of its algorithm cannot make a key into
-// something else.
-func (v *Verifier) key(t *jwt.Token) (any, error) {
-	// RFC 7515, section 4.1.11: what is critical is to be understood, and here nothing is.
+// keysFor is the jwt.Keyfunc. It returns the keys for the algorithm of the token, without those that have another ID than
+// the token's kid. So the algorithm in a token cannot change what a key is used for.
+func (v *Verifier) keysFor(t *jwt.Token) (any, error) {
+	// RFC 7515, section 4.1.11: critical headers must be understood, and none is here.
 	if _, ok := t.Header["crit"]; ok {
 		return nil, errors.New("the token has critical headers (crit)")
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// TestKeyIDs: a token that names its key is verified with that.
+// TestKeyIDs: a token with a key ID is verified with that key.
 func TestKeyIDs(t *testing.T) {
 	all := pairs(t)
 	jwk := func(id, more string) string {
@@ -145,7 +145,7 @@ func TestParseKeys(t *testing.T) {
 		"a private one":                  {`{"keys": [{"kty":"OKP","crv":"Ed25519","x":"AAAA","d":"AAAA","kid":"k1"}]}`, `key 1 (kid "k1"): this is a private key`},
 		"a malformed one":                {`{"keys": [{"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"k1"}]}`, `key 1 (kid "k1")`},
 		"a short one in JWKS":            {`{"keys": [{"kty":"oct","k":"AAAA"}]}`, "3 bytes"},
-		"too many":                       {strings.Repeat(string(all["EdDSA"].file), mostKeys+1), "17 keys"},
+		"too many":                       {strings.Repeat(string(all["EdDSA"].file), maxKeys+1), "17 keys"},
 	} {
 		_, err := ParseKeys([]byte(tt.file))
 		if err == nil || !strings.Contains(err.Error(), tt.why) || strings.Contains(err.Error(), "Go ") {

@@ -2,16 +2,16 @@ package auth
 
 import "strings"
 
-// Match says whether a channel's name matches a pattern. Both are divided by slashes. In a part of
-// the pattern one * stands for one or more characters, so that * alone is any part that is not empty,
-// and user-* one that begins so. ** as the last part is any number of further parts, one at least;
-// the pattern ** is every channel. All else stands for itself, with regard to case. A pattern with
-// more stars in a part matches nothing.
+// Match reports whether the name of a channel matches a pattern. Slashes divide both into parts. In a part of the
+// pattern, one * stands for one or more characters: * alone matches any part that is not empty, and user-* any part
+// that begins with user- and is longer. ** as the last part stands for one or more further parts; the pattern ** matches
+// every channel. All other characters stand for themselves; case matters. A pattern with more stars in a part matches
+// no channel.
 func Match(pattern, channel string) bool {
 	if pattern == "**" {
 		return true
 	}
-	if !checkPattern(pattern) {
+	if !isPattern(pattern) {
 		return false
 	}
 	for {
@@ -29,16 +29,17 @@ func Match(pattern, channel string) bool {
 	}
 }
 
+// matchPart reports whether a part of a name matches a part of a pattern.
 func matchPart(pattern, part string) bool {
-	before, behind, star := strings.Cut(pattern, "*")
+	before, after, star := strings.Cut(pattern, "*")
 	if !star {
 		return pattern == part
 	}
-	return len(part) > len(before)+len(behind) && strings.HasPrefix(part, before) && strings.HasSuffix(part, behind)
+	return len(part) > len(before)+len(after) && strings.HasPrefix(part, before) && strings.HasSuffix(part, after)
 }
 
-// checkPattern says whether there can be such a pattern.
-func checkPattern(pattern string) bool {
+// isPattern reports whether a pattern is well-formed: it may match some name.
+func isPattern(pattern string) bool {
 	parts := strings.Split(pattern, "/")
 	for i, p := range parts {
 		if strings.Count(p, "*") > 1 && (p != "**" || i < len(parts)-1) {
@@ -48,7 +49,7 @@ func checkPattern(pattern string) bool {
 	return true
 }
 
-// matches returns a function that says whether a pattern matches channel.
+// matches returns a function that reports whether a pattern matches channel.
 func matches(channel string) func(pattern string) bool {
 	return func(pattern string) bool { return Match(pattern, channel) }
 }

@@ -21,11 +21,11 @@ type Claims struct {
 	// publish to those of Publish over its connection.
 	Join, Publish []string
 
-	// Expires is when the token ends, in whole seconds. The zero value is never.
+	// Expires is when the token expires, in whole seconds. The zero value means never.
 	Expires time.Time
 
-	// Audience, Issuer and Subject are the registered claims (RFC 7519, section 4.1). They are left
-	// out if they are empty.
+	// Audience, Issuer and Subject are the registered claims aud, iss and sub (RFC 7519, section 4.1). Empty ones are
+	// left out.
 	Audience        []string
 	Issuer, Subject string
 }
@@ -33,11 +33,11 @@ type Claims struct {
 // Signer signs tokens with one key. Its methods are safe for concurrent use.
 type Signer struct {
 	method jwt.SigningMethod
-	key    any // For the method: a []byte or a crypto.Signer.
+	key    any // a []byte or a crypto.Signer, as method needs
 }
 
 // ParseSigner reads a key from a file's contents: one private key in PEM (RSA, P-256 or Ed25519; PKCS #8,
-// PKCS #1 or SEC 1), or else a secret as ParseKeys takes it. It accepts the keys whose tokens a
+// PKCS #1 or SEC 1), or else a secret as ParseKeys accepts it. It accepts the keys whose tokens a
 // Verifier accepts, and no others.
 func ParseSigner(b []byte) (*Signer, error) {
 	b = bytes.TrimSpace(b)
@@ -88,8 +88,8 @@ func parsePrivatePEM(b []byte) (private, public any, err error) {
 	return private, signer.Public(), nil
 }
 
-// parsePrivateBlock returns the private key of a PEM block, or nil if the block is one that files
-// with a private key have beside it.
+// parsePrivateBlock returns the private key of a PEM block, or nil for the other blocks that a file with a private key
+// may have.
 func parsePrivateBlock(block *pem.Block) (any, error) {
 	encrypted := strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") // RFC 1421, section 4.6.1.1.
 	switch {
@@ -111,7 +111,7 @@ func parsePrivateBlock(block *pem.Block) (any, error) {
 	return nil, fmt.Errorf("its type is %.40q, want PRIVATE KEY", block.Type)
 }
 
-// Sign returns a token. It fails if a pattern can match no channel.
+// Sign returns a token with the claims c. It returns an error if a pattern can match no channel.
 func (s *Signer) Sign(c Claims) (string, error) {
 	claims := jwt.MapClaims{}
 	lists := map[string][]string{}
@@ -146,9 +146,9 @@ func (s *Signer) Sign(c Claims) (string, error) {
 	return token, nil
 }
 
-// CheckPattern returns an error if a pattern can match no channel: see Match.
+// CheckPattern returns nil if a pattern can match a channel, and otherwise the reason: see Match.
 func CheckPattern(pattern string) error {
-	if !checkPattern(pattern) {
+	if !isPattern(pattern) {
 		return fmt.Errorf("auth: pattern %q: want at most one * between slashes, or ** at the end", pattern)
 	}
 	if err := broadcast.CheckChannel(strings.ReplaceAll(pattern, "*", "x")); err != nil {

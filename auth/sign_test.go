@@ -49,7 +49,7 @@ func signers(t *testing.T) map[string]struct{ private, public []byte } {
 	return files
 }
 
-// TestSign: what is signed with each kind of key is what a Verifier with the other half reads.
+// TestSign: a Verifier with the public key accepts what each kind of key has signed.
 func TestSign(t *testing.T) {
 	for name, file := range signers(t) {
 		s, err := ParseSigner(file.private)
@@ -89,7 +89,7 @@ func TestSign(t *testing.T) {
 	}
 }
 
-// TestSignPatterns: a pattern that can match no channel is refused, by name.
+// TestSignPatterns: Sign refuses a pattern that can match no channel, and names it.
 func TestSignPatterns(t *testing.T) {
 	s, err := ParseSigner([]byte(strings.Repeat("s", 32)))
 	if err != nil {
@@ -109,7 +109,7 @@ func TestSignPatterns(t *testing.T) {
 	}
 }
 
-// TestParseSigner: what is no key to sign with is refused with what it is, and is never shown.
+// TestParseSigner: the error for an unusable key says what it is, and never shows the key.
 func TestParseSigner(t *testing.T) {
 	files := signers(t)
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)

@@ -13,7 +13,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// TestHistoryRing: the newest samples are kept, in order, and those between which nobody left share a map.
+// TestHistoryRing: the newest samples are kept in order. Samples between which no connection ended share a map.
 func TestHistoryRing(t *testing.T) {
 	var h history
 	for _, n := range []int{0, 1, mostSamples, mostSamples + 1, 3*mostSamples + 7} {
@@ -55,8 +55,8 @@ func get(t *testing.T, site string) (body struct {
 	return body
 }
 
-// TestHistoryBeforeViewers: what happened before the page was opened is in the history, under the times and names
-// that snapshots have.
+// TestHistoryBeforeViewers: the history has samples from before the page was opened, with the times and names of
+// snapshots.
 func TestHistoryBeforeViewers(t *testing.T) {
 	l, site, addr, srv := start(t, Config{Every: every})
 	conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr+"/news")

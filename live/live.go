@@ -65,12 +65,14 @@ type Live struct {
 
 	sampling sync.WaitGroup
 
-	mu      sync.Mutex
-	inner   *broadcast.Server // Guarded by mu: what viewers are connected to; nil before the first.
-	viewers int               // Guarded by mu.
-	first   chan struct{}     // Guarded by mu: closed when there is a snapshot; nil while there are no viewers.
-	closed  bool              // Guarded by mu.
-	history history           // Guarded by mu.
+	mu sync.Mutex
+
+	// Guarded by mu.
+	inner   *broadcast.Server // the server that viewers are connected to; nil before the first viewer
+	viewers int
+	first   chan struct{} // closed when there is a snapshot; nil while there are no viewers
+	closed  bool
+	history history
 }
 
 // New returns a Live for a server and starts to take samples. Close must be called to end that.
@@ -102,7 +104,7 @@ func (l *Live) Close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_ = inner.Shutdown(ctx) // Who did not leave is cut off, and a second Close finds it closed.
+	_ = inner.Shutdown(ctx) // Viewers that have not left are cut off. A second Close gets ErrServerClosed.
 	l.transport.CloseIdleConnections()
 }
 
@@ -166,7 +168,7 @@ func (l *Live) count() (first <-chan struct{}, err error) {
 	return l.first, nil
 }
 
-// leave removes a viewer.
+// leave removes the caller as a viewer.
 func (l *Live) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

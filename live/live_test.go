@@ -93,8 +93,8 @@ func (v *viewer) next() (s snapshot) {
 	return s
 }
 
-// TestStream: what is in a snapshot is what Stats and the rest say, for longer than an answer may
-// take otherwise, and who comes late has the newest one at once.
+// TestStream: snapshots agree with Stats. The stream outlasts the write timeout of other answers. A late viewer gets the
+// newest snapshot at once.
 func TestStream(t *testing.T) {
 	l, site, addr, srv := start(t, Config{Version: "v1", MemoryBytes: 1 << 30, Every: every})
 	conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr+"/news")
@@ -146,7 +146,7 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestSlowestListed: who does not read is in the snapshot, with what Disconnect wants.
+// TestSlowestListed: a client that does not read is in the snapshot, with the ID that Disconnect takes.
 func TestSlowestListed(t *testing.T) {
 	_, site, addr, srv := start(t, Config{Every: every})
 	conn, _, _, err := ws.Dial(t.Context(), "ws://"+addr+"/news")
@@ -199,7 +199,7 @@ func (l *Live) ticks(t *testing.T, n int) {
 	}
 }
 
-// TestNobodyLooks: snapshots are made for viewers only, and samples go on without any.
+// TestNobodyLooks: snapshots are made only while there are viewers; samples are always taken.
 func TestNobodyLooks(t *testing.T) {
 	l, site, _, _ := start(t, Config{Every: every})
 	l.ticks(t, 2)
@@ -241,7 +241,7 @@ func (p pipes) Accept() (net.Conn, error) {
 func (pipes) Close() error   { return nil }
 func (pipes) Addr() net.Addr { return &net.UnixAddr{} }
 
-// TestDoesNotRead: a viewer who does not read keeps no place.
+// TestDoesNotRead: a viewer that does not read does not stay a viewer.
 func TestDoesNotRead(t *testing.T) {
 	l, _, _, _ := start(t, Config{Every: every})
 	l.patience = every
@@ -268,7 +268,7 @@ func TestDoesNotRead(t *testing.T) {
 	}
 }
 
-// TestBounded: there are so many viewers and no more, until one leaves.
+// TestBounded: at the limit, viewers are refused until one leaves.
 func TestBounded(t *testing.T) {
 	l, site, _, _ := start(t, Config{Every: every})
 	var viewers []*viewer

@@ -9,8 +9,7 @@ import (
 	"github.com/crier-ws/crier/internal/webpage"
 )
 
-// TestPagePolicy: the policy allows the style and the script that are there and nothing else, and
-// the page needs nothing else.
+// TestPagePolicy: the policy allows the page's own style and script and nothing else, and the page needs nothing else.
 func TestPagePolicy(t *testing.T) {
 	w := httptest.NewRecorder()
 	(&Live{}).Page(w, nil)

@@ -8,37 +8,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// countedFDs is how many fds are counted one by one at the most.
-const countedFDs = 10_000
+// maxCountedFDs is the largest number of fds that are counted one by one.
+const maxCountedFDs = 10_000
 
-// openFDs is how many fds the process has open, and may have. n is -1 if it cannot be said without
-// counting more than countedFDs. conns is how many connections there are.
-func openFDs(conns int) (n, most int64) {
-	var limit unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
-		most = int64(limit.Cur)
+// openFDs returns how many fds the process has open, and its limit. n is -1 if it is unknown and counting would take too
+// long. conns is the number of connections.
+func openFDs(conns int) (n, limit int64) {
+	var rlimit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &rlimit) == nil {
+		limit = int64(rlimit.Cur)
 	}
-	// Linux 6.2 and later say it: proc_pid_fd(5).
+	// Since Linux 6.2, the size of the directory is the number of fds: proc_pid_fd(5).
 	if dir, err := os.Stat("/proc/self/fd"); err == nil && dir.Size() > 0 {
-		return dir.Size(), most
+		return dir.Size(), limit
 	}
-	if conns > countedFDs {
-		return -1, most
+	if conns > maxCountedFDs {
+		return -1, limit
 	}
 	dir, err := os.Open("/proc/self/fd")
 	if err != nil {
-		return -1, most
+		return -1, limit
 	}
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return -1, most
+		return -1, limit
 	}
-	return int64(len(names)) - 1, most // Without the directory itself.
+	return int64(len(names)) - 1, limit // Without the directory itself.
 }
 
-// residentBytes is what the process takes up of memory, or 0 if the kernel does not say:
-// proc_pid_statm(5).
+// residentBytes returns the resident memory of the process in bytes, or 0 if it is unknown: proc_pid_statm(5).
 func residentBytes() int64 {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// TestFigures: what Stats has is in a snapshot, under the same name but for some.
+// TestFigures: a snapshot has the figures of Stats, most under the same names.
 func TestFigures(t *testing.T) {
 	var st broadcast.Stats
 	fields := reflect.ValueOf(&st).Elem()
@@ -80,8 +80,7 @@ func named(s *snapshot) map[string]any {
 	}
 }
 
-// TestAgreesWithMetrics: a snapshot says what /metrics does of a server that has much to do, and while it
-// shuts down.
+// TestAgreesWithMetrics: a snapshot agrees with /metrics, for a busy server and while it shuts down.
 func TestAgreesWithMetrics(t *testing.T) {
 	hooked, release := make(chan struct{}), make(chan struct{})
 	srv, addr := servertest.Start(t, servertest.Loopback, broadcast.Config{
@@ -162,7 +161,7 @@ func TestAgreesWithMetrics(t *testing.T) {
 	}
 }
 
-// TestProcess: what the kernel says of the process is what /metrics says.
+// TestProcess: the figures of the process agree with those of /metrics.
 func TestProcess(t *testing.T) {
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{})
 	s := newSampler(srv, Config{}, time.Now())
@@ -178,8 +177,7 @@ func TestProcess(t *testing.T) {
 	}
 }
 
-// TestChannels: the channels are those that the server has, with their rates. Those of the last ten
-// seconds do not change while nothing is published.
+// TestChannels: a snapshot has the server's channels with their rates, over the last ten seconds.
 func TestChannels(t *testing.T) {
 	srv, _ := servertest.Start(t, servertest.Loopback, broadcast.Config{Channels: true})
 	for n := range 30 {
