@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestClose: RFC 6455, sections 5.5.1 and 7.4, and the registry of close codes.
+// TestClose checks the answers to close frames: RFC 6455, sections 5.5.1 and 7.4.
 func TestClose(t *testing.T) {
 	var checks []check
 	add := func(section, name string, send []byte, code uint16) {
@@ -29,9 +29,9 @@ func TestClose(t *testing.T) {
 	run(t, checks)
 }
 
-// mayCome says whether a peer may send a code in a close frame: RFC 6455, sections 7.4.1
-// and 7.4.2, and what has been registered since: 1012 to 1014.
-func mayCome(code int) bool {
+// isAllowed reports whether a peer may send a code in a close frame: RFC 6455, sections 7.4.1 and 7.4.2, and the codes
+// 1012 to 1014, which were registered later.
+func isAllowed(code int) bool {
 	switch code {
 	case 1004, 1005, 1006:
 		return false
@@ -47,7 +47,7 @@ func TestCloseCodes(t *testing.T) {
 			code = 65535
 		}
 		want := uint16(code)
-		if !mayCome(code) {
+		if !isAllowed(code) {
 			want = 1002
 		}
 		for _, reason := range []string{"", "reason"} {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// deflate compresses a message as RFC 7692, section 7.2.1, says, in pieces of a size.
+// deflate compresses a message in pieces of a size: RFC 7692, section 7.2.1.
 func deflate(t testing.TB, p []byte, level, piece int) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -28,7 +28,7 @@ func deflate(t testing.TB, p []byte, level, piece int) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\x00\x00\xff\xff"))
 }
 
-// inflate inflates a message, section 7.2.2.
+// inflate inflates a message: RFC 7692, section 7.2.2.
 func inflate(t testing.TB, p []byte) []byte {
 	t.Helper()
 	b, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(p), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
@@ -38,8 +38,8 @@ func inflate(t testing.TB, p []byte) []byte {
 	return b
 }
 
-// TestDeflate sends messages of many sizes compressed in many ways, with each window that
-// may be asked for.
+// TestDeflate checks that messages of many sizes arrive, compressed in many ways and with each window size that a client
+// may request.
 func TestDeflate(t *testing.T) {
 	addr := start(t)
 	defer bystander(t, addr)()
@@ -102,7 +102,7 @@ func TestDeflate(t *testing.T) {
 	}
 }
 
-// TestDeflateViolations: RFC 7692, sections 6 and 7.2.
+// TestDeflateViolations checks that invalid compressed frames are refused: RFC 7692, sections 6 and 7.2.
 func TestDeflateViolations(t *testing.T) {
 	addr := start(t)
 	defer bystander(t, addr)()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// text is what a server sends back for a message of text.
+// text returns the frame that a server sends for a text message.
 func text(s string) frame { return frame{fin | opText, []byte(s)} }
 
 func binaryOf(s string) frame { return frame{fin | opBinary, []byte(s)} }
@@ -68,7 +68,7 @@ func TestControl(t *testing.T) {
 	add("5.5.3", "pong, then ping", join(say(fin|opPong, "unasked"), say(fin|opPing, "asked")), 0, pong("asked"))
 	add("5.4", "ping between fragments", join(say(opText, "frag"), say(fin|opPing, "p"), say(fin|opCont, "ment")), 0, pong("p"), text("fragment"))
 	add("5.4", "pong between fragments", join(say(opText, "frag"), say(fin|opPong, "p"), say(fin|opCont, "ment")), 0, text("fragment"))
-	// The answers to several pings may be one, section 5.5.3; the newest must be.
+	// One pong may answer several pings, but the newest ping must be answered: section 5.5.3.
 	run(t, checks)
 	t.Run("5.5.3/ten_pings", func(t *testing.T) {
 		addr := start(t)
@@ -78,7 +78,7 @@ func TestControl(t *testing.T) {
 			for i := range 10 {
 				pings = append(pings, say(fin|opPing, fmt.Sprint(i))...)
 			}
-			go p.send(pings, chop) // Ends when all is sent.
+			go p.send(pings, chop) // Ends when everything is sent.
 			last := -1
 			for last < 9 {
 				f, err := p.read()
@@ -123,7 +123,7 @@ func TestFragmentation(t *testing.T) {
 	run(t, checks)
 }
 
-// TestLimits: up to the largest message, in all forms.
+// TestLimits checks that messages up to the limit arrive, in all forms, and that larger ones are refused.
 func TestLimits(t *testing.T) {
 	addr := start(t)
 	defer bystander(t, addr)()

@@ -16,8 +16,7 @@ const (
 	lineVersion = "Sec-WebSocket-Version: 13"
 )
 
-// with is a good head with one line in the place of another ("" takes it out), and
-// further lines.
+// with returns a correct head in which one line is replaced ("" removes it), with further lines.
 func with(old, new string, further ...string) string {
 	var lines []string
 	for _, line := range []string{lineRequest, lineHost, lineUpgrade, lineConn, lineKey, lineVersion} {
@@ -33,8 +32,8 @@ func with(old, new string, further ...string) string {
 
 func plus(further ...string) string { return with("none", "", further...) }
 
-// TestHandshake: each status is the one that the section asks for, or where it leaves
-// a choice, the one that crier promises.
+// TestHandshake checks that each status is the one that the named section requires or, where the section leaves a choice,
+// the one that docs/protocol.md promises.
 func TestHandshake(t *testing.T) {
 	tests := []struct {
 		section, name, head string
@@ -134,12 +133,12 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// checkAnswer checks what an answer must have with its status.
+// checkAnswer checks the headers that an answer with its status must have.
 func checkAnswer(t *testing.T, r *http.Response) {
 	t.Helper()
 	want := map[string]string{"Connection": "close"}
 	switch r.StatusCode {
-	case 101: // RFC 6455, section 4.2.2; the sum is that of its section 1.3.
+	case 101: // RFC 6455, section 4.2.2. The accept value is that of section 1.3.
 		want = map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-Websocket-Accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}
 	case 405: // RFC 9110, section 15.5.6.
 		want["Allow"] = "GET"
@@ -158,7 +157,7 @@ func checkAnswer(t *testing.T, r *http.Response) {
 	}
 }
 
-// TestPipelined: frames that come with the head, in one piece.
+// TestPipelined checks that frames which arrive in one piece with the request head are read.
 func TestPipelined(t *testing.T) {
 	addr := start(t)
 	for _, chop := range chops {

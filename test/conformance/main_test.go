@@ -27,14 +27,13 @@ func TestMain(m *testing.M) {
 	os.Exit(leaktest.Main(m))
 }
 
-// patience is how long anything may take until the test gives up.
+// patience bounds every wait. Nothing takes as long, unless the machine is busy or a server hangs.
 const patience = 20 * time.Second
 
-// maxMessage is the largest message that the server takes.
+// maxMessage is the largest message that the server accepts, in bytes.
 const maxMessage = 16 << 20
 
-// start starts a server for one test, and returns its address. A lone client is one
-// that no other case's messages reach.
+// start starts a server for one test and returns its address. Messages of other tests do not reach its clients.
 func start(t testing.TB) string {
 	t.Helper()
 	if *target != "" {
@@ -46,7 +45,7 @@ func start(t testing.TB) string {
 
 const key = "dGhlIHNhbXBsZSBub25jZQ==" // RFC 6455, section 1.2.
 
-// head is a request head, with further lines.
+// head returns a request head with further lines.
 func head(lines ...string) string {
 	var further strings.Builder
 	for _, line := range lines {
@@ -56,7 +55,7 @@ func head(lines ...string) string {
 		"Sec-WebSocket-Key: " + key + "\r\nSec-WebSocket-Version: 13\r\n" + further.String() + "\r\n"
 }
 
-// peer is a connection on which the test says every byte itself.
+// peer is a connection on which the test sends every byte itself.
 type peer struct {
 	net.Conn
 	t  testing.TB
@@ -86,14 +85,14 @@ func open(t testing.TB, addr string, lines ...string) *peer {
 	return p
 }
 
-// Chops are the sizes of the pieces that a case is sent in: as it is, byte by byte, such
-// that nothing is aligned, and as Ethernet would bring it.
+// chops are the sizes of the pieces in which a case is sent: in one piece, byte by byte, unaligned, and in packets of
+// Ethernet.
 const whole = 1 << 30
 
 var chops = []int{whole, 1, 997, 1460}
 
-// send writes b in pieces. It stops quietly when the server has closed: what it said
-// before tells whether it was right to.
+// send writes b in pieces of chop bytes. It stops without an error when the server has closed the connection: the test
+// reads the reason.
 func (p *peer) send(b []byte, chop int) {
 	p.t.Helper()
 	for len(b) > 0 {
@@ -105,9 +104,9 @@ func (p *peer) send(b []byte, chop int) {
 	}
 }
 
-// frame is a frame of the server.
+// frame is a frame that the server sent.
 type frame struct {
-	first   byte // FIN, reserved bits and opcode
+	first   byte // FIN, reserved bits and opcode.
 	payload []byte
 }
 
@@ -118,8 +117,8 @@ func (f frame) String() string {
 	return fmt.Sprintf("%#x %q", f.first, f.payload)
 }
 
-// read reads a frame; io.EOF if the server has closed. It fails if the frame is masked,
-// RFC 6455, section 5.1, or its length is not in its shortest form, section 5.2.
+// read reads a frame, or returns io.EOF if the server has closed the connection. A masked frame (RFC 6455, section 5.1)
+// and a length that is not in its shortest form (section 5.2) are errors.
 func (p *peer) read() (f frame, err error) {
 	var h [8]byte
 	if _, err := io.ReadFull(p.br, h[:2]); err != nil {
@@ -149,13 +148,12 @@ func (p *peer) read() (f frame, err error) {
 	return f, err
 }
 
-// client makes a frame of a client. A length form other than the shortest is for those
-// that are wrong on purpose.
+// client describes a frame of a client, which may be wrong on purpose.
 type client struct {
 	first    byte
 	payload  []byte
-	length   int    // The number of bytes of the extended length: 0, 2 or 8; -1 for the shortest.
-	declared uint64 // The length that it says, if not the payload's.
+	length   int    // The bytes of the extended length: 0, 2 or 8, or -1 for the shortest form.
+	declared uint64 // The length in the header, if it is not that of payload.
 	unmasked bool
 	mask     [4]byte
 }
@@ -214,33 +212,32 @@ func (c client) bytes() []byte {
 	return b
 }
 
-// say is a frame as a client should make it.
+// say returns a correct frame of a client.
 func say(first byte, payload string) []byte {
 	return client{first: first, payload: []byte(payload), length: -1, mask: mask}.bytes()
 }
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// closing is the body of a close frame.
+// closing returns the body of a close frame.
 func closing(code uint16, reason string) string {
 	return string(binary.BigEndian.AppendUint16(nil, code)) + reason
 }
 
-// check is one case: what a lone client sends and gets.
+// check is one case: what a client sends, and what it must receive.
 type check struct {
 	section string
 	name    string
 	send    []byte
 	want    []frame
-	// code is the status with which the server closes; 0 if it must not; noStatus if
-	// the close frame has none.
+	// code is the status with which the server must close. 0 means that it must not close, noStatus that the close frame
+	// must have no status.
 	code uint16
 }
 
 const noStatus = 1005 // RFC 6455, section 7.4.1: never on the wire.
 
-// bystander opens a connection that only listens, and returns a function that fails the
-// test if anything happened to it.
+// bystander opens a connection that only receives. The returned function fails the test if the connection was closed.
 func bystander(t *testing.T, addr string) (check func()) {
 	t.Helper()
 	p := open(t, addr)
@@ -269,7 +266,7 @@ func bystander(t *testing.T, addr string) (check func()) {
 	}
 }
 
-// run runs checks, each in all chops.
+// run runs each check with all chops.
 func run(t *testing.T, checks []check) {
 	addr := start(t)
 	defer bystander(t, addr)()
@@ -277,7 +274,7 @@ func run(t *testing.T, checks []check) {
 		t.Run(strings.ReplaceAll(c.section+"/"+c.name, " ", "_"), func(t *testing.T) {
 			for _, chop := range chops {
 				if chop == 1 && len(c.send) > 70_000 {
-					continue // It says nothing more than the shorter ones do.
+					continue // Shorter cases test the same.
 				}
 				c.run(t, addr, chop)
 			}
@@ -290,7 +287,7 @@ func (c *check) run(t *testing.T, addr string, chop int) {
 	p := open(t, addr)
 	defer p.Close()
 	sent := make(chan struct{})
-	go func() { // Ends when all is sent, or p is closed.
+	go func() { // Ends when everything is sent or p is closed; awaited below.
 		defer close(sent)
 		p.send(c.send, chop)
 		if c.code == 0 {
@@ -313,8 +310,8 @@ func (c *check) run(t *testing.T, addr string, chop int) {
 	}
 }
 
-// expectClose reads the close frame and the end of the stream. What the peer sent
-// before it was wrong may be answered, or not.
+// expectClose reads a close frame with this status, and then the end of the stream. Before that, the server may answer
+// earlier frames or not.
 func (p *peer) expectClose(code uint16) {
 	p.t.Helper()
 	got, err := p.read()
@@ -331,9 +328,9 @@ func (p *peer) expectClose(code uint16) {
 	if status != code {
 		p.t.Fatalf("closed with %d %q, want %d", status, got.payload, code)
 	}
-	// A client that answers sees the end of TCP: RFC 6455, section 7.1.1.
+	// After its answer the client must see the end of the TCP stream: RFC 6455, section 7.1.1.
 	p.send(say(fin|opClose, string(got.payload)), whole)
 	if f, err := p.read(); !errors.Is(err, io.EOF) {
-		p.t.Fatalf("behind the close frame: got %v, %v, want the end", f, err)
+		p.t.Fatalf("after the close frame: got %v, %v, want the end", f, err)
 	}
 }
