@@ -108,7 +108,7 @@ func (s *soak) run() error {
 		return err
 	}
 	defer s.server.stop()
-	// The warm-up allocates what the server keeps from then on. Then come the healthy alone, and both together.
+	// The warm-up allocates what the server keeps. Afterwards come the healthy alone, and both together.
 	if _, err := s.phase("warm-up", min(s.duration/10, 5*time.Second), s.hostile); err != nil {
 		return err
 	}

@@ -138,7 +138,7 @@ func (bm *benchmark) run(b *testing.B, o *options, m *mode, crier string) {
 			counts[f.Name]++
 		}
 	}
-	b.ReportMetric(0, "ns/op") // The time that a measurement takes says nothing.
+	b.ReportMetric(0, "ns/op") // The duration of a measurement is no result.
 	for name, u := range bm.units {
 		switch {
 		case counts[name] > 0:

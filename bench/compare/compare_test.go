@@ -137,7 +137,7 @@ func TestResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := len(k.calls(t)) - before; got != 3 {
-		t.Errorf("with other rounds: %d calls, want all 3 cases anew", got)
+		t.Errorf("with other rounds: %d calls, want all 3 cases again", got)
 	}
 	if _, err := measureInto(t, o, k, environment{CPU: "b"}); err == nil {
 		t.Error("resumed on another machine: no error")

@@ -3,7 +3,7 @@
 //
 //	go run -C bench/compare .            builds all, measures all cases, writes all: about 50 minutes
 //	go run -C bench/compare . -quick     a try-out into a temporary directory: a few minutes
-//	go run -C bench/compare . -resume    goes on where a run was interrupted
+//	go run -C bench/compare . -resume    continues an interrupted run
 //	go run -C bench/compare . -cases '^overload'   measures these cases again, and keeps the others
 //	go run -C bench/compare . -from ../../docs/performance/results.json   tables and plots only
 //

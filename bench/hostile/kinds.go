@@ -43,7 +43,7 @@ var Kinds = []Kind{
 	{Name: "goes in the middle of a message", Ends: []End{Left}, do: func(c *client) End {
 		return c.openAndGo(masked(ws.OpText, 0, []byte("half of ")))
 	}},
-	{Name: "goes behind a close frame", Ends: []End{Left}, do: func(c *client) End {
+	{Name: "goes after a close frame", Ends: []End{Left}, do: func(c *client) End {
 		return c.openAndGo(masked(ws.OpClose, 1, []byte{3, 0xe8}))
 	}},
 	{Name: "goes when it is refused", Ends: []End{Left}, do: func(c *client) End {

@@ -130,7 +130,7 @@ func (l *loop) connect(i int) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &e))
 }
 
-// greet takes bytes of the response to the handshake. Once all has come it returns what
+// greet reads bytes of the response to the handshake. Once the response is complete it returns what
 // follows, and true.
 func (l *loop) greet(c *conn, b []byte) (rest []byte, whole bool, err error) {
 	c.head = append(c.head, b...)

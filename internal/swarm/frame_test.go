@@ -92,7 +92,7 @@ func TestFrameReaderInPieces(t *testing.T) {
 	}
 }
 
-// After a damaged message reading goes on with the next one.
+// After a damaged message, reading continues with the next one.
 func TestFrameReaderPassesOverDamage(t *testing.T) {
 	good := serverFrame(message{1, 2}, 64)
 	tests := []struct {

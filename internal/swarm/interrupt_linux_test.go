@@ -95,7 +95,7 @@ func TestInterruptGrow(t *testing.T) {
 	}
 }
 
-// Once one loop has failed, none goes on.
+// Once one loop has failed, all loops stop.
 func TestOneOfSeveralFails(t *testing.T) {
 	for _, per := range []int{0, 3} {
 		fail := make(chan struct{})

@@ -71,7 +71,7 @@ type process struct {
 	in  io.Closer
 	mu  sync.Mutex // guards enc
 	enc *gob.Encoder
-	// done has the response to an order. Closed when the child says nothing more.
+	// done has the response to an order. It is closed when the output of the child ends.
 	done     chan response
 	progress atomic.Pointer[Counts]
 }
@@ -127,7 +127,7 @@ func startProcess(r role) (*process, error) {
 	return p, nil
 }
 
-// listen takes what the child says until it says nothing more.
+// listen reads the output of the child until it ends.
 func (p *process) listen(dec *gob.Decoder) {
 	defer close(p.done)
 	for {

@@ -99,7 +99,7 @@ func (c *chatter) types(t *testing.T, line string) {
 }
 
 // TestChatCSharp: who is there hears, who comes late gets what was said, and a server that is
-// started anew gets all of them back.
+// restarted receives all of them.
 func TestChatCSharp(t *testing.T) {
 	t.Parallel()
 	needCrier(t)

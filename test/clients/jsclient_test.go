@@ -135,11 +135,11 @@ func (f *fleet) cuts(t *testing.T, transport string) {
 	if got := len(c.ids()); got != len(s.ids) {
 		t.Errorf("got %d messages, want %d", got, len(s.ids))
 	}
-	// Chromium forgets what has come of an answer when that breaks, so it may get nothing.
+	// Chromium drops the received part of an answer that breaks, so the client may receive nothing.
 	progress := false
 	for _, h := range c.happened() {
 		if h.Type == "disconnect" && progress && h.RetryIn > 20 {
-			t.Errorf("waits for %.0f ms, want 20 at most behind a message", h.RetryIn)
+			t.Errorf("waits for %.0f ms, want at most 20 after a message", h.RetryIn)
 		}
 		progress = h.Type == "message" || progress && h.Type != "disconnect"
 	}
@@ -173,7 +173,7 @@ func (f *fleet) gap(t *testing.T, transport string) {
 	if h := c.await(t, "gap"); h.From != "before-7" {
 		t.Errorf("got %+v, want a gap from before-7", h)
 	}
-	// It is behind the gap, without a message.
+	// The position is after the gap, without a message.
 	proxy.cut()
 	c.await(t, "disconnect")
 	s.publish(t, "meanwhile")

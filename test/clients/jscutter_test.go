@@ -147,7 +147,7 @@ func (p *cutPair) run() {
 	wg.Wait()
 }
 
-// head reads a request head, and says whether it is to go on to the server.
+// head reads a request head, and reports whether to forward it to the server.
 func (p *cutPair) head() ([]byte, bool) {
 	var head []byte
 	buf := make([]byte, 4096)

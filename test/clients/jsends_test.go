@@ -90,7 +90,7 @@ func (f *fleet) expired(t *testing.T, transport string) {
 			t.Errorf("got %d requests with %s, want 1", n, word)
 		}
 	}
-	// Again, before a message has come: not at once.
+	// Again before a message has arrived: not at once.
 	s.disconnect(t, 4401, "expired")
 	c.await(t, "disconnect")
 	c.await(t, "open")

@@ -210,7 +210,7 @@ func (c *jsClient) await(t *testing.T, kind string) (h happening) {
 	return h
 }
 
-// awaitID waits until a message has come.
+// awaitID waits until a message has arrived.
 func (c *jsClient) awaitID(t *testing.T, id string) {
 	t.Helper()
 	for c.await(t, "message").ID != id {

@@ -223,7 +223,7 @@ func TestClusterAlerts(t *testing.T) {
 	p.await(t, "that all is well again", "absent("+firing+")")
 }
 
-// TestStalledAlert: a shard that stands still is noticed, one of several, and that it goes on.
+// TestStalledAlert checks that an alert fires while one of several shards is stopped, and ends when the shard continues.
 func TestStalledAlert(t *testing.T) {
 	t.Parallel()
 	needCrier(t)

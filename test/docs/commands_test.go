@@ -141,7 +141,7 @@ func (s *session) script(t *testing.T, text string) int {
 		if c.Words[0] == "cd" && !c.Apart && ours.MatchString(c.Words[1]) {
 			dir = c.Words[1]
 		}
-		if goesOn(c.Words) && !c.Background && i+1 < len(commands) && !strings.Contains(lines[commands[i+1].Line], "in another terminal") {
+		if runsForever(c.Words) && !c.Background && i+1 < len(commands) && !strings.Contains(lines[commands[i+1].Line], "in another terminal") {
 			t.Errorf("%s: what is below it does not run before it ends", lines[c.Line])
 		}
 		switch wayOf(c.Words) {
@@ -174,8 +174,8 @@ func atTop(words []string) []string {
 	return words
 }
 
-// goesOn says whether a command does not end by itself.
-func goesOn(words []string) bool {
+// runsForever reports whether a command does not end by itself.
+func runsForever(words []string) bool {
 	if words[0] == "taskset" && len(words) > 3 {
 		words = words[3:]
 	}

@@ -169,7 +169,7 @@ func (s *session) serve(t *testing.T, words []string) {
 	}
 }
 
-// answers says whether a server is there, and not only its socket: before, a signal would end it without a word.
+// answers reports whether a server answers requests. Before that, a signal would end it without a log line.
 func answers(addr string) bool {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -208,7 +208,7 @@ func (s *session) checkFlags(t *testing.T, words []string) {
 	}
 }
 
-// server is a program that goes on until it is told not to.
+// server is a program that runs until a signal ends it.
 type server struct {
 	cmd  *exec.Cmd
 	out  *output
@@ -253,7 +253,7 @@ func (p *server) end(t *testing.T) {
 		select {
 		case <-p.done:
 		case <-time.After(patience):
-			t.Errorf("%s goes on after SIGINT", p.cmd)
+			t.Errorf("%s still runs after SIGINT", p.cmd)
 		}
 		p.stop()
 		if path.Base(p.cmd.Path) == "crier" && p.err != nil {

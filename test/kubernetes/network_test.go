@@ -64,7 +64,7 @@ func (m *manifest) checkPolicy(f *faults, c *corev1.Container) {
 	f.want(ok, "want pods with the label of any namespace to reach admin only, and nobody else")
 }
 
-// isFor says whether a rule is for a port of the container, and no other. A plugin need not know ports by name.
+// isFor reports whether a rule is for a port of the container and no other one. Plugins may not know ports by name.
 func isFor(rule networkingv1.NetworkPolicyIngressRule, c *corev1.Container, name string) bool {
 	if len(rule.Ports) != 1 {
 		return false

@@ -125,7 +125,7 @@ func (c *client) read() error {
 		return nil
 	}
 	if c.phase == phaseClosing {
-		return fmt.Errorf("%d bytes came behind the close frame", len(b))
+		return fmt.Errorf("%d bytes after the close frame", len(b))
 	}
 	c.swarm.bytes += len(b)
 	err = c.sink.take(b)

@@ -82,7 +82,7 @@ func connect(from [4]byte, port, rcvbuf int) (fd int, err error) {
 		errs = append(errs, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf))
 	}
 	err = unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
-	if err != unix.EINPROGRESS && err != unix.EINTR { // It goes on in both cases, connect(2).
+	if err != unix.EINPROGRESS && err != unix.EINTR { // The connection proceeds in both cases, connect(2).
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -117,7 +117,7 @@ func dial(from [4]byte, port int) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), c.SetDeadline(time.Now().Add(patience))
 }
 
-// shake makes a whole handshake and returns what came behind the greeting.
+// shake does a complete handshake and returns the bytes after the greeting.
 func shake(c net.Conn) (more []byte, err error) {
 	if _, err := io.WriteString(c, request); err != nil {
 		return nil, err

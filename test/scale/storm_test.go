@@ -125,7 +125,7 @@ func (f fate) suffer(port, i int) error {
 	return err
 }
 
-// over says whether the storm is.
+// over reports whether the storm is over.
 func (s *storm) over() bool {
 	select {
 	case <-s.done:

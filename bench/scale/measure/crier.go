@@ -24,7 +24,7 @@ type criers struct {
 	messages  *client // To the stream, or nil.
 }
 
-// startCriers starts n nodes at servers of NATS, whose stream is made anew, or one without if s is nil.
+// startCriers starts n nodes with the NATS servers s, whose stream it recreates, or a single server if s is nil.
 func startCriers(ctx context.Context, bin string, n int, s *natsServers) (*criers, error) {
 	c := &criers{}
 	addrs, err := freeAddrs(n)

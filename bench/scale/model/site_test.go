@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// near says whether two values are the same but for rounding.
+// near reports whether two values are equal except for rounding.
 func near(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(math.Abs(a), math.Abs(b)) }
 
 func TestLinear(t *testing.T) {

@@ -225,7 +225,7 @@ func (c *Costs) starts() string {
 
 func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
 
-// Report is what a site uses that passes Check, for those who have one.
+// Report returns a table with the load of one site, for which Check must return nil.
 func (c *Costs) Report(s Site) string {
 	u := c.Use(s)
 	t := table{head: []string{"", "each NATS server", "each node"}}
