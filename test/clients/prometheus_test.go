@@ -223,7 +223,8 @@ func TestClusterAlerts(t *testing.T) {
 	p.await(t, "that all is well again", "absent("+firing+")")
 }
 
-// TestStalledAlert checks that an alert fires while one of several shards is stopped, and ends when the shard continues.
+// TestStalledAlert checks that an alert fires while one of several shards is stopped, and ends when the shard
+// continues.
 func TestStalledAlert(t *testing.T) {
 	t.Parallel()
 	needCrier(t)
