@@ -1,7 +1,7 @@
 /**
- * A client of a crier server: it comes back behind the last message that it got, over a
- * WebSocket with the subprotocol crier.v1 or, where those do not get through, over
- * server-sent events. docs/protocol.md is what goes over the wire, README.md how to use this.
+ * A client of a crier server. It resumes after the last message that it got, over a WebSocket with
+ * the subprotocol crier.v1 or, where WebSockets are blocked, over server-sent events.
+ * docs/protocol.md specifies the protocol; README.md says how to use the client.
  *
  * @module
  */
@@ -10,35 +10,35 @@ const PROTOCOL = 'crier.v1';
 
 const DEFAULTS = { backoff: 500, maxBackoff: 30_000, timeout: 15_000, buffer: 1 << 20, transport: 'auto' };
 
-// How long nothing may come. Heartbeats of events are seen, every 30 s by default; pings of a
-// WebSocket are not, and to look costs a connection.
+// How long nothing may arrive, in ms. Events have visible heartbeats, every 30 s by default. The
+// pings of a WebSocket are invisible, and a check costs a connection.
 const SILENCE = { events: 90_000, websocket: 300_000 };
 
-// A timer that is so late was not late by itself: the machine slept.
+// If a timer is this late, in ms, the machine slept.
 const ASLEEP = 120_000;
 
-// After these it would happen again: RFC 6455, section 7.4.1. From 4000 on somebody closed it
-// on purpose.
+// After these codes another try would end in the same way (RFC 6455, section 7.4.1), or somebody
+// closed the connection on purpose (4000 and above).
 const isFinal = (code) => [1002, 1003, 1007, 1009, 1010].includes(code) || code >= 4000;
 
-// Not fatal among the statuses that blame the request: those that pass, and 426, which is the
-// answer of a server that has WebSockets only.
+// Statuses from 400 to 499 that are not final: temporary ones, and 426, which a server without
+// server-sent events answers.
 const PASSING = [408, 425, 426, 429];
 
-/** How long a Retry-After is, in ms: RFC 9110, section 10.2.3. 0 for none. */
+/** Returns a Retry-After in ms, or 0 for none: RFC 9110, section 10.2.3. */
 const retryAfter = (value) => Math.max(0, value * 1000 || Date.parse(value) - Date.now()) || 0;
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 
-/** A message may begin with what looks like a byte order mark. */
+/** Keeps a byte order mark: it is a part of the message. */
 const decoder = () => new TextDecoder('utf-8', { ignoreBOM: true });
 
 const weight = ({ data = '' }) => data.length + 100;
 
-/** Tells those who wait for a queue to look again. */
+/** Wakes all that wait for a queue. */
 const wake = ({ waiting }) => { for (const resolve of waiting.splice(0)) resolve(); };
 
-/** Ends a link; nothing that comes of it counts any more. */
+/** Ends a link. Whatever arrives on it afterwards is ignored. */
 function shut(link) {
   if (!link || link.gone) return;
   link.gone = true;
@@ -49,29 +49,29 @@ function shut(link) {
 /**
  * A subscription to a channel. Events: open, message, direct, gap, disconnect, close; see crier.d.ts.
  *
- * Of the links, which are connections of either kind, there are two at the most: what messages
- * come over, and the one that is being opened. That is how a silent connection is looked
- * after: one behind the newest id is opened beside it. If that opens first, it takes over; if
- * anything comes over the old one first, it is given up. Either way no message is lost or twice.
+ * A link is a connection of either kind. There are at most two: the one that messages arrive on, and
+ * one that is being opened. To check a silent link, the client opens a second one after the newest
+ * ID. If the second one opens first, it replaces the silent one; if anything arrives on the silent
+ * one first, the second one is closed. Either way, no message is lost or arrives twice.
  */
 export class Crier extends EventTarget {
   #set; // The options.
   #url; // Without since and last.
-  #id; // Of the newest message that came; where to begin.
+  #id; // Of the newest message: where to begin.
   #last; // How many messages back to begin, while there is no id.
   #link; // The link that is open.
   #next; // The link that is being opened.
   #opened = false; // Some link has been open.
   #blocked = 0; // WebSockets in a row that did not open.
   #tries = 0; // Waits since the last message.
-  #timer; // Of the wait.
-  #hasty; // It may be cut short.
+  #timer; // For the next connection.
+  #hasty; // The wait may be cut short.
   #ticker;
   #ticked = Date.now();
-  #queues = new Set(); // Of the iterators.
+  #queues = new Set(); // One for each iterator.
   #paused = false; // One of them is full.
   #closed = null;
-  #page = new AbortController(); // Of what listens to the page.
+  #page = new AbortController(); // Ends the listeners on the page.
 
   /**
    * @param {string | URL} url of the channel: ws, wss, http or https
@@ -88,13 +88,13 @@ export class Crier extends EventTarget {
     const query = this.#url.searchParams;
     this.#id = this.#set.since ?? query.get('since') ?? undefined;
     this.#last = this.#set.last ?? query.get('last') ?? undefined;
-    // Only then, since it writes all of the query anew.
+    // Only if needed: delete rewrites the whole query.
     for (const name of ['since', 'last']) if (query.has(name)) query.delete(name);
     this.#watch();
     this.#connect();
   }
 
-  // need throws if the platform lacks what the transport needs: later would be too late to notice.
+  // need throws at once if the platform lacks what the transport needs.
   #need() {
     const { transport, WebSocket, fetch } = this.#set;
     if (transport === 'events' ? !fetch : !WebSocket) {
@@ -104,13 +104,13 @@ export class Crier extends EventTarget {
     }
   }
 
-  /** The id behind which it goes on: of the newest message. */
+  /** The newest ID. The next connection begins after it. */
   get id() { return this.#id; }
 
-  /** What the close event said, or null before it. */
+  /** The contents of the close event, or null before it. */
   get closed() { return this.#closed; }
 
-  /** Publishes. What is sent when it is not connected is not kept for later: it throws. */
+  /** Publishes. Throws if there is no connection: nothing is queued. */
   send(data) {
     const ws = this.#link?.ws;
     if (ws?.readyState !== 1) {
@@ -119,10 +119,10 @@ export class Crier extends EventTarget {
     ws.send(data);
   }
 
-  /** Ends it. */
+  /** Closes the connection for good. */
   close() { this.#finish({ code: 1000 }); }
 
-  /** Messages and gaps from now on, in order, until it is closed. */
+  /** Yields all further messages and gaps, in order, until the client is closed. */
   [Symbol.asyncIterator]() {
     const queue = { items: [], size: 0, waiting: [], ended: false };
     this.#queues.add(queue);
@@ -149,7 +149,7 @@ export class Crier extends EventTarget {
     };
   }
 
-  // resume connects again when those who were behind have read half of it.
+  // resume reconnects after a pause, when all iterators have read enough of their buffers.
   #resume() {
     if (!this.#paused || this.#closed || [...this.#queues].some(({ size }) => size > this.#set.buffer / 2)) return;
     this.#paused = false;
@@ -162,7 +162,7 @@ export class Crier extends EventTarget {
     return event;
   }
 
-  // watch looks after silence, and after what the page says of the network.
+  // watch checks links for silence, and listens to the page for changes of the network.
   #watch() {
     const { silence } = this.#set;
     const every = Math.min(15_000, (silence ?? Infinity) / 4);
@@ -183,7 +183,7 @@ export class Crier extends EventTarget {
     }, { signal });
   }
 
-  // check opens a link in the place of the one that is open.
+  // check opens a second link, to replace the one that is open.
   #check() {
     if (this.#link && !this.#next) this.#start(this.#link.events);
   }
@@ -199,8 +199,8 @@ export class Crier extends EventTarget {
     this.#start(this.#set.transport === 'events');
   }
 
-  // start opens a link. A probe only asks how the server answers: it is how a WebSocket ended
-  // that did not open, which does not tell.
+  // start opens a link. A probe, which is how a WebSocket ended that did not open, asks for events
+  // only to learn the status: no platform shows the status of a refused WebSocket.
   async #start(events, probe) {
     const { token, timeout } = this.#set;
     const link = { events, probe, drop() {} };
@@ -210,7 +210,7 @@ export class Crier extends EventTarget {
     try {
       const word = await (typeof token === 'function' ? token() : token);
       if (link.gone) return;
-      fatal = !events; // A page that must not have this WebSocket, or a token that is none.
+      fatal = !events; // The page may not open this WebSocket, or the token is malformed.
       await (events ? this.#readEvents(link, word) : this.#readSocket(link, word));
     } catch (err) {
       this.#ended(link, { code: 1006, reason: String(err), fatal });
@@ -235,12 +235,12 @@ export class Crier extends EventTarget {
       this.#ended(link, { code: 1002, reason: `the server does not speak ${PROTOCOL}` });
     };
     ws.onmessage = ({ data }) => this.#frame(link, data);
-    // Node 20 says nothing else of a connection that failed.
+    // Node 20 has no other event for a failed connection.
     ws.onerror = () => this.#ended(link, { code: 1006 });
     ws.onclose = ({ code, reason }) => this.#ended(link, { code, reason });
   }
 
-  // frame takes a message apart: a line of ASCII, and what was published.
+  // frame splits a message into its line of ASCII and what was published.
   #frame(link, data) {
     const text = typeof data === 'string';
     const all = text ? data : new Uint8Array(data);
@@ -266,10 +266,10 @@ export class Crier extends EventTarget {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) break;
-      this.#take(link); // Be it a heartbeat.
+      this.#take(link); // Heartbeats count, too.
       const more = text.decode(value, { stream: true });
       rest += more;
-      if (!more.includes('\n')) continue; // A long line is put together once.
+      if (!more.includes('\n')) continue; // Splits a long line once, when it is complete.
       const lines = rest.split('\n');
       rest = lines.pop();
       for (const line of lines) this.#line(link, line);
@@ -277,8 +277,8 @@ export class Crier extends EventTarget {
     this.#ended(link, { code: 1006, reason: 'the answer ended', ...link.refused });
   }
 
-  // refused: once a WebSocket has been open, what other requests are told proves nothing, but for a
-  // token that is no good any more.
+  // refused handles a status other than 200. Once a link has been open, statuses prove nothing about
+  // WebSockets, except that a fixed token is refused.
   #refused(link, status, after) {
     const { token, transport } = this.#set;
     const fatal = status === 401 && token ? typeof token === 'string'
@@ -286,7 +286,7 @@ export class Crier extends EventTarget {
     this.#ended(link, { code: 1006, reason: `HTTP ${status}`, status, after, fatal });
   }
 
-  // line takes a line of an event: HTML, section 9.2.6, as far as crier makes use of it.
+  // line parses a line of an event: HTML, section 9.2.6, as far as crier uses it.
   #line(link, line) {
     const event = link.event ??= {};
     if (line) {
@@ -303,13 +303,13 @@ export class Crier extends EventTarget {
     else if (type === 'text') this.#take(link, id ? 'id' : 'direct', id, '', decoder().decode(bytesOf(data)));
     else if (!type && id) this.#take(link, data === undefined ? 'at' : 'id', id, '', data);
     else if (!type && data !== undefined) this.#take(link, 'direct', '', '', data);
-    else if (event.retry) { // Refused for now: the status stands in a comment, and the answer ends.
+    else if (event.retry) { // Refused for now: a comment has the status, and the answer ends.
       const status = parseInt(event[''], 10) || undefined;
       link.refused = { reason: `HTTP ${status}`, status, after: Number(event.retry) || 0 };
     }
   }
 
-  // take takes what came, of either kind of link, or that anything came.
+  // take handles a message of either kind of link. Without a word, it only notes a sign of life.
   #take(link, word, id, to, data) {
     if (link.gone) return;
     link.seen = Date.now();
@@ -317,7 +317,7 @@ export class Crier extends EventTarget {
       if (word === 'at') this.#open(link, id);
       return;
     }
-    this.#next = shut(this.#next); // What it was to replace is alive.
+    this.#next = shut(this.#next); // The link that it was to replace is alive.
     if (word === 'id') {
       this.#id = id;
       this.#tries = 0;
@@ -330,8 +330,8 @@ export class Crier extends EventTarget {
     }
   }
 
-  // open makes a link the one that counts. A new id is not taken from it if there is one: the
-  // gap that lies between comes next, and would be missed if the connection broke before.
+  // open makes a link the current one. It sets the ID only if there is none: a gap may follow, which
+  // would be missed if the connection broke before.
   #open(link, id) {
     if (link.probe) return this.#ended(link, link.probe);
     clearTimeout(link.timer);
@@ -358,7 +358,7 @@ export class Crier extends EventTarget {
     }
   }
 
-  // pause: what would not fit stays with the server.
+  // pause disconnects, so that what does not fit stays at the server.
   #pause() {
     this.#paused = true;
     this.#shutAll();
@@ -371,7 +371,7 @@ export class Crier extends EventTarget {
     this.#link = this.#next = undefined;
   }
 
-  // ended decides what comes after a link that has ended: nothing, another one now, or later.
+  // ended decides what follows a link that has ended: nothing, or another one, now or later.
   #ended(link, end) {
     if (link.gone) return;
     shut(link);
@@ -393,7 +393,7 @@ export class Crier extends EventTarget {
     const { code, reason = '', status, after = 0 } = end;
     const expired = code === 4401 && typeof token === 'function';
     if (end.fatal || (isFinal(code) && !expired)) return this.#finish(end);
-    // Full jitter: those that were lost together do not come back together.
+    // Full jitter: clients that were lost together must not reconnect together.
     let retryIn = after + Math.random() * Math.min(maxBackoff, backoff * 2 ** this.#tries);
     if (code === 1008) retryIn = maxBackoff * (1 + Math.random());
     if (expired && !this.#tries) retryIn = 0;
