@@ -13,18 +13,18 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// leastToken is how long a token must be at least, in bytes.
-const leastToken = 16
+// minTokenBytes is the length of the shortest token that is accepted.
+const minTokenBytes = 16
 
-// adminFlags is where back ends publish.
+// adminFlags has the flags of the admin API, through which back ends publish. They are immutable after parsing.
 type adminFlags struct {
 	Admin          string    `empty:"" placeholder:"HOST:PORT" help:"Serve publishing, administration and a live page over HTTP on this address, which must not be public; port 0 picks a free one (default: off)."`
 	OTLPEndpoint   collector `name:"otlp-endpoint" empty:"" placeholder:"URL" help:"Send a span of each request that publishes through --admin to the OpenTelemetry collector at this URL, such as http://127.0.0.1:4318, by OTLP over HTTP; the OTEL_ environment variables set headers, sampling and the like (default: off)."`
 	AdminTokenFile string    `placeholder:"FILE" help:"File with the token that requests to --admin must bear; needed unless that is a loopback address."`
 }
 
-// validate finds what is wrong with the flags.
-func (f *adminFlags) validate(check func(ok bool, flag string, value any, want string)) {
+// validate calls check with each condition that the flags must meet.
+func (f *adminFlags) validate(check checkFunc) {
 	check(f.Admin != "" || f.AdminTokenFile == "" || activated, "admin-token-file", "given", "--admin as well")
 	check(f.Admin != "" || f.OTLPEndpoint == "" || activated, "otlp-endpoint", "given", "--admin as well")
 	if f.Admin == "" {
@@ -32,17 +32,19 @@ func (f *adminFlags) validate(check func(ok bool, flag string, value any, want s
 	}
 	checkAddress(check, "admin", f.Admin)
 	host, _, err := net.SplitHostPort(f.Admin)
-	check(err != nil || onLoopback(host) || f.AdminTokenFile != "", "admin", f.Admin, "a loopback address, or --admin-token-file as well")
+	check(err != nil || onLoopback(host) || f.AdminTokenFile != "", "admin", f.Admin,
+		"a loopback address, or --admin-token-file as well")
 }
 
-// token reads the token, if there is to be one.
+// token reads the token of --admin-token-file. Without that flag it returns "".
 func (f *adminFlags) token() (string, error) {
 	if f.AdminTokenFile == "" {
 		return "", nil
 	}
 	token, err := readToken("admin-token-file", f.AdminTokenFile)
-	if err == nil && len(token) < leastToken {
-		err = fmt.Errorf("--admin-token-file %s: the token has %d characters, want at least %d", f.AdminTokenFile, len(token), leastToken)
+	if err == nil && len(token) < minTokenBytes {
+		err = fmt.Errorf("--admin-token-file %s: the token has %d characters, want at least %d",
+			f.AdminTokenFile, len(token), minTokenBytes)
 		err = hinted(wrongSetting(err), "openssl rand -hex 32 makes one")
 	}
 	return token, err
@@ -60,15 +62,15 @@ func readToken(flag, file string) (string, error) {
 	}
 	token := strings.TrimSpace(string(b))
 	if strings.ContainsFunc(token, notInToken) {
-		return "", hinted(wrongSetting(fmt.Errorf("--%s %s: the file has more in it than a token", flag, file)), want)
+		return "", hinted(wrongSetting(fmt.Errorf("--%s %s: the file has more than a token in it", flag, file)), want)
 	}
 	return token, nil
 }
 
-// notInToken reports whether a token cannot have a character.
+// notInToken reports whether a character is not allowed in a token.
 func notInToken(r rune) bool { return r <= ' ' || r > '~' }
 
-// listen listens on the address, or returns nil if there is none.
+// listen listens on the address of --admin. Without that flag it returns nil.
 func (f *adminFlags) listen() (net.Listener, error) {
 	if f.Admin == "" {
 		return nil, nil
@@ -78,7 +80,7 @@ func (f *adminFlags) listen() (net.Listener, error) {
 	var ln net.Listener
 	var err error
 	if f.AdminTokenFile == "" && onLoopback(host) {
-		ln, err = loopback(f.Admin).listen() // Whatever a hosts file says of localhost.
+		ln, err = loopback(f.Admin).listen() // A hosts file may map localhost to any address.
 	} else {
 		ln, err = broadcast.Listen(f.Admin)
 	}
@@ -88,7 +90,7 @@ func (f *adminFlags) listen() (net.Listener, error) {
 	return ln, nil
 }
 
-// nodeName is the name of this host, or empty if the kernel does not know it.
+// nodeName returns the name of this host, or "" if it has none.
 func nodeName() string {
 	name, err := os.Hostname()
 	if err != nil {
@@ -97,18 +99,20 @@ func nodeName() string {
 	return name
 }
 
-// bodyTimeout is how long a request may take to come.
+// bodyTimeout is how long a request may take to arrive.
 const bodyTimeout = 30 * time.Second
 
-// startAdmin serves back ends on ln, or returns nil if that is nil. within, if not nil, is put around the handler.
-func startAdmin(ln net.Listener, srv *broadcast.Server, cfg admin.Config, within func(http.Handler) http.Handler, logger *slog.Logger) *endpoint {
+// startAdmin serves the admin API on ln until close. It returns nil if ln is nil. wrap wraps the handler; it may be nil.
+func startAdmin(
+	ln net.Listener, srv *broadcast.Server, cfg admin.Config, wrap func(http.Handler) http.Handler, logger *slog.Logger,
+) *endpoint {
 	if ln == nil {
 		return nil
 	}
 	back := admin.New(srv, cfg)
 	var handler http.Handler = back
-	if within != nil {
-		handler = within(handler)
+	if wrap != nil {
+		handler = wrap(handler)
 	}
 	if cfg.Token == "" {
 		handler = localOnly(handler)

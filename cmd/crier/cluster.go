@@ -17,7 +17,7 @@ import (
 	"github.com/crier-ws/crier/metrics"
 )
 
-// clusterFlags make servers one.
+// clusterFlags has the flags of joining a cluster. They are immutable after parsing.
 type clusterFlags struct {
 	Cluster            flags.List   `placeholder:"URL,..." help:"URL of a NATS server, such as nats://10.0.0.1:4222: form a cluster with all servers that use the same stream of NATS JetStream; repeat it or separate by commas for more (default: off)."`
 	ClusterMode        flags.Choice `default:"ordered" enum:"ordered,fast" placeholder:"ordered|fast" help:"ordered: one order and the same IDs on all servers, through the stream. fast: without JetStream; each server delivers its own clients' messages at once, and the others get them soon after, or lose them (default: ordered)."`
@@ -35,12 +35,12 @@ type clusterFlags struct {
 	ClusterHold        *flags.Span  `placeholder:"DURATION" help:"How long publishers may block while NATS is unavailable before they are closed with 1013 (default: 30s)."`
 }
 
-// natsURL is what a value of --cluster has to be.
-const natsURL = "a URL as nats://HOST:4222 or tls://HOST:4222, with a port from 1 to 65535; " +
+// natsURL describes the values of --cluster.
+const natsURL = "a URL such as nats://HOST:4222 or tls://HOST:4222, with a port from 1 to 65535; " +
 	"in a user name, password or token write / as %2F, ? as %3F and # as %23"
 
-// natsFault returns what is wrong with a URL of NATS, or "". It quotes no part of the URL, because each may be a part of a
-// secret: where a token contains a slash, the rest of it looks like the path.
+// natsFault returns what is wrong with a URL of NATS, or "". It does not quote the URL, any part of which may belong to a
+// secret: if a token contains a slash, the rest of the token looks like the path.
 func natsFault(s string) string {
 	u, err := url.Parse(s)
 	switch {
@@ -56,14 +56,14 @@ func natsFault(s string) string {
 	return ""
 }
 
-// Bounds of NATS for streams.
+// Bounds that NATS sets for streams.
 const (
 	maxReplicas  = 5
 	minStreamAge = 100 * time.Millisecond
 )
 
-// validate finds what is wrong with the flags. channels is --channels.
-func (f *clusterFlags) validate(channels bool, check func(ok bool, flag string, value any, want string)) {
+// validate calls check with each condition that the flags must meet. channels is --channels.
+func (f *clusterFlags) validate(channels bool, check checkFunc) {
 	f.validateAlone(check)
 	for _, s := range f.Cluster {
 		fault := natsFault(s)
@@ -72,28 +72,34 @@ func (f *clusterFlags) validate(channels bool, check func(ok bool, flag string, 
 	bad := func(ch rune) bool {
 		return unicode.IsControl(ch) || unicode.IsSpace(ch) || strings.ContainsRune(`.*>/\`, ch)
 	}
-	check(f.ClusterStream != "" && len(f.ClusterStream) <= 255 && !strings.ContainsFunc(f.ClusterStream, bad), "cluster-stream", fmt.Sprintf("%q", f.ClusterStream), "a name of at most 255 bytes, without spaces, dots, slashes, wildcards and control characters")
-	check((f.ClusterCert == "") == (f.ClusterKey == ""), "cluster-cert", fmt.Sprintf("%q", f.ClusterCert), "--cluster-key as well, and neither alone")
+	isName := f.ClusterStream != "" && len(f.ClusterStream) <= 255 && !strings.ContainsFunc(f.ClusterStream, bad)
+	check(isName, "cluster-stream", fmt.Sprintf("%q", f.ClusterStream),
+		"a name of at most 255 bytes, without spaces, dots, slashes, wildcards and control characters")
+	check((f.ClusterCert == "") == (f.ClusterKey == ""), "cluster-cert", fmt.Sprintf("%q", f.ClusterCert),
+		"--cluster-key as well, and neither alone")
 	check(time.Duration(f.ClusterTimeout) >= time.Millisecond, "cluster-timeout", time.Duration(f.ClusterTimeout), "at least 1ms")
 	check(f.ClusterReplicas <= maxReplicas, "cluster-replicas", int(f.ClusterReplicas), "at most 5")
-	check(f.ClusterMaxAge == 0 || time.Duration(f.ClusterMaxAge) >= minStreamAge, "cluster-max-age", time.Duration(f.ClusterMaxAge),
-		"at least 100ms, or 0 for ever")
-	check(f.ClusterCredentials == "" || f.ClusterNKey == "", "cluster-nkey", fmt.Sprintf("%q", f.ClusterNKey), "no --cluster-credentials, which say who crier is, too")
+	check(f.ClusterMaxAge == 0 || time.Duration(f.ClusterMaxAge) >= minStreamAge, "cluster-max-age",
+		time.Duration(f.ClusterMaxAge), "at least 100ms, or 0 for ever")
+	check(f.ClusterCredentials == "" || f.ClusterNKey == "", "cluster-nkey", fmt.Sprintf("%q", f.ClusterNKey),
+		"no --cluster-credentials, which identify crier as well")
 	check(f.ClusterLinger == nil || channels, "cluster-linger", "given", "--channels as well")
-	check(f.ClusterLinger == nil || *f.ClusterLinger > 0, "cluster-linger", time.Duration(deref(f.ClusterLinger)), "more than 0")
+	check(f.ClusterLinger == nil || *f.ClusterLinger > 0, "cluster-linger", time.Duration(deref(f.ClusterLinger)),
+		"more than 0")
 	check(f.ClusterHold == nil || *f.ClusterHold > 0, "cluster-hold", time.Duration(deref(f.ClusterHold)), "more than 0")
 	if f.ClusterMode == "fast" {
-		const want = "the stream that --cluster-mode ordered has"
+		const want = "--cluster-mode ordered, because fast has no stream"
 		check(f.ClusterReplicas == 0, "cluster-replicas", int(f.ClusterReplicas), want)
 		check(f.ClusterMaxBytes == 0, "cluster-max-bytes", int(f.ClusterMaxBytes), want)
 		check(f.ClusterMaxAge == 0, "cluster-max-age", time.Duration(f.ClusterMaxAge), want)
-		check(f.ClusterHold == nil, "cluster-hold", time.Duration(deref(f.ClusterHold)), "--cluster-mode ordered, as nobody waits in fast")
+		check(f.ClusterHold == nil, "cluster-hold", time.Duration(deref(f.ClusterHold)),
+			"--cluster-mode ordered, because publishers do not block in fast")
 	}
 }
 
-// validateAlone rejects flags that differ from their defaults and need --cluster. Otherwise a server that was meant to
-// join a cluster would run alone.
-func (f *clusterFlags) validateAlone(check func(ok bool, flag string, value any, want string)) {
+// validateAlone rejects flags that need --cluster if it is not given. Otherwise a server that was meant to join a cluster
+// would run alone.
+func (f *clusterFlags) validateAlone(check checkFunc) {
 	if len(f.Cluster) > 0 {
 		return
 	}
@@ -102,7 +108,8 @@ func (f *clusterFlags) validateAlone(check func(ok bool, flag string, value any,
 		given bool
 	}{
 		{"cluster-mode", f.ClusterMode != "ordered"}, {"cluster-stream", f.ClusterStream != "CRIER"},
-		{"cluster-replicas", f.ClusterReplicas != 0}, {"cluster-max-bytes", f.ClusterMaxBytes != 0}, {"cluster-max-age", f.ClusterMaxAge != 0},
+		{"cluster-replicas", f.ClusterReplicas != 0}, {"cluster-max-bytes", f.ClusterMaxBytes != 0},
+		{"cluster-max-age", f.ClusterMaxAge != 0},
 		{"cluster-credentials", f.ClusterCredentials != ""}, {"cluster-nkey", f.ClusterNKey != ""},
 		{"cluster-ca", f.ClusterCA != ""}, {"cluster-cert", f.ClusterCert != ""}, {"cluster-key", f.ClusterKey != ""},
 		{"cluster-timeout", time.Duration(f.ClusterTimeout) != 5*time.Second},
@@ -112,7 +119,7 @@ func (f *clusterFlags) validateAlone(check func(ok bool, flag string, value any,
 	}
 }
 
-// member is a server's part in a cluster, of either mode.
+// member is the part of this server in a cluster: a *cluster.Ordered or a *cluster.Fast, which document the methods.
 type member interface {
 	MaxMessageBytes() int
 	Start(ctx context.Context, srv *broadcast.Server) error
@@ -124,21 +131,24 @@ type member interface {
 	NATS() string
 }
 
-// join makes the server of a Config part of the cluster. It waits for NATS until ctx is done, and calls waiting with the
-// reason for the wait, as warmUp does.
-func (f *clusterFlags) join(ctx context.Context, cfg *broadcast.Config, waiting func(error), logger *slog.Logger) (member, error) {
-	as, needs, larger := f.joinOrdered, "with JetStream (nats-server -js) and a majority, ", "raise max_payload of NATS"
+// join makes the server of a Config a member of the cluster, and adapts cfg. It waits for NATS until ctx is done, and
+// calls waiting with the reason for each wait; so does warmUp.
+func (f *clusterFlags) join(
+	ctx context.Context, cfg *broadcast.Config, waiting func(error), logger *slog.Logger,
+) (member, error) {
+	open, needs, larger := f.joinOrdered, "with JetStream (nats-server -js) and a majority, ", "raise max_payload of NATS"
 	if f.ClusterMode == "fast" {
-		as, needs, larger = f.joinFast, "", larger+", but --cluster-mode fast takes 16 MiB at the most"
+		open, needs, larger = f.joinFast, "", larger+", but --cluster-mode fast takes 16 MiB at most"
 	}
 	table := 0
-	if cfg.MemoryBytes == 0 { // Else it is in f.memory.
+	if cfg.MemoryBytes == 0 { // Otherwise f.memory includes the table.
 		table = 256 << 20
 	}
-	m, err := as(ctx, cfg, cluster.Config{
-		Channels: cfg.Channels, Linger: time.Duration(deref(f.ClusterLinger)), // 0 is a minute.
+	m, err := open(ctx, cfg, cluster.Config{
+		Channels: cfg.Channels, Linger: time.Duration(deref(f.ClusterLinger)), // 0 means a minute.
 		Servers: f.Cluster, Stream: f.ClusterStream,
-		Credentials: f.ClusterCredentials, NKey: f.ClusterNKey, CA: f.ClusterCA, Cert: f.ClusterCert, Key: f.ClusterKey,
+		Credentials: f.ClusterCredentials, NKey: f.ClusterNKey,
+		CA: f.ClusterCA, Cert: f.ClusterCert, Key: f.ClusterKey,
 		Timeout: time.Duration(f.ClusterTimeout), PresenceBytes: table, Waiting: waiting, Logger: logger,
 	})
 	if err != nil {
@@ -149,8 +159,8 @@ func (f *clusterFlags) join(ctx context.Context, cfg *broadcast.Config, waiting 
 		return nil, hinted(err, "%s", hint)
 	}
 	if most := m.MaxMessageBytes(); cfg.MaxMessageBytes > most {
-		if cfg.MaxMessageBytes-most >= 1<<10 { // With the defaults of both it is the headers.
-			logger.Warn("NATS takes smaller messages than --max-message says", "max_message", most, "hint", larger)
+		if cfg.MaxMessageBytes-most >= 1<<10 { // With the defaults of both, only the headers are missing.
+			logger.Warn("NATS accepts only messages smaller than --max-message", "max_message", most, "hint", larger)
 		}
 		cfg.MaxMessageBytes = most
 	}
@@ -171,7 +181,7 @@ func (f *clusterFlags) joinOrdered(ctx context.Context, cfg *broadcast.Config, w
 	if history == 0 {
 		history = max(cfg.RetainBytes, 8<<20)
 		if cfg.Channels {
-			history *= 8 // As broadcast does.
+			history *= 8 // The default of broadcast.
 		}
 	}
 	c, err := cluster.OpenOrdered(ctx, cluster.OrderedConfig{
@@ -182,11 +192,11 @@ func (f *clusterFlags) joinOrdered(ctx context.Context, cfg *broadcast.Config, w
 		return nil, err
 	}
 	cfg.Replication = c.Replication()
-	cfg.Replication.HoldTime = time.Duration(deref(f.ClusterHold)) // 0 is 30 s.
+	cfg.Replication.HoldTime = time.Duration(deref(f.ClusterHold)) // 0 means 30 s.
 	return c, nil
 }
 
-// attrs is what the log says of a member when it begins to serve. c may be nil.
+// attrs returns the attributes of a member for the log line "serving". c may be nil.
 func (f *clusterFlags) attrs(c member) []any {
 	if c == nil {
 		return nil
@@ -194,7 +204,7 @@ func (f *clusterFlags) attrs(c member) []any {
 	return []any{"cluster_mode", f.ClusterMode, "cluster_stream", f.ClusterStream, "nats", c.NATS()}
 }
 
-// leave ends what join began: what is on its way to NATS is waited for, for a while. c may be nil.
+// leave closes a member. It waits up to 2 s for messages on their way to NATS. c may be nil.
 func leave(c member) {
 	if c == nil {
 		return
@@ -204,7 +214,7 @@ func leave(c member) {
 	c.Close(ctx)
 }
 
-// settle waits for a moment for what is published, to be delivered before connections are closed. c may be nil.
+// settle waits up to 2 s until published messages are delivered, before connections are closed. c may be nil.
 func settle(c member) {
 	if c == nil {
 		return
@@ -214,7 +224,7 @@ func settle(c member) {
 	c.Settle(ctx)
 }
 
-// failed is c's Failed, or nil if c is.
+// failed returns c.Failed(), or nil if c is nil.
 func failed(c member) <-chan error {
 	if c == nil {
 		return nil
@@ -222,8 +232,8 @@ func failed(c member) <-chan error {
 	return c.Failed()
 }
 
-// tells has metrics tell of a member's part in the cluster.
-func tells(cfg *metrics.Config, c member) {
+// addMemberMetrics adds a member of a cluster to the metrics.
+func addMemberMetrics(cfg *metrics.Config, c member) {
 	cfg.Ready, cfg.Cluster = c.Ready, c.Presence()
 	switch c := c.(type) {
 	case *cluster.Ordered:
@@ -233,16 +243,18 @@ func tells(cfg *metrics.Config, c member) {
 	}
 }
 
-// clusterState is what the live page shows of a member of the cluster called name. It does not block.
+// clusterState returns what the live page shows of a member of the cluster called name. It does not block.
 func clusterState(c member, name string) live.Cluster {
-	state := live.Cluster{Name: name, NATS: c.NATS(), Servers: c.Presence().Servers(), Connections: c.Presence().Connections()}
+	others := c.Presence()
+	state := live.Cluster{Name: name, NATS: c.NATS(), Servers: others.Servers(), Connections: others.Connections()}
 	if err := c.Ready(); err != nil {
 		state.Problem = oneLine(err)
 	}
 	switch c := c.(type) {
 	case *cluster.Ordered:
 		stats := c.Stats()
-		state.Mode, state.Waiting, state.Pending, state.Dropped = "ordered", stats.Waiting, stats.Pending, stats.Lost+stats.LeftOut
+		state.Mode, state.Waiting, state.Pending = "ordered", stats.Waiting, stats.Pending
+		state.Dropped = stats.Lost + stats.LeftOut
 	case *cluster.Fast:
 		stats := c.Stats()
 		state.Mode = "fast"
@@ -255,7 +267,7 @@ func clusterState(c member, name string) live.Cluster {
 	return state
 }
 
-// memory is what being in a cluster may take up.
+// memory returns how many bytes a member of a cluster may use.
 func (f *clusterFlags) memory() int {
 	if f.ClusterMode == "fast" {
 		return cluster.FastMemoryBytes
@@ -263,11 +275,11 @@ func (f *clusterFlags) memory() int {
 	return cluster.OrderedMemoryBytes
 }
 
-// warmUp waits until the server has the history of the stream, or hears the others.
+// warmUp waits until the server has the history of the stream (ordered) or is connected to the other servers (fast).
 func (f *clusterFlags) warmUp(ctx context.Context, c member, srv *broadcast.Server) error {
 	err := c.Start(ctx, srv)
 	if err == nil {
 		return nil
 	}
-	return hinted(err, "%s", f.hint(err, "is NATS well, and may crier use these subjects? See docs/operations.md"))
+	return hinted(err, "%s", f.hint(err, "check that NATS is healthy and that crier may use these subjects: see docs/operations.md"))
 }

@@ -20,9 +20,9 @@ import (
 // settingsFile is the value of --config.
 type settingsFile string
 
-// BeforeResolve reads the file, before the flags that are not on the command line get their values. kong calls it.
+// BeforeResolve reads the file. kong calls it before it sets the flags that are not on the command line.
 func (f settingsFile) BeforeResolve(ctx *kong.Context, trace *kong.Path, c *cli) error {
-	name := string(ctx.FlagValue(trace.Flag).(settingsFile)) // f is the value of before.
+	name := string(ctx.FlagValue(trace.Flag).(settingsFile)) // f has not been set yet.
 	if strings.TrimSpace(name) == "" {
 		return errors.New("--config is empty, want FILE, or leave it out")
 	}
@@ -44,15 +44,15 @@ func (f settingsFile) BeforeResolve(ctx *kong.Context, trace *kong.Path, c *cli)
 	return err
 }
 
-// configFile holds the flags of a TOML file. The environment and the command line win over it. It is a kong.Resolver.
+// configFile holds the flags of a TOML file, as a kong.Resolver. The environment and the command line have precedence.
 type configFile struct {
 	name     string
 	values   map[string]any
-	resolved map[string]bool // The flags that it has given.
-	once     bool            // It is a pipe or the like.
+	resolved map[string]bool // The flags that were set from the file.
+	once     bool            // Whether the file can be read only once, as a pipe.
 }
 
-// unlessRegular returns a copy of f for another parse if the file cannot be read again, or nil. f may be nil.
+// unlessRegular returns a copy of f for another parse if the file cannot be read again, or nil if it can. f may be nil.
 func (f *configFile) unlessRegular() *configFile {
 	if f == nil || !f.once {
 		return nil
@@ -63,19 +63,20 @@ func (f *configFile) unlessRegular() *configFile {
 // parseConfig parses the bytes of the file called name.
 func parseConfig(name string, b []byte) (*configFile, error) {
 	f := &configFile{name: "--config " + name, resolved: make(map[string]bool)}
-	b = bytes.TrimPrefix(b, []byte("\ufeff")) // Editors on Windows put it in front.
+	b = bytes.TrimPrefix(b, []byte("\ufeff")) // Some editors on Windows write a byte order mark.
 	if err := toml.Unmarshal(b, &f.values); err != nil {
 		where := f.name
 		if at := (*toml.DecodeError)(nil); errors.As(err, &at) {
 			line, column := at.Position()
 			where = fmt.Sprintf("%s: line %d, column %d", f.name, line, column)
 		}
-		return f, hinted(fmt.Errorf("%s: %w", where, err), "lines are as max-message = \"2MiB\"; crier config --template prints them all")
+		return f, hinted(fmt.Errorf("%s: %w", where, err),
+			"write lines such as max-message = \"2MiB\"; crier config --template prints all of them")
 	}
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(f.values)) {
 		if isNested(f.values[key]) {
-			errs = append(errs, fmt.Errorf("%s: [%s]: there are no tables, want lines as listen = \":18000\"", f.name, key))
+			errs = append(errs, fmt.Errorf("%s: [%s] is a table, want lines such as listen = \":18000\"", f.name, key))
 		}
 	}
 	return f, hinted(errors.Join(errs...), "crier config --template prints all lines that a file can have")
@@ -94,7 +95,7 @@ func isNested(value any) bool {
 	})
 }
 
-// Validate returns which keys are not flags of serving. kong calls it.
+// Validate returns an error that names the keys that are not flags of serving. kong calls it.
 func (f *configFile) Validate(app *kong.Application) error {
 	var known []string
 	for _, cmd := range app.Leaves(true) {
@@ -118,7 +119,7 @@ func (f *configFile) Validate(app *kong.Application) error {
 			near = append(near, flag)
 		}
 	}
-	hint := "crier config --template prints all there are"
+	hint := "crier config --template prints all flags"
 	if len(near) > 0 {
 		slices.Sort(near)
 		hint = fmt.Sprintf("did you mean %s? %s", strings.Join(slices.Compact(near), ", "), hint)
@@ -126,7 +127,8 @@ func (f *configFile) Validate(app *kong.Application) error {
 	return hinted(errors.Join(errs...), "%s", hint)
 }
 
-// Resolve returns the value of a flag in the file, as it would be written on the command line.
+// Resolve returns the value of a flag in the file, as it would be written on the command line, or nil if the file does
+// not set it.
 func (f *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	value, ok := f.values[flag.Name]
 	if !ok || fromEnvironment(flag) != "" {
@@ -147,7 +149,7 @@ func (f *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (an
 	return strings.Join(texts, ","), nil
 }
 
-// fromEnvironment returns the variable that sets a flag, or empty.
+// fromEnvironment returns the variable that sets a flag, or "".
 func fromEnvironment(flag *kong.Flag) string {
 	for _, name := range flag.Envs {
 		if _, ok := os.LookupEnv(name); ok {
@@ -157,7 +159,7 @@ func fromEnvironment(flag *kong.Flag) string {
 	return ""
 }
 
-// nearest returns the one of words that is the fewest changes of one letter away from word.
+// nearest returns the element of words with the smallest distance from word.
 func nearest(word string, words []string) string {
 	return slices.MinFunc(words, func(a, b string) int { return distance(word, a) - distance(word, b) })
 }
@@ -183,7 +185,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// configCmd prints the settings of serving.
+// configCmd has the flags of printing the settings of serving.
 type configCmd struct {
 	serveCmd `embed:""`
 
@@ -192,11 +194,12 @@ type configCmd struct {
 
 // Help is shown by --help.
 func (*configCmd) Help() string {
-	return `Takes the flags of serve, and prints each with where it comes from: the command line, the environment, ` +
-		`the file of --config, or its default. What it prints is a file for --config. Examples: crier config --template > crier.toml; crier config --config crier.toml.`
+	return `Takes the flags of serve, and prints each with its source: the command line, the environment, ` +
+		`the file of --config, or its default. The output is a valid file for --config. ` +
+		`Examples: crier config --template > crier.toml; crier config --config crier.toml.`
 }
 
-// Run prints the settings or the template.
+// Run prints the settings or the template. kong calls it.
 func (cmd *configCmd) Run(ctx *kong.Context, out io.Writer, s streams) error {
 	warnOfVariables(ctx.Model, cmd.logger(s))
 	derived, err := cmd.derivedDefaults()
@@ -209,7 +212,7 @@ func (cmd *configCmd) Run(ctx *kong.Context, out io.Writer, s streams) error {
 		}
 		line := settingLine(flag, origin(ctx, flag), derived)
 		if cmd.Template {
-			line = fmt.Sprintf("# %s\n%s\n", plain(flag.Help), templateLine(flag, derived))
+			line = fmt.Sprintf("# %s\n%s\n", withoutDefault(flag.Help), templateLine(flag, derived))
 		}
 		_, err = fmt.Fprintln(out, line)
 		if err != nil {
@@ -219,13 +222,13 @@ func (cmd *configCmd) Run(ctx *kong.Context, out io.Writer, s streams) error {
 	return nil
 }
 
-// plain returns a help text without its defaults, which the template has in the line after it.
-func plain(help string) string {
+// withoutDefault returns a help text without its default, which the template has in the next line.
+func withoutDefault(help string) string {
 	before, _, _ := strings.Cut(help, " (default:")
 	return strings.TrimSuffix(before, ".") + "."
 }
 
-// origin returns where a flag's value comes from.
+// origin returns the source of a flag's value: "command line", "file", "environment, NAME" or "default".
 func origin(ctx *kong.Context, flag *kong.Flag) string {
 	for _, p := range ctx.Path {
 		if p.Flag != nil && p.Flag.Name == flag.Name {
@@ -241,16 +244,16 @@ func origin(ctx *kong.Context, flag *kong.Flag) string {
 	return "default"
 }
 
-// quoted returns s as a string of TOML: that of JSON, but for DEL.
+// quoted returns s as a TOML string. It is a JSON string, except that TOML wants DEL escaped.
 func quoted(s string) string {
 	var b strings.Builder
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(s) // A string and a Builder do not fail.
+	_ = encoder.Encode(s) // Encoding a string into a Builder cannot fail.
 	return strings.ReplaceAll(strings.TrimSuffix(b.String(), "\n"), "\x7f", `\u007f`)
 }
 
-// text returns a flag's value in TOML. given is false if the value is a pointer to nothing.
+// text returns a flag's value in TOML. given is false if the value is a nil pointer.
 func text(v reflect.Value) (value string, given bool) {
 	switch {
 	case v.Kind() == reflect.Pointer && v.IsNil():
@@ -269,12 +272,12 @@ func text(v reflect.Value) (value string, given bool) {
 		return "[" + strings.Join(items, ", ") + "]", true
 	}
 	switch x := v.Interface().(type) {
-	case interface{ Text() string }: // Of internal/flags.
+	case interface{ Text() string }: // Types of internal/flags.
 		return quoted(x.Text()), true
 	case encoding.TextMarshaler:
 		b, err := x.MarshalText()
 		if err != nil {
-			panic(err) // The types of flags that have it do not fail.
+			panic(err) // No type of a flag returns one.
 		}
 		return quoted(string(b)), true
 	default:

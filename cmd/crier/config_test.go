@@ -127,11 +127,11 @@ func TestConfigWrong(t *testing.T) {
 		"config = \"x\"":           "there is no config\nhint: crier config --template",
 		"template = true":          "there is no template\nhint: crier config --template",
 		"max_message = 5":          "did you mean max-message?",
-		"max-conns = {a = 1}":      "[max-conns]: there are no tables",
-		"origin = [[\"a\"]]":       "[origin]: there are no tables",
-		"[[serve]]\nrate = 1":      "[serve]: there are no tables",
+		"max-conns = {a = 1}":      "[max-conns] is a table",
+		"origin = [[\"a\"]]":       "[origin] is a table",
+		"[[serve]]\nrate = 1":      "[serve] is a table",
 		"rate = nan":               "--rate is \"NaN\", want a number",
-		"[serve]\nlisten = \":1\"": "[serve]: there are no tables",
+		"[serve]\nlisten = \":1\"": "[serve] is a table",
 		"listen = = 1":             "line 1, column 10",
 		"max-message = \"5x\"":     `--max-message is "5x"`,
 		"slow = \"maybe\"":         "--slow",
@@ -170,7 +170,7 @@ func settingOf(config, name string) string {
 	return ""
 }
 
-// TestReload: SIGHUP brings into effect what can be, and says what cannot.
+// TestReload checks that SIGHUP applies the flags that can be reloaded, and logs the changes of others.
 func TestReload(t *testing.T) {
 	file := writeConfig(t, "log-level = \"info\"\n")
 	write := func(format string, args ...any) {
@@ -190,7 +190,7 @@ func TestReload(t *testing.T) {
 	write("log-level = \"loud\"\n")
 	hangUp()
 	log.Await(t, "level=ERROR msg=\"nothing is reloaded\" err=\"--log-level must be one of")
-	log.Await(t, "(from --config "+file+")\" hint=\"crier serve --help says what it takes\"")
+	log.Await(t, "(from --config "+file+")\" hint=\"crier serve --help describes its flags and arguments\"")
 	write("log-level = \"debug\"\nmax-message = \"2MiB\"\nchannels = true\n")
 	hangUp()
 	log.Await(t, `msg="this takes a restart" flags="channels max-message"`)

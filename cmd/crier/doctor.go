@@ -14,22 +14,24 @@ import (
 	"github.com/crier-ws/crier/internal/term"
 )
 
-// doctorCmd is the flags of looking at a host.
+// doctorCmd has the flags of crier doctor.
 type doctorCmd struct {
-	Conns flags.Count `placeholder:"N" help:"Connections that are to fit (default: what the limit of open files allows)."`
-	Quick bool        `help:"Measure nothing: look at limits, and predict memory from figures of other machines."`
+	Conns flags.Count `placeholder:"N" help:"Number of connections that should fit (default: as many as the limit of open files allows)."`
+	Quick bool        `help:"Measure nothing: check the limits, and predict memory from figures of other machines."`
 	JSON  bool        `name:"json" help:"Print JSON."`
 }
 
 // Help is shown by --help.
 func (*doctorCmd) Help() string {
-	return `Looks at the limits of this host and of the control groups and user that it runs as, and says for each what it is, ` +
-		`what it allows, what the connections need, and the command that changes it. Run it as crier runs: in the same unit or container. ` +
-		`Then it starts a crier on a free port of 127.0.0.1, makes up to 8,000 connections to it for ten seconds, and predicts memory and the time of a broadcast. ` +
-		`The exit code is 0 if the connections fit, 1 if they do not, 2 if a flag is wrong. Nothing is changed.`
+	return `Checks the limits of this host, of its control groups and of the user, and shows for each limit its value, ` +
+		`what it allows, what the connections need, and the command that changes it. ` +
+		`Run it as crier runs: in the same unit or container. ` +
+		`Then it starts a crier on a free port of 127.0.0.1, opens up to 8,000 connections to it for ten seconds, ` +
+		`and predicts memory and the time of a broadcast. ` +
+		`The exit code is 0 if the connections fit, 1 if they do not, 2 if a flag is wrong. It changes nothing.`
 }
 
-// Run looks, measures and prints.
+// Run checks, measures and prints. kong calls it.
 func (cmd *doctorCmd) Run(out io.Writer, s streams) error {
 	var h doctor.Host
 	w := doctor.Wish{Conns: int(cmd.Conns), Reserved: reservedFDs}
@@ -47,7 +49,7 @@ func (cmd *doctorCmd) Run(out io.Writer, s streams) error {
 			return err
 		}
 		if m, err = h.Measure(self, w); err != nil {
-			say(s.log, "nothing is measured: "+oneLine(err))
+			printLine(s.log, "nothing is measured: "+oneLine(err))
 		}
 	}
 	r, err := h.Examine(w, m)
@@ -62,12 +64,13 @@ func (cmd *doctorCmd) Run(out io.Writer, s streams) error {
 		_, err = io.WriteString(out, doctorText(r, term.PaintFor(out)))
 	}
 	if (err == nil || errors.Is(err, errReaderGone)) && !r.Fits {
-		err = hinted(fmt.Errorf("%d connections do not fit: this host allows %d (%s)", r.Conns, r.Allows, r.Binds), "%s", fixes(r))
+		err = fmt.Errorf("%d connections do not fit: this host allows %d (%s)", r.Conns, r.Allows, r.Binds)
+		err = hinted(err, "%s", fixes(r))
 	}
 	return err
 }
 
-// fixes says where the commands are that would make the connections fit.
+// fixes returns a hint to the commands that would make the connections fit.
 func fixes(r doctor.Report) string {
 	var small []string
 	for _, c := range r.Checks {
@@ -75,10 +78,10 @@ func fixes(r doctor.Report) string {
 			small = append(small, c.Name)
 		}
 	}
-	return "the report has, behind >, what changes " + strings.Join(small, ", ")
+	return "the lines of the report that begin with > change " + strings.Join(small, ", ")
 }
 
-// doctorText writes a report for people.
+// doctorText returns a report as text.
 func doctorText(r doctor.Report, p term.Paint) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d connections on this host\n\n", r.Conns)
@@ -88,7 +91,7 @@ func doctorText(r doctor.Report, p term.Paint) string {
 		keep = append(keep, settingsIn(c.Change)...)
 	}
 	if len(keep) > 0 {
-		b.WriteString("\nTo keep settings when the host starts anew, in /etc/sysctl.d/90-crier.conf:\n\n")
+		b.WriteString("\nTo keep the settings after a restart of the host, write to /etc/sysctl.d/90-crier.conf:\n\n")
 		for _, line := range keep {
 			fmt.Fprintf(&b, "    %s\n", line)
 		}
@@ -102,13 +105,15 @@ func doctorText(r doctor.Report, p term.Paint) string {
 	return b.String()
 }
 
-// verdicts are how verdicts are written.
-var verdicts = map[doctor.Verdict]string{doctor.OK: "ok", doctor.Small: "SMALL", doctor.Advice: "advice", doctor.Absent: "absent", doctor.Unknown: "unknown"}
+// verdicts has the texts of verdicts.
+var verdicts = map[doctor.Verdict]string{
+	doctor.OK: "ok", doctor.Small: "SMALL", doctor.Advice: "advice", doctor.Absent: "absent", doctor.Unknown: "unknown",
+}
 
-// colours are those of verdicts; the others have none.
+// colours has the colours of verdicts. Other verdicts have none.
 var colours = map[doctor.Verdict]term.Colour{doctor.OK: term.Green, doctor.Small: term.Red, doctor.Advice: term.Yellow}
 
-// writeCheck writes what one thing came to.
+// writeCheck writes the result of one check.
 func writeCheck(b *strings.Builder, c doctor.Check, p term.Paint) {
 	mark := fmt.Sprintf("%-7s", verdicts[c.Verdict])
 	if colour, ok := colours[c.Verdict]; ok {
@@ -129,12 +134,11 @@ func writeCheck(b *strings.Builder, c doctor.Check, p term.Paint) {
 		wrap(b, "        ", "        ", text)
 	}
 	for _, command := range c.Change {
-		fmt.Fprintf(b, "        > %s\n", command) // Whole, to be copied.
+		fmt.Fprintf(b, "        > %s\n", command) // Not wrapped, so that it can be copied.
 	}
 }
 
-// wrap writes a text in lines of at most 96 characters, the first and the others behind an
-// indent each.
+// wrap writes a text in lines of at most 96 characters. first precedes the first line, and indent the others.
 func wrap(b *strings.Builder, first, indent, text string) {
 	const width = 96
 	line := ""
@@ -150,7 +154,7 @@ func wrap(b *strings.Builder, first, indent, text string) {
 	}
 }
 
-// settingsIn returns what of the first of some commands sysctl.conf(5) takes, as lines for it.
+// settingsIn returns the first of some commands as lines for sysctl.conf(5), or nil if it is not a sysctl(8).
 func settingsIn(change []string) (lines []string) {
 	if len(change) == 0 {
 		return nil
@@ -159,47 +163,47 @@ func settingsIn(change []string) (lines []string) {
 	if !ok {
 		return nil
 	}
-	setting, _, _ = strings.Cut(setting, "  ") // what is said of it
+	setting, _, _ = strings.Cut(setting, "  ") // A remark follows two spaces.
 	name, value, _ := strings.Cut(setting, "=")
 	return []string{name + " = " + strings.Trim(value, "'")}
 }
 
-// writePrediction writes what the connections will come to.
+// writePrediction writes the memory and time that the connections are predicted to need.
 func writePrediction(b *strings.Builder, p doctor.Prediction) {
 	how := fmt.Sprintf("measured with %d", p.Measured)
 	if p.Measured == 0 {
 		how = "not measured"
 	}
-	fmt.Fprintf(b, "\n%d connections will come to (%s):\n\n", p.Conns, how)
+	fmt.Fprintf(b, "\n%d connections will need (%s):\n\n", p.Conns, how)
 	row := func(name string, r doctor.Range, write func(float64) string) {
 		fmt.Fprintf(b, "    %-36s %9s  (%s to %s)\n", name, write(r.Likely), write(r.Low), write(r.High))
 	}
 	row("memory of crier", p.Own, megabytes)
-	row("    one connection more", p.OwnEach, wholeBytes)
+	row("    each further connection", p.OwnEach, wholeBytes)
 	row("memory of the kernel, this end", p.Kernel, megabytes)
-	row("    one connection more", p.KernelEach, wholeBytes)
-	row("memory in all", p.Memory, megabytes)
+	row("    each further connection", p.KernelEach, wholeBytes)
+	row("memory in total", p.Memory, megabytes)
 	if p.Broadcast != nil {
-		row("processor's time of a delivery", *p.Delivery, duration)
+		row("processor time of a delivery", *p.Delivery, duration)
 		row(fmt.Sprintf("a broadcast, on %.3g processors", p.Processors), *p.Broadcast, duration)
 	}
-	b.WriteString("\nHow sure:\n")
+	b.WriteString("\nHow certain:\n")
 	for _, s := range p.Sure {
 		wrap(b, "    - ", "      ", s)
 	}
 }
 
-// megabytes writes bytes with four digits, or all that there are.
+// megabytes formats bytes with four significant digits, or with all digits from 1,000 MB on.
 func megabytes(v float64) string {
 	if v >= 1e9 {
-		return fmt.Sprintf("%.0f MB", v/1e6) // And no exponent.
+		return fmt.Sprintf("%.0f MB", v/1e6) // %.4g would use an exponent.
 	}
 	return fmt.Sprintf("%.4g MB", v/1e6)
 }
 
 func wholeBytes(v float64) string { return fmt.Sprintf("%.0f B", v) }
 
-// duration writes seconds with three digits.
+// duration formats seconds with three significant digits.
 func duration(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	unit := time.Nanosecond

@@ -22,7 +22,7 @@ func TestDoctor(t *testing.T) {
 	if code != 0 || log != "" {
 		t.Errorf("300 connections: got code %d, %q, %s", code, log, out)
 	}
-	for _, want := range []string{"open files of a process", "clock source", "(measured with 300)", "memory in all", "a broadcast, on", "\n300 connections fit; the limits allow "} {
+	for _, want := range []string{"open files of a process", "clock source", "(measured with 300)", "memory in total", "a broadcast, on", "\n300 connections fit; the limits allow "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("there is no %q in\n%s", want, out)
 		}

@@ -9,13 +9,13 @@ import (
 	"github.com/crier-ws/crier/internal/flags"
 )
 
-// derivedDefault is what is in effect where a flag is not given, or is 0, and its default depends on something else.
+// derivedDefault is the value in effect of a flag that is not given, or is 0, if its default depends on other settings.
 type derivedDefault struct {
 	value any    // Of a type in internal/flags, or nil if the flag has no effect.
-	from  string // What it depends on, if that is not the flags: to give the value would not be the same elsewhere.
+	from  string // Names what the value depends on other than flags, or "". On another host the value may differ.
 }
 
-// derivedDefaults returns them by their flags.
+// derivedDefaults returns the derived defaults by the names of their flags.
 func (cmd *serveCmd) derivedDefaults() (map[string]derivedDefault, error) {
 	cfg, err := cmd.planned()
 	if err != nil {
@@ -30,7 +30,8 @@ func (cmd *serveCmd) derivedDefaults() (map[string]derivedDefault, error) {
 		conns, from = cfg.MaxConns, "--memory"
 	}
 	derived := map[string]derivedDefault{
-		"retain": {value: flags.Size(cfg.RetainBytes)}, "retain-total": {}, "ping-timeout": {}, "burst": {}, "burst-bytes": {},
+		"retain":       {value: flags.Size(cfg.RetainBytes)},
+		"retain-total": {}, "ping-timeout": {}, "burst": {}, "burst-bytes": {},
 		"max-conns":    {flags.Count(conns), from},
 		"cluster-hold": {}, "cluster-linger": {}, "cluster-replicas": {}, "cluster-max-bytes": {}, "cluster-max-age": {},
 	}
@@ -59,7 +60,7 @@ func (cmd *serveCmd) derivedDefaults() (map[string]derivedDefault, error) {
 	return derived, nil
 }
 
-// isUnset reports whether a flag is not given, or given as 0 where that is the default.
+// isUnset reports whether a flag is not given, or is given as 0 where 0 is the default.
 func isUnset(v reflect.Value) bool { return v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0 }
 
 // settingLine returns a flag as a line of a file for --config. A value that depends on this host is a comment, so that
@@ -97,7 +98,7 @@ func templateLine(flag *kong.Flag, derived map[string]derivedDefault) string {
 	return fmt.Sprintf("#%s = %s", flag.Name, value)
 }
 
-// needsValue reports whether a flag has no value, and could not be given without.
+// needsValue reports whether a flag has no value and cannot be given an empty one.
 func needsValue(flag *kong.Flag) bool {
 	switch kind := flag.Target.Kind(); {
 	case !isUnset(flag.Target) || flag.Tag.Has("empty"):

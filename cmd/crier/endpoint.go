@@ -17,16 +17,19 @@ import (
 
 // endpoint is an HTTP server beside the one that clients connect to.
 type endpoint struct {
+	// Immutable after construction.
 	name   string
 	srv    *http.Server
 	ln     net.Listener
 	served chan struct{} // Closed when Serve has returned.
-	before func()        // If set, close calls it first: for answers that go on and on.
+	before func()        // If not nil, close calls it first: it ends responses that stream without end.
 }
 
-// startEndpoint serves handler on ln until close. timeout is how long a request may take to
-// come, and half of how long until its answer has gone; 0 for ever.
-func startEndpoint(name string, ln net.Listener, handler http.Handler, logger *slog.Logger, timeout time.Duration) *endpoint {
+// startEndpoint serves handler on ln until close. A request must arrive within timeout, and its response must be written
+// within twice timeout; 0 means no limit.
+func startEndpoint(
+	name string, ln net.Listener, handler http.Handler, logger *slog.Logger, timeout time.Duration,
+) *endpoint {
 	e := &endpoint{
 		name: name,
 		srv: &http.Server{
@@ -44,13 +47,13 @@ func startEndpoint(name string, ln net.Listener, handler http.Handler, logger *s
 	go pprof.Do(context.Background(), pprof.Labels("crier", name), func(context.Context) { // Stopped and awaited by close.
 		defer close(e.served)
 		if err := e.srv.Serve(jsonListener{ln}); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error(name+" is served no more", "err", err)
+			logger.Error(name+" is no longer served", "err", err)
 		}
 	})
 	return e
 }
 
-// attrs is what the start line says: the address, or nothing if e is nil.
+// attrs returns the attributes of the log line "serving": the address, or nothing if e is nil.
 func (e *endpoint) attrs() []any {
 	if e == nil {
 		return nil
@@ -58,8 +61,7 @@ func (e *endpoint) attrs() []any {
 	return []any{e.name, e.ln.Addr().String()}
 }
 
-// close closes the listener and all connections. What is in progress is cut
-// off and not waited for. e may be nil.
+// close closes the listener and all connections. It does not wait for requests in progress. e may be nil.
 func (e *endpoint) close() {
 	if e == nil {
 		return
@@ -71,39 +73,37 @@ func (e *endpoint) close() {
 	<-e.served
 }
 
-// onLoopback says whether host is localhost or an address of 127.0.0.0/8 or
-// ::1. Other names are not looked up: what they stand for is up to whoever
-// answers for them.
+// onLoopback reports whether host is localhost, ::1 or an address of 127.0.0.0/8. It does not look up other names,
+// because their owners may let them resolve to any address.
 func onLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
-// localOnly refuses what a web page that is open in a browser on this host may
-// send: requests for its own name, which it has made to stand for a loopback
-// address (DNS rebinding), and those that the browser says come from another
-// site, whose answer the page would not see but which would be done.
+// localOnly refuses requests that a web page in a browser on this host may send: requests for the page's own name, which
+// resolves to a loopback address (DNS rebinding), and requests that the browser marks as cross-site. The page could not
+// read the response of such a request, but the request would have its effect.
 func localOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch site := r.Header.Get("Sec-Fetch-Site"); {
 		case !onLoopback(hostname(r.Host)):
 			httpjson.Fail(w, httpjson.Forbidden, "this is served to 127.0.0.1, [::1] and localhost only")
 		case site != "" && site != "none" && site != "same-origin", !ownOrigin(r):
-			httpjson.Fail(w, httpjson.Forbidden, "this is not served to other sites' pages")
+			httpjson.Fail(w, httpjson.Forbidden, "this is not served to pages of other sites")
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
 }
 
-// ownOrigin says whether a request comes from a page of this address, or from no page.
+// ownOrigin reports whether a request was sent by a page of this address, or not by a page.
 func ownOrigin(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	u, err := url.Parse(origin)
 	return origin == "" || err == nil && u.Host == r.Host
 }
 
-// hostname is a Host header without its port and brackets.
+// hostname returns a Host header without its port and brackets.
 func hostname(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		return name

@@ -14,9 +14,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Validate finds what would silently be ignored: variables whose names are nearly those of flags, and values of
-// serving that are empty. A server with CRIER_AUHT=key.pem, or with CRIER_ORIGIN= from a script whose variable is
-// not set, would be open to all. kong calls it.
+// Validate returns an error for settings that would silently be ignored: variables whose names are nearly those of
+// flags, and empty values of flags of serving. A server with CRIER_AUHT=key.pem, or with CRIER_ORIGIN= from a script
+// whose variable is not set, would be open to all. kong calls it.
 func (c *cli) Validate(ctx *kong.Context) error {
 	if cmd := ctx.Selected(); cmd == nil || cmd.Name != "serve" && cmd.Name != "config" {
 		return nil
@@ -43,7 +43,7 @@ func (c *cli) Validate(ctx *kong.Context) error {
 	return errors.Join(errs...)
 }
 
-// isEmpty reports whether a flag's value is a text of nothing but spaces.
+// isEmpty reports whether a flag's value is a string of only spaces.
 func isEmpty(v reflect.Value) bool {
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
@@ -51,8 +51,8 @@ func isEmpty(v reflect.Value) bool {
 	return v.Kind() == reflect.String && strings.TrimSpace(v.String()) == ""
 }
 
-// isSlip reports whether the name of a variable that does not begin with CRIER_ was meant for that of a flag: it is
-// the same in other letters or with other underscores, or one typing error away. It must have the flag's whole name.
+// isSlip reports whether a variable whose name does not begin with CRIER_ is probably meant for a flag's variable: the
+// names differ only in case or underscores, or by one typing error.
 func isSlip(name, flag string) bool {
 	bare := strings.NewReplacer("_", "", "-", "")
 	return bare.Replace(strings.ToUpper(name)) == bare.Replace(flag) || typos(strings.ToUpper(name), flag) == 1
@@ -67,9 +67,8 @@ func warnOfVariables(app *kong.Application, logger *slog.Logger) {
 	}
 }
 
-// unknownVariables returns the variables of the environment whose names begin like crier's, in upper or lower case, or
-// with a typing error, and that do not set a flag of any command. Those that Kubernetes makes for a service are left
-// out.
+// unknownVariables returns the names of variables in the environment that begin with CRIER, in any case and with at most
+// one typing error, and that do not set a flag of any command. Variables that Kubernetes sets for a service are left out.
 func unknownVariables(app *kong.Application) []string {
 	known := make(map[string]bool)
 	for _, cmd := range app.Leaves(false) {
@@ -90,7 +89,7 @@ func unknownVariables(app *kong.Application) []string {
 	return unknown
 }
 
-// beginsLikeOurs reports whether the first letters of a variable's name are CRIER, give or take one.
+// beginsLikeOurs reports whether a variable's name begins with CRIER, in any case and with at most one typing error.
 func beginsLikeOurs(name string) bool {
 	name = strings.ToUpper(name)
 	for n := 4; n <= min(6, len(name)); n++ {
@@ -106,13 +105,14 @@ var (
 	serviceLink = regexp.MustCompile(`^(tcp|udp|sctp)://`)
 )
 
-// isOfService reports whether a variable is one that Kubernetes sets in each container for a service whose name begins
-// with crier, as CRIER_SERVICE_HOST, CRIER_PORT_18000_TCP_ADDR, or CRIER_ADMIN_PORT=tcp://10.96.0.7:18001.
+// isOfService reports whether Kubernetes sets a variable in each container for a service whose name begins with crier.
+// Examples are CRIER_SERVICE_HOST, CRIER_PORT_18000_TCP_ADDR, and CRIER_ADMIN_PORT=tcp://10.96.0.7:18001.
 func isOfService(name, value string) bool {
 	return servicePort.MatchString(name) || strings.HasSuffix(name, "_PORT") && serviceLink.MatchString(value)
 }
 
-// typos returns how many changes of one letter make a into b; two neighbours in each other's place are one change.
+// typos returns how many typing errors turn a into b. An error is a letter too many, a letter missing, a wrong letter,
+// or, if it is the only error, two neighbouring letters that are swapped.
 func typos(a, b string) int {
 	n := distance(a, b)
 	for i := 1; i < len(a) && len(a) == len(b) && n == 2; i++ {
@@ -123,8 +123,8 @@ func typos(a, b string) int {
 	return n
 }
 
-// nearVariable returns the variable of the flag that a name was probably meant for, or empty. That is one that takes
-// a few changes to become the name, or that is a part of it: CRIER_ORIGINS, CRIER_AUTH_FILE, CRIER_SERVE_AUTH.
+// nearVariable returns the variable of the flag that a name is probably meant for, or "". The name differs from the
+// variable by a few typing errors, or contains it: CRIER_ORIGINS, CRIER_AUTH_FILE, CRIER_SERVE_AUTH.
 func nearVariable(name string, flags []*kong.Flag) string {
 	var all []string
 	for _, flag := range flags {
@@ -134,7 +134,7 @@ func nearVariable(name string, flags []*kong.Flag) string {
 	near := slices.MinFunc(all, func(a, b string) int {
 		return cmp.Or(typos(name, a)-typos(name, b), cmp.Compare(a, b))
 	})
-	// Of a short name, many a word is two changes away: CRIER_NAME is not CRIER_RATE.
+	// Many words are two errors away from a short name: CRIER_NAME is not meant for CRIER_RATE.
 	if n := len(near) - len("CRIER_"); typos(name, near) <= 1 || n > 5 && typos(name, near) <= max(2, n/5) {
 		return near
 	}

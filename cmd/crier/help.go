@@ -9,7 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// flagGroups are the flags of serving in the order of --help, by what they are about.
+// flagGroups has the flags of serving by their subjects, in the order of --help.
 var flagGroups = []struct {
 	title string
 	flags string
@@ -47,10 +47,10 @@ func groupServing(k *kong.Kong) error {
 	return nil
 }
 
-// helpWidth is how long lines of help are: that of a terminal which nobody has resized.
+// helpWidth is the length of lines of help: the usual width of a terminal.
 const helpWidth = 80
 
-// printHelp prints what --help shows: an overview if no command is named.
+// printHelp prints the text of --help. It is an overview if no command is selected.
 func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	if ctx.Selected() == nil {
 		_, err := io.WriteString(ctx.Stdout, overview(ctx.Model))
@@ -59,7 +59,7 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	return kong.DefaultHelpPrinter(options, ctx)
 }
 
-// overview is the commands, the names of the flags of serving, and how to read on.
+// overview returns a list of the commands and of the flags of serving, and how to read more.
 func overview(app *kong.Application) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Usage: %s [COMMAND] [FLAGS]\n\n%s\n\nCommands:\n", app.Name, app.Help)
@@ -80,17 +80,17 @@ func overview(app *kong.Application) string {
 		}
 		b.WriteString(line + "\n")
 	}
-	fmt.Fprintf(&b, "\n%[1]s serve --help explains these flags, %[1]s COMMAND --help other ones.\n", app.Name)
-	b.WriteString("Each can also be given in the environment, as CRIER_LISTEN for --listen.\n")
+	fmt.Fprintf(&b, "\n%[1]s serve --help explains these flags, %[1]s COMMAND --help other flags.\n", app.Name)
+	b.WriteString("Each flag can also be given in the environment, as CRIER_LISTEN for --listen.\n")
 	return b.String()
 }
 
-// helpCmd is the arguments of asking for help.
+// helpCmd has the arguments of crier help.
 type helpCmd struct {
 	Command string `arg:"" optional:"" help:"Command to explain; an overview of all if it is left out."`
 }
 
-// AfterApply finds out whether there is such a command. kong calls it.
+// AfterApply returns an error if the command does not exist. kong calls it.
 func (cmd *helpCmd) AfterApply(ctx *kong.Context) error {
 	if cmd.Command == "" || slices.Contains(commandNames(ctx.Model), cmd.Command) {
 		return nil
@@ -102,7 +102,7 @@ func (cmd *helpCmd) AfterApply(ctx *kong.Context) error {
 	return hinted(fmt.Errorf("there is no command %s", cmd.Command), "%s", hint)
 }
 
-// Run prints what --help does.
+// Run prints the same text as --help. kong calls it.
 func (cmd *helpCmd) Run(ctx *kong.Context, out io.Writer) error {
 	if cmd.Command == "" {
 		_, err := io.WriteString(out, overview(ctx.Model))
@@ -115,7 +115,7 @@ func (cmd *helpCmd) Run(ctx *kong.Context, out io.Writer) error {
 	return about.PrintUsage(false)
 }
 
-// commandNames are the names of the commands that --help lists.
+// commandNames returns the names of the commands that --help lists.
 func commandNames(app *kong.Application) []string {
 	var names []string
 	for _, cmd := range app.Children {

@@ -18,11 +18,11 @@ const maxIdle = 64
 
 // idleConns closes the connection that has been idle for longest when there are too many.
 type idleConns struct {
-	most int // Immutable.
+	most int // Immutable after construction.
 
 	mu     sync.Mutex
 	byConn map[net.Conn]*list.Element // Guarded by mu.
-	oldest list.List                  // Guarded by mu: of net.Conn, the one idle for longest first.
+	oldest list.List                  // Guarded by mu: elements are net.Conn, the connection that is idle for longest first.
 }
 
 func newIdleConns(most int) *idleConns {
@@ -41,11 +41,11 @@ func (i *idleConns) changed(conn net.Conn, state http.ConnState) {
 	if i.oldest.Len() > i.most {
 		oldest := i.oldest.Front().Value.(net.Conn)
 		i.removeLocked(oldest)
-		_ = oldest.Close() // The server sees that when it reads.
+		_ = oldest.Close() // The server notices when it reads.
 	}
 }
 
-// removeLocked takes out a connection, if it is there. i.mu must be held.
+// removeLocked removes a connection, if it is idle. i.mu must be held.
 func (i *idleConns) removeLocked(conn net.Conn) {
 	if e := i.byConn[conn]; e != nil {
 		i.oldest.Remove(e)

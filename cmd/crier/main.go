@@ -1,5 +1,3 @@
-// Command crier is a WebSocket broadcast server: what any client sends goes to
-// all of them. See the README for what it is the replacement of.
 package main
 
 import (
@@ -30,32 +28,33 @@ type cli struct {
 	Completion completionCmd `cmd:"" help:"Print a script for completion in bash, zsh or fish."`
 	Man        manCmd        `cmd:"" hidden:"" help:"Write manual pages."`
 
-	file  *configFile // That of --config, once it is read.
-	piped *configFile // That of an earlier parse, if it cannot be read again.
+	file  *configFile // The file of --config, after it has been read.
+	piped *configFile // The file as an earlier parse read it, if the file is a pipe and cannot be read again.
 }
 
-const description = `Each flag can also be given in the environment, as CRIER_ and its name in capitals, or in the TOML file of --config; a flag wins over the environment, and that over the file. ` +
+const description = `Each flag can also be given in the environment, as CRIER_ and its name in capitals, ` +
+	`or in the TOML file of --config; a flag wins over the environment, and the environment over the file. ` +
 	`Sizes are bytes or written like 512KiB, 1MiB, 2GiB. Durations are written like 500ms, 30s, 1m30s. ` +
 	`"crier serve" is the same as "crier"; "crier help" lists the other commands.`
 
 func main() {
 	swarm.Child()
 	coarseTimers()
-	outliveReaders()
-	early.keep()
+	ignoreBrokenPipes()
+	beforeFlags.hold()
 	stderr := logqueue.New(os.Stderr)
 	code := run(os.Args[1:], output{os.Stdout}, stderr)
 	stderr.Close(logPatience)
 	os.Exit(code)
 }
 
-// run is main with its surroundings as arguments. It returns the exit code: 0,
-// 1 if the command failed, 2 if a setting was wrong, so that trying again cannot help. If
-// nobody reads standard output any longer, that is not a failure.
+// run is main with its arguments and streams as parameters. It returns the exit code: 0 for success, 1 if the command
+// failed, or 2 if a setting is wrong, so that another attempt would fail as well. A standard output that is no longer
+// read is not a failure.
 func run(args []string, stdout, stderr io.Writer) int {
 	exit := -1
 	if err := checkUTF8(args); err != nil {
-		complain(stderr, err)
+		printError(stderr, err)
 		return 2
 	}
 	args = joinNegative(respelled(args))
@@ -69,18 +68,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errReaderGone): // Of --help.
 		return 0
 	case errors.As(err, new(*outputError)):
-		complain(stderr, err)
+		printError(stderr, err)
 		return 1
 	case err != nil:
-		complain(stderr, usageError(&c, err))
+		printError(stderr, usageError(&c, err))
 		return 2
 	}
 	if ctx.Selected() == nil || ctx.Selected().Name != "serve" {
-		early.release()
+		beforeFlags.release()
 	}
 	if err := ctx.Run(); err != nil && !errors.Is(err, errReaderGone) {
 		err = c.Load.explain(ctx, err)
-		complain(stderr, err)
+		printError(stderr, err)
 		return exitCode(err)
 	}
 	return 0
@@ -90,13 +89,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 func checkUTF8(args []string) error {
 	for _, arg := range args {
 		if !utf8.ValidString(arg) {
-			return hinted(fmt.Errorf("the argument %q is not valid UTF-8", arg), "write it, or name the file, in UTF-8")
+			return hinted(fmt.Errorf("the argument %q is not valid UTF-8", arg), "write the argument, or rename the file, in UTF-8")
 		}
 	}
 	return nil
 }
 
-// newParser makes what parses args into c. exit is called for --help.
+// newParser returns the parser that fills c from args. It calls exit for --help.
 func newParser(c *cli, args []string, stdout, stderr io.Writer, exit func(code int)) *kong.Kong {
 	return kong.Must(c,
 		kong.Name("crier"),
@@ -109,7 +108,7 @@ func newParser(c *cli, args []string, stdout, stderr io.Writer, exit func(code i
 		kong.Vars{"greeting": broadcast.DefaultGreeting},
 		kong.BindTo(stdout, (*io.Writer)(nil)),
 		kong.Bind(streams{stderr}),
-		kong.Bind(again(func() (*serveCmd, map[string]string, error) {
+		kong.Bind(reparse(func() (*serveCmd, map[string]string, error) {
 			c := cli{piped: c.file.unlessRegular()}
 			ctx, err := newParser(&c, args, io.Discard, io.Discard, func(int) {}).Parse(args)
 			if err != nil {

@@ -50,7 +50,7 @@ func (c *jsonConn) Write(b []byte) (int, error) {
 			Error: "the request is not valid HTTP/1.1; if there is a percent sign in the path, write it as %25"}
 	case strings.HasPrefix(status, "431 "):
 		p = httpjson.Problem{Code: httpjson.HeadTooLarge, Error: "the head of the request is too large"}
-	default: // 501 and 505: the client does not speak HTTP/1.1 as is.
+	default: // 501 and 505: the client does not send plain HTTP/1.1.
 		return c.Conn.Write(b)
 	}
 	body, err := json.Marshal(p)

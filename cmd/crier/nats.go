@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// files returns what is wrong with the files for NATS. nats.go reads them at each connect, and its errors do not tell
-// which of them is wrong.
+// files returns an error if a file for NATS cannot be used. nats.go reads the files each time it connects, and its errors
+// do not name the file.
 func (f *clusterFlags) files() error {
 	seed := func(file string) error { _, err := nats.NkeyOptionFromSeed(file); return err }
 	option := func(o nats.Option) error { return o(new(nats.Options)) }
@@ -21,10 +21,13 @@ func (f *clusterFlags) files() error {
 		flag, name, want string
 		read             func(file string) error
 	}{
-		{"--cluster-credentials", f.ClusterCredentials, "a user's JWT and seed, as nsc generate creds writes them", credentials},
+		{"--cluster-credentials", f.ClusterCredentials, "a user's JWT and seed, as nsc generate creds writes them",
+			credentials},
 		{"--cluster-nkey", f.ClusterNKey, "a user's seed, which begins with SU", seed},
-		{"--cluster-ca", f.ClusterCA, "certificates in PEM", func(file string) error { return option(nats.RootCAs(file)) }},
-		{"--cluster-cert", f.ClusterCert, "a certificate in PEM, and in --cluster-key its key", func(file string) error { return option(nats.ClientCert(file, f.ClusterKey)) }},
+		{"--cluster-ca", f.ClusterCA, "certificates in PEM",
+			func(file string) error { return option(nats.RootCAs(file)) }},
+		{"--cluster-cert", f.ClusterCert, "a certificate in PEM, and its key in --cluster-key",
+			func(file string) error { return option(nats.ClientCert(file, f.ClusterKey)) }},
 	} {
 		if file.name == "" {
 			continue
@@ -47,7 +50,7 @@ func (f *clusterFlags) files() error {
 	return nil
 }
 
-// credentials reads the parts of a file that nats.go reads when it connects.
+// credentials returns an error if a file does not have both parts that nats.go reads when it connects.
 func credentials(file string) error {
 	var o nats.Options
 	if err := nats.UserCredentials(file)(&o); err != nil {
@@ -60,45 +63,49 @@ func credentials(file string) error {
 	return err
 }
 
-// hint returns what to do about an error of NATS, or otherwise if that is not known.
+// hint returns what to do about an error of NATS, or otherwise if the error is not known.
 func (f *clusterFlags) hint(err error, otherwise string) string {
 	text := strings.ToLower(err.Error())
 	switch {
 	case errors.Is(err, nats.ErrPermissionViolation):
 		return "docs/operations.md has the permissions that crier needs of NATS"
 	case strings.Contains(text, "authorization"), strings.Contains(text, "authentication"):
-		return "who is crier to NATS? --cluster-credentials or --cluster-nkey says so, or user and password in the URL, nats://USER:PASSWORD@HOST:4222"
+		return "NATS wants to know the user: give --cluster-credentials or --cluster-nkey, " +
+			"or user and password in the URL, nats://USER:PASSWORD@HOST:4222"
 	case errors.Is(err, cluster.ErrNoJetStream):
-		return "nats-server -js has it, and the account needs its share; --cluster-mode fast does without"
+		return "start nats-server with -js, and give the account a share of it; --cluster-mode fast needs no JetStream"
 	case errors.Is(err, cluster.ErrUnalterable):
-		return fmt.Sprintf("delete the stream with all its messages (nats stream rm %s), or choose another --cluster-stream; then start crier again", f.ClusterStream)
+		return fmt.Sprintf("delete the stream with all its messages (nats stream rm %s), or choose another --cluster-stream; "+
+			"then start crier again", f.ClusterStream)
 	case errors.Is(err, cluster.ErrStream):
-		return fmt.Sprintf("change the stream (nats stream edit %s), or --cluster-replicas, --cluster-max-bytes and --cluster-max-age; then start crier again", f.ClusterStream)
-	case says(err, overlap):
+		return fmt.Sprintf("change the stream (nats stream edit %s), or --cluster-replicas, --cluster-max-bytes and "+
+			"--cluster-max-age; then start crier again", f.ClusterStream)
+	case hasCode(err, overlap):
 		return "another stream has some of these subjects (nats stream ls): choose another --cluster-stream"
-	case says(err, noRoom...):
-		return fmt.Sprintf("--cluster-replicas takes %d servers of NATS with JetStream, each with room for --cluster-max-bytes (%s): nats server report jetstream shows what there is",
+	case hasCode(err, noRoom...):
+		return fmt.Sprintf("--cluster-replicas needs %d NATS servers with JetStream, each with room for "+
+			"--cluster-max-bytes (%s); nats server report jetstream lists the servers and their room",
 			max(1, f.ClusterReplicas), f.ClusterMaxBytes.Text())
 	}
 	return otherwise
 }
 
-// Codes of JetStream's errors, which are in nats-server's errors.json.
+// Codes of JetStream's errors, from errors.json of nats-server.
 const overlap jetstream.ErrorCode = 10065 // Another stream has some of the subjects.
 
 var noRoom = []jetstream.ErrorCode{ // No room, or too few servers for the replicas.
 	10002, 10005, 10023, 10028, 10047, 10074, 10113, 10122,
 }
 
-// says reports whether err is JetStream's with one of these codes.
-func says(err error, codes ...jetstream.ErrorCode) bool {
+// hasCode reports whether err is an error of JetStream with one of these codes.
+func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode)
 }
 
-// contradictsStream reports whether a server cannot start until the flags or the stream are changed: the existing
-// stream differs from the flags, or another stream has its subjects. What NATS refuses otherwise, such as a user that
-// it does not know, may be allowed later without a change of flags.
+// contradictsStream reports whether the flags or the stream must be changed before this server can start: the existing
+// stream differs from the flags, or another stream has its subjects. Other refusals of NATS, such as an unknown user, may
+// end without a change of flags.
 func contradictsStream(err error) bool {
-	return errors.Is(err, cluster.ErrStream) || says(err, overlap)
+	return errors.Is(err, cluster.ErrStream) || hasCode(err, overlap)
 }

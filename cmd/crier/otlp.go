@@ -32,7 +32,7 @@ type otlpClient struct {
 	http     *http.Client
 }
 
-// Bounds of one export.
+// Limits of one export.
 const (
 	otlpTimeout    = 10 * time.Second // For one request, unless the environment says otherwise.
 	otlpFirstRetry = time.Second      // Doubled at each retry. The batch span processor ends an export after 30 s.
@@ -59,7 +59,7 @@ func newOTLPClient(target string) (*otlpClient, error) {
 	if ms := otlpEnv("TIMEOUT"); ms != "" {
 		n, err := strconv.Atoi(ms)
 		if err != nil || n <= 0 {
-			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_TIMEOUT is %q, want milliseconds", ms)
+			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_TIMEOUT is %q, want a number of milliseconds above 0", ms)
 		}
 		timeout = time.Duration(n) * time.Millisecond
 	}
@@ -88,8 +88,10 @@ func (c *otlpClient) addHeaders(list string) error {
 		}
 		key, value, ok := strings.Cut(pair, "=")
 		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if key = strings.TrimSpace(key); !ok || err != nil || !httpguts.ValidHeaderFieldName(key) || !httpguts.ValidHeaderFieldValue(value) { // The value is not shown: it may be a secret.
-			return fmt.Errorf("OTEL_EXPORTER_OTLP_HEADERS cannot be read, want KEY=VALUE,... with values in percent-encoding")
+		key = strings.TrimSpace(key)
+		if !ok || err != nil || !httpguts.ValidHeaderFieldName(key) || !httpguts.ValidHeaderFieldValue(value) {
+			// The error does not quote the value, which may be a secret.
+			return errors.New("OTEL_EXPORTER_OTLP_HEADERS cannot be read, want KEY=VALUE,... with values in percent-encoding")
 		}
 		c.header.Set(key, value)
 	}
@@ -133,17 +135,17 @@ func readKeyPair(cert, key string) (tls.Certificate, error) {
 	return tls.X509KeyPair(certPEM, keyPEM)
 }
 
-// Start is otlptrace.Client's. It does nothing: the first request connects.
+// Start does nothing: the first request connects. It is otlptrace.Client's.
 func (c *otlpClient) Start(context.Context) error { return nil }
 
-// Stop is otlptrace.Client's. It does not wait for UploadTraces, which ends with its context.
+// Stop closes idle connections. It does not wait for UploadTraces, which ends with its context. It is otlptrace.Client's.
 func (c *otlpClient) Stop(context.Context) error {
 	c.http.CloseIdleConnections()
 	return nil
 }
 
-// UploadTraces sends spans, and tries again while the collector says that it cannot take them for the moment, until ctx
-// is done. It is otlptrace.Client's.
+// UploadTraces sends spans. While the collector is temporarily unavailable, it retries until ctx is done. It is
+// otlptrace.Client's.
 func (c *otlpClient) UploadTraces(ctx context.Context, spans []*otlp.ResourceSpans) error {
 	// On the wire this is an ExportTraceServiceRequest, whose package would link gRPC.
 	body, err := proto.Marshal(&otlp.TracesData{ResourceSpans: spans})
@@ -153,13 +155,13 @@ func (c *otlpClient) UploadTraces(ctx context.Context, spans []*otlp.ResourceSpa
 	if c.compress {
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
-		_, _ = z.Write(body) // A bytes.Buffer does not fail.
+		_, _ = z.Write(body) // Writing to a bytes.Buffer cannot fail.
 		_ = z.Close()
 		body = b.Bytes()
 	}
 	for wait := otlpFirstRetry; ; wait *= 2 {
-		again, after, err := c.post(ctx, body)
-		if !again {
+		retry, after, err := c.post(ctx, body)
+		if !retry {
 			return err
 		}
 		select {
@@ -170,9 +172,8 @@ func (c *otlpClient) UploadTraces(ctx context.Context, spans []*otlp.ResourceSpa
 	}
 }
 
-// post sends one request. It reports whether the collector may take the same spans later, and after how long at the
-// earliest.
-func (c *otlpClient) post(ctx context.Context, body []byte) (again bool, after time.Duration, err error) {
+// post sends one request. retry reports whether the collector may accept the same spans later, but not before after.
+func (c *otlpClient) post(ctx context.Context, body []byte) (retry bool, after time.Duration, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
 		return false, 0, err
@@ -196,7 +197,7 @@ func (c *otlpClient) post(ctx context.Context, body []byte) (again bool, after t
 	return false, 0, err
 }
 
-// rejectedSpans returns an error if a collector took only some of the spans. answer is an ExportTraceServiceResponse;
+// rejectedSpans returns an error if a collector accepted only some of the spans. answer is an ExportTraceServiceResponse;
 // its field 1, partial_success, has the number of rejected spans in field 1 and the reason in field 2.
 func rejectedSpans(answer []byte) error {
 	partial := otlpField(answer, 1)
@@ -207,7 +208,7 @@ func rejectedSpans(answer []byte) error {
 }
 
 // otlpField returns the value of a field of a message: the bytes of a string or a message, or the encoded integer. It
-// returns nil if there is none.
+// returns nil if the message does not have the field. The value shares memory with the message.
 func otlpField(message []byte, number protowire.Number) []byte {
 	for len(message) > 0 {
 		num, kind, n := protowire.ConsumeTag(message)

@@ -13,7 +13,7 @@ import (
 	"github.com/crier-ws/crier/internal/term"
 )
 
-// pageFlag is --page.
+// pageFlag has the flag of the page for browsers.
 type pageFlag struct {
 	Page flags.Choice `default:"auto" enum:"auto,off,on" placeholder:"auto|off|on" help:"Show browsers that open the address a page to try crier out: on, off, or auto. With auto, only browsers on this host get it, and only if crier was started from a terminal without --auth, --origin, --trusted-proxies and --path (default: auto)."`
 }
@@ -35,8 +35,8 @@ func (cmd *serveCmd) page(onTerminal bool) *broadcast.Page {
 	})
 }
 
-// startedFromTerminal reports whether a person started crier: its log or its input is a terminal. What a service
-// manager or a container runtime starts has neither.
+// startedFromTerminal reports whether a person started crier: its log or its standard input is a terminal. Under a service
+// manager or a container runtime, neither is.
 func (s streams) startedFromTerminal() bool {
 	return term.IsTerminal(s.log) || term.IsTerminal(os.Stdin)
 }

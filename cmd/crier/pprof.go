@@ -15,13 +15,11 @@ import (
 	"github.com/crier-ws/crier/internal/httpjson"
 )
 
-// loopback is a TCP address on the command line that no other host can reach,
-// or empty. Profiles tell what a process is at and cost it time, so they are
-// for those who can log in where it runs.
+// loopback is a TCP address on the command line that no other host can reach, or "". Profiles reveal what a process does,
+// and cost it time, so they are only for users of the same host.
 type loopback string
 
-// UnmarshalText checks an address. Whether localhost is what it should be,
-// listen finds out.
+// UnmarshalText checks an address. It does not look up localhost: listen does.
 func (l *loopback) UnmarshalText(text []byte) error {
 	host, port, err := net.SplitHostPort(string(text))
 	switch {
@@ -37,8 +35,8 @@ func (l *loopback) UnmarshalText(text []byte) error {
 
 const wantLoopback = "want 127.0.0.1:PORT, [::1]:PORT or localhost:PORT"
 
-// listen looks localhost up, since a hosts file may say anything, and listens
-// on what it has seen.
+// listen looks up the host, because a hosts file may map localhost to any address, and listens on the loopback address
+// that it found.
 func (l loopback) listen() (net.Listener, error) {
 	host, port, err := net.SplitHostPort(string(l))
 	if err != nil {
@@ -62,11 +60,10 @@ func (l loopback) listen() (net.Listener, error) {
 	return net.Listen("tcp", net.JoinHostPort(pick.Unmap().String(), port))
 }
 
-// lookup is a variable for tests, which have one hosts file.
+// lookup is a variable so that tests can replace it.
 var lookup = net.DefaultResolver.LookupNetIP
 
-// startProfiles serves profiles on the address, until close. If it is empty,
-// it serves none and returns nil.
+// startProfiles serves profiles on l until close. It returns nil if l is empty.
 func startProfiles(l loopback, logger *slog.Logger) (*endpoint, error) {
 	if l == "" {
 		return nil, nil
@@ -78,14 +75,13 @@ func startProfiles(l loopback, logger *slog.Logger) (*endpoint, error) {
 	return startEndpoint("pprof", ln, localOnly(pprofMux()), logger, 0), nil
 }
 
-// noSamples ends that what is allocated is sampled, for when nobody can ask for a profile: that
-// net/http/pprof is in the binary makes Go do that, which the linker spares other programs.
+// noSamples turns off the sampling of allocations, for a process that does not serve profiles. Go samples them in each
+// program that links net/http/pprof.
 func noSamples() { runtime.MemProfileRate = 0 }
 
-// pprofMux has the paths that net/http/pprof registers for itself with
-// http.DefaultServeMux, which nothing here serves. Blocking and contention are
-// not recorded (runtime.SetBlockProfileRate, SetMutexProfileFraction): both
-// slow down what they measure.
+// pprofMux returns a mux with the paths that net/http/pprof registers with http.DefaultServeMux, which crier does not
+// serve. Blocking and contention are not recorded (runtime.SetBlockProfileRate, SetMutexProfileFraction), because
+// recording slows the program down.
 func pprofMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", profile)
@@ -96,8 +92,8 @@ func pprofMux() *http.ServeMux {
 	return mux
 }
 
-// profile serves the page that lists the profiles, and those of the runtime. If there is no such profile, the answer is
-// JSON like all errors of --admin.
+// profile serves the list of profiles, and the profiles of the runtime. The answer to a request for an unknown profile is
+// JSON, like all errors of --admin.
 func profile(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/debug/pprof/")
 	if name != "" && profiles.Lookup(name) == nil {

@@ -13,29 +13,29 @@ import (
 	"github.com/crier-ws/crier/internal/term"
 )
 
-// probeCmd is the flags of asking a server how it is.
+// probeCmd has the flags of crier probe.
 type probeCmd struct {
 	Admin   string     `default:"127.0.0.1:18001" placeholder:"HOST:PORT" help:"The server's --admin (default: ${default})."`
-	Ready   bool       `help:"Ask whether it takes connections, too, and does not drain."`
+	Ready   bool       `help:"Check also that the server accepts connections and does not drain."`
 	Timeout flags.Span `default:"3s" placeholder:"DURATION" help:"How long the answer may take (default: ${default})."`
 }
 
 // Help is shown by --help.
 func (*probeCmd) Help() string {
-	return `Exits 0 if the server on this host answers /livez, or with --ready /readyz, with 200, and 1 if not. ` +
-		`It is for health checks of containers that have no shell and no curl. ` +
-		`CRIER_ADMIN says to both where --admin is.`
+	return `Exits with 0 if the server on this host answers /livez, or with --ready /readyz, with 200, and with 1 if not. ` +
+		`It is for health checks of containers without a shell and curl. ` +
+		`The environment variable CRIER_ADMIN sets --admin of both the server and the probe.`
 }
 
-// What to do about answers that are no 200.
+// probeStatuses has what to do about answers other than 200.
 var probeStatuses = map[int]string{
 	http.StatusNotFound:           notAdmin,
 	http.StatusUpgradeRequired:    notAdmin,
 	http.StatusFound:              notAdmin,
-	http.StatusServiceUnavailable: "it drains, is full, or does not come round to connections: its log and /metrics say which",
+	http.StatusServiceUnavailable: "the server drains, is full, or does not respond to its connections: see its log and /metrics",
 }
 
-// Run asks.
+// Run sends the request. kong calls it.
 func (cmd *probeCmd) Run(out io.Writer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(cmd.Timeout))
 	defer cancel()
@@ -43,8 +43,10 @@ func (cmd *probeCmd) Run(out io.Writer) error {
 	if cmd.Ready {
 		path = "readyz"
 	}
-	where := peer{flag: "--admin", addr: cmd.Admin, is: "--admin", want: "HOST:PORT, without http://", statuses: probeStatuses}
-	// Whatever address the server listens on, the name localhost it answers to.
+	where := peer{
+		flag: "--admin", addr: cmd.Admin, is: "--admin", want: "HOST:PORT, without http://", statuses: probeStatuses,
+	}
+	// The server answers requests for localhost, whatever address it listens on.
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/"+path, nil)
 	if err != nil {
 		return err
@@ -55,14 +57,15 @@ func (cmd *probeCmd) Run(out io.Writer) error {
 			return new(net.Dialer).DialContext(ctx, "tcp", cmd.Admin)
 		},
 	}
-	resp, err := transport.RoundTrip(req) // Redirects are no answer.
+	resp, err := transport.RoundTrip(req) // It does not follow redirects.
 	if err != nil {
 		return where.explain(err)
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 	if resp.StatusCode != http.StatusOK {
-		return where.explain(&refusedError{resp.StatusCode, fmt.Sprintf("/%s is answered %s", path, resp.Status), strings.TrimSpace(string(body)), 0})
+		answer := fmt.Sprintf("the answer to /%s is %s", path, resp.Status)
+		return where.explain(&refusedError{resp.StatusCode, answer, strings.TrimSpace(string(body)), 0})
 	}
 	_, err = out.Write(term.Safe(out, body))
 	return err

@@ -62,7 +62,7 @@ func TestPubSub(t *testing.T) {
 		t.Errorf("sub --json: got code %d, %s", code, out)
 	}
 	out, log, code = command(t, bin, "", "sub", server, "--since=old-5", "--count=1", "files")
-	if code != 0 || out != "line 0 <&>\n" || !strings.Contains(log, "behind old-5") {
+	if code != 0 || out != "line 0 <&>\n" || !strings.Contains(log, "after old-5") {
 		t.Errorf("sub of another time: got code %d, %q, %q", code, out, log)
 	}
 	// It follows until it is told to stop.

@@ -9,11 +9,11 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// again parses the command line anew, with the environment and the file of --config, and returns
-// the flags of serving, as they are and as text.
-type again func() (*serveCmd, map[string]string, error)
+// reparse parses the command line again, with the environment and the file of --config. It returns the flags of serving,
+// and their values as text by their names.
+type reparse func() (*serveCmd, map[string]string, error)
 
-// values are the flags of the command that was chosen, as text.
+// values returns the flags of the selected command as text, by their names.
 func values(ctx *kong.Context) map[string]string {
 	all := make(map[string]string)
 	for _, flag := range ctx.Selected().Flags {
@@ -22,45 +22,46 @@ func values(ctx *kong.Context) map[string]string {
 	return all
 }
 
-// reloadable are the flags that SIGHUP brings into effect.
+// reloadable lists the flags whose new values take effect at SIGHUP.
 var reloadable = []string{"auth", "auth-audience", "auth-issuer", "auth-leeway", "log-level"}
 
-// hasFiles reports whether there are files that SIGHUP reads again.
+// hasFiles reports whether the flags name files that SIGHUP reads again.
 func (cmd *serveCmd) hasFiles() bool { return cmd.Config != "" || cmd.Auth != nil }
 
-// reloader returns what reads the files of --config and --auth again. Without either of them it logs that.
-func (cmd *serveCmd) reloader(parse again, logger *slog.Logger) (reload func(), err error) {
+// reloader returns the function that reads the files of --config and --auth again. Without these flags, the function
+// logs that nothing is reloaded.
+func (cmd *serveCmd) reloader(parse reparse, logger *slog.Logger) (reload func(), err error) {
 	if !cmd.hasFiles() {
 		return func() { logger.Warn("nothing is reloaded: there is neither --config nor --auth") }, nil
 	}
-	_, now, err := parse()
-	return func() { now = cmd.reload(parse, now, logger) }, err
+	_, current, err := parse()
+	return func() { current = cmd.reload(parse, current, logger) }, err
 }
 
-// reload brings into effect what has changed and can be, says what cannot, and returns what is in
-// effect then.
-func (cmd *serveCmd) reload(parse again, now map[string]string, logger *slog.Logger) map[string]string {
+// reload applies the reloadable flags that have changed, logs other changes, and returns the values that are in effect
+// afterwards. before has the values in effect until now.
+func (cmd *serveCmd) reload(parse reparse, before map[string]string, logger *slog.Logger) map[string]string {
 	next, values, err := parse()
 	if err != nil {
 		logger.Error("nothing is reloaded", "err", oneLine(err), "hint", hintOf(err))
-		return now
+		return before
 	}
 	if (next.Auth == nil) != (cmd.Auth == nil) {
 		logger.Warn("this takes a restart", "flags", "auth")
-		return now
+		return before
 	}
 	verifier, err := next.verifier(logger)
 	if err != nil {
 		logger.Error("nothing is reloaded", "err", oneLine(err), "hint", hintOf(err))
-		return now
+		return before
 	}
 	cmd.current.Store(verifier)
 	cmd.setLevel(next.LogLevel)
 	var restart []string
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if values[name] != now[name] && !slices.Contains(reloadable, name) {
+		if values[name] != before[name] && !slices.Contains(reloadable, name) {
 			restart = append(restart, name)
-			values[name] = now[name] // It is not in effect.
+			values[name] = before[name]
 		}
 	}
 	if len(restart) > 0 {

@@ -22,24 +22,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gcPercent is the collector's setting unless GOGC is given. Nearly all of the
-// heap is connections that stay and log segments that hold no pointers, so
-// collecting early costs little and saves what counts as memory per
-// connection. See docs/architecture.md for the figures.
+// gcPercent is the setting of the garbage collector unless GOGC is set. Nearly all of the heap is long-lived connections,
+// and log segments without pointers. So frequent collections cost little, and they lower the memory per connection:
+// docs/architecture.md has the figures.
 const gcPercent = 25
 
-// reservedFDs is what the process needs beside connections: standard streams,
-// listener, epoll and event fds, the reserve, and some for handshakes that are
-// refused.
+// reservedFDs is how many fds the process needs in addition to its connections: standard streams, listeners, epoll and
+// event fds, the reserve, and some for handshakes that are refused.
 const reservedFDs = 100
 
-// Run serves until SIGTERM or SIGINT.
-func (cmd *serveCmd) Run(ctx *kong.Context, s streams, parse again) error {
+// Run serves until SIGTERM or SIGINT. kong calls it.
+func (cmd *serveCmd) Run(ctx *kong.Context, s streams, parse reparse) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	logger := cmd.logger(s)
-	slog.SetDefault(logger) // Packages that log on their own, too.
+	slog.SetDefault(logger) // Some packages log to the default logger.
 	signals, err := cmd.watchSignals(parse, s, logger)
 	if err != nil {
 		return err
@@ -90,8 +88,10 @@ func (cmd *serveCmd) Run(ctx *kong.Context, s streams, parse again) error {
 	return v.run()
 }
 
-// server makes the server, with the memory that --admin and --cluster leave.
-func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdmin bool, logger *slog.Logger) (*broadcast.Server, error) {
+// server returns a server that may use the memory that the parts beside it leave.
+func (cmd *serveCmd) server(
+	cfg broadcast.Config, adminCfg admin.Config, withAdmin bool, logger *slog.Logger,
+) (*broadcast.Server, error) {
 	own, names := cmd.ownMemory(adminCfg, withAdmin, adminCfg.TracerProvider != nil)
 	if err := leaveMemory(&cfg, own, names); err != nil {
 		return nil, err
@@ -104,14 +104,14 @@ func (cmd *serveCmd) server(cfg broadcast.Config, adminCfg admin.Config, withAdm
 		return nil, memoryFault(configFault(err), own, names)
 	}
 	if cmd.Memory > 0 {
-		// The collector works harder when it comes near; the plan has room for its pace before.
+		// Near the limit, the collector works harder. The plan has room for its usual pace.
 		debug.SetMemoryLimit(int64(cmd.Memory))
 		logger.Info("memory", "contract", int64(cmd.Memory), "plan", srv.Memory().String())
 	}
 	return srv, nil
 }
 
-// ownMemory returns how many bytes of --memory the parts beside the server may take up, and their flags.
+// ownMemory returns how many bytes of --memory the parts beside the server may use, and the flags of these parts.
 func (cmd *serveCmd) ownMemory(adminCfg admin.Config, withAdmin, withTracing bool) (own int, names string) {
 	var on []string
 	for _, part := range []struct {
@@ -130,24 +130,28 @@ func (cmd *serveCmd) ownMemory(adminCfg admin.Config, withAdmin, withTracing boo
 	return own, strings.Join(on, " and ")
 }
 
-// leaveMemory takes what parts beside the server may take up from its memory, if that has a bound.
+// leaveMemory subtracts own, the bytes that the parts called names may use, from the server's memory. Memory without a
+// bound stays so.
 func leaveMemory(cfg *broadcast.Config, own int, names string) error {
 	if cfg.MemoryBytes == 0 {
 		return nil
 	}
 	if cfg.MemoryBytes <= int64(own) {
-		err := fmt.Errorf("--memory is %d, and %s alone may take up %d", cfg.MemoryBytes, names, own)
+		err := fmt.Errorf("--memory is %d, and %s alone may use %d", cfg.MemoryBytes, names, own)
 		return hinted(wrongSetting(err), "%s", moreMemory)
 	}
 	cfg.MemoryBytes -= int64(own)
 	return nil
 }
 
-// serve serves until a signal comes, or the cluster cannot go on, and drains. A second signal exits at once.
-func serve(srv *broadcast.Server, lns sockets, signals *signalWatch, node member, grace time.Duration, logger *slog.Logger) error {
+// serve serves until a signal arrives or this server fails in the cluster, and then drains for grace at most. At a second
+// signal, the process exits at once.
+func serve(
+	srv *broadcast.Server, lns sockets, signals *signalWatch, node member, grace time.Duration, logger *slog.Logger,
+) error {
 	ended := make(chan error, len(lns.public))
 	for _, ln := range lns.public {
-		go func() { ended <- srv.Serve(ln) }() // Ends with Shutdown below.
+		go func() { ended <- srv.Serve(ln) }() // Stopped by Shutdown below; ended has room for each result.
 	}
 	notifier := startNotifier(srv, lns.addr(), logger)
 	defer notifier.close()
@@ -156,8 +160,8 @@ func serve(srv *broadcast.Server, lns sockets, signals *signalWatch, node member
 	select {
 	case serveErr = <-ended:
 	case err := <-failed(node):
-		serveErr = hinted(err, "start it again: a service manager does")
-		logger.Error("draining: this server cannot go on in the cluster", "err", err)
+		serveErr = hinted(err, "start crier again; a service manager does so by itself")
+		logger.Error("draining: this server has failed in the cluster", "err", err)
 	case sig := <-signals.ending:
 		logger.Info("draining", "signal", sig.String(), "open", srv.Stats().Open, "grace", grace)
 		notifier.notifyStopping(grace)
@@ -184,11 +188,11 @@ func (cmd *serveCmd) setLevel(name flags.Choice) {
 	cmd.level.Set(level)
 }
 
-// logger makes the logger of serving, which tells of lines that were dropped in its own format.
+// logger returns the logger of serving. It reports dropped lines in the format of the log.
 func (cmd *serveCmd) logger(s streams) *slog.Logger {
 	cmd.setLevel(cmd.LogLevel)
 	paint := term.PaintFor(s.log)
-	to := func(w io.Writer) *slog.Logger {
+	newLogger := func(w io.Writer) *slog.Logger {
 		opts := &slog.HandlerOptions{Level: &cmd.level}
 		if cmd.LogFormat == "json" {
 			return slog.New(slog.NewJSONHandler(w, opts))
@@ -198,15 +202,14 @@ func (cmd *serveCmd) logger(s streams) *slog.Logger {
 	if q, ok := s.log.(*logqueue.Queue); ok {
 		q.SetNotice(func(lines uint64) []byte {
 			var notice bytes.Buffer
-			to(&notice).Error("lines of the log were dropped: they could not be written in time", "lines", lines)
+			newLogger(&notice).Error("lines of the log were dropped: they could not be written in time", "lines", lines)
 			return notice.Bytes()
 		})
 	}
-	return to(s.log)
+	return newLogger(s.log)
 }
 
-// raiseFDLimit raises the soft limit of open files to the hard one and returns
-// it, setrlimit(2).
+// raiseFDLimit raises the soft limit of open files to the hard limit, and returns the limit in effect: setrlimit(2).
 func raiseFDLimit() (uint64, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {

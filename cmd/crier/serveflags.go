@@ -10,7 +10,7 @@ import (
 	"github.com/crier-ws/crier/live"
 )
 
-// serveCmd is the flags of serving.
+// serveCmd has the flags of serving. They are immutable after parsing, except level and authFlags.current.
 type serveCmd struct {
 	Config settingsFile `placeholder:"FILE" help:"TOML file with flags, such as max-message = \"2MiB\"; see crier config --template."`
 
@@ -27,7 +27,7 @@ type serveCmd struct {
 
 	Retain      *flags.Size  `placeholder:"SIZE" help:"How far a connection may fall behind (default: 8MiB, or twice --max-message if that is more)."`
 	RetainTotal flags.Size   `placeholder:"SIZE" help:"With --channels: size of the messages that are kept in all channels together; the oldest are dropped first (default: 8 times --retain)."`
-	RetainAge   flags.Span   `placeholder:"DURATION" help:"How long messages are kept; 0 for as long as there is room (default: 0)."`
+	RetainAge   flags.Span   `placeholder:"DURATION" help:"How long messages are kept; 0 for until their room is needed (default: 0)."`
 	Slow        flags.Choice `default:"close" enum:"close,skip" placeholder:"close|skip" help:"What to do with a connection that falls further behind than --retain: close it with 1008, or skip to the newest message (default: close)."`
 
 	PingInterval     flags.Span  `default:"30s" placeholder:"DURATION" help:"How often each connection is pinged; 0 for never (default: 30s)."`
@@ -56,7 +56,7 @@ type serveCmd struct {
 	adminFlags
 	clusterFlags
 
-	level slog.LevelVar // LogLevel, or what SIGHUP made of it.
+	level slog.LevelVar // Atomic: written at the start and at SIGHUP, read by the logger.
 
 	LogFormat flags.Choice `default:"text" enum:"text,json" placeholder:"text|json" help:"Form of the log, on standard error (default: text)."`
 	LogLevel  flags.Choice `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Lowest level that is logged: debug, info, warn or error (default: info). Connects and disconnects are debug."`
@@ -69,19 +69,19 @@ type serveCmd struct {
 // Help is shown by --help, between the one-line help and the flags.
 func (*serveCmd) Help() string { return description }
 
-// grace is how long Shutdown may take in all: the drain, then the peers' time to answer, and some ticks of the
-// server's clock.
+// grace returns how long Shutdown may take in all: the time of the drain, the time in which peers answer the close, and
+// some ticks of the server's clock.
 func (cmd *serveCmd) grace(cfg broadcast.Config) time.Duration {
 	return cfg.DrainTime + cfg.CloseTimeout + time.Second
 }
 
-// config returns the server's configuration, with as many connections as limit, the limit of open files, allows.
+// config returns the server's configuration. It allows at most as many connections as limit, the limit of open files.
 func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config {
 	cfg := cmd.configured()
 	cfg.Logger = logger
 	allowed := cmd.allowedConns(limit)
 	if allowed <= 1 {
-		logger.Warn("the limit of open files leaves next to no connections", "fd_limit", limit, "hint", raiseFiles)
+		logger.Warn("the limit of open files leaves room for only one connection", "fd_limit", limit, "hint", raiseFiles)
 	}
 	if cfg.MaxConns > allowed {
 		logger.Warn("--max-conns is more than the limit of open files allows", "max_conns", cfg.MaxConns,
@@ -95,7 +95,7 @@ func (cmd *serveCmd) config(logger *slog.Logger, limit uint64) broadcast.Config 
 
 const raiseFiles = "raise it with ulimit -n or LimitNOFILE="
 
-// allowedConns is how many connections the limit of open files allows, at least one.
+// allowedConns returns how many connections the limit of open files allows: at least one.
 func (cmd *serveCmd) allowedConns(limit uint64) int {
 	reserved := uint64(reservedFDs)
 	if cmd.Admin != "" {
@@ -107,7 +107,7 @@ func (cmd *serveCmd) allowedConns(limit uint64) int {
 	return int(min(limit-reserved, math.MaxInt32))
 }
 
-// configured returns the flags as the server's configuration, without what depends on this process.
+// configured returns the server's configuration as the flags give it. It does not depend on the limits of this process.
 func (cmd *serveCmd) configured() broadcast.Config {
 	cfg := broadcast.Config{
 		Path:             cmd.Path,

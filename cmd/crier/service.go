@@ -12,7 +12,7 @@ import (
 	"github.com/crier-ws/crier/metrics"
 )
 
-// service is a server with everything that the flags ask for.
+// service is a server with all parts that the flags configure. All fields are owned by the goroutine of run.
 type service struct {
 	*serveCmd
 	streams
@@ -25,10 +25,10 @@ type service struct {
 	adminCfg admin.Config
 
 	srv  *broadcast.Server // Set by open.
-	node member            // Set by open, if there is a cluster.
+	node member            // Set by open; nil without --cluster.
 }
 
-// run makes the server, serves until a signal or an error, and drains.
+// run opens the server, serves until a signal or an error, and drains.
 func (v *service) run() error {
 	err := v.open()
 	defer leave(v.node)
@@ -52,7 +52,7 @@ func (v *service) run() error {
 	return serve(v.srv, v.lns, v.signals, v.node, v.grace(v.cfg), v.logger)
 }
 
-// open makes the server. With --cluster it waits for NATS first, while a stand-in answers clients.
+// open sets v.srv. With --cluster it waits for NATS first, while a stand-in answers clients.
 func (v *service) open() (err error) {
 	if len(v.Cluster) == 0 {
 		return v.makeServer()
@@ -73,7 +73,7 @@ func (v *service) open() (err error) {
 	}
 	err = v.signals.during(func(ctx context.Context) error { return v.warmUp(ctx, node, v.srv) })
 	if stopped := (*interruptedError)(nil); errors.As(err, &stopped) && stopped.running {
-		v.node = nil // It cannot be closed while it starts.
+		v.node = nil // A member cannot be closed while it starts.
 	}
 	return err
 }
@@ -89,7 +89,7 @@ func (v *service) startAdmin() *endpoint {
 	metricsCfg := metrics.Config{Version: version(), MemoryBytes: int64(v.Memory), LogDropped: v.dropped}
 	if node := v.node; node != nil {
 		v.adminCfg.Ready, v.adminCfg.Cluster = node.Ready, node.Presence()
-		tells(&metricsCfg, node)
+		addMemberMetrics(&metricsCfg, node)
 		v.adminCfg.Live.Cluster = func() live.Cluster { return clusterState(node, v.ClusterStream) }
 	}
 	v.adminCfg.Profiles = pprofMux()

@@ -11,16 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bounds of a file that a flag names. A pipe may take longer than a disk, but not for ever.
+// Limits of a file that a flag names. A pipe may be slower than a disk, but its writer must end.
 const (
 	maxSettingBytes = 1 << 20
 	settingTimeout  = 10 * time.Second
 )
 
-// readSetting reads a file that a flag names. An error is about the file, without its name: the file is too large, is a
-// pipe that nobody writes to, or cannot be read.
+// readSetting reads a file that a flag names. It fails if the file is too large, is a pipe without a writer, or cannot be
+// read. The error does not contain the name.
 func readSetting(name string) ([]byte, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // To open a pipe must not wait for its writer, fifo(7).
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // Opening a pipe must not block until it has a writer: fifo(7).
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func readSetting(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = f.SetReadDeadline(time.Now().Add(settingTimeout)) // Fails for regular files, which do not wait.
+	_ = f.SetReadDeadline(time.Now().Add(settingTimeout)) // Fails for regular files, whose reads do not block.
 	b, err := io.ReadAll(io.LimitReader(f, maxSettingBytes+1))
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -37,18 +37,18 @@ func readSetting(name string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case len(b) == 0 && info.Mode()&fs.ModeNamedPipe != 0:
-		return nil, errors.New("it is a pipe that nobody writes to")
+		return nil, errors.New("it is a pipe without a writer")
 	case len(b) > maxSettingBytes:
 		return nil, fmt.Errorf("it has more than %d bytes", maxSettingBytes)
 	}
 	return b, nil
 }
 
-// checkRegular returns an error if name is not a regular file. Others cannot be read a second time.
+// checkRegular returns an error if name is not a regular file. Other files cannot be read a second time.
 func checkRegular(name string) error {
 	info, err := os.Stat(name)
 	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is not a regular file, which could be read again")
+		err = errors.New("it is not a regular file, so it could not be read again")
 	}
 	return err
 }

@@ -33,7 +33,7 @@ func TestUnreadableConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		fifo: "a pipe that nobody writes to", "/dev/zero": "more than 1048576 bytes", dir: "is a directory", dir + "/none": "no such file",
+		fifo: "a pipe without a writer", "/dev/zero": "more than 1048576 bytes", dir: "is a directory", dir + "/none": "no such file",
 	} {
 		if got := complaint(t, 2, "serve", "--config="+name); !strings.Contains(got, "--config "+name) || !strings.Contains(got, want) {
 			t.Errorf("%s: got %q, want %q", name, got, want)

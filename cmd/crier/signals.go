@@ -16,39 +16,44 @@ import (
 
 // signalWatch receives the signals of serving:
 //
-//	SIGTERM, SIGINT   end it, see serve
-//	SIGHUP            reloads; or ends it, if the terminal that it was started from has been closed
-//	SIGQUIT           logs what all goroutines are at
-//	SIGTTOU, SIGTTIN  are ignored: in the background of a terminal the log must not stop the process
+//	SIGTERM, SIGINT   end crier, see serve
+//	SIGHUP            reloads, or ends crier if the terminal that started it has been closed
+//	SIGQUIT           logs the stacks of all goroutines
+//	SIGTTOU, SIGTTIN  are ignored: writing the log to a terminal from the background must not stop the process
 //
-// Go catches others, such as SIGUSR1, and does nothing; outliveReaders has SIGPIPE.
+// Go catches other signals, such as SIGUSR1, and does nothing. SIGPIPE is handled by ignoreBrokenPipes.
 type signalWatch struct {
+	// Immutable after construction.
 	ending   chan os.Signal // Signals that end crier.
 	others   chan os.Signal
-	stopping chan struct{}
+	stopping chan struct{} // Closed by stop.
 	stopped  chan struct{} // Closed when run has returned.
+	streams  streams
+	dump     func()
 
-	streams      streams
-	reload, dump func()
-	terminal     *hangup // Or nil: it was not started from a terminal, or with nohup(1).
+	// Owned by run.
+	reload   func()
+	terminal *hangup // nil if crier was not started from a terminal, or was started with nohup(1).
 }
 
-// earlySignals keeps SIGHUP from ending the process before the process has read its flags and knows that it serves.
-// Scripts and supervisors send SIGHUP to all servers alike, even to a server that has just started.
-type earlySignals struct{ kept chan os.Signal } // Its channel is nil if the signal is ignored, as by nohup(1).
+// earlySignals keeps SIGHUP from ending the process before it has read its flags. Scripts and supervisors send SIGHUP to
+// all servers alike, even to a server that has just started. It is owned by the goroutine of main.
+type earlySignals struct {
+	kept chan os.Signal // nil if the signal is ignored, as by nohup(1).
+}
 
-// early is the process's.
-var early earlySignals
+// beforeFlags holds the SIGHUP that arrives before the process has read its flags.
+var beforeFlags earlySignals
 
-// keep begins to keep the signal.
-func (e *earlySignals) keep() {
+// hold begins to hold SIGHUP.
+func (e *earlySignals) hold() {
 	if !signal.Ignored(syscall.SIGHUP) {
 		e.kept = make(chan os.Signal, 1)
 		signal.Notify(e.kept, syscall.SIGHUP)
 	}
 }
 
-// release stops keeping SIGHUP. A SIGHUP that arrived meanwhile ends the process, as it would by default.
+// release stops holding SIGHUP. A SIGHUP that has arrived ends the process, which is the default.
 func (e *earlySignals) release() {
 	if e.kept == nil {
 		return
@@ -57,13 +62,13 @@ func (e *earlySignals) release() {
 	select {
 	case <-e.kept:
 		_ = unix.Kill(unix.Getpid(), unix.SIGHUP)
-		time.Sleep(time.Second) // Another thread may get it; it ends the process.
+		time.Sleep(time.Second) // Another thread may get the signal, which ends the process.
 	default:
 	}
 	e.kept = nil
 }
 
-// handOver gives up the signal to a channel that receives it already, and one that came meanwhile as well.
+// handOver stops holding SIGHUP, and sends a SIGHUP that has arrived to a channel that is already notified.
 func (e *earlySignals) handOver(to chan<- os.Signal) {
 	if e.kept == nil {
 		return
@@ -80,15 +85,16 @@ func (e *earlySignals) handOver(to chan<- os.Signal) {
 	e.kept = nil
 }
 
-// watchSignals receives signals until stop.
-func (cmd *serveCmd) watchSignals(parse again, s streams, logger *slog.Logger) (*signalWatch, error) {
+// watchSignals starts to receive signals. The caller must call stop.
+func (cmd *serveCmd) watchSignals(parse reparse, s streams, logger *slog.Logger) (*signalWatch, error) {
 	reload, err := cmd.reloader(parse, logger)
 	if err != nil {
 		return nil, err
 	}
 	a := &signalWatch{
 		ending: make(chan os.Signal, 2), others: make(chan os.Signal, 2),
-		stopping: make(chan struct{}), stopped: make(chan struct{}), streams: s, reload: reload, dump: cmd.dumper(s, logger),
+		stopping: make(chan struct{}), stopped: make(chan struct{}),
+		streams: s, reload: reload, dump: cmd.dumper(s, logger),
 	}
 	signal.Notify(a.ending, syscall.SIGTERM, syscall.SIGINT)
 	signal.Ignore(syscall.SIGTTOU, syscall.SIGTTIN)
@@ -99,19 +105,20 @@ func (cmd *serveCmd) watchSignals(parse again, s streams, logger *slog.Logger) (
 	if !nohup || cmd.hasFiles() {
 		signal.Notify(a.others, syscall.SIGHUP)
 	}
-	early.handOver(a.others)
-	if !signal.Ignored(syscall.SIGQUIT) { // A shell ignores it for what a script starts in the background.
+	beforeFlags.handOver(a.others)
+	if !signal.Ignored(syscall.SIGQUIT) { // A shell ignores it for background jobs of a script.
 		signal.Notify(a.others, syscall.SIGQUIT)
 	}
 	go a.run() // Stopped and awaited by stop.
 	return a, nil
 }
 
-// npmRepeats is how long npx and npm run may take to pass a signal on that crier has got, too: its process
-// group gets it, npm sends it to its shell, and the end of the shell is another one.
+// npmRepeats is how long npx and npm run may take to repeat a signal that crier has already received as a member of the
+// process group: npm forwards the signal to its shell, and the end of the shell causes another one.
 const npmRepeats = time.Second
 
-// exitAtNext ends the process with 1 at the next SIGTERM or SIGINT, after before. A terminal may be closed meanwhile.
+// exitAtNext makes the next SIGTERM or SIGINT end the process with 1, after a call of before. A closed terminal does not
+// count.
 func (a *signalWatch) exitAtNext(before func(os.Signal)) {
 	first, underNPM := time.Now(), os.Getenv("npm_command") != ""
 	go func() { // Ends with the process.
@@ -125,16 +132,16 @@ func (a *signalWatch) exitAtNext(before func(os.Signal)) {
 	}()
 }
 
-// interruptedError is why crier ends while it starts.
+// interruptedError means that a signal ended crier during its start.
 type interruptedError struct {
 	sig     os.Signal
-	running bool // What was interrupted did not return in time.
+	running bool // The interrupted function did not return in time.
 }
 
 func (e *interruptedError) Error() string { return "interrupted by the signal " + e.sig.String() }
 
-// during runs f, which returns soon after its context is done, and returns its error, or *interruptedError at a
-// signal that ends crier.
+// during runs f and returns its error, or *interruptedError if a signal ends crier meanwhile. f must return soon after its
+// context is done.
 func (a *signalWatch) during(f func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -154,7 +161,7 @@ func (a *signalWatch) during(f func(context.Context) error) error {
 	}
 }
 
-// stop ends it. Signals do what they do to any process afterwards.
+// stop stops receiving signals, which have their default effect afterwards. It waits for run.
 func (a *signalWatch) stop() {
 	signal.Stop(a.ending)
 	signal.Stop(a.others)
@@ -176,10 +183,10 @@ func (a *signalWatch) run() {
 		case <-a.stopping:
 			return
 		case sig := <-a.others:
-			closed = a.heard(sig)
+			closed = a.handle(sig)
 		case <-ticks:
 			var over bool
-			if closed, over = a.terminal.tick(hasTerminal()); over {
+			if closed, over = a.terminal.noteTick(hasTerminal()); over {
 				ticks = nil
 			}
 		}
@@ -188,18 +195,18 @@ func (a *signalWatch) run() {
 			a.reload = func() {} // The shell may send SIGHUP as well as the kernel.
 			select {
 			case a.ending <- syscall.SIGHUP:
-			default: // It ends already.
+			default: // crier is already ending.
 			}
 		}
 	}
 }
 
-// heard does what a signal asks for, and reports whether it is that of a terminal which was closed.
-func (a *signalWatch) heard(sig os.Signal) (closed bool) {
+// handle acts on a signal, and reports whether the signal means that the terminal was closed.
+func (a *signalWatch) handle(sig os.Signal) (closed bool) {
 	switch {
 	case sig == syscall.SIGQUIT:
 		a.dump()
-	case a.terminal != nil && a.terminal.signal(hasTerminal()):
+	case a.terminal != nil && a.terminal.noteSIGHUP(hasTerminal()):
 		return true
 	default:
 		a.reload()
@@ -207,32 +214,32 @@ func (a *signalWatch) heard(sig os.Signal) (closed bool) {
 	return false
 }
 
-// terminalTick is how often crier looks whether the terminal that it was started from still exists.
+// terminalTick is how often crier checks whether the terminal that started it still exists.
 const terminalTick = time.Second
 
-// hangup tells the SIGHUP of a terminal that was closed from one that somebody sent. The two look the same, but the
-// kernel takes a closed terminal away from the processes that it controlled. So SIGHUP ends crier if the terminal
-// disappears at the same time. If the terminal has been gone for longer, crier has outlived it, and SIGHUP means a
-// reload. Time is counted in ticks, which do not pass while the process is stopped.
+// hangup distinguishes the SIGHUP of a closed terminal from a SIGHUP that a process sent. Both look the same, but the
+// kernel detaches a closed terminal from its processes. So SIGHUP ends crier if the terminal disappears at the same time.
+// If the terminal disappeared earlier, crier has survived that, and SIGHUP means a reload. Time is counted in ticks,
+// which do not pass while the process is stopped. It is owned by signalWatch.run.
 type hangup struct {
 	gone        int // Ticks without the terminal.
 	sinceSignal int // Ticks since the last SIGHUP.
 }
 
 const (
-	atOnce = 3 // Ticks between the terminal's end and its SIGHUP, at most.
-	never  = 1 << 30
+	atOnce = 3       // The most ticks between the end of the terminal and its SIGHUP.
+	never  = 1 << 30 // As sinceSignal: no SIGHUP yet.
 )
 
-// signal notes SIGHUP, and reports whether it is the terminal's. present is whether that exists.
-func (h *hangup) signal(present bool) (closed bool) {
+// noteSIGHUP records a SIGHUP, and reports whether the terminal was closed. present is whether the terminal exists.
+func (h *hangup) noteSIGHUP(present bool) (closed bool) {
 	h.sinceSignal = 0
 	return !present && h.gone < atOnce
 }
 
-// tick notes that a tick has passed, and reports whether the terminal was closed, or has been gone for so long that it
-// matters no longer.
-func (h *hangup) tick(present bool) (closed, over bool) {
+// noteTick records that a tick has passed. closed reports whether the terminal was closed, and over whether it has been
+// gone for so long that SIGHUP means a reload. present is whether the terminal exists.
+func (h *hangup) noteTick(present bool) (closed, over bool) {
 	h.sinceSignal++
 	if present {
 		h.gone = 0
@@ -242,8 +249,8 @@ func (h *hangup) tick(present bool) (closed, over bool) {
 	return h.sinceSignal <= atOnce, h.gone >= atOnce
 }
 
-// hasTerminal reports whether the process has a controlling terminal: tty(4). What keeps it from finding out, such as
-// a lack of file descriptors, counts as having one.
+// hasTerminal reports whether the process has a controlling terminal: tty(4). It returns true if it cannot find out, for
+// example for lack of file descriptors.
 func hasTerminal() bool {
 	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -252,18 +259,19 @@ func hasTerminal() bool {
 	return !errors.Is(err, unix.ENXIO) && !errors.Is(err, unix.EIO) && !errors.Is(err, unix.ENOENT)
 }
 
-// dumper returns what logs the stacks of all goroutines: in text as Go prints them, in JSON one record for each.
+// dumper returns the function that logs the stacks of all goroutines: in text as Go prints them, in JSON as a record for
+// each stack.
 func (cmd *serveCmd) dumper(s streams, logger *slog.Logger) func() {
 	return func() {
 		var stacks bytes.Buffer
 		_ = pprof.Lookup("goroutine").WriteTo(&stacks, 2) // A buffer takes everything.
-		logger.Warn("SIGQUIT: the stacks of all goroutines follow, and crier goes on; SIGABRT ends it with them")
+		logger.Warn("SIGQUIT: the stacks of all goroutines follow, and crier continues; SIGABRT ends it with all stacks")
 		for stack := range bytes.SplitSeq(stacks.Bytes(), []byte("\n\n")) {
 			if cmd.LogFormat == "json" {
 				logger.Warn("goroutine", "stack", string(stack))
 				continue
 			}
-			_, _ = s.log.Write(append(bytes.TrimSpace(stack), "\n\n"...)) // The log counts what it loses.
+			_, _ = s.log.Write(append(bytes.TrimSpace(stack), "\n\n"...)) // The log counts the lines that it loses.
 		}
 	}
 }

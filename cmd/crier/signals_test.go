@@ -274,13 +274,13 @@ func TestHangup(t *testing.T) {
 		for _, e := range tt.events {
 			switch e {
 			case 's', 'S':
-				closed = closed || h.signal(e == 's')
+				closed = closed || h.noteSIGHUP(e == 's')
 			default:
 				if over {
 					continue
 				}
 				var now bool
-				now, over = h.tick(e == '.')
+				now, over = h.noteTick(e == '.')
 				closed = closed || now
 			}
 		}

@@ -9,25 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// timerSlack is how late the kernel may wake a thread of this process from a
-// timed sleep, so that it can do so together with others.
+// timerSlack is how much longer than asked the kernel may let a thread of this process sleep, so that it can wake several
+// at once.
 const timerSlack = 5 * time.Millisecond
 
-// slackMark in the environment says that coarseTimers has been here.
+// slackMark is the variable of the environment that marks a process whose slack coarseTimers has set.
 const slackMark = "_CRIER_TIMER_SLACK"
 
-// coarseTimers sets the timer slack of all threads where Go has one processor
-// only. Go's scheduler has a thread that sleeps for 20 us at a time while there
-// is work (sysmon). On one core that is a context switch every 70 us in the
-// middle of each broadcast: 10 % of its cost, see docs/architecture.md. Nothing
-// here needs a timer to be that exact. With more processors sysmon is needed in
-// time, since a processor stands idle until it takes it from a thread that is
-// blocked in a system call.
+// coarseTimers sets the timer slack of all threads if Go uses a single processor. A thread of Go's scheduler, sysmon,
+// sleeps for 20 us at a time while there is work. On one core that causes a context switch every 70 us during each
+// broadcast, which is 10 % of its cost: see docs/architecture.md. crier does not need timers of that precision. With more
+// processors, sysmon must be on time: it frees processors whose threads are blocked in a system call.
 //
-// Threads inherit the slack from the one that makes them, and that thread is
-// made before any code of ours runs. So the process sets its own and executes
-// itself anew; prctl(2), PR_SET_TIMERSLACK. Where that fails, it goes on
-// without.
+// A thread inherits the slack of the thread that creates it, and Go creates sysmon before main runs. So the process sets
+// the slack of its thread, and executes itself again: prctl(2), PR_SET_TIMERSLACK. If that fails, timers stay exact.
 func coarseTimers() {
 	if os.Getenv(slackMark) != "" {
 		os.Unsetenv(slackMark)

@@ -11,8 +11,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// respelled returns a command line in crier's own words, where other programs have another spelling for
-// what is meant and nothing else can be meant.
+// respelled returns a command line with crier's spelling of help and version in place of common spellings of other
+// programs.
 func respelled(args []string) []string {
 	if len(args) == 0 {
 		return args
@@ -28,14 +28,14 @@ func respelled(args []string) []string {
 	return args
 }
 
-// joinNegative returns a command line with each negative number joined to the flag before it, as --rate=-1: kong would
-// take -1 for a flag, and say nothing of the number.
+// joinNegative returns a command line with each negative number joined to the flag before it, as --rate=-1. Otherwise kong
+// would report -1 as an unknown flag.
 func joinNegative(args []string) []string {
 	var joined []string
 	for _, arg := range args {
 		last := len(joined) - 1
 		isNumber := len(arg) > 1 && arg[0] == '-' && strings.ContainsRune(".0123456789", rune(arg[1]))
-		if isNumber && last >= 0 && strings.HasPrefix(joined[last], "--") && len(joined[last]) > 2 && !strings.Contains(joined[last], "=") {
+		if isNumber && last >= 0 && wantsValue.MatchString(joined[last]) {
 			joined[last] += "=" + arg
 			continue
 		}
@@ -44,7 +44,10 @@ func joinNegative(args []string) []string {
 	return joined
 }
 
-// commandWords are what other programs call crier's commands.
+// wantsValue matches a long flag without a value.
+var wantsValue = regexp.MustCompile(`^--[^=]+$`)
+
+// commandWords has names that other programs have for crier's commands.
 var commandWords = map[string]string{
 	"start": "serve", "run": "serve", "server": "serve", "up": "serve", "listen": "serve", "daemon": "serve",
 	"publish": "pub", "send": "pub", "post": "pub", "emit": "pub", "say": "pub", "broadcast": "pub",
@@ -57,7 +60,7 @@ var commandWords = map[string]string{
 	"ver": "version", "about": "version", "completions": "completion", "usage": "help", "commands": "help",
 }
 
-// commandFor returns the command that a word is another word for, or nearly the name of, or empty.
+// commandFor returns the command that a word probably stands for, or "".
 func commandFor(app *kong.Application, word string) string {
 	word = strings.ToLower(word)
 	names := commandNames(app)
@@ -72,10 +75,10 @@ func commandFor(app *kong.Application, word string) string {
 
 var portOnly = regexp.MustCompile(`^:?(\d+)$`)
 
-// argumentFault returns what is wrong with an argument of crier serve, which takes none, and what to do.
+// argumentFault returns an error with a hint for an argument of crier serve, which takes none.
 func argumentFault(ctx *kong.Context, word string) error {
 	what := "unexpected argument " + word
-	hint := "crier serve --help says what it takes"
+	hint := "crier serve --help describes its flags"
 	name := commandFor(ctx.Model, word)
 	isCommand := len(ctx.Args) > 0 && ctx.Args[0] == word
 	_, _, err := net.SplitHostPort(word)
@@ -87,22 +90,25 @@ func argumentFault(ctx *kong.Context, word string) error {
 	case err == nil:
 		hint = fmt.Sprintf("write --listen %s for that address; %s", word, hint)
 	case slices.Contains([]string{"true", "false", "yes", "no", "on", "off"}, strings.ToLower(word)):
-		hint = "a flag that is on or off has no value of its own: write --channels, or --channels=false"
+		hint = "a flag that is on or off takes no separate value: write --channels, or --channels=false"
 	case isCommand && name != "":
 		what = "there is no command " + word
 		hint = fmt.Sprintf("did you mean crier %s? crier help lists the commands", name)
 	case isCommand:
 		what = "there is no command " + word
-		hint = "crier help lists the commands; crier serve --help says what flags there are"
+		hint = "crier help lists the commands; crier serve --help lists the flags"
 	}
 	return hinted(errors.New(what), "%s", hint)
 }
 
-// A spelling is flags that other programs have, and what crier has for them. %s is the value, or what
-// stands for one.
-type spelling struct{ words, value, hint string }
+// spelling is a set of flags of other programs, with a hint about crier's own flag.
+type spelling struct {
+	words string // Names of the flags, without dashes.
+	value string // Placeholder for the value if the user has not typed one, or "" if hint has no %s.
+	hint  string // Has %s where the value belongs.
+}
 
-const noTLS = "crier serves no TLS: a proxy in front of it does, as examples/Caddyfile and examples/nginx.conf"
+const noTLS = "crier has no TLS of its own: put a proxy in front of it, as in examples/Caddyfile and examples/nginx.conf"
 
 var serveSpellings = []spelling{
 	{"port p listen-port ws-port http-port", "PORT", "write --listen :%s"},
@@ -180,8 +186,8 @@ func spellingsOf(command string) []spelling {
 
 var unknownFlag = regexp.MustCompile(`^unknown flag (-\S+)`)
 
-// foreignUsage returns what is wrong with a command line that has a flag as other programs have it, or
-// one with a single dash, or nil.
+// foreignUsage returns an error with a hint if a command line has a flag of another program, or a flag with a single dash.
+// Otherwise it returns nil. text is kong's error.
 func (c *cli) foreignUsage(ctx *kong.Context, text string) error {
 	m := unknownFlag.FindStringSubmatch(text)
 	if m == nil || ctx == nil {
@@ -198,7 +204,7 @@ func (c *cli) foreignUsage(ctx *kong.Context, text string) error {
 		name, value = m[1], m[2]
 	}
 	fault := func(format string, args ...any) error {
-		help := fmt.Sprintf("crier %s --help says what it takes", cmd.Name)
+		help := fmt.Sprintf("crier %s --help describes its flags", cmd.Name)
 		return hinted(errors.New("unknown flag "+word), "%s", fmt.Sprintf(format, args...)+help)
 	}
 	var names []string
@@ -216,16 +222,16 @@ func (c *cli) foreignUsage(ctx *kong.Context, text string) error {
 	if near := nearest(name, names); short && len(name) > 2 && distance(name, near) <= 2 {
 		return fault("did you mean --%s? ", near)
 	}
-	if short { // What kong guesses from one letter is no help.
+	if short { // A guess of kong from one letter does not help.
 		return fault("")
 	}
 	return nil
 }
 
-// attached is a flag of one letter with its value, as -p8080.
+// attached matches a flag of one letter with its value, such as -p8080.
 var attached = regexp.MustCompile(`^-([a-zA-Z])(\d.*)$`)
 
-// filled returns the hint with a value that was typed, if it is one.
+// filled returns the hint with the value that the user typed, or with a placeholder.
 func (s spelling) filled(value string) string {
 	if s.value == "" {
 		return s.hint
@@ -242,8 +248,8 @@ func (s spelling) filled(value string) string {
 	return fmt.Sprintf(s.hint, value)
 }
 
-// typed returns the argument that kong has found an unknown flag in, without its value, and the value.
-// Of -listen kong knows -l alone.
+// typed returns the argument in which kong found an unknown flag, without its value, and the value. For -listen, kong
+// names only -l.
 func typed(args []string, flag string) (word, value string) {
 	for i, arg := range args {
 		name, value, assigned := strings.Cut(arg, "=")

@@ -15,10 +15,10 @@ import (
 // logPatience is how long crier waits for its log when it ends.
 const logPatience = 500 * time.Millisecond
 
-// streams is where a command writes everything that is not its output.
+// streams has the writer for everything that a command writes other than its output: log lines, errors and notes.
 type streams struct{ log io.Writer }
 
-// flush waits until the log is written, for logPatience at most: its reader may have stopped.
+// flush waits until the log is written, for logPatience at most: the reader of the log may have stopped.
 func (s streams) flush() {
 	if q, ok := s.log.(*logqueue.Queue); ok {
 		q.Flush(logPatience)
@@ -33,7 +33,7 @@ func (s streams) dropped() uint64 {
 	return 0
 }
 
-// outputError is why standard output could not be written. Its type tells it from errors of connections and settings.
+// outputError is an error of writing to standard output. Its type distinguishes it from errors of connections and files.
 type outputError struct{ err error }
 
 func (e *outputError) Error() string { return "standard output: " + e.err.Error() }
@@ -41,7 +41,7 @@ func (e *outputError) Error() string { return "standard output: " + e.err.Error(
 // Unwrap returns the cause.
 func (e *outputError) Unwrap() error { return e.err }
 
-// errReaderGone is the error of output that nobody reads any longer: crier sub | head -1.
+// errReaderGone is the error of writing to a pipe that nobody reads any longer, as in crier sub | head -1.
 var errReaderGone error = &outputError{syscall.EPIPE}
 
 // output is standard output. Its errors are of type *outputError.
@@ -62,10 +62,10 @@ func (o output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// SyscallConn returns that of the file, for term.IsTerminal.
+// SyscallConn returns the raw connection of the file, for term.IsTerminal.
 func (o output) SyscallConn() (syscall.RawConn, error) { return o.file.SyscallConn() }
 
-// outliveReaders makes a write to a pipe without a reader an error. Go ends the process by SIGPIPE if that is
-// standard output or standard error, even where the parent ignores SIGPIPE. The signal is caught and not ignored,
-// because children inherit the latter.
-func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+// ignoreBrokenPipes makes a write to a pipe without a reader return an error. By default, Go ends the process by SIGPIPE if
+// the pipe is standard output or standard error, even if the parent ignores SIGPIPE. The signal is caught instead of
+// ignored, because child processes would inherit that.
+func ignoreBrokenPipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }

@@ -20,15 +20,15 @@ import (
 	"github.com/crier-ws/crier/internal/term"
 )
 
-// subCmd is the flags of following a channel.
+// subCmd has the flags of crier sub. They are immutable after parsing.
 type subCmd struct {
-	Channel string `arg:"" optional:"" help:"Channel to follow; the one without a name if it is left out."`
+	Channel string `arg:"" optional:"" help:"Channel to follow; without it, the channel without a name."`
 
-	Server    string      `default:"ws://127.0.0.1:18000" placeholder:"URL" help:"Server, with its --path if it has one (default: ${default})."`
+	Server    string      `default:"ws://127.0.0.1:18000" placeholder:"URL" help:"URL of the server, with its --path if it has one (default: ${default})."`
 	Since     string      `placeholder:"ID" help:"Begin after the message with this ID."`
-	Last      flags.Count `placeholder:"N" help:"Begin so many messages back (default: 0)."`
-	Count     flags.Count `placeholder:"N" help:"End after so many messages; 0 for never (default: 0)."`
-	JSON      bool        `name:"json" help:"Print a line of JSON for each message, with its id."`
+	Last      flags.Count `placeholder:"N" help:"Begin with the last N messages (default: 0)."`
+	Count     flags.Count `placeholder:"N" help:"End after N messages; 0 for never (default: 0)."`
+	JSON      bool        `name:"json" help:"Print a line of JSON for each message, with its ID."`
 	Once      bool        `help:"Exit with code 1 when the connection is lost, instead of reconnecting."`
 	TokenFile string      `placeholder:"FILE" help:"File with the token (JWT) for a server with --auth; read at each connection."`
 	Token     string      `placeholder:"TOKEN" help:"The token itself. Everybody on this host can read a command line: to keep the token secret, use the environment variable CRIER_TOKEN or --token-file."`
@@ -37,15 +37,17 @@ type subCmd struct {
 
 // Help is shown by --help.
 func (*subCmd) Help() string {
-	return `Prints each message as a line, and goes on where it was when it has lost the connection: ` +
-		`each message comes once, and if some are not to be had any more, standard error says so. ` +
-		`On a terminal, control characters in them are written out. ` +
-		`A server without --channels sends the messages of all to whatever channel is named. ` +
-		`Examples: crier sub news/sport; crier sub --last 10 --json news | jq .data; crier sub --count 1 deploy && ./restart. ` +
-		`The exit code is 0 after --count messages, SIGINT or SIGTERM, or when nobody reads the output any longer, 1 if the server refuses or closes for good.`
+	return `Prints each message as a line. After a lost connection it reconnects and resumes: ` +
+		`each message is printed once, and standard error reports messages that are no longer available. ` +
+		`On a terminal, control characters in messages are written out. ` +
+		`A server without --channels sends all messages, whatever channel is named. ` +
+		`Examples: crier sub news/sport; crier sub --last 10 --json news | jq .data; ` +
+		`crier sub --count 1 deploy && ./restart. ` +
+		`The exit code is 0 after --count messages, SIGINT or SIGTERM, or when nobody reads the output any longer, ` +
+		`and 1 if the server refuses the connection or closes it for good.`
 }
 
-// Validate finds what is wrong with the flags. kong calls it.
+// Validate returns an error for invalid flags and arguments. kong calls it.
 func (cmd *subCmd) Validate() error {
 	if cmd.Since != "" && cmd.Last != 0 {
 		return errors.New("--since and --last: want one of them")
@@ -54,7 +56,8 @@ func (cmd *subCmd) Validate() error {
 		return errors.New("--token and --token-file: want one of them")
 	}
 	if strings.ContainsFunc(cmd.Token, notInToken) {
-		return hinted(errors.New("--token has spaces or characters that are not ASCII"), "want the token alone, as crier token prints it")
+		err := errors.New("--token has spaces or characters that are not ASCII")
+		return hinted(err, "want the token alone, as crier token prints it")
 	}
 	if _, err := cmd.url(); err != nil {
 		return err
@@ -62,20 +65,22 @@ func (cmd *subCmd) Validate() error {
 	return checkChannelArgument("sub", cmd.Channel)
 }
 
-// url is the channel's address.
+// url returns the address of the channel.
 func (cmd *subCmd) url() (string, error) {
 	u, err := url.Parse(cmd.Server)
 	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
 		return "", fmt.Errorf("--server is %q, want ws://HOST:PORT or wss://HOST:PORT", cmd.Server)
 	}
 	base := strings.TrimSuffix(u.Path, "/")
-	u.Path, u.RawPath = base+"/"+cmd.Channel, base+"/"+strings.ReplaceAll(url.PathEscape(cmd.Channel), "%2F", "/")
+	u.Path = base + "/" + cmd.Channel
+	u.RawPath = base + "/" + strings.ReplaceAll(url.PathEscape(cmd.Channel), "%2F", "/")
 	return u.String(), nil
 }
 
-var errCounted = errors.New("all that were wanted have come")
+// errCounted ends a subscription after --count messages.
+var errCounted = errors.New("--count messages have arrived")
 
-// Run follows until it has had enough.
+// Run follows the channel until --count messages have arrived, or for ever. kong calls it.
 func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	target, err := cmd.url()
 	if err != nil {
@@ -84,23 +89,25 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	left := int(cmd.Count)
-	where := peer{flag: "--server", addr: target, is: "--listen", want: "ws://HOST:PORT", plain: "ws", statuses: clientStatuses}
+	server := peer{
+		flag: "--server", addr: target, is: "--listen", want: "ws://HOST:PORT", plain: "ws", statuses: clientStatuses,
+	}
 	var lost error
-	var said string // The last hint.
+	var lastHint string
 	cfg := crier.Config{
 		URL: target, Since: cmd.Since, Last: int(cmd.Last),
-		Silence: cmp.Or(time.Duration(cmd.Silence), -1), // --silence 0 is for ever.
+		Silence: cmp.Or(time.Duration(cmd.Silence), -1), // --silence 0 means for ever.
 		Lost: func(err error, wait time.Duration) {
 			if cmd.Once {
 				lost = err
 				stop()
 				return
 			}
-			err = where.explain(err)
-			say(s.log, fmt.Sprintf("%s; coming back in %v", oneLine(err), wait.Round(time.Millisecond)))
-			if hint := hintOf(err); hint != said {
-				sayHint(s.log, hint)
-				said = hint
+			err = server.explain(err)
+			printLine(s.log, fmt.Sprintf("%s; reconnecting in %v", oneLine(err), wait.Round(time.Millisecond)))
+			if hint := hintOf(err); hint != lastHint {
+				printHint(s.log, hint)
+				lastHint = hint
 			}
 		},
 	}
@@ -110,9 +117,9 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 		}
 		cfg.Token = func(context.Context) (string, error) { return cmd.readToken() }
 	}
-	if term.IsTerminal(s.log) { // Somebody waits for a first message and wonders.
+	if term.IsTerminal(s.log) { // A person may wait long for a first message.
 		cfg.Connected = func() {
-			note(s.log, "connected to "+withoutQuery(target)+"; Ctrl-C ends")
+			printNote(s.log, "connected to "+withoutQuery(target)+"; Ctrl-C ends")
 			s.flush() // Before the first message.
 		}
 	}
@@ -122,7 +129,7 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	}
 	err = followUntil(ctx, client, func(e crier.Event) error {
 		if e.IsGap() {
-			say(s.log, fmt.Sprintf("the messages behind %s, up to %s, are not kept any more", e.From, e.To))
+			printLine(s.log, fmt.Sprintf("the messages after %s, up to %s, are no longer available", e.From, e.To))
 			return nil
 		}
 		if err := cmd.print(out, e); err != nil {
@@ -135,17 +142,18 @@ func (cmd *subCmd) Run(out io.Writer, s streams) error {
 	})
 	switch {
 	case lost != nil:
-		return where.explain(lost)
+		return server.explain(lost)
 	case errors.Is(err, errCounted), errors.Is(err, errReaderGone), ctx.Err() != nil:
 		return nil
 	}
-	return where.explain(err)
+	return server.explain(err)
 }
 
-// followUntil is client.Follow, but returns soon after ctx is done even if nobody reads what each prints.
+// followUntil calls client.Follow, but returns soon after ctx is done even if each blocks because nobody reads its
+// output.
 func followUntil(ctx context.Context, client *crier.Client, each func(crier.Event) error) error {
 	ended := make(chan error, 1)
-	go func() { ended <- client.Follow(ctx, each) }() // Ends with ctx, or with the process.
+	go func() { ended <- client.Follow(ctx, each) }() // Ends soon after ctx is done, or with the process.
 	select {
 	case err := <-ended:
 		return err

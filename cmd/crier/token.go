@@ -13,14 +13,14 @@ import (
 	"github.com/crier-ws/crier/internal/flags"
 )
 
-// tokenCmd is the flags of making tokens.
+// tokenCmd has the flags of crier token.
 type tokenCmd struct {
 	NewKey bool   `help:"Make a key pair (Ed25519) and no token: --key is the file for the issuer of tokens, --public-key the file for the server's --auth. Existing files are kept."`
 	Key    string `default:"private.pem" placeholder:"FILE" help:"Private key in PEM (Ed25519, P-256 or RSA), or a secret in one line (default: ${default})."`
 
 	PublicKey string `default:"public.pem" placeholder:"FILE" help:"With --new-key: file for the public key (default: ${default})."`
 
-	// CRIER_PUBLISH is a flag of serving.
+	// The variable CRIER_PUBLISH sets the flag of serving.
 	Join     []string   `placeholder:"PATTERN" help:"Channels that the bearer may connect to, such as news/*; repeat it or separate by commas for more."`
 	Publish  []string   `env:"-" placeholder:"PATTERN" help:"Channels of --join that the bearer may publish to, such as news/chat; repeat it or separate by commas for more (default: none)."`
 	Audience []string   `placeholder:"AUD" help:"Audience of the token, for servers with --auth-audience; repeat it or separate by commas for more (default: not stated)."`
@@ -32,8 +32,9 @@ type tokenCmd struct {
 // Help is shown by --help.
 func (*tokenCmd) Help() string {
 	return `Prints a token (JWT) for servers with --auth, and nothing else. ` +
-		`Patterns are those of the claim: * is one part of a name, ** at the end any number of parts. ` +
-		`Examples: crier token --new-key; crier --channels --auth public.pem; crier token --join 'news/*' --publish news/chat --ttl 10m; ` +
+		`Patterns are as in the claim: * matches one part of a name, and ** at the end any number of parts. ` +
+		`Examples: crier token --new-key; crier --channels --auth public.pem; ` +
+		`crier token --join 'news/*' --publish news/chat --ttl 10m; ` +
 		`CRIER_TOKEN=$(crier token --join 'news/*') crier sub news/chat.`
 }
 
@@ -45,8 +46,8 @@ func (cmd *tokenCmd) Validate() error {
 	case cmd.NewKey:
 		return nil
 	case len(cmd.Join) == 0:
-		return hinted(errors.New("--join is not given: a token without it lets its bearer in nowhere"),
-			"crier token --join 'news/*' is for all channels below news, --join '**' for every channel")
+		return hinted(errors.New("--join is not given: with the token, a client could not connect to any channel"),
+			"write --join 'news/*' for the channels below news, or --join '**' for all channels")
 	case cmd.TTL == 0:
 		return hinted(errors.New("--ttl is 0s, want more than 0"), "write --ttl 1h for an hour")
 	}
@@ -57,14 +58,14 @@ func (cmd *tokenCmd) Validate() error {
 		for _, pattern := range list.patterns {
 			if err := checkChannelPattern(pattern); err != nil {
 				return hinted(fmt.Errorf("%s: %w", list.flag, err),
-					"patterns are like news/sport, news/* or news/**; docs/protocol.md has them")
+					"patterns are like news/sport, news/* or news/**: see docs/protocol.md")
 			}
 		}
 	}
 	for _, pattern := range cmd.Publish {
 		joins := func(join string) bool { return auth.Match(join, pattern) }
 		if !strings.Contains(pattern, "*") && !slices.ContainsFunc(cmd.Join, joins) {
-			return hinted(fmt.Errorf("--publish %s: no --join allows to connect to that channel", pattern),
+			return hinted(fmt.Errorf("--publish %s: no --join allows connections to that channel", pattern),
 				"add --join %s", pattern)
 		}
 	}
@@ -74,12 +75,12 @@ func (cmd *tokenCmd) Validate() error {
 // checkChannelPattern returns an error if a pattern matches no channel that a client would name.
 func checkChannelPattern(pattern string) error {
 	if strings.HasPrefix(pattern, "/") {
-		return fmt.Errorf("pattern %q: names of channels have no / in front", pattern)
+		return fmt.Errorf("pattern %q: names of channels do not begin with /", pattern)
 	}
 	return auth.CheckPattern(pattern)
 }
 
-// Run prints a token, or makes a key pair.
+// Run prints a token, or makes a key pair. kong calls it.
 func (cmd *tokenCmd) Run(out io.Writer, s streams) error {
 	if cmd.NewKey {
 		return cmd.makeKeys(s.log)
@@ -90,7 +91,7 @@ func (cmd *tokenCmd) Run(out io.Writer, s streams) error {
 		if errors.Is(err, os.ErrPermission) {
 			return err
 		}
-		return hinted(err, "is the name right? crier token --new-key makes a key pair")
+		return hinted(err, "check the name; crier token --new-key makes a key pair")
 	}
 	signer, err := auth.ParseSigner(b)
 	if err != nil {
@@ -108,7 +109,7 @@ func (cmd *tokenCmd) Run(out io.Writer, s streams) error {
 	return err
 }
 
-// makeKeys writes a key pair into files that do not exist yet.
+// makeKeys writes a key pair to two new files.
 func (cmd *tokenCmd) makeKeys(log io.Writer) error {
 	private, public, err := auth.GenerateKey()
 	if err != nil {
@@ -118,19 +119,19 @@ func (cmd *tokenCmd) makeKeys(log io.Writer) error {
 		return err
 	}
 	if err := writeNew("--public-key", cmd.PublicKey, public, 0o644); err != nil {
-		return errors.Join(err, os.Remove(cmd.Key)) // It is of no use alone.
+		return errors.Join(err, os.Remove(cmd.Key)) // A private key alone is of no use.
 	}
-	note(log, fmt.Sprintf("wrote %s, which makes tokens: keep it secret; and %s, for crier --auth %s",
+	printNote(log, fmt.Sprintf("wrote %s, which signs tokens: keep it secret; and %s, for crier --auth %s",
 		cmd.Key, cmd.PublicKey, cmd.PublicKey))
 	return nil
 }
 
-// writeNew writes a file that the flag names, and fails if there is one of that name.
+// writeNew writes a file that the flag names, and fails if the file exists.
 func writeNew(flag, file string, b []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, os.ErrExist) {
 		return hinted(wrongSetting(fmt.Errorf("%s %s: the file exists", flag, file)),
-			"existing keys are kept: choose other names with --key and --public-key, or remove it")
+			"existing keys are kept: choose other names with --key and --public-key, or remove the file")
 	}
 	if err != nil {
 		return fileError(flag, file, err)

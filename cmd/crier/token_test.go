@@ -171,13 +171,13 @@ func TestTokenFail(t *testing.T) {
 		says string
 	}{
 		{"", 2, "--join is not given"},
-		{"--join /news", 2, "no / in front"},
+		{"--join /news", 2, "do not begin with /"},
 		{"--join a**b", 2, `"a**b": want at most one *`},
 		{"--join news --publish news/***", 2, "--publish: pattern"},
 		{"--join news/* --publish sport", 2, "--publish sport: no --join allows"},
 		{"--join news --ttl 0", 2, "--ttl is 0s, want more than 0"},
 		{"--join news --new-key", 2, "--new-key and --join"},
-		{"--join news", 2, "--key private.pem: no such file or directory\nhint: is the name right? crier token --new-key"},
+		{"--join news", 2, "--key private.pem: no such file or directory\nhint: check the name; crier token --new-key"},
 		{"--join news --key " + public, 2, "public key"},
 		{"--join news --key " + dir, 2, "is a directory"},
 		{"--new-key --key " + private + " --public-key " + lone, 2, private + ": the file exists"},

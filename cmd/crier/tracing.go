@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -17,7 +18,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// collector is the base URL of an OpenTelemetry collector on the command line, or empty.
+// collector is the base URL of an OpenTelemetry collector on the command line, or "".
 type collector string
 
 // UnmarshalText checks a URL.
@@ -26,32 +27,33 @@ func (c *collector) UnmarshalText(text []byte) error {
 	switch {
 	case len(text) == 0: // Off.
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", !hasAddress(u):
-		return fmt.Errorf("%q is not the URL of a collector; want one as http://127.0.0.1:4318", text)
-	case u.User != nil, strings.ContainsAny(string(text), "?#"): // Not shown: it may be a secret.
-		return fmt.Errorf("want a URL as http://127.0.0.1:4318, and what proves who crier is in OTEL_EXPORTER_OTLP_HEADERS")
+		return fmt.Errorf("%q is not the URL of a collector; want a URL such as http://127.0.0.1:4318", text)
+	case u.User != nil, strings.ContainsAny(string(text), "?#"): // Not quoted, because it may be a secret.
+		return errors.New("it has a user, a query or a fragment; want a URL such as http://127.0.0.1:4318, " +
+			"and credentials in OTEL_EXPORTER_OTLP_HEADERS")
 	}
 	*c = collector(text)
 	return nil
 }
 
-// traces is where spans go: /v1/traces of the base URL (OpenTelemetry's specification, "OTLP Exporter Configuration"),
-// or the URL itself if it already ends so.
+// traces returns the URL for spans: /v1/traces of the base URL (OpenTelemetry's specification, "OTLP Exporter
+// Configuration"), or the URL itself if it already ends so.
 func (c collector) traces() (string, error) {
 	base := strings.TrimRight(string(c), "/")
 	return url.JoinPath(strings.TrimSuffix(base, "/v1/traces"), "v1", "traces")
 }
 
-// Bounds of what waits for a collector. Spans beyond them are dropped.
+// Limits of the spans that are queued for a collector. Spans beyond the limits are dropped, and attributes cut.
 const (
 	maxSpans      = 1024
-	maxAttribute  = 1024 // bytes
-	tracingMemory = 16 << 20
-	// flushTime is how long the end waits for a collector to take the last spans.
+	maxAttribute  = 1024     // Bytes.
+	tracingMemory = 16 << 20 // Bytes of --memory that tracing may use.
+	// flushTime is how long crier waits at its end until a collector has accepted the last spans.
 	flushTime = 2 * time.Second
 )
 
-// startTracing makes what sends spans to a collector, by OTLP over HTTP, and stop, which sends those
-// that wait. Without a collector it returns nil, and nothing runs.
+// startTracing returns a provider whose spans are sent to a collector, by OTLP over HTTP. stop sends the queued spans, for
+// flushTime at most. Without a collector, the provider is nil, and nothing runs.
 func startTracing(c collector, logger *slog.Logger) (provider trace.TracerProvider, stop func(), err error) {
 	if c == "" {
 		return nil, func() {}, nil
@@ -72,8 +74,8 @@ func startTracing(c collector, logger *slog.Logger) (provider trace.TracerProvid
 	if err != nil {
 		return fail(err)
 	}
-	// The environment comes last: it wins.
-	about, err := resource.New(ctx, resource.WithHost(), resource.WithTelemetrySDK(),
+	// The environment is last, so it has precedence.
+	attributes, err := resource.New(ctx, resource.WithHost(), resource.WithTelemetrySDK(),
 		resource.WithAttributes(semconv.ServiceName("crier"), semconv.ServiceVersion(version())), resource.WithFromEnv())
 	if err != nil {
 		return fail(err)
@@ -82,7 +84,7 @@ func startTracing(c collector, logger *slog.Logger) (provider trace.TracerProvid
 	otel.SetErrorHandler(&tracingErrors{logger: logger, everyMinute: rate.Sometimes{Interval: time.Minute}})
 	limits := sdk.NewSpanLimits()
 	limits.AttributeValueLengthLimit = maxAttribute
-	p := sdk.NewTracerProvider(sdk.WithResource(about), sdk.WithRawSpanLimits(limits),
+	p := sdk.NewTracerProvider(sdk.WithResource(attributes), sdk.WithRawSpanLimits(limits),
 		sdk.WithBatcher(exporter, sdk.WithMaxQueueSize(maxSpans), sdk.WithMaxExportBatchSize(maxSpans/4)))
 	return p, func() {
 		ctx, cancel := context.WithTimeout(ctx, flushTime)
@@ -102,6 +104,6 @@ type tracingErrors struct {
 // Handle implements otel.ErrorHandler.
 func (e *tracingErrors) Handle(err error) {
 	e.everyMinute.Do(func() {
-		e.logger.Warn("spans are lost: the collector of --otlp-endpoint does not take them", "err", err)
+		e.logger.Warn("spans are lost: the collector of --otlp-endpoint does not accept them", "err", err)
 	})
 }

@@ -16,7 +16,10 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// Validate finds flags of which the server would refuse the value, or which can have no effect. kong calls it.
+// checkFunc adds an error unless a condition is met: ok, or else "--flag is value, want want".
+type checkFunc func(ok bool, flag string, value any, want string)
+
+// Validate returns an error for flags whose values the server would refuse, and for flags without effect. kong calls it.
 func (cmd *serveCmd) Validate() error {
 	var errs []error
 	check := func(ok bool, flag string, value any, want string) {
@@ -28,8 +31,10 @@ func (cmd *serveCmd) Validate() error {
 	check(cmd.MaxMessage >= 1 && cmd.MaxMessage <= 1<<30, "max-message", int(cmd.MaxMessage), "1 to 1GiB")
 	check(cmd.Retain == nil || *cmd.Retain >= 64<<10, "retain", deref(cmd.Retain), "at least 64KiB")
 	check(cmd.RetainTotal == 0 || cmd.Channels, "retain-total", int(cmd.RetainTotal), "--channels as well")
-	check(cmd.RetainTotal == 0 || cmd.Retain == nil || cmd.RetainTotal >= *cmd.Retain, "retain-total", int(cmd.RetainTotal), "at least --retain")
-	check(cmd.RetainAge == 0 || time.Duration(cmd.RetainAge) >= time.Second, "retain-age", time.Duration(cmd.RetainAge), "at least 1s")
+	check(cmd.RetainTotal == 0 || cmd.Retain == nil || cmd.RetainTotal >= *cmd.Retain, "retain-total",
+		int(cmd.RetainTotal), "at least --retain")
+	check(cmd.RetainAge == 0 || time.Duration(cmd.RetainAge) >= time.Second, "retain-age",
+		time.Duration(cmd.RetainAge), "at least 1s")
 	cmd.authFlags.validate(check)
 	cmd.adminFlags.validate(check)
 	cmd.clusterFlags.validate(cmd.Channels, check)
@@ -41,7 +46,7 @@ func (cmd *serveCmd) Validate() error {
 	check(!cmd.Compress || cmd.CompressMin <= max(512, cmd.MaxMessage), "compress-min", cmd.CompressMin.Text(),
 		"at most --max-message, which is "+cmd.MaxMessage.Text())
 	check(cmd.Path == strings.TrimSpace(cmd.Path), "path", fmt.Sprintf("%q", cmd.Path),
-		"no space at either end: browsers leave it out, and %20 stands for one")
+		"no space at either end: browsers drop it; write %20 for a space")
 	check(cmd.PingTimeout == nil || cmd.PingInterval > 0, "ping-timeout", "given", "a --ping-interval of more than 0 as well")
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -50,11 +55,12 @@ func (cmd *serveCmd) Validate() error {
 	return err
 }
 
-// planned returns the server's configuration with all defaults, but for what this process can have open.
+// planned returns the server's configuration with all defaults, except limits of this process.
 func (cmd *serveCmd) planned() (broadcast.Config, error) {
 	cfg := cmd.configured()
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	own, names := cmd.ownMemory(admin.Config{MaxMessageBytes: cfg.MaxMessageBytes}, cmd.Admin != "", cmd.OTLPEndpoint != "")
+	adminCfg := admin.Config{MaxMessageBytes: cfg.MaxMessageBytes}
+	own, names := cmd.ownMemory(adminCfg, cmd.Admin != "", cmd.OTLPEndpoint != "")
 	if err := leaveMemory(&cfg, own, names); err != nil {
 		return cfg, err
 	}
@@ -62,16 +68,18 @@ func (cmd *serveCmd) planned() (broadcast.Config, error) {
 	return cfg, memoryFault(configFault(err), own, names)
 }
 
-// validateRates finds what is wrong with bounds of publishing.
-func (cmd *serveCmd) validateRates(check func(ok bool, flag string, value any, want string)) {
-	check(cmd.BurstBytes == 0 || cmd.BurstBytes >= cmd.MaxMessage, "burst-bytes", int(cmd.BurstBytes), "at least --max-message")
+// validateRates calls check with each condition that the limits of publishing must meet.
+func (cmd *serveCmd) validateRates(check checkFunc) {
+	check(cmd.BurstBytes == 0 || cmd.BurstBytes >= cmd.MaxMessage, "burst-bytes", int(cmd.BurstBytes),
+		"at least --max-message")
 	check(cmd.Burst == 0 || cmd.Rate > 0, "burst", cmd.Burst, "--rate as well")
 	check(cmd.BurstBytes == 0 || cmd.RateBytes > 0, "burst-bytes", cmd.BurstBytes.Text(), "--rate-bytes as well")
 	bounded := cmd.Rate > 0 || cmd.RateBytes > 0
 	check(cmd.OverRate == "hold" || bounded, "over-rate", cmd.OverRate, "--rate or --rate-bytes as well")
-	check(cmd.Publish == "all" || !bounded, "publish", cmd.Publish, "neither --rate nor --rate-bytes, since nobody publishes")
+	check(cmd.Publish == "all" || !bounded, "publish", cmd.Publish, "neither --rate nor --rate-bytes, because clients do not publish")
 }
 
+// deref returns *p, or the zero value if p is nil.
 func deref[T any](p *T) (v T) {
 	if p != nil {
 		v = *p
@@ -79,8 +87,8 @@ func deref[T any](p *T) (v T) {
 	return v
 }
 
-// checkAddress finds what is wrong with an address to listen on, as far as that can be seen without listening.
-func checkAddress(check func(ok bool, flag string, value any, want string), flag, addr string) {
+// checkAddress checks an address to listen on, as far as possible without listening.
+func checkAddress(check checkFunc, flag, addr string) {
 	host, port, err := net.SplitHostPort(addr)
 	if err == nil {
 		_, err = net.LookupPort("tcp", port)
@@ -91,20 +99,21 @@ func checkAddress(check func(ok bool, flag string, value any, want string), flag
 		err = notIP
 	}
 	if strings.Count(addr, ":") > 1 && !strings.ContainsAny(addr, "/, ") {
-		want = "an IPv6 address in brackets, as [::1]:18000"
+		want = "an IPv6 address in brackets, such as [::1]:18000"
 	}
 	if notIP == nil && (ip.IsMulticast() || ip == broadcastAddr) {
-		err, want = errNoListener, "an address of this host: nobody connects to a multicast or broadcast address"
+		err, want = errNoListener, "an address of this host: clients cannot connect to a multicast or broadcast address"
 	}
-	check(err == nil && portSyntax.MatchString(port) && !strings.ContainsAny(host, "/, "), flag, fmt.Sprintf("%q", addr), want)
+	ok := err == nil && portSyntax.MatchString(port) && !strings.ContainsAny(host, "/, ")
+	check(ok, flag, fmt.Sprintf("%q", addr), want)
 }
 
-// broadcastAddr is 255.255.255.255, RFC 919. Linux listens on it, and nobody can connect.
+// broadcastAddr is 255.255.255.255, RFC 919. Linux allows to listen on it, but clients cannot connect to it.
 var broadcastAddr = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 var errNoListener = errors.New("not an address to listen on")
 
-// portSyntax is a number, or the name of a service. The C library's resolver takes more, such as " 80" and "+80".
+// portSyntax matches a number or the name of a service. The C library's resolver accepts more, such as " 80" and "+80".
 var portSyntax = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z-]*$`)
 
 // hasAddress reports whether a URL has a host and, if it has a port, one that can be connected to.
@@ -113,26 +122,26 @@ func hasAddress(u *url.URL) bool {
 	return u.Hostname() != "" && (u.Port() == "" || err == nil && port > 0)
 }
 
-// configError is what is wrong with a Config, in the words of the command line.
+// configError is an error about a Config whose text names flags instead of fields.
 type configError struct{ err error }
 
 func (e configError) Error() string {
 	return configField.ReplaceAllStringFunc(e.err.Error(), func(text string) string {
 		m := configField.FindStringSubmatch(text)
-		if flag := flagOfField[m[2]]; flag != "" {
+		if flag := flagByField[m[2]]; flag != "" {
 			return strings.TrimPrefix(m[1], "broadcast: Config.") + "--" + flag
 		}
 		return text
 	})
 }
 
-// Unwrap returns what the package said.
+// Unwrap returns the error with the names of fields.
 func (e configError) Unwrap() error { return e.err }
 
 var configField = regexp.MustCompile(`(broadcast: Config\.|at least |want )((?:Replication\.)?[A-Z][A-Za-z]+)`)
 
-// flagOfField has the flags that fields of a broadcast.Config come from.
-var flagOfField = map[string]string{
+// flagByField has the flags that set fields of a broadcast.Config, by the names of the fields.
+var flagByField = map[string]string{
 	"Path": "path", "Greeting": "greeting", "MaxMessageBytes": "max-message", "CompressMinBytes": "compress-min",
 	"RetainBytes": "retain", "RetainTotalBytes": "retain-total", "RetainAge": "retain-age",
 	"PingInterval": "ping-interval", "PingTimeout": "ping-timeout", "HandshakeTimeout": "handshake-timeout",
@@ -142,17 +151,17 @@ var flagOfField = map[string]string{
 	"Burst": "burst", "BurstBytes": "burst-bytes",
 }
 
-const moreMemory = "give more of it, or lower --max-message, --retain or --max-conns; without --memory there is no bound"
+const moreMemory = "raise it, or lower --max-message, --retain or --max-conns; without --memory there is no limit"
 
-// memoryFault returns err, which may be nil, with what --memory does not count of the other parts, if there are any.
+// memoryFault adds to an error about --memory the bytes that other parts take of it. err may be nil.
 func memoryFault(err error, own int, names string) error {
 	if own == 0 || err == nil || !strings.HasPrefix(err.Error(), "--memory") {
 		return err
 	}
-	return hinted(err, "that is without the %d bytes of %s; %s", own, names, moreMemory)
+	return hinted(err, "%[2]s takes %[1]d bytes of --memory in addition; %[3]s", own, names, moreMemory)
 }
 
-// configFault says what is wrong with a Config, and what to do. err may be nil.
+// configFault returns an error about a Config in terms of flags, with a hint. err may be nil.
 func configFault(err error) error {
 	if err == nil {
 		return nil
@@ -162,11 +171,11 @@ func configFault(err error) error {
 	case strings.HasPrefix(text, "--memory"):
 		return hinted(err, "%s", moreMemory)
 	case strings.HasPrefix(text, "--retain-total"):
-		return hinted(err, "raise it, or lower --retain: one channel may need that much")
+		return hinted(err, "raise it, or lower --retain, which one channel may need alone")
 	case strings.HasPrefix(text, "--origin"):
-		return hinted(err, "an origin is what browsers send in the header Origin: scheme, host and port, no path")
+		return hinted(err, "an origin is the value of the header Origin that browsers send: scheme, host and port, without a path")
 	case strings.HasPrefix(text, "--path"):
-		return hinted(err, "--path is the path of the address that clients connect to, as /ws of wss://example.com/ws?x=1")
+		return hinted(err, "--path is the path of the address that clients connect to, such as /ws of wss://example.com/ws?x=1")
 	}
 	return err
 }

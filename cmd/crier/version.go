@@ -8,32 +8,33 @@ import (
 	"runtime/debug"
 )
 
-// versionCmd is the flags of printing the version.
+// versionCmd has the flags of crier version.
 type versionCmd struct {
-	JSON bool `name:"json" help:"Print a line of JSON, with the commit, and what crier was built with and for."`
+	JSON bool `name:"json" help:"Print a line of JSON that also has the commit, the Go version and the platform."`
 }
 
-// Run prints the version.
+// Run prints the version. kong calls it.
 func (cmd versionCmd) Run(out io.Writer) error {
 	if cmd.JSON {
-		return json.NewEncoder(out).Encode(builtOf())
+		return json.NewEncoder(out).Encode(readBuildInfo())
 	}
 	_, err := fmt.Fprintln(out, "crier", version())
 	return err
 }
 
-// buildInfo is what crier was built of, as the go command stamped it.
+// buildInfo describes the build of crier, as the go command stamped it.
 type buildInfo struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit,omitempty"`
 	Time     string `json:"time,omitempty"` // Of the commit.
-	Modified bool   `json:"modified"`       // There were changes that were not committed.
+	Modified bool   `json:"modified"`       // There were uncommitted changes.
 	Go       string `json:"go"`
 	OS       string `json:"os"`
 	Arch     string `json:"arch"`
 }
 
-func builtOf() buildInfo {
+// readBuildInfo returns the description of this build.
+func readBuildInfo() buildInfo {
 	b := buildInfo{Version: version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	info, _ := debug.ReadBuildInfo()
 	if info == nil {
@@ -52,7 +53,7 @@ func builtOf() buildInfo {
 	return b
 }
 
-// version is the module's version as the go command stamped it.
+// version returns the module's version as the go command stamped it, or "(devel)".
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {

@@ -25,7 +25,7 @@ import (
 // isComplaint is an error on standard error: what is wrong, and what to do about it.
 var isComplaint = regexp.MustCompile(`\Acrier: [^\n]+\nhint: [^\n]+\n\z`)
 
-// complaint runs a command line that fails, and returns what it prints.
+// complaint runs a command line that fails, and returns its error.
 func complaint(t *testing.T, code int, args ...string) string {
 	t.Helper()
 	var out, log bytes.Buffer
@@ -33,12 +33,12 @@ func complaint(t *testing.T, code int, args ...string) string {
 		t.Errorf("%q: got exit code %d, want %d", args, got, code)
 	}
 	if out.Len() > 0 || !isComplaint.MatchString(log.String()) {
-		t.Errorf("%q: got %q and %q, want nothing, and what is wrong and a hint, a line each", args, out.String(), log.String())
+		t.Errorf("%q: got %q and %q, want no output, and an error and a hint in a line each", args, out.String(), log.String())
 	}
 	return log.String()
 }
 
-// TestUsage: a wrong command line says what it may have meant, and where it was written.
+// TestUsage checks the errors of wrong settings: what was probably meant, and where the setting comes from.
 func TestUsage(t *testing.T) {
 	file := func(text string) string { return "--config=" + writeConfig(t, text) }
 	for _, tt := range []struct {
@@ -52,8 +52,8 @@ func TestUsage(t *testing.T) {
 		{"prove", "", "there is no command prove\nhint: did you mean crier probe?"},
 		{"serv", "", "did you mean crier serve?"},
 		{"p", "", "there is no command p\nhint: crier help lists the commands"},
-		{"serve extra", "", "unexpected argument extra\nhint: crier serve --help says"},
-		{"load a pub", "", "unexpected argument pub\nhint: crier load --help says"},
+		{"serve extra", "", "unexpected argument extra\nhint: crier serve --help describes"},
+		{"load a pub", "", "unexpected argument pub\nhint: crier load --help describes"},
 		{"--listen", "", "--listen needs a value\nhint: write --listen=VALUE"},
 		{"--listen --path /x", "", "--listen needs a value\nhint: write --listen=VALUE"},
 		{"--trusted-proxies 10.0.0.0/33", "", `--trusted-proxies is "10.0.0.0/33", want a network as 10.0.0.0/8`},
@@ -69,7 +69,7 @@ func TestUsage(t *testing.T) {
 		{"", "CRIER_OTLP_ENDPOINT=https://user:s3cret@host", "(from CRIER_OTLP_ENDPOINT)\n"},
 		{file("max-mesage = 5\nLisen = 1\n"), "", "there is no Lisen; --config /"},
 		{file("max-mesage = 5\nLisen = 1\n"), "", "hint: did you mean listen, max-message?"},
-		{"--config /nonexistent/x", "", "--config /nonexistent/x: no such file or directory\nhint: is the name right? ls -l /nonexistent "},
+		{"--config /nonexistent/x", "", "--config /nonexistent/x: no such file or directory\nhint: check the name: ls -l /nonexistent "},
 		{"--config /", "", "--config /: is a directory"},
 		{"pub a nonexistent", "", "FILE "},
 		{"completion", "", `expected "<shell>"` + "\nhint: crier completion --help"},
@@ -161,7 +161,7 @@ func TestNoAnswer(t *testing.T) {
 		code             int
 		args, says, hint string
 	}{
-		{1, "sub --once --server ws://" + gone, "--server ws://" + gone + "/: dial tcp " + gone, "is that its --listen?"},
+		{1, "sub --once --server ws://" + gone, "--server ws://" + gone + "/: dial tcp " + gone, "of its --listen"},
 		{1, "sub --once --server ws://" + at + "/401", "refused with 401 Unauthorized: the \\x1b[31mbody", "--token-file"},
 		{1, "sub --once --server ws://" + at + "/403?token=s3cret", "/403/: refused with 403", "claim"},
 		{1, "sub --once --server ws://" + at + "/404", "404", "--path"},
@@ -174,10 +174,10 @@ func TestNoAnswer(t *testing.T) {
 		{2, "sub --once --server ws://127.0.0.1:99999", "invalid port", "want ws://HOST:PORT"},
 		{2, "sub --token-file /nonexistent/x", "--token-file /nonexistent/x: no such file", "ls -l /nonexistent "},
 		{2, "sub --token-file " + empty, "is empty", "one line"},
-		{1, "pub --admin-url http://" + gone + pub, "--admin-url http://" + gone + ": dial tcp", "is that its --admin?"},
+		{1, "pub --admin-url http://" + gone + pub, "--admin-url http://" + gone + ": dial tcp", "with this --admin"},
 		{1, "pub --admin-url http://" + at + "/401" + pub, "401 Unauthorized: the \\x1b[31mbody; published up to line 0", "--token-file"},
 		{1, "pub --admin-url http://" + at + "/403" + pub, "403", "localhost"},
-		{1, "pub --admin-url http://" + at + "/404" + pub, "404", "--admin?"},
+		{1, "pub --admin-url http://" + at + "/404" + pub, "404", "the server's --admin"},
 		{1, "pub --admin-url http://" + at + "/413" + pub, "413", "--max-message"},
 		{1, "pub --admin-url http://" + at + "/429" + pub, "429", "later"},
 		{1, "pub --admin-url http://" + at + "/503" + pub, "503", "--retry"},
@@ -186,11 +186,11 @@ func TestNoAnswer(t *testing.T) {
 		{1, "pub --admin-url https://" + tlsAt + pub, "certificate", "SSL_CERT_FILE"},
 		{1, "pub --admin-url https://" + at + pub, "HTTP response to HTTPS", "write http://"},
 		{2, "pub --token-file " + empty, "is empty", "one line"},
-		{1, "probe --admin " + gone, "--admin " + gone + ": dial tcp", "is that its --admin?"},
-		{1, "probe --admin " + at, "404", "--admin?"},
+		{1, "probe --admin " + gone, "--admin " + gone + ": dial tcp", "with this --admin"},
+		{1, "probe --admin " + at, "404", "the server's --admin"},
 		{1, "probe --admin " + tlsAt, "400", "TLS"},
 		{2, "probe --admin http://" + at, "too many colons", "HOST:PORT"},
-		{1, load + "ws://" + gone, "ws://" + gone + ": with 0 of 2 connections", "is that its --listen?"},
+		{1, load + "ws://" + gone, "ws://" + gone + ": with 0 of 2 connections", "of its --listen"},
 		{1, load + "ws://" + at + "/401?token=s3cret", "401 Unauthorized", "?token=TOKEN"},
 		{1, load + "ws://" + at + "/503", "503 Service Unavailable", "--max-conns"},
 		{1, load + "ws://" + quiet.String(), "did not send the first message", "--greeting="},
@@ -218,7 +218,7 @@ func TestExplainListen(t *testing.T) {
 		{unix.EACCES, "--listen 127.0.0.1:80: permission denied", "setcap"},
 		{unix.EADDRINUSE, "in use", "sport = :80"},
 		{unix.EADDRNOTAVAIL, "does not have", "ip address"},
-		{&net.DNSError{Name: "x", IsNotFound: true}, "lookup x", "not known"},
+		{&net.DNSError{Name: "x", IsNotFound: true}, "lookup x", "does not know"},
 		{errors.New("strange"), "--listen 127.0.0.1:80: listen: strange", "HOST:PORT"},
 	} {
 		err := explainListen("listen", "127.0.0.1:80", &net.OpError{Op: "listen", Err: tt.err}, "want HOST:PORT")
@@ -227,22 +227,22 @@ func TestExplainListen(t *testing.T) {
 		}
 	}
 	err := fileError("--auth", "key.pem", &fs.PathError{Op: "open", Path: "key.pem", Err: unix.EACCES})
-	if err.Error() != "--auth key.pem: permission denied" || !strings.Contains(hintOf(err), fmt.Sprint("id ", os.Getuid())) {
+	if err.Error() != "--auth key.pem: permission denied" || !strings.Contains(hintOf(err), fmt.Sprint("ID ", os.Getuid())) {
 		t.Errorf("got %q and %q", err, hintOf(err))
 	}
-	// What comes from another process is text.
+	// An error from another process is text.
 	if got := hintOf((peer{is: "--listen"}).explain(errors.New("with 0 of 2 connections: connection 1: connection refused"))); !strings.Contains(got, "nothing listens") {
 		t.Errorf("refused, as text: got the hint %q", got)
 	}
-	for err, hint := range map[error]string{unix.EMFILE: "ulimit -n", unix.ENOMEM: "crier doctor", unix.ENOSPC: "room"} {
+	for err, hint := range map[error]string{unix.EMFILE: "ulimit -n", unix.ENOMEM: "crier doctor", unix.ENOSPC: "space"} {
 		if got := hintOf(fmt.Errorf("x: %w", os.NewSyscallError("y", err))); !strings.Contains(got, hint) {
 			t.Errorf("%v: got the hint %q", err, got)
 		}
 	}
 }
 
-// TestTriesAgain: pub says that it waits, and sub gives a hint once.
-func TestTriesAgain(t *testing.T) {
+// TestRetries checks that pub reports retries, and that sub prints a hint once.
+func TestRetries(t *testing.T) {
 	lines := filepath.Join(t.TempDir(), "lines")
 	if err := os.WriteFile(lines, []byte("one\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -259,12 +259,12 @@ func TestTriesAgain(t *testing.T) {
 		}
 	}))
 	defer srv.Close()
-	if code := run([]string{"pub", "--admin-url", srv.URL, "c", lines}, io.Discard, &log); code != 0 || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "503 Service Unavailable: behind; trying again for 30s") {
+	if code := run([]string{"pub", "--admin-url", srv.URL, "c", lines}, io.Discard, &log); code != 0 || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "503 Service Unavailable: behind; retrying for 30s") {
 		t.Errorf("pub: got %d, %q", code, log.String())
 	}
 	log.Reset()
 	asked = 1
-	if code := run([]string{"sub", "--server", "ws" + strings.TrimPrefix(srv.URL, "http") + "/"}, io.Discard, &log); code != 1 || strings.Count(log.String(), "hint: the server is full") != 1 || strings.Count(log.String(), "coming back in") != 2 {
+	if code := run([]string{"sub", "--server", "ws" + strings.TrimPrefix(srv.URL, "http") + "/"}, io.Discard, &log); code != 1 || strings.Count(log.String(), "hint: the server is full") != 1 || strings.Count(log.String(), "reconnecting in") != 2 {
 		t.Errorf("sub: got %d, %q", code, log.String())
 	}
 	http.DefaultClient.CloseIdleConnections()
