@@ -25,7 +25,7 @@ func TestFit(t *testing.T) {
 		n, want   int
 		says, not []string
 	}{
-		{"all fit", 5000, 5000, []string{"20000", "no bound"}, []string{"ulimit", "larger", "These limits"}},
+		{"all fit", 5000, 5000, []string{"20000", "no limit"}, []string{"ulimit", "larger", "These limits"}},
 		{"memory binds", 15000, 10240, []string{"(a larger machine)", "allow 10240 of 15000"}, []string{"ulimit"}},
 		{"two bind", 50000, 10240, []string{"19900", "ulimit -Hn 50100", "10240", "(a larger machine)"}, []string{"sysctl"}},
 	}

@@ -23,7 +23,7 @@ type clusterFlags struct {
 	ClusterMode        flags.Choice `default:"ordered" enum:"ordered,fast" placeholder:"ordered|fast" help:"ordered: one order and the same IDs on all servers, through the stream. fast: without JetStream; each server delivers its own clients' messages at once, and the others get them soon after, or lose them (default: ordered)."`
 	ClusterStream      string       `default:"CRIER" placeholder:"NAME" help:"Name of the stream, which is created if it does not exist. With fast, the prefix of the subjects (default: CRIER)."`
 	ClusterReplicas    flags.Count  `placeholder:"N" help:"How many NATS servers store the stream; 0 for 1, or for what an existing stream has (default: 0)."`
-	ClusterMaxBytes    flags.Size   `placeholder:"SIZE" help:"Most bytes that the stream keeps; 0 for no bound, or for what an existing stream has (default: 0)."`
+	ClusterMaxBytes    flags.Size   `placeholder:"SIZE" help:"Most bytes that the stream keeps; 0 for no limit, or for what an existing stream has (default: 0)."`
 	ClusterMaxAge      flags.Span   `placeholder:"DURATION" help:"How long the stream keeps a message; 0 for ever, or for what an existing stream has (default: 0)."`
 	ClusterCredentials string       `placeholder:"FILE" help:"Credentials for NATS: a user's JWT and seed."`
 	ClusterNKey        string       `name:"cluster-nkey" placeholder:"FILE" help:"The seed of an NKey for NATS."`

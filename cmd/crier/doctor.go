@@ -34,13 +34,13 @@ func (*doctorCmd) Help() string {
 // Run checks, measures and prints. kong calls it.
 func (cmd *doctorCmd) Run(out io.Writer, s streams) error {
 	var h doctor.Host
-	w := doctor.Wish{Conns: int(cmd.Conns), Reserved: reservedFDs}
-	if w.Conns == 0 {
+	goal := doctor.Goal{Conns: int(cmd.Conns), Reserved: reservedFDs}
+	if goal.Conns == 0 {
 		hard, err := h.HardLimit()
 		if err != nil {
 			return err
 		}
-		w.Conns = int(max(1, min(hard, 1<<30)-reservedFDs))
+		goal.Conns = int(max(1, min(hard, 1<<30)-reservedFDs))
 	}
 	var m doctor.Measured
 	if !cmd.Quick {
@@ -48,11 +48,11 @@ func (cmd *doctorCmd) Run(out io.Writer, s streams) error {
 		if err != nil {
 			return err
 		}
-		if m, err = h.Measure(self, w); err != nil {
+		if m, err = h.Measure(self, goal); err != nil {
 			printLine(s.log, "nothing is measured: "+oneLine(err))
 		}
 	}
-	r, err := h.Examine(w, m)
+	r, err := h.Examine(goal, m)
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func writePrediction(b *strings.Builder, p doctor.Prediction) {
 		row(fmt.Sprintf("a broadcast, on %.3g processors", p.Processors), *p.Broadcast, duration)
 	}
 	b.WriteString("\nHow certain:\n")
-	for _, s := range p.Sure {
+	for _, s := range p.Certainty {
 		wrap(b, "    - ", "      ", s)
 	}
 }

@@ -70,7 +70,7 @@ func TestDoctorText(t *testing.T) {
 			Conns: 1000000, Measured: 8000, Processors: 1.5, Own: doctor.Range{Low: 1e8, Likely: 1.2345e8, High: 2e8},
 			Kernel:   doctor.Range{Low: 3.25e9, Likely: 4e10, High: 1.5e11},
 			Delivery: &doctor.Range{Low: 2.5e-6, Likely: 5.123e-6, High: 8e-6}, Broadcast: &doctor.Range{Low: 1.25, Likely: 2.5, High: 61.5},
-			Sure: []string{long, "short"},
+			Certainty: []string{long, "short"},
 		},
 	}, term.Paint{})
 	for _, want := range []string{

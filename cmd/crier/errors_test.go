@@ -56,7 +56,7 @@ func TestUsage(t *testing.T) {
 		{"load a pub", "", "unexpected argument pub\nhint: crier load --help describes"},
 		{"--listen", "", "--listen needs a value\nhint: write --listen=VALUE"},
 		{"--listen --path /x", "", "--listen needs a value\nhint: write --listen=VALUE"},
-		{"--trusted-proxies 10.0.0.0/33", "", `--trusted-proxies is "10.0.0.0/33", want a network as 10.0.0.0/8`},
+		{"--trusted-proxies 10.0.0.0/33", "", `--trusted-proxies is "10.0.0.0/33", want a network such as 10.0.0.0/8`},
 		{"--max-message 2GiB --retain 5", "", "crier: --max-message is 2147483648, want 1 to 1GiB; --retain is 5, want at least 64KiB\n"},
 		{"--retain 5 " + file("max-message = 2000000000\n"), "", "1GiB (from --config /"},
 		{"--retain 5 " + file("max-message = 2000000000\n"), "", "--retain is 5, want at least 64KiB\n"},

@@ -38,17 +38,17 @@ type serveCmd struct {
 	Origin  flags.List   `placeholder:"ORIGIN,..." help:"Let only pages of this origin connect, such as https://example.com, https://*.example.com or file://; repeat it or separate by commas for more. Requests that do not come from a browser's page are not affected (default: all)."`
 	Publish flags.Choice `default:"all" enum:"all,none" placeholder:"all|none" help:"Which clients may publish: all, or none; with none, a client that sends is closed with 1008 (default: all)."`
 
-	Rate       flags.Rate   `placeholder:"N" help:"Messages a second that each connection may publish; 0 for no bound (default: 0)."`
+	Rate       flags.Rate   `placeholder:"N" help:"Messages a second that each connection may publish; 0 for no limit (default: 0)."`
 	Burst      flags.Count  `placeholder:"N" help:"Messages that a connection may publish at once after a pause (default: a second's worth)."`
-	RateBytes  flags.Size   `placeholder:"SIZE" help:"Bytes a second that each connection may publish; 0 for no bound (default: 0)."`
+	RateBytes  flags.Size   `placeholder:"SIZE" help:"Bytes a second that each connection may publish; 0 for no limit (default: 0)."`
 	BurstBytes flags.Size   `placeholder:"SIZE" help:"Bytes that a connection may publish at once after a pause; at least --max-message (default: a second's worth)."`
 	OverRate   flags.Choice `default:"hold" enum:"hold,close" placeholder:"hold|close" help:"What to do with a connection that publishes more: hold reads it more slowly, close closes it with 1008 (default: hold)."`
 
-	MaxConnsPerIP  flags.Count    `name:"max-conns-per-ip" placeholder:"N" help:"Most connections from one IPv4 address or IPv6 /64 network; more get 429. 0 for no bound (default: 0)."`
+	MaxConnsPerIP  flags.Count    `name:"max-conns-per-ip" placeholder:"N" help:"Most connections from one IPv4 address or IPv6 /64 network; more get 429. 0 for no limit (default: 0)."`
 	TrustedProxies flags.Networks `placeholder:"CIDR,..." help:"Networks or addresses of proxies that are trusted to report the client's address in X-Forwarded-For or a PROXY header, such as 10.0.0.0/8; repeat it or separate by commas for more (default: none)."`
 	ProxyProtocol  bool           `help:"Connections of --trusted-proxies start with a PROXY protocol header, version 1 or 2 (default: off)."`
 
-	Memory   flags.Size  `placeholder:"SIZE" help:"Memory that the process itself may use, such as 4GiB: limits connections, kept messages and handshakes; clients beyond the limits get 503 or 1013. 0 for no bound (default: 0)."`
+	Memory   flags.Size  `placeholder:"SIZE" help:"Memory that the process itself may use, such as 4GiB: limits connections, kept messages and handshakes; clients beyond the limits get 503 or 1013. 0 for no limit (default: 0)."`
 	MaxConns flags.Count `placeholder:"N" help:"Most open connections; more get 503. 0 is as many as the fd limit allows (default: 0)."`
 
 	pageFlag

@@ -7,8 +7,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// bash completes with a function that knows of each command its flags, and of each flag its
-// values. Bash takes "=" for a word of its own (COMP_WORDBREAKS in bash(1)).
+// bash returns a completion function that has the flags of each command, and the values of each flag. Bash treats "=" as a
+// word of its own (COMP_WORDBREAKS in bash(1)).
 func bash(app *kong.Application) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -18,8 +18,9 @@ func bash(app *kong.Application) string {
 	line("  COMPREPLY=()")
 	line("  if [ \"$cur\" = = ]; then cur=; elif [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi")
 	line("  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do")
-	// What stands behind one of these is its value.
-	line("    case $before in %s) ;; *) case $word in %s) cmd=$word; break ;; esac ;; esac", strings.Join(append(valued(app, app.DefaultCmd), "="), "|"), strings.Join(names(app), "|"))
+	withValue := append(flagsWithValue(app, app.DefaultCmd), "=") // The next word is a value and not a command.
+	line("    case $before in %s) ;; *) case $word in %s) cmd=$word; break ;; esac ;; esac",
+		strings.Join(withValue, "|"), strings.Join(names(app), "|"))
 	line("    before=$word")
 	line("  done")
 	line("  case ${cmd:-%s} in", first(app))
@@ -56,11 +57,12 @@ func bash(app *kong.Application) string {
 	return b.String()
 }
 
-// bashValues completes a flag's value.
+// bashValues returns the command that completes the value of a flag.
 func bashValues(v *kong.Value) string {
 	switch list := choices(v); {
 	case list != nil:
-		return fmt.Sprintf("mapfile -t COMPREPLY < <(compgen -W %s -- \"$cur\"); return", single(strings.Join(list, " "), `'\''`))
+		words := single(strings.Join(list, " "), `'\''`)
+		return fmt.Sprintf("mapfile -t COMPREPLY < <(compgen -W %s -- \"$cur\"); return", words)
 	case isFile(v):
 		return `mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return`
 	}

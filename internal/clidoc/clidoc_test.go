@@ -45,7 +45,7 @@ func model(t *testing.T) *kong.Application {
 	return k.Model
 }
 
-// TestCompletion asks the shells themselves.
+// TestCompletion checks the completions of real shells.
 func TestCompletion(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "a-file"), nil, 0o600); err != nil {
@@ -90,8 +90,8 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// TestValueLikeCommand: a flag's value that is a command's name is no command. Fish and zsh take
-// it for one.
+// TestValueLikeCommand checks that the value of a flag is not taken for a command of the same name. Fish and zsh take it for
+// one.
 func TestValueLikeCommand(t *testing.T) {
 	tool.Need(t, "bash")
 	dir := t.TempDir()
@@ -117,18 +117,18 @@ func TestValueLikeCommand(t *testing.T) {
 	}
 }
 
-// askBash calls the function as bash does, with the words that it makes of the line $2.
+// askBash calls the function as bash does, with the words of the line $2.
 const askBash = `source "$1"
 read -ra COMP_WORDS <<<"${2//=/ = }"
 COMP_CWORD=$((${#COMP_WORDS[@]}-1))
 _towel
 echo "${COMPREPLY[*]}"`
 
-// askFish prints a candidate and what it is for in each line.
+// askFish prints a candidate and its description in each line.
 const askFish = `source $argv[1]; complete -C $argv[2]`
 
-// askZsh types the line and a tab into a zsh of its own, whose completion it has tell what it
-// adds, and ends that with an end that no completion is.
+// askZsh types the line and a tab into a zsh whose completion reports each addition. A text that is not a completion marks
+// the end.
 const askZsh = `zmodload zsh/zpty
 cd $3
 zpty z zsh -f -i
@@ -179,10 +179,10 @@ func complete(t *testing.T, shell, dir, file, line string) string {
 	return strings.Join(slices.Compact(words), " ")
 }
 
-// added is what the zsh of askZsh says of each addition.
+// added matches the report of an addition by the zsh of askZsh.
 var added = regexp.MustCompile(`<([^<>]*)>`)
 
-// TestMan: mandoc finds nothing to say of the pages, and what they show is all there.
+// TestMan checks that mandoc has no complaints about the pages, and that they show all texts.
 func TestMan(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "pages")
 	app := model(t)
@@ -205,7 +205,7 @@ func TestMan(t *testing.T) {
 	}
 	plain := backspaced.ReplaceAllString(string(out), "")
 	for _, f := range flagsOf(app, app.DefaultCmd) {
-		// The terminal's way to write them: two blanks behind a sentence.
+		// On a terminal, two spaces follow a sentence.
 		for _, want := range []string{"--" + f.Name, strings.ReplaceAll(f.Help, ". ", ".  ")} {
 			if !strings.Contains(plain, want) {
 				t.Errorf("the page does not have %q:\n%s", want, plain)
@@ -228,5 +228,5 @@ func TestMan(t *testing.T) {
 	}
 }
 
-// backspaced is how bold and underlined letters are written: struck twice.
+// backspaced matches bold and underlined letters, which are overstruck.
 var backspaced = regexp.MustCompile(`.\x08`)

@@ -8,11 +8,11 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Shells are those that Completion knows.
+// Shells lists the shells that Completion supports.
 var Shells = []string{"bash", "zsh", "fish"}
 
-// Completion returns the script that completes the program's command line in a shell of
-// Shells. The script does not run the program.
+// Completion returns the script that completes the command line of a program in one of Shells. The script does not run the
+// program.
 func Completion(app *kong.Application, shell string) (string, error) {
 	switch shell {
 	case "bash":
@@ -25,7 +25,7 @@ func Completion(app *kong.Application, shell string) (string, error) {
 	return "", fmt.Errorf("clidoc: no completion for %q, want one of %s", shell, strings.Join(Shells, ", "))
 }
 
-// commands are those that --help lists.
+// commands returns the commands that --help lists.
 func commands(app *kong.Application) []*kong.Node {
 	var list []*kong.Node
 	for _, cmd := range app.Children {
@@ -36,7 +36,7 @@ func commands(app *kong.Application) []*kong.Node {
 	return list
 }
 
-// flagsOf are those of a command that --help lists, --help itself among them.
+// flagsOf returns the flags of a command that --help lists, including --help.
 func flagsOf(app *kong.Application, cmd *kong.Node) []*kong.Flag {
 	var list []*kong.Flag
 	for _, f := range append(app.Flags, cmd.Flags...) {
@@ -49,7 +49,7 @@ func flagsOf(app *kong.Application, cmd *kong.Node) []*kong.Flag {
 
 func takesValue(f *kong.Flag) bool { return !f.IsBool() && !f.IsCounter() }
 
-// choices are the values that there are, or nil for any.
+// choices returns the allowed values, or nil if any is allowed.
 func choices(v *kong.Value) []string {
 	if v.Enum == "" {
 		return nil
@@ -57,20 +57,21 @@ func choices(v *kong.Value) []string {
 	return v.EnumSlice()
 }
 
-// isFile says whether a value is a file's name.
+// isFile reports whether a value is the name of a file.
 func isFile(v *kong.Value) bool {
 	return v.Flag != nil && v.Flag.PlaceHolder == "FILE" || strings.HasSuffix(v.Tag.Type, "file")
 }
 
-var aside = regexp.MustCompile(`[;:.] .*| \(default.*`)
+// remark matches the part of a help text after its main clause.
+var remark = regexp.MustCompile(`[;:.] .*| \(default.*`)
 
-// brief is the beginning of a help text.
-func brief(help string) string { return strings.TrimSuffix(aside.ReplaceAllString(help, ""), ".") }
+// brief returns the main clause of a help text.
+func brief(help string) string { return strings.TrimSuffix(remark.ReplaceAllString(help, ""), ".") }
 
-// single puts a text in single quotes: what stands for one in them differs by shell.
+// single returns a text in single quotes. quote replaces each single quote in it, and differs by shell.
 func single(s, quote string) string { return "'" + strings.ReplaceAll(s, "'", quote) + "'" }
 
-// names are those of the commands.
+// names returns the names of the commands.
 func names(app *kong.Application) []string {
 	var list []string
 	for _, cmd := range commands(app) {
@@ -79,7 +80,7 @@ func names(app *kong.Application) []string {
 	return list
 }
 
-// first is the command that is meant where none is named.
+// first returns the name of the default command, or "".
 func first(app *kong.Application) string {
 	if app.DefaultCmd == nil {
 		return ""

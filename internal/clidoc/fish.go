@@ -7,7 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// fish completes with a line for each flag, fish's complete(1).
+// fish returns a line for each command, flag and argument: complete(1) of fish.
 func fish(app *kong.Application) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -15,10 +15,12 @@ func fish(app *kong.Application) string {
 	line("# fish completion for %s", app.Name)
 	line("complete -c %s -f", app.Name)
 	for _, cmd := range commands(app) {
-		line("complete -c %s -n 'not __fish_seen_subcommand_from %s' -a %s -d %s", app.Name, all, cmd.Name, fishQuote(brief(cmd.Help)))
+		line("complete -c %s -n 'not __fish_seen_subcommand_from %s' -a %s -d %s",
+			app.Name, all, cmd.Name, fishQuote(brief(cmd.Help)))
 		when := fishWhen(app, cmd)
 		for _, f := range flagsOf(app, cmd) {
-			line("complete -c %s -n %s -l %s%s -d %s", app.Name, when, f.Name, fishValues(f), fishQuote(brief(f.Help)))
+			line("complete -c %s -n %s -l %s%s -d %s",
+				app.Name, when, f.Name, fishValues(f), fishQuote(brief(f.Help)))
 		}
 		for _, arg := range cmd.Positional {
 			if list := choices(arg); list != nil {
@@ -31,7 +33,7 @@ func fish(app *kong.Application) string {
 	return b.String()
 }
 
-// fishWhen is the condition that a command is meant.
+// fishWhen returns the condition that a command is being completed.
 func fishWhen(app *kong.Application, cmd *kong.Node) string {
 	if cmd != app.DefaultCmd {
 		return "'__fish_seen_subcommand_from " + cmd.Name + "'"
@@ -47,7 +49,7 @@ func fishWhen(app *kong.Application, cmd *kong.Node) string {
 
 func fishQuote(s string) string { return single(strings.ReplaceAll(s, `\`, `\\`), `\'`) }
 
-// fishValues says what value a flag takes.
+// fishValues returns the options of complete for the value of a flag.
 func fishValues(f *kong.Flag) string {
 	switch list := choices(f.Value); {
 	case !takesValue(f):

@@ -10,14 +10,13 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Release is what manual pages say in their last line. Either may be empty.
+// Release is the version and date in the last line of manual pages. Both may be empty.
 type Release struct {
 	Version string
 	Date    string // YYYY-MM-DD
 }
 
-// WriteMan writes a manual page for the program and one for each command into dir, which it
-// makes if it is not there.
+// WriteMan writes a manual page for the program and one for each command to dir, which it creates if it does not exist.
 func WriteMan(app *kong.Application, rel Release, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -34,19 +33,19 @@ func WriteMan(app *kong.Application, rel Release, dir string) error {
 	return nil
 }
 
-// roff is a page that is being written.
+// roff builds a page.
 type roff struct{ strings.Builder }
 
 func (r *roff) line(format string, args ...any) { fmt.Fprintf(r, format+"\n", args...) }
 
-// text writes a paragraph: a line for each sentence, so that none is a request.
+// text writes a paragraph, with a line for each sentence. escape keeps the lines from being requests.
 func (r *roff) text(s string) {
 	for sentence := range strings.Lines(strings.ReplaceAll(s, ". ", ".\n")) {
 		r.line("%s", escape(strings.TrimSpace(sentence)))
 	}
 }
 
-// detail writes what --help has between a command's line and its flags.
+// detail writes the text that --help has between the description of a command and its flags.
 func (r *roff) detail(cmd *kong.Node) {
 	if cmd.Detail != "" {
 		r.line(".PP")
@@ -54,7 +53,7 @@ func (r *roff) detail(cmd *kong.Node) {
 	}
 }
 
-// escape keeps a text from being read as anything else, groff_char(7).
+// escape returns a text whose characters have no special meaning: groff_char(7).
 func escape(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, `-`, `\-`, `~`, `\(ti`, `^`, `\(ha`, "`", `\(ga`, `'`, `\(aq`).Replace(s)
 	if strings.HasPrefix(s, ".") {
@@ -63,12 +62,13 @@ func escape(s string) string {
 	return s
 }
 
-// quote makes a text one argument of a macro.
+// quote returns a text as an argument of a macro.
 func quote(s string) string { return `"` + strings.ReplaceAll(escape(s), `"`, `\(dq`) + `"` }
 
-// head begins a page.
+// head writes the head of a page.
 func (r *roff) head(name, about string, app *kong.Application, rel Release) {
-	r.line(".TH %s 1 \"%s\" %s %s", quote(strings.ToUpper(name)), rel.Date, quote(strings.TrimSpace(app.Name+" "+rel.Version)), quote("User Commands"))
+	version := strings.TrimSpace(app.Name + " " + rel.Version)
+	r.line(".TH %s 1 \"%s\" %s %s", quote(strings.ToUpper(name)), rel.Date, quote(version), quote("User Commands"))
 	r.line(".SH NAME")
 	about, _, _ = strings.Cut(about, ". ")
 	r.line(`%s \- %s`, escape(name), escape(strings.TrimSuffix(about, ".")))
@@ -122,7 +122,8 @@ func commandPage(app *kong.Application, cmd *kong.Node, rel Release) string {
 	return r.String()
 }
 
-// byGroup returns flags group by group, in the order in which groups appear and those without one first.
+// byGroup returns flags sorted by group: first the flags without a group, then the groups in the order of their first
+// flags.
 func byGroup(list []*kong.Flag) []*kong.Flag {
 	rank := map[string]int{"": 0}
 	key := func(f *kong.Flag) string {
@@ -136,10 +137,12 @@ func byGroup(list []*kong.Flag) []*kong.Flag {
 			rank[key(f)] = len(rank)
 		}
 	}
-	return slices.SortedStableFunc(slices.Values(list), func(a, b *kong.Flag) int { return rank[key(a)] - rank[key(b)] })
+	return slices.SortedStableFunc(slices.Values(list), func(a, b *kong.Flag) int {
+		return rank[key(a)] - rank[key(b)]
+	})
 }
 
-// option writes a flag, its value, what it is for and its name in the environment.
+// option writes a flag with its value, its help and its variable in the environment.
 func (r *roff) option(f *kong.Flag) {
 	names := "--" + f.Name
 	if f.Short != 0 {
@@ -156,6 +159,7 @@ func (r *roff) option(f *kong.Flag) {
 	}
 }
 
+// seeAlso writes references to all pages except that of the command but.
 func (r *roff) seeAlso(app *kong.Application, but string) {
 	r.line(".SH SEE ALSO")
 	var pages []string

@@ -68,12 +68,12 @@ func without(flags, others []*kong.Flag) []*kong.Flag {
 	})
 }
 
-// markdownRow writes a row of a table: code, and what it means.
+// markdownRow writes a row of a table: code and its meaning.
 func markdownRow(b *strings.Builder, code, meaning string) {
 	fmt.Fprintf(b, "| `%s` | %s |\n", strings.ReplaceAll(code, "|", `\|`), markdownText(meaning))
 }
 
-// verbatim matches the parts of a help text that are typed as they stand: flags and URLs.
+// verbatim matches the parts of a help text that are set as code: flags and URLs.
 var verbatim = regexp.MustCompile(`(?:--[a-z][a-z-]*[a-z]|\b[a-z]+://[^\s,;)]*[^\s,;).:])`)
 
 // markdownText returns a help text with its flags and URLs as code, and nothing else that Markdown would interpret.

@@ -7,7 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// zsh completes with _arguments for each command, zshcompsys(1).
+// zsh returns a completion function that calls _arguments for each command: zshcompsys(1).
 func zsh(app *kong.Application) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -23,7 +23,8 @@ func zsh(app *kong.Application) string {
 	line("  for (( i = 2; i < CURRENT; i++ )); do")
 	line("    case $words[i] in %s) cmd=$words[i]; at=i; break ;; esac", strings.Join(names(app), "|"))
 	line("  done")
-	line("  if (( ! at )) && [[ $PREFIX != -* && $words[CURRENT-1] != (%s) ]]; then _describe command commands; fi", strings.Join(valued(app, app.DefaultCmd), "|"))
+	line("  if (( ! at )) && [[ $PREFIX != -* && $words[CURRENT-1] != (%s) ]]; then _describe command commands; fi",
+		strings.Join(flagsWithValue(app, app.DefaultCmd), "|"))
 	line("  if (( at )); then words[1,at]=(%s-$cmd); (( CURRENT -= at - 1 )); fi", app.Name)
 	line("  case $cmd in")
 	for _, cmd := range commands(app) {
@@ -42,8 +43,8 @@ func zsh(app *kong.Application) string {
 	return b.String()
 }
 
-// valued are the flags of a command, which may be nil, behind which a value comes.
-func valued(app *kong.Application, cmd *kong.Node) []string {
+// flagsWithValue returns the flags of a command that take a value. cmd may be nil.
+func flagsWithValue(app *kong.Application, cmd *kong.Node) []string {
 	var list []string
 	if cmd != nil {
 		for _, f := range flagsOf(app, cmd) {
@@ -57,7 +58,7 @@ func valued(app *kong.Application, cmd *kong.Node) []string {
 
 func zshQuote(s string) string { return single(s, `'\''`) }
 
-// zshFlag is a flag as _arguments wants it.
+// zshFlag returns a flag in the syntax of _arguments.
 func zshFlag(f *kong.Flag) string {
 	about := strings.NewReplacer(`\`, `\\`, "[", `\[`, "]", `\]`, ":", `\:`).Replace(brief(f.Help))
 	many := ""
@@ -67,10 +68,11 @@ func zshFlag(f *kong.Flag) string {
 	if !takesValue(f) {
 		return fmt.Sprintf("%s--%s[%s]", many, f.Name, about)
 	}
-	return fmt.Sprintf("%s--%s=[%s]:%s:%s", many, f.Name, about, strings.ReplaceAll(f.FormatPlaceHolder(), ":", `\:`), zshAction(f.Value, " "))
+	value := strings.ReplaceAll(f.FormatPlaceHolder(), ":", `\:`)
+	return fmt.Sprintf("%s--%s=[%s]:%s:%s", many, f.Name, about, value, zshAction(f.Value, " "))
 }
 
-// zshAction is how a value is completed, or other.
+// zshAction returns the action of _arguments that completes a value, or other if any value is allowed.
 func zshAction(v *kong.Value, other string) string {
 	switch list := choices(v); {
 	case list != nil:

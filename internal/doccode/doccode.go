@@ -1,4 +1,7 @@
-// Package doccode finds the code in the documents of the repository, for the tests that check it.
+// Package doccode finds the code in the documents of the repository, for tests that check the code.
+//
+//	doccode.go  documents, code blocks and code spans
+//	shell.go    commands of shell scripts
 package doccode
 
 import (
@@ -10,7 +13,7 @@ import (
 	"strings"
 )
 
-// Documents are all Markdown files below root, by their paths from there.
+// Documents returns the text of all Markdown files below root, by their paths relative to root.
 func Documents(root string) (map[string]string, error) {
 	docs := make(map[string]string)
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -28,26 +31,26 @@ func Documents(root string) (map[string]string, error) {
 		return err
 	})
 	if err == nil && len(docs) < 8 {
-		err = fmt.Errorf("doccode: there are only %d documents below %s", len(docs), root)
+		err = fmt.Errorf("doccode: got only %d documents below %s, want at least 8", len(docs), root)
 	}
 	return docs, err
 }
 
-// Block is code that stands apart.
+// Block is a code block.
 type Block struct {
-	Line int    // Of its first line, from 1.
-	Kind string // What stands behind the fence; "indented" without one.
+	Line int    // The number of its first line, from 1 on.
+	Kind string // The info string of its fence, or "indented".
 	Text string
 }
 
-// indented is what a line of code begins with where there is no fence.
+// indented begins each line of a code block without a fence.
 const indented = "    "
 
-// Blocks are those of a Markdown text, in order.
+// Blocks returns the code blocks of a Markdown text, in order.
 func Blocks(text string) (blocks []Block) {
 	var now *Block
 	margin, blank := "", true
-	for i, line := range strings.Split(text+"\n.", "\n") { // What is no code ends the last one.
+	for i, line := range strings.Split(text+"\n.", "\n") { // The line after the text ends the last block.
 		bare := strings.TrimLeft(line, " ")
 		fence := strings.HasPrefix(bare, "```")
 		code := strings.HasPrefix(line, indented) && !strings.HasPrefix(bare, "- ")
@@ -76,7 +79,7 @@ var (
 	comment = regexp.MustCompile(`(?m)^\s*(?:#|//)(?:   +|\t)(\S.*)$`)
 )
 
-// Spans are the pieces of code within the lines of a Markdown text, without its blocks.
+// Spans returns the code spans of a Markdown text, in order.
 func Spans(text string) (spans []string) {
 	for _, b := range Blocks(text) {
 		text = strings.Replace(text, b.Text, "", 1)
@@ -87,7 +90,7 @@ func Spans(text string) (spans []string) {
 	return spans
 }
 
-// Comments are the lines that stand indented in the comments of a program or configuration: commands.
+// Comments returns the indented lines in the comments of a program or a configuration. They are commands.
 func Comments(text string) (lines []string) {
 	for _, m := range comment.FindAllStringSubmatch(text, -1) {
 		lines = append(lines, m[1])

@@ -29,7 +29,7 @@ func TestCommands(t *testing.T) {
 		{"words and quotes", `a  "b c" d'e f'g ''`, []Command{command(0, "a", "b c", "de fg", "")}},
 		{"comments", "# no\na b#c # no\n", []Command{command(1, "a", "b#c")}},
 		{"lists", "a && (b|c); d &", []Command{
-			command(0, "a"), {Words: []string{"b"}, Apart: true}, {Words: []string{"c"}, Apart: true}, {Words: []string{"d"}, Background: true}}},
+			command(0, "a"), {Words: []string{"b"}, Subshell: true}, {Words: []string{"c"}, Subshell: true}, {Words: []string{"d"}, Background: true}}},
 		{"in the background", "a b & c=$! && d 2>&1", []Command{{Words: []string{"a", "b"}, Background: true}, command(0, "d", "2"), command(0, "1")}},
 		{"redirections", "a >b <c d 2>&1", []Command{command(0, "a", "d", "2"), command(0, "1")}},
 		{"assignments", "A=1 B='c d' e F=2\nG=3", []Command{command(0, "e", "F=2")}},

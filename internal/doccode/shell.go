@@ -4,17 +4,17 @@ import "strings"
 
 // Command is a simple command of a shell: a program and its arguments.
 type Command struct {
-	Line       int // Of the script, from 0: where its line begins.
+	Line       int // The number of its line in the script, from 0 on.
 	Words      []string
-	Apart      bool // In parentheses: of the shell itself it alters nothing.
-	Background bool // An & is behind it.
+	Subshell   bool // It is in parentheses, so it does not change the shell.
+	Background bool // An & follows.
 }
 
-// Commands are those of a script, as far as scripts in documents go: words, quotes, comments,
+// Commands returns the commands of a script. It knows the syntax of scripts in documents: words, quotes, comments,
 // redirections, lists, pipes and parentheses. Assignments before a command are left out.
 func Commands(script string) []Command {
 	var s shell
-	script = strings.ReplaceAll(script, "\\\n", "\x00") // It goes on, and lines are counted all the same.
+	script = strings.ReplaceAll(script, "\\\n", "\x00") // The line continues, but lines are still counted.
 	for line := range strings.Lines(script) {
 		s.lex(strings.TrimRight(line, "\n"))
 		s.line += 1 + strings.Count(line, "\x00")
@@ -22,18 +22,18 @@ func Commands(script string) []Command {
 	return s.commands
 }
 
-// shell is reading a script.
+// shell is the state of parsing a script.
 type shell struct {
 	line     int
 	commands []Command
 	words    []string
 	word     strings.Builder
-	inWord   bool // It may be empty: ''.
-	redirect bool // The next word is a file's name.
-	depth    int  // Of parentheses.
+	inWord   bool // A word may be empty: ''.
+	redirect bool // The next word is the name of a file.
+	depth    int  // Of open parentheses.
 }
 
-// lex reads a line.
+// lex parses a line.
 func (s *shell) lex(line string) {
 	quote := byte(0)
 	for i := 0; i < len(line); i++ {
@@ -50,7 +50,7 @@ func (s *shell) lex(line string) {
 		case c == '#' && !s.inWord:
 			s.endCommand()
 			return
-		case c == '&' && !strings.HasPrefix(line[i+1:], "&") && !strings.HasSuffix(line[:i], "&") && !strings.HasSuffix(line[:i], ">"):
+		case c == '&' && !strings.HasPrefix(line[i+1:], "&") && !endsWithAny(line[:i], "&>"):
 			s.background()
 		case strings.IndexByte("&|;", c) >= 0:
 			s.endCommand()
@@ -67,6 +67,9 @@ func (s *shell) lex(line string) {
 	}
 	s.endCommand()
 }
+
+// endsWithAny reports whether s ends with one of chars.
+func endsWithAny(s, chars string) bool { return s != "" && strings.IndexByte(chars, s[len(s)-1]) >= 0 }
 
 func (s *shell) endWord() {
 	word := s.word.String()
@@ -88,12 +91,12 @@ func (s *shell) endCommand() {
 	s.endWord()
 	s.redirect = false
 	if len(s.words) > 0 {
-		s.commands = append(s.commands, Command{Line: s.line, Words: s.words, Apart: s.depth > 0})
+		s.commands = append(s.commands, Command{Line: s.line, Words: s.words, Subshell: s.depth > 0})
 	}
 	s.words = nil
 }
 
-// background ends a command that is not waited for.
+// background ends a command that runs in the background.
 func (s *shell) background() {
 	n := len(s.commands)
 	if s.endCommand(); len(s.commands) > n {

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// group is where one hierarchy of control groups is, and the group of this process in it.
+// group is a hierarchy of control groups, and the group of this process in it.
 type group struct {
 	mount, path string
-	unified     bool // version 2
+	unified     bool // Version 2.
 }
 
-// groups returns the groups of this process that a controller may be in, see cgroups(7):
-// of version 2, and of version 1, which may be there both.
+// groups returns the groups of this process that a controller may belong to: cgroups(7). A host may have both versions, 2
+// and 1.
 func (h Host) groups(controller string) (all []group) {
 	text, _ := h.text("proc/self/cgroup")
 	for line := range strings.Lines(text) {
@@ -40,10 +40,9 @@ func (h Host) groups(controller string) (all []group) {
 	return all
 }
 
-// up returns the directories of the group and of those that it is in, from the inside out.
-// In a container the path may be one of the host's, which is not there: then only the
-// mount itself says something.
-func (g group) up() (dirs []string) {
+// ancestry returns the directories of the group and of its ancestors, from the inside out. In a container, the path may
+// be one of the host that does not exist in the container; then only the mount itself has files.
+func (g group) ancestry() (dirs []string) {
 	for p := path.Clean("/" + g.path); ; p = path.Dir(p) {
 		dirs = append(dirs, path.Join(g.mount, p))
 		if p == "/" {
@@ -52,15 +51,15 @@ func (g group) up() (dirs []string) {
 	}
 }
 
-// bound is what a control group leaves this process of something.
+// bound is a limit that a control group sets for this process.
 type bound struct {
-	dir  string // the group that binds, without the root directory
-	file string // its file
-	max  int64  // what stands there
-	left int64  // what of it nobody has
+	dir  string // The directory of the group, without the root directory.
+	file string // The file with the limit.
+	max  int64  // The limit.
+	left int64  // The unused part of it.
 }
 
-// raise returns the line that raises it, with {} for the value, and the command, if there is one.
+// raise returns the setting and the command that raise the limit, with {} for the value, each in a line.
 func (b bound) raise() string {
 	if b.file == "memory.high" {
 		return "MemoryHigh={}   # " + unit(b.dir)
@@ -68,7 +67,7 @@ func (b bound) raise() string {
 	return "MemoryMax={}   # " + unit(b.dir) + "\ndocker run --memory={} ..."
 }
 
-// unit says where systemd has the settings of a group.
+// unit returns the section of a systemd unit that has the settings of a group.
 func unit(dir string) string {
 	if name := path.Base(dir); strings.HasSuffix(name, ".slice") {
 		return "[Slice] of " + name
@@ -76,15 +75,15 @@ func unit(dir string) string {
 	return "[Service] of the systemd unit"
 }
 
-// memoryBound returns the tightest bound of memory that the groups set, and false if none
-// of them sets any. Files that were read and could be dropped do not count as used.
+// memoryBound returns the lowest limit of memory that the groups set, and false if they set none. Cached files that the
+// kernel could drop do not count as used.
 func (h Host) memoryBound() (tightest bound, found bool) {
 	for _, g := range h.groups("memory") {
 		files, usage, inactive := []string{"memory.max", "memory.high"}, "memory.current", "inactive_file"
 		if !g.unified {
 			files, usage, inactive = []string{"memory.limit_in_bytes"}, "memory.usage_in_bytes", "total_inactive_file"
 		}
-		for _, dir := range g.up() {
+		for _, dir := range g.ancestry() {
 			for _, file := range files {
 				text, _ := h.text(path.Join(dir, file))
 				most, ok := number(text)
@@ -104,8 +103,8 @@ func (h Host) memoryBound() (tightest bound, found bool) {
 	return tightest, found
 }
 
-// noLimit is above what any machine has; version 1 says "no limit" with the largest
-// multiple of a page that an int64 holds.
+// noLimit is more memory than any machine has. Version 1 expresses "no limit" as the largest multiple of a page that fits
+// an int64.
 const noLimit = math.MaxInt64 / 2
 
 // statistic returns a number of a file such as memory.stat, or 0.
@@ -119,16 +118,16 @@ func statistic(text, name string) int64 {
 	return 0
 }
 
-// quota is how much time of processors a control group gives.
+// quota is the processor time that a control group allows.
 type quota struct {
 	dir        string
 	processors float64
 }
 
-// cpuQuota returns the tightest quota that the groups set, and false if none sets any.
+// cpuQuota returns the lowest quota that the groups set, and false if they set none.
 func (h Host) cpuQuota() (tightest quota, found bool) {
 	for _, g := range h.groups("cpu") {
-		for _, dir := range g.up() {
+		for _, dir := range g.ancestry() {
 			var text string
 			if g.unified {
 				text, _ = h.text(path.Join(dir, "cpu.max"))
@@ -141,7 +140,7 @@ func (h Host) cpuQuota() (tightest quota, found bool) {
 			if len(words) != 2 {
 				continue
 			}
-			most, err := strconv.ParseFloat(words[0], 64) // "max", or -1, for none
+			most, err := strconv.ParseFloat(words[0], 64) // "max" or -1 for no quota.
 			period, err2 := strconv.ParseFloat(words[1], 64)
 			if err != nil || err2 != nil || most <= 0 || period <= 0 {
 				continue

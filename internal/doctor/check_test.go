@@ -31,7 +31,7 @@ var large = map[string]string{
 	"sys/devices/system/clocksource/clocksource0/available_clocksource": "tsc hpet acpi_pm\n",
 }
 
-// on returns the large host with some files changed; those that are "-" are not there.
+// on returns the large host with some files changed. Files that are "-" do not exist.
 func on(t *testing.T, changed map[string]string) Host {
 	t.Helper()
 	files := maps.Clone(large)
@@ -54,12 +54,12 @@ func on(t *testing.T, changed map[string]string) Host {
 
 const million = 1_000_000
 
-// each is what a connection takes up.
+// each is the memory of a connection.
 var each = Range{4000, 4352, 5000}
 
 func checks(t *testing.T, h Host, n int) map[string]Check {
 	t.Helper()
-	all, err := h.Checks(Wish{Conns: n, Reserved: 100}, each)
+	all, err := h.Checks(Goal{Conns: n, Reserved: 100}, each)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func checks(t *testing.T, h Host, n int) map[string]Check {
 	return byName
 }
 
-// TestLargeHost: where all is there and enough, nothing is to be changed.
+// TestLargeHost checks that a host with all limits high enough needs no change.
 func TestLargeHost(t *testing.T) {
 	h := on(t, nil)
 	got := checks(t, h, million)
@@ -92,7 +92,7 @@ func TestLargeHost(t *testing.T) {
 	if len(got) != 15 {
 		t.Errorf("got %d checks, want 15", len(got))
 	}
-	all, err := h.Checks(Wish{Conns: million, Reserved: 100}, each)
+	all, err := h.Checks(Goal{Conns: million, Reserved: 100}, each)
 	if err != nil || !Fits(all) {
 		t.Errorf("got %v, %v, want that it fits", Fits(all), err)
 	}
@@ -101,7 +101,7 @@ func TestLargeHost(t *testing.T) {
 	}
 }
 
-// TestChecks: each limit alone, and what is said of it.
+// TestChecks checks each limit by itself.
 func TestChecks(t *testing.T) {
 	const v1 = "5:cpu,cpuacct:/box\n4:memory:/box/inner\n0::/\n"
 	limits := func(hard string) string {
@@ -115,28 +115,28 @@ func TestChecks(t *testing.T) {
 		files   map[string]string
 		check   string
 		verdict Verdict
-		allows  int    // -1 for no bound
-		says    string // in what is printed of it
+		allows  int    // -1 for no limit
+		says    string // Part of the output.
 	}{
 		{"fd limit", map[string]string{"proc/self/limits": limits("20000")}, openFiles, Small, 19900, "|20000|; LimitNOFILE=1101000 ; ulimit -Hn 1101000"},
 		{"fd limit, and nr_open between", map[string]string{"proc/self/limits": limits("20000"), "proc/sys/fs/nr_open": "1048576"}, openFiles, Small, 19900, "LimitNOFILE=1048576 "},
 		{"fd limit just enough", map[string]string{"proc/self/limits": limits("1000100")}, openFiles, OK, million, ""},
-		{"no fd limit", map[string]string{"proc/self/limits": limits("unlimited")}, openFiles, OK, -1, "no bound"},
+		{"no fd limit", map[string]string{"proc/self/limits": limits("unlimited")}, openFiles, OK, -1, "no limit"},
 		{"nr_open", map[string]string{"proc/sys/fs/nr_open": "1000000"}, "fs.nr_open", Small, 999900, "sysctl -w fs.nr_open=1101000"},
 		{"file-max", map[string]string{"proc/sys/fs/file-max": "700000"}, "fs.file-max", Small, 697000, "2000 of them are in use; sysctl -w fs.file-max=1104000"},
 		{"watches", map[string]string{"proc/sys/fs/epoll/max_user_watches": "500000"}, "fs.epoll.max_user_watches", Small, 499000, "sysctl -w fs.epoll.max_user_watches=1102000"},
 		{"tcp_mem", map[string]string{"proc/sys/net/ipv4/tcp_mem": "1 2000 3000"}, tcpMem, Small, 1000, "1 2000 3000 pages; sysctl -w net.ipv4.tcp_mem='826500 1102000 1653000'"},
 		{"tcp_mem, whose last value is larger", map[string]string{"proc/sys/net/ipv4/tcp_mem": "900000 950000 9000000"}, tcpMem, Advice, 949000, "sysctl -w net.ipv4.tcp_mem='900000 1102000 9000000'"},
 		{"tcp_mem between", map[string]string{"proc/sys/net/ipv4/tcp_mem": "1 2000 1500000"}, tcpMem, Advice, 1000, "sysctl -w net.ipv4.tcp_mem"},
-		{"tcp_mem not shown", map[string]string{"proc/sys/net/ipv4/tcp_mem": "-"}, tcpMem, Unknown, -1, "the host's"},
+		{"tcp_mem not shown", map[string]string{"proc/sys/net/ipv4/tcp_mem": "-"}, tcpMem, Unknown, -1, "on the host"},
 		{"conntrack", map[string]string{conntrackFile: "262144", countFile: "44"}, conntrack, Small, 261100, "sysctl -w net.netfilter.nf_conntrack_max=1102000"},
 		{"conntrack, empty", map[string]string{conntrackFile: "262144", countFile: "0"}, conntrack, Advice, 261144, "empty"},
 		{"conntrack, large", map[string]string{conntrackFile: "2000000", countFile: "44"}, conntrack, OK, 1998956, "44 of them"},
-		{"conntrack, no bound", map[string]string{conntrackFile: "0", countFile: "44"}, conntrack, OK, -1, "no bound"},
+		{"conntrack, no bound", map[string]string{conntrackFile: "0", countFile: "44"}, conntrack, OK, -1, "no limit"},
 		{"settings that cannot be written here", map[string]string{"proc/self/mounts": readOnly, "proc/sys/net/core/somaxconn": "128"}, "net.core.somaxconn", Advice, -1, "|docker run --sysctl net.core.somaxconn=65535 ..."},
 		{"a setting of all containers", map[string]string{"proc/self/mounts": readOnly, "proc/sys/fs/nr_open": "1000000"}, "fs.nr_open", Small, 999900, "sysctl -w fs.nr_open=1101000   # on the host of this container"},
 		{"memory", map[string]string{"proc/meminfo": "MemAvailable: 1000000 kB\n"}, "memory", Small, 219873, "1.0 GB; larger machine"},
-		{"memory that is enough perhaps", map[string]string{"proc/meminfo": "MemAvailable: 4500000 kB\n"}, "memory", Advice, 1043403, "not for the most that it may be: 5.1 GB; larger machine"},
+		{"memory that is enough perhaps", map[string]string{"proc/meminfo": "MemAvailable: 4500000 kB\n"}, "memory", Advice, 1043403, "not for the highest: 5.1 GB; larger machine"},
 		{"group's memory", map[string]string{"sys/fs/cgroup/system.slice/crier.service/memory.max": "2000000000", "sys/fs/cgroup/system.slice/crier.service/memory.current": "500000000", "sys/fs/cgroup/system.slice/crier.service/memory.stat": "anon 1\ninactive_file 400000000\n"},
 			groupMemory, Small, 421160, "memory.max of cgroup/system.slice/crier.service; 1.9 GB of 2.0 GB; MemoryMax=4"},
 		{"slice's memory", map[string]string{"sys/fs/cgroup/system.slice/memory.max": "3000000000", "sys/fs/cgroup/system.slice/crier.service/memory.max": "9000000000"}, groupMemory, Small, 673918, "memory.max of cgroup/system.slice leaves; MemoryMax=4636M   # [Slice] of system.slice"},
@@ -153,7 +153,7 @@ func TestChecks(t *testing.T) {
 		{"slice's quota", map[string]string{"sys/fs/cgroup/system.slice/cpu.max": "150000 100000"}, "processors", Advice, -1, "CPUQuota=400%   # [Slice] of system.slice"},
 		{"quota, version 1", map[string]string{"proc/self/cgroup": v1, "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_quota_us": "50000", "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_period_us": "100000", "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1", "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000"}, "processors", Advice, -1, "quota 0.5"},
 		{"slow clock", map[string]string{clock + "current_clocksource": "hpet"}, "clock source", Advice, -1, "echo tsc > /sys/devices/"},
-		{"slow clock, no other", map[string]string{clock + "current_clocksource": "xen", clock + "available_clocksource": "xen"}, "clock source", Advice, -1, "no quicker one"},
+		{"slow clock, no other", map[string]string{clock + "current_clocksource": "xen", clock + "available_clocksource": "xen"}, "clock source", Advice, -1, "no faster source"},
 		{"bbr", map[string]string{"proc/sys/net/ipv4/tcp_congestion_control": "bbr"}, "net.ipv4.tcp_congestion_control", Advice, -1, "default_qdisc=fq"},
 		{"bbr and fq", map[string]string{"proc/sys/net/ipv4/tcp_congestion_control": "bbr", "proc/sys/net/core/default_qdisc": "fq"}, "net.ipv4.tcp_congestion_control", OK, -1, ""},
 	}
@@ -180,12 +180,12 @@ func TestChecks(t *testing.T) {
 	}
 }
 
-// TestProposalIsEnough: what the commands say is enough, and the kernel takes it.
+// TestProposalIsEnough checks that the proposed values are high enough, and that the kernel accepts them.
 func TestProposalIsEnough(t *testing.T) {
 	h := on(t, map[string]string{"proc/self/limits": "Max open files 1024 4096 files\n", "proc/sys/fs/nr_open": "4096", "proc/sys/fs/file-max": "4096",
 		"proc/sys/fs/epoll/max_user_watches": "4096", "proc/sys/net/ipv4/tcp_mem": "1 2 3", "proc/meminfo": "MemAvailable: 4096 kB\n",
 		"sys/fs/cgroup/memory.max": "1000000"})
-	limits, err := h.Limits(Wish{Conns: million, Reserved: 100}.needs(5000))
+	limits, err := h.Limits(Goal{Conns: million, Reserved: 100}.needs(5000))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestProposalIsEnough(t *testing.T) {
 	}
 }
 
-// TestThisHost: there is something to read on the machine of the test.
+// TestThisHost checks that the files of this host can be read.
 func TestThisHost(t *testing.T) {
 	h := Host{}
 	hard, err := h.HardLimit()
@@ -227,10 +227,10 @@ func TestThisHost(t *testing.T) {
 	}
 }
 
-// TestNoHost: without what cannot be done without there is an error, and no panic.
+// TestNoHost checks for an error if required files do not exist.
 func TestNoHost(t *testing.T) {
 	for _, changed := range []map[string]string{{"proc/self/limits": "-"}, {"proc/self/limits": "Max open files x y files"}, {"proc/meminfo": "-"}} {
-		if all, err := on(t, changed).Checks(Wish{Conns: 1}, each); err == nil {
+		if all, err := on(t, changed).Checks(Goal{Conns: 1}, each); err == nil {
 			t.Errorf("%v: got %v, want an error", changed, all)
 		}
 	}
@@ -245,7 +245,7 @@ func TestNoHost(t *testing.T) {
 	}
 }
 
-// TestAllowsWithoutOverflow: what no int64 holds is no bound, and no negative number.
+// TestAllowsWithoutOverflow checks that a number above the int64 range means no limit.
 func TestAllowsWithoutOverflow(t *testing.T) {
 	l := Limit{Have: math.MaxInt64 - 1, Need: Need{100, 1}}
 	if got := l.Allows(); got < math.MaxInt64-1<<20 {
@@ -253,7 +253,7 @@ func TestAllowsWithoutOverflow(t *testing.T) {
 	}
 }
 
-// TestAmount: bytes are written without exponents.
+// TestAmount checks that bytes are written without exponents.
 func TestAmount(t *testing.T) {
 	for v, want := range map[int64]string{0: "0 MB", 1_500_000: "1.5 MB", 64 << 20: "67.1 MB", 999_400_000: "999 MB", 999_600_000: "1.0 GB",
 		1_000_000_000: "1.0 GB", 24_560_000_000: "24.6 GB", 8_290_123_000_000: "8290.1 GB"} {
@@ -263,7 +263,7 @@ func TestAmount(t *testing.T) {
 	}
 }
 
-// TestMostFiles: more files than any kernel gives a process are not proposed.
+// TestMostFiles checks that no more files are proposed than a kernel allows a process.
 func TestMostFiles(t *testing.T) {
 	const most = "2147483584" // sysctl_nr_open_max in fs/file.c
 	got := checks(t, on(t, nil), 2_000_000_000)
@@ -280,8 +280,8 @@ func TestMostFiles(t *testing.T) {
 	}
 }
 
-// TestMost: memory that is enough for what is likely bounds connections all the same, and what
-// binds in some cases only does not.
+// TestMost checks that memory limits connections even if it is enough for the likely value, and that a limit that binds only
+// in some cases does not.
 func TestMost(t *testing.T) {
 	for _, tt := range []struct {
 		file, text string
@@ -292,7 +292,7 @@ func TestMost(t *testing.T) {
 		{"proc/sys/net/ipv4/tcp_mem", "1 2000 1500000", 1199900, openFiles},
 		{"proc/sys/net/netfilter/nf_conntrack_max", "262144", 1199000, tcpMem},
 	} {
-		all, err := on(t, map[string]string{tt.file: tt.text, "proc/sys/net/netfilter/nf_conntrack_count": "0"}).Checks(Wish{Conns: million, Reserved: 100}, each)
+		all, err := on(t, map[string]string{tt.file: tt.text, "proc/sys/net/netfilter/nf_conntrack_count": "0"}).Checks(Goal{Conns: million, Reserved: 100}, each)
 		if err != nil {
 			t.Fatal(err)
 		}

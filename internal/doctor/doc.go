@@ -1,28 +1,31 @@
-// Package doctor says whether a number of connections fits on a host: which of its limits
-// bind, with what command each is changed, and from a short measurement how much memory
-// they will take up and how long a broadcast to them. Linux only.
+// Package doctor reports whether a number of connections fits on a host: which limits bind, and which command changes each.
+// From a short measurement, it predicts the memory of the connections and the time of a broadcast to them. Linux only.
 //
-// It knows the host by files below a root directory (proc and sys), and the server that
-// it measures by its command line, its first log line and what the kernel charges it. It
-// does not know flags, nor how the result is printed.
+// It reads the host's files below a root directory (proc and sys). It knows the server that it measures by its command
+// line, its first log line and the memory and time that the kernel charges it. It does not know flags, nor how the result
+// is printed.
 //
-// In file order:
+// In the order of an examination:
 //
-//	host.go           settings and numbers, as the files have them
-//	cgroup.go         control groups, of version 2 and 1: bounds of memory, quotas of processors
-//	limit.go          what bounds connections; bench/million has other needs of the same limits
-//	check.go          limits against a wish: verdicts, and commands that are enough
-//	advice.go         what bounds nothing, and is worth a look
+//	host.go           settings and numbers of the host's files
+//	cgroup.go         control groups, versions 2 and 1: limits of memory, quotas of processor time
+//	limit.go          limits on connections; bench/million has other needs of the same limits
+//	check.go          limits compared with a goal: verdicts, and commands that raise limits far enough
+//	advice.go         settings that do not limit connections, but cost time
 //	server_linux.go   a crier in a child process, to be measured
 //	measure_linux.go  connections to it, step by step: memory and time
-//	predict.go        from there to the wish, with a range
-//
-// and report.go, all of it for one wish.
+//	predict.go        the memory and time of the goal, with ranges
+//	report.go         all of this for one goal
 //
 // Glossary:
 //
-//	wish     the number of connections that is to fit
-//	verdict  what a check comes to: only "small" says that the wish does not fit
-//	step     a number of connections that are made at once, and after which is measured
+//	goal     the number of connections that should fit
+//	verdict  the result of a check; only "small" means that the goal does not fit
+//	step     a number of connections that are opened together, with a measurement afterwards
 //	likely   the middle of a range
+//
+// # Ownership
+//
+// A Host is a value without state. Structs are owned by their caller, except that the goroutine of watchLog owns the log
+// of a server until it closes server.log.
 package doctor

@@ -11,18 +11,17 @@ import (
 	"github.com/crier-ws/crier/internal/procfs"
 )
 
-// Host is what proc and sys say of a machine, and of this process in it.
+// Host reads from proc and sys the limits of a machine and of this process. The zero value is this machine.
 type Host struct {
-	// Root is the directory that has proc and sys, so that tests can have their own.
-	// Empty is /.
+	// Root is the directory that has proc and sys, which tests can set. Defaults to /.
 	Root string
 }
 
-// path returns the name of a file of the host, which begins without a slash.
+// path returns the path of a file of the host. name does not begin with a slash.
 func (h Host) path(name string) string { return filepath.Join("/", h.Root, name) }
 
-// text returns what stands in a file, without the space around it, and false where there
-// is none: many are not there in a container, or without the module that they are of.
+// text returns the content of a file without surrounding space. It returns false if the file cannot be read: many do not
+// exist in a container, or while their kernel module is not loaded.
 func (h Host) text(name string) (string, bool) {
 	b, err := os.ReadFile(h.path(name))
 	if err != nil {
@@ -31,14 +30,13 @@ func (h Host) text(name string) (string, bool) {
 	return strings.TrimSpace(string(b)), true
 }
 
-// sysctl returns the words of a setting, such as fs.nr_open, and none where it is not there.
+// sysctl returns the words of a setting, such as fs.nr_open. It returns none if the setting does not exist.
 func (h Host) sysctl(name string) []string {
 	text, _ := h.text("proc/sys/" + strings.ReplaceAll(name, ".", "/"))
 	return strings.Fields(text)
 }
 
-// number returns one of the words as a number. Those that no int64 holds, and those that
-// say that there is no bound, are math.MaxInt64.
+// number returns a word as a number, at most math.MaxInt64. Words that mean "no limit" are math.MaxInt64.
 func number(word string) (int64, bool) {
 	if word == "max" || word == "unlimited" {
 		return math.MaxInt64, true
@@ -50,7 +48,7 @@ func number(word string) (int64, bool) {
 	return int64(min(n, math.MaxInt64)), true
 }
 
-// setting returns the i-th number of a setting.
+// setting returns the number at index i of a setting. It returns false if there is none.
 func (h Host) setting(name string, i int) (int64, bool) {
 	words := h.sysctl(name)
 	if i >= len(words) {
@@ -59,8 +57,8 @@ func (h Host) setting(name string, i int) (int64, bool) {
 	return number(words[i])
 }
 
-// HardLimit returns how many files this process may open at the most, RLIMIT_NOFILE, see
-// proc_pid_limits(5). The soft limit says nothing: the Go runtime has raised it already.
+// HardLimit returns the hard limit of this process for open files: RLIMIT_NOFILE, proc_pid_limits(5). The soft limit is of
+// no use, because the Go runtime has already raised it.
 func (h Host) HardLimit() (int64, error) {
 	text, _ := h.text("proc/self/limits")
 	_, rest, found := strings.Cut(text, "Max open files")
@@ -69,11 +67,10 @@ func (h Host) HardLimit() (int64, error) {
 			return hard, nil
 		}
 	}
-	return 0, fmt.Errorf("doctor: %s does not say how many files may be open", h.path("proc/self/limits"))
+	return 0, fmt.Errorf("doctor: %s has no limit of open files", h.path("proc/self/limits"))
 }
 
-// readOnlySettings says whether settings cannot be written here, as in a container: see
-// proc_pid_mounts(5).
+// readOnlySettings reports whether settings are mounted read-only, as in a container: proc_pid_mounts(5).
 func (h Host) readOnlySettings() (readOnly bool) {
 	text, _ := h.text("proc/self/mounts")
 	for line := range strings.Lines(text) {
@@ -84,14 +81,14 @@ func (h Host) readOnlySettings() (readOnly bool) {
 	return readOnly
 }
 
-// ports returns how many ports connect(2) may choose from, ip(7).
+// ports returns the number of ports that connect(2) may choose from: ip(7).
 func (h Host) ports() (int64, bool) {
 	low, ok := h.setting("net.ipv4.ip_local_port_range", 0)
 	high, ok2 := h.setting("net.ipv4.ip_local_port_range", 1)
 	return high - low + 1, ok && ok2
 }
 
-// processors returns on how many processors this process may run, sched_setaffinity(2).
+// processors returns the number of processors that this process may run on: sched_setaffinity(2).
 func (h Host) processors() (n int, ok bool) {
 	text, _ := h.text("proc/self/status")
 	_, rest, _ := strings.Cut(text, "Cpus_allowed_list:")
@@ -111,6 +108,5 @@ func (h Host) processors() (n int, ok bool) {
 	return n, true
 }
 
-// availableMemory returns what can still be used of the host's memory, without regard to
-// control groups.
+// availableMemory returns how many bytes of the host's memory are available, without regard to control groups.
 func (h Host) availableMemory() (int64, error) { return procfs.Meminfo(h.path(""), "MemAvailable") }

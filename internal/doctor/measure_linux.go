@@ -16,45 +16,44 @@ import (
 )
 
 const (
-	// mostMeasured is how many connections a measurement makes at the most. Each is there
-	// with both ends, so this is 64 MB of the kernel's.
+	// mostMeasured is the highest number of connections of a measurement. Both ends are on this host, so they take 64 MB of
+	// the kernel's memory.
 	mostMeasured = 8000
-	// leastMeasured is how many have to be for memory to be told apart from noise.
+	// leastMeasured is the lowest number of connections whose memory is clear of noise.
 	leastMeasured = 2000
-	// steps is in how many equal parts they are made; an even number.
+	// steps is the number of equal steps in which the connections are opened. It is even.
 	steps = 4
-	// settle is how long the kernel's counts take to be right: each processor adds up
-	// its own once a second (vm.stat_interval).
+	// settle is how long the kernel's counts take to become exact: each processor adds its own once a second
+	// (vm.stat_interval).
 	settle = 1100 * time.Millisecond
-	// spareFiles is what this process has open besides connections.
+	// spareFiles is the number of files that this process has open in addition to connections.
 	spareFiles = 100
 )
 
-// Measured is what a measurement on this host found.
+// Measured is the result of a measurement on this host. The zero value means that nothing was measured.
 type Measured struct {
-	Conns int // connections at the end; 0 if nothing was measured
+	Conns int // Connections at the end; 0 if nothing was measured.
 
-	halfConns int     // in the middle
-	halfOwn   float64 // bytes of the server's own then
-	live      float64 // bytes on its heap for each connection beyond
+	halfConns int     // Connections at the half.
+	halfOwn   float64 // Bytes of the server at the half.
+	live      float64 // Bytes of its heap for each connection beyond the half.
 
-	socket []float64 // bytes of the kernel's for one socket, of each step that nobody disturbed
-	cpu    []float64 // seconds of the server for one delivery, of each broadcast
+	socket []float64 // Bytes of the kernel for one socket, in each undisturbed step.
+	cpu    []float64 // Seconds of the server for one delivery, in each broadcast.
 }
 
-// Sample is what the kernel has at one moment.
+// Sample has counts of the kernel at one moment.
 type Sample struct {
-	// Fixed is the bytes of slab that cannot be reclaimed, without what is left of
-	// connections that have ended: of a socket's, the socket itself, its file, and its
-	// watch.
+	// Fixed is the number of bytes of slab that cannot be reclaimed, without those of ended connections. For a socket, they
+	// hold the socket itself, its file and its epoll watch.
 	Fixed int64
-	// Loose is the bytes of slab that can be reclaimed: of a socket's, its inode and its
-	// dentry, and all that was ever looked at of files and of proc.
+	// Loose is the number of bytes of slab that can be reclaimed: the inodes and dentries of sockets, and of all files that
+	// were looked up.
 	Loose   int64
-	Sockets int64 // of TCP, in all of the host
+	Sockets int64 // TCP sockets of the host.
 }
 
-// TakeSample takes one. What was done in the second before may lack.
+// TakeSample takes a sample. It may lack the changes of the last second.
 func TakeSample() (s Sample, err error) {
 	if s.Fixed, err = procfs.Meminfo("/", "SUnreclaim"); err != nil {
 		return s, err
@@ -76,27 +75,26 @@ func TakeSample() (s Sample, err error) {
 		}
 		return n
 	}
-	const timeWait = 256 // bytes of one, tw_sock_TCP in slabinfo(5)
+	const timeWait = 256 // Bytes of a socket in TIME-WAIT: tw_sock_TCP in slabinfo(5).
 	s.Fixed -= timeWait * count("tw")
 	s.Sockets = count("alloc")
 	return s, err
 }
 
-// Measure starts a crier, the program, makes connections to it over loopback, up to as
-// many as are wished for, and broadcasts to them. It blocks for about ten seconds. All
-// has ended when it returns.
-func (h Host) Measure(program string, w Wish) (Measured, error) {
-	return h.measure(program, w, settle)
+// Measure starts program, a crier, opens connections to it over loopback, at most those of the goal, and broadcasts to
+// them. It blocks for about ten seconds. The program and all connections have ended when it returns.
+func (h Host) Measure(program string, g Goal) (Measured, error) {
+	return h.measure(program, g, settle)
 }
 
-func (h Host) measure(program string, w Wish, settle time.Duration) (Measured, error) {
+func (h Host) measure(program string, g Goal, settle time.Duration) (Measured, error) {
 	hard, err := h.HardLimit()
 	if err != nil {
 		return Measured{}, err
 	}
-	n := min(w.Conns, mostMeasured, int(min(hard, 1<<30))-max(spareFiles, w.Reserved)) / steps * steps
+	n := min(g.Conns, mostMeasured, int(min(hard, 1<<30))-max(spareFiles, g.Reserved)) / steps * steps
 	if n < steps {
-		return Measured{}, fmt.Errorf("doctor: %d open files and %d connections wished for are too few to measure", hard, w.Conns)
+		return Measured{}, fmt.Errorf("doctor: %d open files or %d connections are too few to measure", hard, g.Conns)
 	}
 	// The server dies with the thread that starts it.
 	runtime.LockOSThread()
@@ -106,7 +104,9 @@ func (h Host) measure(program string, w Wish, settle time.Duration) (Measured, e
 		return Measured{}, fmt.Errorf("doctor: %w", err)
 	}
 	defer s.stop()
-	clients, err := swarm.New(swarm.Config{Target: s.at.Addr, Greeting: broadcast.DefaultGreeting, Conns: n, PerProcess: n, Strict: true})
+	clients, err := swarm.New(swarm.Config{
+		Target: s.at.Addr, Greeting: broadcast.DefaultGreeting, Conns: n, PerProcess: n, Strict: true,
+	})
 	if err != nil {
 		return Measured{}, err
 	}
@@ -122,7 +122,7 @@ func (h Host) measure(program string, w Wish, settle time.Duration) (Measured, e
 	return r.Measured, nil
 }
 
-// run is a measurement under way.
+// run is a measurement in progress. It is owned by the goroutine of Measure.
 type run struct {
 	Measured
 	server *server
@@ -130,7 +130,7 @@ type run struct {
 	settle time.Duration
 }
 
-// memory makes the connections, and measures what they take up.
+// memory opens the connections, and measures their memory.
 func (r *run) memory() error {
 	before, err := r.rest()
 	if err != nil {
@@ -153,7 +153,7 @@ func (r *run) memory() error {
 		if i+1 != steps/2 {
 			continue
 		}
-		// The first question about the heap takes up memory itself, so it comes second.
+		// The first request for the heap takes memory itself, so it follows the measurement.
 		own, err := procfs.RssAnon(r.server.cmd.Process.Pid)
 		if err != nil {
 			return err
@@ -168,7 +168,7 @@ func (r *run) memory() error {
 	return err
 }
 
-// rest waits until the kernel's counts are right, and takes them.
+// rest waits until the kernel's counts are exact, and takes a sample.
 func (r *run) rest() (Sample, error) {
 	if err := r.swarm.Rest(r.settle); err != nil {
 		return Sample{}, err
@@ -176,18 +176,17 @@ func (r *run) rest() (Sample, error) {
 	return TakeSample()
 }
 
-// Since returns how many bytes each socket takes of those that n connections have made,
-// both ends of which are here, and false if others made or ended some meanwhile, or much
-// else.
+// Since returns how many bytes each socket of n new connections takes, both ends of which are on this host. It returns
+// false if other processes opened or closed sockets meanwhile, or changed the counts too much.
 func (s Sample) Since(before Sample, n int) (perSocket float64, undisturbed bool) {
 	sockets := s.Sockets - before.Sockets
 	others := sockets - 2*int64(n)
 	fixed := float64(s.Fixed-before.Fixed) / float64(max(sockets, 1))
 	loose := float64(s.Loose-before.Loose) / float64(max(sockets, 1))
-	// 2.4 KB and up for a socket, 0.2 for its file, 0.2 for its watch.
+	// A socket takes 2.4 KB or more, its file 0.2, and its watch 0.2.
 	const leastFixed, mostFixed = 2400, 4000
-	// 832 bytes for an inode, 192 for a dentry, and what pages have left at their ends.
-	// Whoever looks into /proc/PID/fd meanwhile makes as much again for each connection.
+	// An inode takes 832 bytes, a dentry 192, and some space at the ends of pages is lost. A process that reads /proc/PID/fd
+	// meanwhile creates as much again for each connection.
 	const leastLoose, usualLoose, mostLoose = 900, 1080, 1300
 	if loose < leastLoose || loose > mostLoose {
 		loose = usualLoose
@@ -195,10 +194,10 @@ func (s Sample) Since(before Sample, n int) (perSocket float64, undisturbed bool
 	return fixed + loose, max(others, -others) <= int64(n/50+2) && fixed >= leastFixed && fixed <= mostFixed
 }
 
-// broadcasts measures what a delivery costs the server.
+// broadcasts measures the processor time of the server for a delivery.
 func (r *run) broadcasts() error {
-	// Linux acknowledges the first 16 segments of a connection at once, which costs the
-	// sender half as much again: see docs/architecture.md.
+	// Linux acknowledges the first 16 segments of a connection at once, which costs the sender half as much again:
+	// docs/architecture.md.
 	const warmUp, rounds, long = 25, 12, 3 * time.Second
 	begun := time.Now()
 	for i := 0; i < warmUp && time.Since(begun) < long; i++ {

@@ -15,14 +15,13 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 
-// TestMeasure measures a real crier with few connections, and without the time that it
-// takes to be exact: that is in test/scale.
+// TestMeasure measures a real crier with few connections. It does not check the accuracy, which test/scale does.
 func TestMeasure(t *testing.T) {
 	program, err := criertest.Build(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What is for another server is nothing to this one.
+	// Variables for another server must not reach this one.
 	t.Setenv("CRIER_LISTEN", "nowhere")
 	t.Setenv("CRIER_MAX_CONNS", "3")
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
@@ -32,14 +31,14 @@ func TestMeasure(t *testing.T) {
 	defer manager.Close()
 	t.Setenv("NOTIFY_SOCKET", manager.LocalAddr().String())
 	t.Setenv("LISTEN_FDS", "1")
-	m, err := Host{}.measure(program, Wish{Conns: 402, Reserved: 100}, time.Millisecond)
+	m, err := Host{}.measure(program, Goal{Conns: 402, Reserved: 100}, time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if m.Conns != 400 || m.halfConns != 200 || m.halfOwn < 1e6 || m.halfOwn > 50e6 {
 		t.Errorf("got %+v", m)
 	}
-	// The server has ended: what it said is there, before this.
+	// The server has ended, so all its output has arrived.
 	conn, err := net.Dial("unixgram", manager.LocalAddr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +60,7 @@ func TestMeasure(t *testing.T) {
 	t.Logf("%+v", m)
 }
 
-// TestMeasureFails: what cannot be measured is said, and leaves nothing behind.
+// TestMeasureFails checks that a failed measurement returns an error, and that no process remains.
 func TestMeasureFails(t *testing.T) {
 	dir := t.TempDir()
 	script := func(name, text string) string {
@@ -83,14 +82,14 @@ func TestMeasureFails(t *testing.T) {
 		{"no files", script("unused", "exit 1"), "too few", on(t, map[string]string{"proc/self/limits": "Max open files 90 90 files"}), 100},
 		{"no wish", script("unused", "exit 1"), "too few", Host{}, 3},
 	} {
-		m, err := tt.h.measure(tt.program, Wish{Conns: tt.conns, Reserved: 100}, time.Millisecond)
+		m, err := tt.h.measure(tt.program, Goal{Conns: tt.conns, Reserved: 100}, time.Millisecond)
 		if err == nil || !strings.Contains(err.Error(), tt.says) || m.Conns != 0 {
 			t.Errorf("%s: got %+v, %v, want an error with %q", tt.name, m, err, tt.says)
 		}
 	}
 }
 
-// TestSince: what others do is seen.
+// TestSince checks that changes by other processes are noticed.
 func TestSince(t *testing.T) {
 	before := Sample{Fixed: 1e9, Loose: 2e9, Sockets: 500}
 	for _, tt := range []struct {

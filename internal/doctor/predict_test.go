@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// found is a measurement of a quiet host.
+// found is a measurement on a quiet host.
 func found() Measured {
 	return Measured{Conns: 8000, halfConns: 4000, halfOwn: 4e6, live: 100,
 		socket: []float64{4100, 3900, 4000, 4000}, cpu: []float64{5e-6, 4e-6, 6e-6}}
@@ -26,7 +26,7 @@ func TestPredict(t *testing.T) {
 	}
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMAXPROCS", "")
-	p := h.Predict(Wish{Conns: 104_000}, found())
+	p := h.Predict(Goal{Conns: 104_000}, found())
 	near("own", p.Own, Range{4e6 + 100e5, 4e6 + 125e5, 4e6 + 156.25e5})
 	near("kernel", p.Kernel, Range{3600 * 104e3, 4000 * 104e3, 4600 * 104e3})
 	near("both", p.Memory, Range{388.4e6, 432.5e6, 498.025e6})
@@ -37,29 +37,29 @@ func TestPredict(t *testing.T) {
 	}
 
 	t.Setenv("GOMAXPROCS", "1")
-	if p := h.Predict(Wish{Conns: 1}, found()); p.Processors != 1 {
+	if p := h.Predict(Goal{Conns: 1}, found()); p.Processors != 1 {
 		t.Errorf("GOMAXPROCS=1: got %v processors", p.Processors)
 	}
 	t.Setenv("GOGC", "100")
-	near("with another collector", h.Predict(Wish{Conns: 1}, found()).OwnEach, Range{160, 200, 250})
+	near("with another collector", h.Predict(Goal{Conns: 1}, found()).OwnEach, Range{160, 200, 250})
 	t.Setenv("GOGC", "")
 	m := found()
 	m.socket = []float64{3000, 6000, 4000}
-	near("kernel on a noisy host", h.Predict(Wish{Conns: 1}, m).KernelEach, Range{3000, 4000, 6000})
-	near("fewer than were measured", h.Predict(Wish{Conns: 3000}, m).Own, Range{4e6, 4e6, 4e6})
+	near("kernel on a noisy host", h.Predict(Goal{Conns: 1}, m).KernelEach, Range{3000, 4000, 6000})
+	near("fewer than were measured", h.Predict(Goal{Conns: 3000}, m).Own, Range{4e6, 4e6, 4e6})
 
-	// What was not measured, or not well, is said.
+	// The certainty names figures that were not measured, or not reliably.
 	for _, tt := range []struct {
 		name string
 		m    Measured
 		says string
 	}{
 		{"nothing", Measured{}, "nothing was measured"},
-		{"others", Measured{Conns: 8000, halfConns: 4000, halfOwn: 4e6, live: 100, socket: []float64{4000}}, "try again when it is quiet"},
+		{"others", Measured{Conns: 8000, halfConns: 4000, halfOwn: 4e6, live: 100, socket: []float64{4000}}, "run it again when the host is quiet"},
 		{"few", Measured{Conns: 500, halfConns: 250, halfOwn: 3e6, live: 1000, socket: []float64{4000, 4000}, cpu: []float64{1}}, "fewer than 2000"},
 	} {
-		p := h.Predict(Wish{Conns: million}, tt.m)
-		if said := strings.Join(p.Sure, "\n"); !strings.Contains(said, tt.says) || strings.Count(said, "\n") != 2 {
+		p := h.Predict(Goal{Conns: million}, tt.m)
+		if said := strings.Join(p.Certainty, "\n"); !strings.Contains(said, tt.says) || strings.Count(said, "\n") != 2 {
 			t.Errorf("%s: got %q, want %q and three in all", tt.name, said, tt.says)
 		}
 		if p.Own.Likely < 100e6 || p.Own.Likely > 200e6 || p.Kernel.Likely < 3.5e9 || p.Kernel.Likely > 4.5e9 || (p.Broadcast == nil) != (tt.m.cpu == nil) {
@@ -68,10 +68,10 @@ func TestPredict(t *testing.T) {
 	}
 }
 
-// TestExamine: what is predicted is what memory is compared with.
+// TestExamine checks that the memory of the host is compared with the prediction.
 func TestExamine(t *testing.T) {
 	h := on(t, map[string]string{"proc/meminfo": "MemAvailable: 4000000 kB\n"})
-	w := Wish{Conns: 950_000, Reserved: 100}
+	w := Goal{Conns: 950_000, Reserved: 100}
 	verdict := func(socket float64) Verdict {
 		t.Helper()
 		m := found()
@@ -92,9 +92,9 @@ func TestExamine(t *testing.T) {
 	}
 }
 
-// TestReportJSON: the names that programs rely on.
+// TestReportJSON checks the JSON names that programs rely on.
 func TestReportJSON(t *testing.T) {
-	r, err := on(t, nil).Examine(Wish{Conns: 10, Reserved: 100}, found())
+	r, err := on(t, nil).Examine(Goal{Conns: 10, Reserved: 100}, found())
 	if err != nil {
 		t.Fatal(err)
 	}

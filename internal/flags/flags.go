@@ -1,7 +1,13 @@
-// Package flags has the types of values on the command line, in the environment and in the
-// configuration file. kong reads them with UnmarshalText.
+// Package flags has the types of values on the command line, in the environment and in the configuration file. kong parses
+// them with UnmarshalText.
 //
-// Errors read on after the flag's name: "is -1, want 0 or more".
+// Errors continue a sentence that begins with the flag: "is -1, want 0 or more".
+//
+//	flags.go  numbers, sizes, durations and words
+//	list.go   lists, and networks
+//
+// Sizes are parsed here: libraries such as dustin/go-humanize and docker/go-units also accept 1.5MB or 10k, and round, where
+// crier wants an exact number of bytes and an error that names the limit.
 package flags
 
 import (
@@ -41,7 +47,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Text returns a size as UnmarshalText takes it, in the largest unit that divides it.
+// Text returns a size in the syntax of UnmarshalText, in the largest unit that divides it.
 func (s Size) Text() string {
 	for _, u := range units {
 		if n := int64(s); n != 0 && n%u.factor == 0 && u.factor > 1 {
@@ -59,10 +65,10 @@ const maxSpan = 14 * 24 * time.Hour
 // UnmarshalText parses a duration.
 func (s *Span) UnmarshalText(text []byte) error {
 	d, err := time.ParseDuration(strings.TrimSpace(string(text)))
-	if err != nil && tooLong(string(text)) { // ParseDuration calls what exceeds 2562047h invalid.
+	if err != nil && tooLong(string(text)) { // ParseDuration does not distinguish values above 2562047h from invalid ones.
 		err = strconv.ErrRange
 	}
-	err = faultOf(text, int64(d), err, int64(maxSpan), "a duration: a number with its unit, as 500ms, 30s or 1m30s, or 0",
+	err = faultOf(text, int64(d), err, int64(maxSpan), "a duration: a number with its unit, such as 500ms, 30s or 1m30s, or 0",
 		fmt.Sprintf("%.0fh", maxSpan.Hours()))
 	if err != nil {
 		return err
@@ -79,7 +85,7 @@ func tooLong(text string) bool {
 	return err == nil && unitErr == nil
 }
 
-// Text returns a duration as UnmarshalText takes it.
+// Text returns a duration in the syntax of UnmarshalText.
 func (s Span) Text() string { return time.Duration(s).String() }
 
 // Count is a whole number from 0 to 2^31-1.
@@ -117,8 +123,8 @@ func (r *Rate) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// faultOf returns what is wrong with text, which was parsed to n or err, if n is not from 0 to most. bound is most
-// as the user writes it.
+// faultOf returns an error if text, which was parsed as n with err, is not a number from 0 to most. want describes the
+// syntax, and bound is most as a user writes it.
 func faultOf(text []byte, n int64, err error, most int64, want, bound string) error {
 	outside := errors.Is(err, strconv.ErrRange)
 	switch {
@@ -132,10 +138,10 @@ func faultOf(text []byte, n int64, err error, most int64, want, bound string) er
 	return nil
 }
 
-// Choice is one of a few words, in upper or lower case. The words are in the flag's enum tag.
+// Choice is one of the words in the flag's enum tag, in upper or lower case.
 type Choice string
 
-// UnmarshalText takes a word.
+// UnmarshalText sets the word. kong checks it.
 func (c *Choice) UnmarshalText(text []byte) error {
 	*c = Choice(strings.ToLower(strings.TrimSpace(string(text))))
 	return nil

@@ -24,10 +24,10 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// TestFaults: each error has the value, and names the bound if the value is only out of range.
+// TestFaults checks that each error has the value, and the limit if the value is out of range.
 func TestFaults(t *testing.T) {
 	const size = "a size: bytes, or a whole number with KiB, MiB or GiB"
-	const span = "a duration: a number with its unit, as 500ms, 30s or 1m30s, or 0"
+	const span = "a duration: a number with its unit, such as 500ms, 30s or 1m30s, or 0"
 	for _, tt := range []struct {
 		value encoding.TextUnmarshaler
 		text  string
@@ -62,10 +62,10 @@ func TestFaults(t *testing.T) {
 		{new(List), "", "is empty, want at least one value, or leave it out"},
 		{new(List), " , ", "is empty, want at least one value, or leave it out"},
 		{new(Networks), "", "is empty, want at least one value, or leave it out"},
-		{new(Networks), "10.0.0.0/33", `is "10.0.0.0/33", want a network as 10.0.0.0/8 or 2001:db8::/32, or an address`},
-		{new(Networks), "10.0.0.0/8,proxy", `is "proxy", want a network as 10.0.0.0/8 or 2001:db8::/32, or an address`},
+		{new(Networks), "10.0.0.0/33", `is "10.0.0.0/33", want a network such as 10.0.0.0/8 or 2001:db8::/32, or an address`},
+		{new(Networks), "10.0.0.0/8,proxy", `is "proxy", want a network such as 10.0.0.0/8 or 2001:db8::/32, or an address`},
 		{new(Networks), "::ffff:0.0.0.0/90", `is "::ffff:0.0.0.0/90", want at least /96 after an IPv4-mapped address, ` +
-			`or the IPv4 network as 10.0.0.0/8`},
+			`or the IPv4 network such as 10.0.0.0/8`},
 	} {
 		if err := tt.value.UnmarshalText([]byte(tt.text)); err == nil || err.Error() != tt.want {
 			t.Errorf("%T %q: got %v, want %s", tt.value, tt.text, err, tt.want)
@@ -82,7 +82,7 @@ func TestSpans(t *testing.T) {
 	}
 }
 
-// TestLists: spaces and empty values do not count, and a repeated flag adds to the list.
+// TestLists checks that spaces and empty values are ignored, and that a repeated flag adds to the list.
 func TestLists(t *testing.T) {
 	var got List
 	for _, text := range []string{"a", " b , c,", `d\,e,,f`} {

@@ -9,9 +9,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// List is the values of a flag that is repeated, or has several separated by commas; a comma within a value is
-// written \,. Spaces around values do not count, and empty values are left out, but one must remain: a list whose
-// variable is not set must not look like no list.
+// List has the values of a flag that may be repeated, or have several values separated by commas; a comma within a value is
+// written \,. Spaces around values and empty values are ignored, but one value must remain. Otherwise a list whose shell
+// variable is not set would look like a flag that is not given.
 type List []string
 
 // UnmarshalText adds to the list.
@@ -35,7 +35,7 @@ func split(text []byte) ([]string, error) {
 	return items, nil
 }
 
-// Networks is a List of networks, as 10.0.0.0/8, or single addresses.
+// Networks is a List of networks, such as 10.0.0.0/8, or single addresses.
 type Networks []netip.Prefix
 
 // UnmarshalText adds to the list.
@@ -51,8 +51,8 @@ func (l *Networks) UnmarshalText(text []byte) error {
 	return err
 }
 
-// parseNetwork reads a network. An IPv4-mapped one (RFC 4291, section 2.5.5.2) is the IPv4 network that it stands
-// for. Bits after the prefix's length are dropped: addresses of interfaces are written so.
+// parseNetwork parses a network. An IPv4-mapped network (RFC 4291, section 2.5.5.2) becomes the IPv4 network. Bits after the
+// prefix are dropped, because addresses of interfaces have such bits.
 func parseNetwork(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
 		addr = addr.Unmap()
@@ -60,11 +60,12 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	}
 	network, err := netip.ParsePrefix(text)
 	if err != nil {
-		return network, fmt.Errorf("is %q, want a network as 10.0.0.0/8 or 2001:db8::/32, or an address", text)
+		return network, fmt.Errorf("is %q, want a network such as 10.0.0.0/8 or 2001:db8::/32, or an address", text)
 	}
 	if addr := network.Addr(); addr.Is4In6() {
 		if network.Bits() < 96 {
-			return network, fmt.Errorf("is %q, want at least /96 after an IPv4-mapped address, or the IPv4 network as 10.0.0.0/8", text)
+			return network, fmt.Errorf("is %q, want at least /96 after an IPv4-mapped address, "+
+				"or the IPv4 network such as 10.0.0.0/8", text)
 		}
 		network = netip.PrefixFrom(addr.Unmap(), network.Bits()-96)
 	}

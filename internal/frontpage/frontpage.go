@@ -1,5 +1,5 @@
-// Package frontpage has the page that crier shows to a browser that opens crier's address. A message sent in one tab
-// appears in a second tab. The package knows requests, but nothing about sockets or flags.
+// Package frontpage has the page that crier shows to a browser that opens crier's address. A message that is sent in one tab
+// appears in a second tab. The package does not know sockets and flags.
 package frontpage
 
 import (
@@ -23,13 +23,13 @@ var (
 	pageJS string
 )
 
-// Config describes the server for the page, and selects who gets the page.
+// Config describes the server for the page, and selects the requests that get the page.
 type Config struct {
 	Path        string `json:"path"`        // As in broadcast.Config.
 	Channels    bool   `json:"channels"`    // As in broadcast.Config.
 	ReceiveOnly bool   `json:"receiveOnly"` // As in broadcast.Config.
 
-	// Show is broadcast.Page's.
+	// Show is as in broadcast.Page.
 	Show func(r *http.Request) bool `json:"-"`
 }
 
@@ -37,7 +37,7 @@ type Config struct {
 func New(cfg Config) *broadcast.Page {
 	server, err := json.Marshal(cfg)
 	if err != nil {
-		panic(fmt.Sprintf("frontpage: %v", err)) // There is nothing in it that JSON does not have.
+		panic(fmt.Sprintf("frontpage: %v", err)) // All fields have a form in JSON.
 	}
 	document, policy := webpage.Assemble(pageHTML, pageCSS, pageJS)
 	document = []byte(strings.Replace(string(document), "{{server}}", html.EscapeString(string(server)), 1))

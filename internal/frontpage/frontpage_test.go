@@ -12,7 +12,8 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// TestNew: the page needs nothing but itself, its policy allows nothing else, and it is small enough for a server.
+// TestNew checks that the page loads nothing else, that its policy allows nothing else, and that a server accepts it only
+// with its policy.
 func TestNew(t *testing.T) {
 	cfg := Config{Path: `/"><script>alert(1)</script>`, Channels: true}
 	page := New(cfg)

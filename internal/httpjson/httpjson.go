@@ -1,5 +1,5 @@
-// Package httpjson is what crier's HTTP handlers for back ends have in common: answers in JSON, errors in one form, and
-// queries that are read strictly.
+// Package httpjson has the common parts of crier's HTTP handlers for back ends: answers in JSON, a single form of errors,
+// and strict parsing of queries.
 //
 //	httpjson.go   answers, and the form of errors
 //	query.go      the parameters that a request may have
@@ -19,7 +19,7 @@ type Problem struct {
 	Line  int    `json:"line,omitempty"` // The line of a batch that was wrong, from 1 on.
 }
 
-// Code tells programs what was wrong. Each belongs to one status.
+// Code identifies a kind of error for programs. Each code belongs to one HTTP status.
 type Code string
 
 // The codes of problems.
@@ -36,8 +36,8 @@ const (
 	Forbidden        Code = "forbidden"          // the request may come from a page of another site.
 	NotFound         Code = "not_found"          // no such path.
 	NoChannel        Code = "no_such_channel"    // the channel has neither connections nor messages.
-	NoConnection     Code = "no_such_connection" // there is no open connection with this id.
-	MethodNotAllowed Code = "method_not_allowed" // the header Allow lists the methods that are.
+	NoConnection     Code = "no_such_connection" // there is no open connection with this ID.
+	MethodNotAllowed Code = "method_not_allowed" // the header Allow lists the allowed methods.
 	BodyTimeout      Code = "body_timeout"       // the body took too long.
 	TooLarge         Code = "too_large"          // the body, or a message in it, is too large.
 	MediaType        Code = "bad_media_type"     // the Content-Type, its charset or the Content-Encoding is not supported.
@@ -45,7 +45,7 @@ const (
 	Internal         Code = "internal"           // see the server's log.
 	Behind           Code = "behind"             // the server is busy; try again.
 	Draining         Code = "draining"           // the server is shutting down.
-	Unavailable      Code = "unavailable"        // the cluster takes no messages at the moment.
+	Unavailable      Code = "unavailable"        // the cluster does not accept messages at the moment.
 	NotReady         Code = "not_ready"          // the server is not a full part of its cluster.
 	NotAlive         Code = "not_alive"          // connections are not read, or messages are not sent.
 )
@@ -91,7 +91,7 @@ func Write(w http.ResponseWriter, status int, body any) {
 	if enc.Encode(body) != nil {
 		status = http.StatusInternalServerError
 		b.Reset()
-		b.WriteString(`{"error":"the answer cannot be written as JSON","code":"internal"}` + "\n")
+		b.WriteString(`{"error":"the answer cannot be encoded as JSON","code":"internal"}` + "\n")
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")

@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Query reads a query strictly: each parameter must have one of the names and must not be repeated, unless its name
-// ends in "[]". The standard library drops parameters that it cannot read, and ignores unknown names, so a request
-// could do something other than it was meant to.
+// Query parses a query strictly: each parameter must have one of the names, and must not be repeated unless its name ends
+// in "[]". The standard library drops parameters that it cannot parse and does not check names, so a mistyped request could
+// have another effect than intended.
 func Query(u *url.URL, names ...string) (url.Values, error) {
 	values, err := url.ParseQuery(u.RawQuery)
 	switch {
@@ -33,7 +33,7 @@ func Query(u *url.URL, names ...string) (url.Values, error) {
 	return values, nil
 }
 
-// known lists the names of parameters.
+// known returns a list of the names of parameters for an error.
 func known(names []string) string {
 	switch n := len(names); n {
 	case 0:

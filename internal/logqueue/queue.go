@@ -10,39 +10,42 @@ import (
 	"time"
 )
 
-// maxBytes is how much may wait, with lineBytes for each line.
+// maxBytes is the size of the queue, in which each line counts lineBytes in addition to its length.
 const (
 	maxBytes  = 256 << 10
 	lineBytes = 64
 )
 
-// Queue is an io.Writer that never blocks. Make one with New. Its methods may be called from any goroutine.
+// Queue is an io.Writer that does not block. Create one with New. Its methods are safe for concurrent use.
 type Queue struct {
-	out     io.Writer // Used by the writer alone after New.
+	// Immutable after construction.
+	out     io.Writer // Used only by the writer.
 	wake    chan struct{}
 	stopped chan struct{} // Closed when the writer has returned.
-	dropped atomic.Uint64 // Lines that were not written whole.
+
+	// Atomic: lines that were not written completely. Written by Write and the writer, read by Dropped.
+	dropped atomic.Uint64
 
 	mu      sync.Mutex
 	notice  func(lines uint64) []byte // Guarded by mu.
-	waiting []entry                   // Guarded by mu.
-	bytes   int                       // Guarded by mu: of waiting, and of the line that is being written.
+	queued  []entry                   // Guarded by mu.
+	bytes   int                       // Guarded by mu: size of queued, and of the line that is being written.
 	missing uint64                    // Guarded by mu: lines dropped since the newest entry.
 	closing bool                      // Guarded by mu.
 }
 
-// entry is a line, or the end of a Flush, after a number of lines that were dropped.
+// entry is a line or a mark of Flush.
 type entry struct {
-	missing uint64
+	missing uint64 // Lines that were dropped before it.
 	line    []byte
-	flushed chan struct{} // Closed when all before it is done with. nil for a line.
+	flushed chan struct{} // Closed when all earlier lines are written or dropped. nil for a line.
 }
 
-// New returns a Queue that writes to out, and starts its goroutine, which Close ends. One call of Write to out has
-// one line, unless out takes a part of it only.
+// New returns a Queue that writes to out, and starts its goroutine, which Close stops. Each call of out.Write has one line,
+// unless out accepts only a part of it.
 func New(out io.Writer) *Queue {
 	q := &Queue{out: out, wake: make(chan struct{}, 1), stopped: make(chan struct{}), notice: defaultNotice}
-	go q.run() // Ends with Close, or with the process while out blocks.
+	go q.run() // Stopped and awaited by Close, unless out blocks.
 	return q
 }
 
@@ -50,15 +53,15 @@ func defaultNotice(lines uint64) []byte {
 	return fmt.Appendf(nil, "%d lines could not be written here, and were dropped\n", lines)
 }
 
-// SetNotice sets what is written where lines are missing. notice is called by the goroutine that writes.
+// SetNotice sets the text that is written in place of dropped lines. notice is called by the writing goroutine.
 func (q *Queue) SetNotice(notice func(lines uint64) []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.notice = notice
 }
 
-// Write queues a copy of line, which should end with a newline. If there is no room, it drops and counts the line.
-// It does not block, and returns len(line), nil: a program can do nothing about its log.
+// Write queues a copy of line, which should end with a newline. If the queue is full, it drops and counts the line. It does
+// not block, and always returns len(line), nil, because a program can do nothing about its log.
 func (q *Queue) Write(line []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -74,7 +77,7 @@ func (q *Queue) Write(line []byte) (int, error) {
 
 func (q *Queue) pushLocked(e entry) {
 	e.missing, q.missing = q.missing, 0
-	q.waiting = append(q.waiting, e)
+	q.queued = append(q.queued, e)
 	q.ring()
 }
 
@@ -86,12 +89,12 @@ func (q *Queue) ring() {
 	}
 }
 
-// Dropped returns how many lines were not written whole.
+// Dropped returns how many lines were not written completely.
 func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
 
-// Flush waits until what was written to q before is written to the output or dropped, and returns true; or false if
-// that takes longer than most.
-func (q *Queue) Flush(most time.Duration) bool {
+// Flush waits until all lines that were queued before are written to the output or dropped. It returns false if that takes
+// longer than timeout.
+func (q *Queue) Flush(timeout time.Duration) bool {
 	flushed := make(chan struct{})
 	q.mu.Lock()
 	if q.closing {
@@ -100,7 +103,7 @@ func (q *Queue) Flush(most time.Duration) bool {
 		q.pushLocked(entry{flushed: flushed})
 	}
 	q.mu.Unlock()
-	timer := time.NewTimer(most)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-flushed:
@@ -110,16 +113,16 @@ func (q *Queue) Flush(most time.Duration) bool {
 	}
 }
 
-// Close is Flush, and ends the writer. Lines that are written to q later are dropped.
-func (q *Queue) Close(most time.Duration) bool {
+// Close flushes like Flush, and stops the writing goroutine. Later lines are dropped.
+func (q *Queue) Close(timeout time.Duration) bool {
 	q.mu.Lock()
 	q.closing = true
 	q.ring()
 	q.mu.Unlock()
-	return q.Flush(most)
+	return q.Flush(timeout)
 }
 
-// SyscallConn returns the output's, so that q counts as a terminal if the output is one.
+// SyscallConn returns the raw connection of the output, so that q counts as a terminal if the output is one.
 func (q *Queue) SyscallConn() (syscall.RawConn, error) {
 	if c, ok := q.out.(syscall.Conn); ok {
 		return c.SyscallConn()

@@ -18,15 +18,15 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 
-// patience is how long a test waits for what must come. It is no measure.
+// patience is how long a test waits for an event.
 const patience = 20 * time.Second
 
 // output is a log that a test can stop and break.
 type output struct {
 	logtest.Buffer
 	mu    sync.Mutex // Held by a test that stops the output.
-	fault error      // Guarded by mu: what Write returns,
-	takes int        // and after how many bytes.
+	fault error      // Guarded by mu: the error of Write.
+	takes int        // Guarded by mu: bytes that Write accepts before the error.
 }
 
 func (o *output) Write(p []byte) (int, error) {
@@ -80,8 +80,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestStuckOutput checks that writers go on while the output takes nothing, that what waits is bounded, and that one
-// notice stands where lines are missing once the output takes lines again.
+// TestStuckOutput checks that Write does not block while the output does, that the queue is bounded, and that one notice
+// replaces the dropped lines when the output continues.
 func TestStuckOutput(t *testing.T) {
 	var out output
 	q := start(t, &out)
@@ -101,7 +101,7 @@ func TestStuckOutput(t *testing.T) {
 	}
 	out.mu.Unlock()
 	notice := fmt.Sprintf("%d missing\n", lines-kept)
-	out.Await(t, notice) // Without another line.
+	out.Await(t, notice) // The notice needs no further line.
 	_, _ = q.Write([]byte("after\n"))
 	flush(t, q)
 	if got, want := out.String(), strings.Repeat(string(line), kept)+notice+"after\n"; got != want {
@@ -109,7 +109,7 @@ func TestStuckOutput(t *testing.T) {
 	}
 }
 
-// TestLineTooLarge checks that a line that never fits is dropped, and nothing else.
+// TestLineTooLarge checks that a line larger than the queue is dropped, and only that line.
 func TestLineTooLarge(t *testing.T) {
 	var out output
 	q := start(t, &out)
@@ -121,7 +121,7 @@ func TestLineTooLarge(t *testing.T) {
 	}
 }
 
-// TestFailingOutput checks that errors cost lines and are counted, and that the log goes on when they end.
+// TestFailingOutput checks that lines that fail are counted, and that the log continues after the errors.
 func TestFailingOutput(t *testing.T) {
 	for _, fault := range []error{unix.ENOSPC, unix.EPIPE, unix.EIO, errors.New("another")} {
 		for _, takes := range []int{0, 3} {
@@ -141,7 +141,7 @@ func TestFailingOutput(t *testing.T) {
 			_, _ = q.Write([]byte("here again\n"))
 			flush(t, q)
 			want := "3 missing\nhere again\n"
-			if takes > 0 { // What is left of a line does not run into the next.
+			if takes > 0 { // A partial line ends before the next line.
 				want = "\n" + want
 			}
 			if got := strings.TrimPrefix(out.String(), broken); got != want {
@@ -158,7 +158,7 @@ func TestNonBlockingPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	fd := int(w.Fd()) // From here on Go takes it for a blocking one.
+	fd := int(w.Fd()) // Go treats the pipe as blocking after this call.
 	if err := unix.SetNonblock(fd, true); err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestNonBlockingPipe(t *testing.T) {
 		_, _ = q.Write([]byte(line))
 	}
 	read := make(chan string, 1)
-	go func() { // Ends with w.
+	go func() { // Ends when w is closed.
 		all, _ := io.ReadAll(r)
 		read <- string(all)
 	}()
@@ -185,7 +185,7 @@ func TestNonBlockingPipe(t *testing.T) {
 	}
 }
 
-// TestClose checks that Close writes what waits, and that later lines are dropped and not waited for.
+// TestClose checks that Close writes queued lines, and that later lines are dropped.
 func TestClose(t *testing.T) {
 	var out output
 	q := New(&out)
@@ -199,7 +199,7 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestConcurrent checks that lines of several goroutines stay whole.
+// TestConcurrent checks that lines of several goroutines do not mix.
 func TestConcurrent(t *testing.T) {
 	var out output
 	q := start(t, &out)
@@ -226,7 +226,7 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// TestTerminal checks that a Queue in front of something that is no terminal is none.
+// TestTerminal checks that a Queue is not a terminal if its output is not.
 func TestTerminal(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

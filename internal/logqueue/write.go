@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writer is the goroutine of a Queue.
+// writer is the goroutine of a Queue, which owns all fields.
 type writer struct {
 	*Queue
-	unsaid  uint64 // Lines that were dropped, and that no notice has told of yet.
-	failing bool   // The last write failed: the next line tries again, and nothing else does.
-	inLine  bool   // The output ends in the middle of a line.
+	unnoticed uint64 // Dropped lines for which no notice has been written yet.
+	failing   bool   // The last write failed. Only the next line is a new attempt.
+	inLine    bool   // The output ends in the middle of a line.
 }
 
 // run writes what is queued until Close.
@@ -21,14 +21,14 @@ func (q *Queue) run() {
 	defer close(q.stopped)
 	w := writer{Queue: q}
 	for {
-		entries, closing := w.take()
+		entries, closing := w.takeQueued()
 		for _, e := range entries {
-			w.entry(e)
+			w.process(e)
 		}
 		if len(entries) > 0 {
 			continue
 		}
-		if w.unsaid > 0 && !w.failing {
+		if w.unnoticed > 0 && !w.failing {
 			w.writeNotice()
 		}
 		if closing {
@@ -38,27 +38,27 @@ func (q *Queue) run() {
 	}
 }
 
-// take returns all that waits. If nothing does, it takes over the count of the lines that were dropped last.
-func (w *writer) take() (entries []entry, closing bool) {
+// takeQueued returns all queued entries. If there are none, it takes over the count of the lines that were dropped last.
+func (w *writer) takeQueued() (entries []entry, closing bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.waiting) == 0 {
-		w.unsaid += w.missing
+	if len(w.queued) == 0 {
+		w.unnoticed += w.missing
 		w.missing = 0
 	}
-	entries, w.waiting = w.waiting, nil // An idle queue keeps no memory.
+	entries, w.queued = w.queued, nil // An idle queue holds no memory.
 	return entries, w.closing
 }
 
-// entry does what an entry is for, and gives its room back.
-func (w *writer) entry(e entry) {
-	w.unsaid += e.missing
+// process writes a line or completes a Flush, and frees the room of the entry.
+func (w *writer) process(e entry) {
+	w.unnoticed += e.missing
 	if e.flushed != nil {
 		close(e.flushed)
 		return
 	}
-	if w.unsaid > 0 && !w.writeNotice() || !w.write(e.line) {
-		w.unsaid++
+	if w.unnoticed > 0 && !w.writeNotice() || !w.write(e.line) {
+		w.unnoticed++
 		w.dropped.Add(1)
 	}
 	w.mu.Lock()
@@ -66,21 +66,21 @@ func (w *writer) entry(e entry) {
 	w.bytes -= len(e.line) + lineBytes
 }
 
-// writeNotice tells of the lines that were dropped, and reports whether it could.
+// writeNotice writes the notice about dropped lines, and reports whether it was written.
 func (w *writer) writeNotice() bool {
 	w.mu.Lock()
 	notice := w.notice
 	w.mu.Unlock()
-	if !w.write(notice(w.unsaid)) {
+	if !w.write(notice(w.unnoticed)) {
 		return false
 	}
-	w.unsaid = 0
+	w.unnoticed = 0
 	return true
 }
 
-// write writes a line and reports whether all of it was taken. It blocks as long as a pipe or a terminal is full,
-// even in non-blocking mode, which any process that shares the output may have set (fcntl(2)). Every other error
-// concerns this line only: a disk may have room again, and a named pipe a new reader.
+// write writes a line and reports whether it was written completely. It blocks while a pipe or a terminal is full, even in
+// non-blocking mode, which any process that shares the output may have set (fcntl(2)). Every other error concerns only this
+// line: a disk may have room again, and a named pipe a new reader.
 func (w *writer) write(line []byte) bool {
 	if w.inLine {
 		line = append([]byte("\n"), line...)
@@ -99,11 +99,12 @@ func (w *writer) write(line []byte) bool {
 	}
 }
 
-// awaitRoom waits until the output takes something, poll(2), or for a second; moved reports whether it just did.
+// awaitRoom waits until the output is writable, poll(2), but at most a second. moved is whether the last write made
+// progress.
 func (w *writer) awaitRoom(moved bool) {
 	const longest, pause = time.Second, 10 * time.Millisecond
 	if !moved {
-		time.Sleep(pause) // Whatever poll says, this does not spin.
+		time.Sleep(pause) // Keeps the caller from spinning, whatever poll returns.
 	}
 	out, ok := w.out.(syscall.Conn)
 	if !ok {
@@ -113,7 +114,7 @@ func (w *writer) awaitRoom(moved bool) {
 	if err != nil {
 		return
 	}
-	_ = raw.Control(func(fd uintptr) { // If it fails, the next write shows why.
+	_ = raw.Control(func(fd uintptr) { // If it fails, the next write has the error.
 		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(longest.Milliseconds()))
 	})
 }

@@ -1,4 +1,4 @@
-// Package logtest is for tests that read a log while it is written.
+// Package logtest has a buffer for tests that read a log while it is written.
 package logtest
 
 import (
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Buffer is a log that any goroutine may write and read. The zero value is an empty one.
+// Buffer holds a log. The zero value is empty. Its methods are safe for concurrent use.
 type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer // Guarded by mu.
@@ -22,20 +22,20 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// String returns what there is.
+// String returns the content.
 func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
 }
 
-// Has says whether s is in it.
+// Has reports whether the log contains s.
 func (b *Buffer) Has(s string) bool { return strings.Contains(b.String(), s) }
 
-// Await waits until s is in it.
+// Await waits until the log contains s, and fails t if that takes longer than 20 s.
 func (b *Buffer) Await(t testing.TB, s string) {
 	t.Helper()
-	const patience = 20 * time.Second // It is no measure.
+	const patience = 20 * time.Second
 	for deadline := time.Now().Add(patience); !b.Has(s); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the log has no %q:\n%s", s, b.String())

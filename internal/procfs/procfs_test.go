@@ -37,7 +37,7 @@ func TestMeminfo(t *testing.T) {
 	}
 }
 
-// TestOwn: what this process is charged.
+// TestOwn checks the figures of this process.
 func TestOwn(t *testing.T) {
 	before, err := CPU(os.Getpid())
 	if err != nil {

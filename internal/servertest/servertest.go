@@ -1,4 +1,4 @@
-// Package servertest starts servers for the tests of those who use package broadcast.
+// Package servertest starts servers for tests of packages that use package broadcast.
 package servertest
 
 import (
@@ -12,14 +12,14 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// patience is how long a shutdown may take. It is no measure.
+// patience is how long a shutdown may take.
 const patience = 30 * time.Second
 
-// Loopback is an address for Start: a port of its own.
+// Loopback is an address for Start: a free port of 127.0.0.1.
 const Loopback = "127.0.0.1:0"
 
-// Start serves on an address until the test is over, and shuts down then unless the test has.
-// It logs nothing unless cfg says so.
+// Start starts a server that listens on an address, and shuts it down at the end of the test, unless the test has. The
+// server does not log unless cfg has a Logger.
 func Start(t testing.TB, listen string, cfg broadcast.Config) (*broadcast.Server, netip.AddrPort) {
 	t.Helper()
 	if cfg.Logger == nil {
@@ -34,7 +34,7 @@ func Start(t testing.TB, listen string, cfg broadcast.Config) (*broadcast.Server
 		t.Fatalf("broadcast.Listen: %v", err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }() // Ends with Shutdown, awaited below.
+	go func() { served <- srv.Serve(ln) }() // Stopped by Shutdown, and awaited at the end of the test.
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

@@ -1,5 +1,6 @@
-// Package term writes for people: colours where somebody sees them, and nothing that a peer
-// sent which a terminal would obey. Linux only.
+// Package term writes text to terminals: colours, and text of peers without control characters that a terminal would obey.
+// It stays a package of its own: the usual libraries (golang.org/x/term, go-isatty, fatih/color) detect terminals and write
+// colours, which are 30 of its lines, but do not escape text or colour the lines of a slog.TextHandler. Linux only.
 package term
 
 import (
@@ -34,16 +35,16 @@ func IsTerminal(w io.Writer) bool {
 	return err == nil && isTerminal
 }
 
-// Paint puts text in colours, or does not. The zero value does not.
+// Paint writes text in colours, or without. The zero value writes it without.
 type Paint struct{ on bool }
 
-// PaintFor returns a Paint for what goes to w: one that paints if w is a terminal, unless
-// NO_COLOR is set and not empty (https://no-color.org), or TERM is dumb.
+// PaintFor returns a Paint for text that is written to w. It uses colours if w is a terminal, unless NO_COLOR is set and
+// not empty (https://no-color.org), or TERM is dumb.
 func PaintFor(w io.Writer) Paint {
 	return Paint{IsTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
 
-// Colour is one of a terminal's, console_codes(4).
+// Colour is a colour of terminals: console_codes(4).
 type Colour int
 
 // The colours.
@@ -54,7 +55,7 @@ const (
 	Cyan   Colour = 36
 )
 
-// Text returns s in a colour. It is for text that is safe: see Visible.
+// Text returns s in a colour. s must be free of control characters: see Visible.
 func (p Paint) Text(c Colour, s string) string {
 	if !p.on {
 		return s
@@ -62,8 +63,8 @@ func (p Paint) Text(c Colour, s string) string {
 	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", c, s)
 }
 
-// Log returns what a slog.TextHandler may write to in the place of w: each line goes on as it
-// is, but for the colour of its level. The handler quotes whatever could be taken for a code.
+// Log returns a writer for a slog.TextHandler. It writes each line to w, with its level in a colour. The handler quotes
+// control characters.
 func (p Paint) Log(w io.Writer) io.Writer {
 	if !p.on {
 		return w
@@ -81,8 +82,7 @@ var levels = []struct {
 	colour Colour
 }{{[]byte("level=WARN"), Yellow}, {[]byte("level=ERROR"), Red}}
 
-// Write writes a line. The level stands behind the time, so it comes before all that a peer
-// may have said.
+// Write writes a line. The level follows the time, so it precedes all text that a peer may have sent.
 func (l logWriter) Write(line []byte) (int, error) {
 	for _, level := range levels {
 		before, after, ok := bytes.Cut(line, level.text)
@@ -97,8 +97,8 @@ func (l logWriter) Write(line []byte) (int, error) {
 	return l.w.Write(line)
 }
 
-// Safe returns what of a peer's bytes may go to w: all, unless w is a terminal: then what
-// Visible makes of them. b is borrowed until the result is used no more.
+// Safe returns text of a peer as it may be written to w: the result of Visible if w is a terminal, and b itself otherwise.
+// The result may share memory with b.
 func Safe(w io.Writer, b []byte) []byte {
 	if !IsTerminal(w) {
 		return b
@@ -106,8 +106,8 @@ func Safe(w io.Writer, b []byte) []byte {
 	return []byte(Visible(string(b)))
 }
 
-// Visible returns s with control characters, invalid UTF-8 and what a terminal cannot show written as in Go's strings.
-// Tabs and line ends stay.
+// Visible returns s with control characters, invalid UTF-8 and non-graphic characters escaped as in Go's string literals.
+// Tabs and line ends are kept.
 func Visible(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {

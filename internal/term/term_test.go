@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// hostile is what a peer may send to have a terminal do something.
+// hostile has texts of a peer that a terminal would obey.
 var hostile = []string{
 	"\x1b[31mred", "\x1b]0;title\x07", "\u009b31m", "\x9b31m", "a\rb", "\x00", "\x7f", "\u202egnp.exe", "\u2028", "\U000e0001",
 }
@@ -38,17 +38,19 @@ func TestVisible(t *testing.T) {
 	}
 }
 
-// TestLog: the level has a colour, the rest is what slog writes, and nothing that a peer sent
-// is a code, nor gets a colour.
+// TestLog checks that the level has a colour, that the rest of a line is unchanged, and that text of a peer neither is a
+// control sequence nor gets a colour.
 func TestLog(t *testing.T) {
 	record := func(p Paint) string {
 		var b bytes.Buffer
-		logger := slog.New(slog.NewTextHandler(p.Log(&b), &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		fixTime := func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.String(slog.TimeKey, "now")
 			}
 			return a
-		}}))
+		}
+		opts := &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: fixTime}
+		logger := slog.New(slog.NewTextHandler(p.Log(&b), opts))
 		for _, s := range append(hostile, "level=ERROR", "level=WARN") {
 			logger.Debug("m", "path", s)
 			logger.Info("m", "path", s)
@@ -60,15 +62,16 @@ func TestLog(t *testing.T) {
 	}
 	plain, painted := record(Paint{}), record(Paint{on: true})
 	if strings.Contains(plain, "\x1b") {
-		t.Errorf("without colours there are codes: %q", plain)
+		t.Errorf("got %q, want no control sequences", plain)
 	}
-	want := strings.ReplaceAll(strings.ReplaceAll(plain, "time=now level=WARN", "time=now \x1b[33mlevel=WARN\x1b[0m"), "time=now level=ERROR", "time=now \x1b[31mlevel=ERROR\x1b[0m")
+	want := strings.NewReplacer("time=now level=WARN", "time=now \x1b[33mlevel=WARN\x1b[0m",
+		"time=now level=ERROR", "time=now \x1b[31mlevel=ERROR\x1b[0m").Replace(plain)
 	if painted != want || painted == plain {
 		t.Errorf("got\n%q\nwant\n%q", painted, want)
 	}
-	// DEL it does not quote; terminals do not obey it, console_codes(4).
+	// slog does not quote DEL, which terminals ignore: console_codes(4).
 	if strings.ContainsFunc(plain, func(r rune) bool { return r != '\n' && (r < ' ' || r > 0x7f) }) {
-		t.Errorf("slog lets through what a terminal obeys: %q", plain)
+		t.Errorf("got %q, want no control characters", plain)
 	}
 }
 
@@ -76,7 +79,7 @@ type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken") }
 
-// TestLogBroken: what cannot be written is said, as without colours.
+// TestLogBroken checks the results of Write with and without an error of the underlying writer.
 func TestLogBroken(t *testing.T) {
 	for _, line := range []string{"time=now level=WARN msg=m\n", "time=now level=INFO msg=m\n"} {
 		if n, err := (Paint{on: true}).Log(brokenWriter{}).Write([]byte(line)); n != 0 || err == nil {
@@ -88,7 +91,7 @@ func TestLogBroken(t *testing.T) {
 	}
 }
 
-// TestNoTerminal: what is no terminal gets no colours. The others are in cmd/crier.
+// TestNoTerminal checks that files other than terminals get no colours. Tests with terminals are in cmd/crier.
 func TestNoTerminal(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package tool is for tests that run what not every machine has.
+// Package tool is for tests that need programs or rights that not every machine has.
 package tool
 
 import (
@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Need skips t with a loud line if one of the programs is absent. Where CI is set it fails
-// instead: there a test left out would go unseen.
+// Need skips t, with a line on standard error, if one of the programs is not installed. If the environment variable CI is
+// set, it fails t instead, because a skipped test would go unnoticed.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, program := range programs {
@@ -19,15 +19,15 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
-// NeedRoot is Need for being root.
+// NeedRoot is like Need, for tests that must run as root.
 func NeedRoot(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		Lack(t, "only root may do this")
+		Lack(t, "the test must run as root")
 	}
 }
 
-// Lack skips t, or fails it where CI is set.
+// Lack skips t, or fails it if CI is set. why is the reason.
 func Lack(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {

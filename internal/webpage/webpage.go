@@ -1,5 +1,5 @@
-// Package webpage makes one document of the parts of a page. Style and script are part of the document, and its
-// Content-Security-Policy allows these two and nothing else.
+// Package webpage assembles a page into a single document. Style and script are part of the document, and its
+// Content-Security-Policy allows only these two.
 package webpage
 
 import (
@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// colors are the colors of all pages, light and dark, as custom properties.
+// colors has the light and dark colors of all pages, as custom properties.
 //
 //go:embed colors.css
 var colors string
 
 // Assemble puts a style and a script where html has the comments /* page.css */ and /* page.js */, and returns the
 // document and its policy. The style can use the custom properties of colors.css. The document may use images from
-// data: URLs and connect to its own origin. Assemble panics if the parts do not fit together: they are parts of the
-// program.
+// data: URLs and connect to its own origin. Assemble panics if the parts do not fit together, because they are embedded in
+// the program.
 func Assemble(html, css, script string) (document []byte, policy string) {
 	if strings.Contains(strings.ToLower(script), "</script") || strings.Contains(css, "</") {
 		panic("webpage: the script or the style would end its element")

@@ -138,7 +138,7 @@ func (s *session) script(t *testing.T, text string) int {
 	for i, c := range commands {
 		c.Words = atTop(c.Words)
 		checkPaths(t, dir, c.Words)
-		if c.Words[0] == "cd" && !c.Apart && ours.MatchString(c.Words[1]) {
+		if c.Words[0] == "cd" && !c.Subshell && ours.MatchString(c.Words[1]) {
 			dir = c.Words[1]
 		}
 		if runsForever(c.Words) && !c.Background && i+1 < len(commands) && !strings.Contains(lines[commands[i+1].Line], "in another terminal") {

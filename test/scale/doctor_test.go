@@ -28,13 +28,13 @@ func TestDoctorPrediction(t *testing.T) {
 		t.Logf("the prediction must be within %.0f %%: the kernel counts pages of slab, which is coarse for so few", 100*within)
 	}
 	exe := buildCrierWith(t, func(dir string) (string, error) { return criertest.Build(dir) })
-	wish := doctor.Wish{Conns: n, Reserved: 100}
+	wish := doctor.Goal{Conns: n, Reserved: 100}
 	measured, err := doctor.Host{}.Measure(exe, wish)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := doctor.Host{}.Predict(wish, measured)
-	for _, s := range got.Sure {
+	for _, s := range got.Certainty {
 		t.Log("how sure:", s)
 	}
 
