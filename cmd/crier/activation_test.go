@@ -100,7 +100,8 @@ func TestActivation(t *testing.T) {
 	elsewhere := listening(t, "tcp", "127.0.0.1:0") // If crier listened there, it would fail.
 	for round := range 2 {
 		early, local := knock(t, first.Addr()), knock(t, second.Addr())
-		cmd := activate(t, bin, "crier:unknown:admin", []net.Listener{first, second, back}, nil, "--listen", elsewhere.Addr().String(), "--admin", elsewhere.Addr().String())
+		cmd := activate(t, bin, "crier:unknown:admin", []net.Listener{first, second, back}, nil, "--listen",
+			elsewhere.Addr().String(), "--admin", elsewhere.Addr().String())
 		log := started(t, cmd)
 		answered(t, early, http.StatusSwitchingProtocols)
 		answered(t, local, http.StatusSwitchingProtocols)
@@ -135,8 +136,10 @@ func TestActivationRefused(t *testing.T) {
 	}{
 		{"name that means nothing", "metrics", []net.Listener{ours}, nil, `"metrics"`},
 		{"two for back ends", "admin:admin", []net.Listener{ours, ours}, nil, "at most one socket"},
-		{"back ends from anywhere without a token", "admin", []net.Listener{all}, []string{"--listen=127.0.0.1:0"}, "--admin-token-file"},
-		{"token without a socket for back ends", "crier", []net.Listener{ours}, []string{"--admin-token-file=main.go"}, "--admin-token-file"},
+		{"back ends from anywhere without a token", "admin", []net.Listener{all}, []string{"--listen=127.0.0.1:0"},
+			"--admin-token-file"},
+		{"token without a socket for back ends", "crier", []net.Listener{ours}, []string{"--admin-token-file=main.go"},
+			"--admin-token-file"},
 		{"connection", "crier", []net.Listener{connected{ours, conn}}, nil, "Accept=no"},
 	}
 	for _, tt := range tests {
@@ -176,7 +179,9 @@ func TestActivationOfAnother(t *testing.T) {
 func TestActivationReloads(t *testing.T) {
 	dir := t.TempDir()
 	token, config := filepath.Join(dir, "token"), filepath.Join(dir, "crier.toml")
-	for file, text := range map[string]string{token: strings.Repeat("s3cret", 4), config: "admin-token-file = '" + token + "'\n"} {
+	for file, text := range map[string]string{
+		token: strings.Repeat("s3cret", 4), config: "admin-token-file = '" + token + "'\n",
+	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -102,7 +102,8 @@ func nodeName() string {
 // bodyTimeout is how long a request may take to arrive.
 const bodyTimeout = 30 * time.Second
 
-// startAdmin serves the admin API on ln until close. It returns nil if ln is nil. wrap wraps the handler; it may be nil.
+// startAdmin serves the admin API on ln until close. It returns nil if ln is nil. wrap wraps the handler; it may be
+// nil.
 func startAdmin(
 	ln net.Listener, srv *broadcast.Server, cfg admin.Config, wrap func(http.Handler) http.Handler, logger *slog.Logger,
 ) *endpoint {

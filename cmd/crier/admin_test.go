@@ -28,7 +28,9 @@ func startCrier(t *testing.T, args ...string) (addrs map[string]string, stop fun
 }
 
 // startLogged is startCrier with the process, and with what it logs when it serves.
-func startLogged(t *testing.T, log io.Writer, args ...string) (p *os.Process, addrs map[string]string, stop func() error) {
+func startLogged(
+	t *testing.T, log io.Writer, args ...string,
+) (p *os.Process, addrs map[string]string, stop func() error) {
 	t.Helper()
 	cmd := exec.Command(build(t), args...)
 	out, err := cmd.StderrPipe()
@@ -109,9 +111,11 @@ func TestAdmin(t *testing.T) {
 			return resp.StatusCode
 		}
 		bearer := map[string]string{"Authorization": "Bearer " + token}
-		want := map[string]int{"plain": 200, "bearer": 200, "foreign host": 403, "another site's page": 403, "its origin alone": 403, "own page": 200, "public port": 405}
+		want := map[string]int{"plain": 200, "bearer": 200, "foreign host": 403, "another site's page": 403,
+			"its origin alone": 403, "own page": 200, "public port": 405}
 		if secret { // A page cannot know it.
-			want = map[string]int{"plain": 401, "bearer": 200, "foreign host": 401, "another site's page": 401, "its origin alone": 401, "own page": 401, "public port": 405}
+			want = map[string]int{"plain": 401, "bearer": 200, "foreign host": 401, "another site's page": 401,
+				"its origin alone": 401, "own page": 401, "public port": 405}
 		}
 		for name, got := range map[string]int{
 			"plain":               post(addrs["admin"], "", nil),
@@ -119,8 +123,9 @@ func TestAdmin(t *testing.T) {
 			"foreign host":        post(addrs["admin"], "evil.example", nil),
 			"another site's page": post(addrs["admin"], "", map[string]string{"Sec-Fetch-Site": "cross-site"}),
 			"its origin alone":    post(addrs["admin"], "", map[string]string{"Origin": "https://evil.example"}),
-			"own page":            post(addrs["admin"], "", map[string]string{"Origin": "http://" + addrs["admin"], "Sec-Fetch-Site": "same-origin"}),
-			"public port":         post(addrs["addr"], "", bearer),
+			"own page": post(addrs["admin"], "", map[string]string{"Origin": "http://" + addrs["admin"],
+				"Sec-Fetch-Site": "same-origin"}),
+			"public port": post(addrs["addr"], "", bearer),
 		} {
 			if got != want[name] {
 				t.Errorf("token %t: %s: got %d, want %d", secret, name, got, want[name])

@@ -71,7 +71,8 @@ func TestAuth(t *testing.T) {
 	old, current := newIssuer(t), newIssuer(t)
 	old.writeKey(keyFile)
 	var log logtest.Buffer
-	crier, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--log-level=debug", "--drain=0",
+	crier, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels",
+		"--log-level=debug", "--drain=0",
 		"--auth="+keyFile, "--auth-audience=crier", "--auth-issuer=test", "--auth-leeway=0")
 	server := "--server=ws://" + addrs["addr"]
 	if _, said, code := command(t, bin, "{}\n", "pub", "--admin-url=http://"+addrs["admin"], "news/a"); code != 0 {
@@ -144,7 +145,8 @@ func TestAuth(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	for _, says := range []string{"no token", "token is expired", "signature is invalid", `allows only [\"news/*\"]`, "expired:2"} {
+	for _, says := range []string{"no token", "token is expired", "signature is invalid", `allows only [\"news/*\"]`,
+		"expired:2"} {
 		if !log.Has(says) {
 			t.Errorf("the log has no %q:\n%s", says, log.String())
 		}
@@ -170,7 +172,8 @@ func TestKeyLeftOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		b64 := base64.RawURLEncoding.EncodeToString
-		set := fmt.Sprintf(`{"keys":[%s,{"kty":"EC","crv":"P-256","x":%q,"y":%q,"kid":"good"}]}`, others, b64(point[1:33]), b64(point[33:]))
+		set := fmt.Sprintf(`{"keys":[%s,{"kty":"EC","crv":"P-256","x":%q,"y":%q,"kid":"good"}]}`, others, b64(point[1:33]),
+			b64(point[33:]))
 		if err := os.WriteFile(keyFile, []byte(set), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +190,8 @@ func TestKeyLeftOut(t *testing.T) {
 	expect := func(i *issuer, code int) {
 		t.Helper()
 		i.writeToken(tokenFile, time.Minute)
-		_, said, got := command(t, bin, "", "sub", "--server=ws://"+addrs["addr"], "--token-file="+tokenFile, "--last=1", "--count=1", "news/a")
+		_, said, got := command(t, bin, "", "sub", "--server=ws://"+addrs["addr"], "--token-file="+tokenFile, "--last=1",
+			"--count=1", "news/a")
 		if got != code {
 			t.Errorf("got code %d, %q, want %d", got, said, code)
 		}
@@ -205,7 +209,8 @@ func TestKeyLeftOut(t *testing.T) {
 	}
 	for _, line := range []string{
 		`level=WARN msg="a key is not used" file=` + keyFile + ` key="JWKS key 1 (kid \"small\")" why=`,
-		`level=INFO msg="a key is not used" file=` + keyFile + ` key="JWKS key 2 (kid \"other\")" why="its use is \"enc\", want sig"`,
+		`level=INFO msg="a key is not used" file=` + keyFile +
+			` key="JWKS key 2 (kid \"other\")" why="its use is \"enc\", want sig"`,
 		`level=WARN msg="a key is not used" file=` + keyFile + ` key="JWKS key 3 (kid \"no y\")" why=`,
 	} {
 		if !log.Has(line) {

@@ -39,8 +39,8 @@ type clusterFlags struct {
 const natsURL = "a URL such as nats://HOST:4222 or tls://HOST:4222, with a port from 1 to 65535; " +
 	"in a user name, password or token write / as %2F, ? as %3F and # as %23"
 
-// natsFault returns what is wrong with a URL of NATS, or "". It does not quote the URL, any part of which may belong to a
-// secret: if a token contains a slash, the rest of the token looks like the path.
+// natsFault returns what is wrong with a URL of NATS, or "". It does not quote the URL, any part of which may belong
+// to a secret: if a token contains a slash, the rest of the token looks like the path.
 func natsFault(s string) string {
 	u, err := url.Parse(s)
 	switch {
@@ -77,7 +77,8 @@ func (f *clusterFlags) validate(channels bool, check checkFunc) {
 		"a name of at most 255 bytes, without spaces, dots, slashes, wildcards and control characters")
 	check((f.ClusterCert == "") == (f.ClusterKey == ""), "cluster-cert", fmt.Sprintf("%q", f.ClusterCert),
 		"--cluster-key as well, and neither alone")
-	check(time.Duration(f.ClusterTimeout) >= time.Millisecond, "cluster-timeout", time.Duration(f.ClusterTimeout), "at least 1ms")
+	check(time.Duration(f.ClusterTimeout) >= time.Millisecond, "cluster-timeout", time.Duration(f.ClusterTimeout),
+		"at least 1ms")
 	check(f.ClusterReplicas <= maxReplicas, "cluster-replicas", int(f.ClusterReplicas), "at most 5")
 	check(f.ClusterMaxAge == 0 || time.Duration(f.ClusterMaxAge) >= minStreamAge, "cluster-max-age",
 		time.Duration(f.ClusterMaxAge), "at least 100ms, or 0 for ever")
@@ -97,8 +98,8 @@ func (f *clusterFlags) validate(channels bool, check checkFunc) {
 	}
 }
 
-// validateAlone rejects flags that need --cluster if it is not given. Otherwise a server that was meant to join a cluster
-// would run alone.
+// validateAlone rejects flags that need --cluster if it is not given. Otherwise a server that was meant to join a
+// cluster would run alone.
 func (f *clusterFlags) validateAlone(check checkFunc) {
 	if len(f.Cluster) > 0 {
 		return
@@ -281,5 +282,6 @@ func (f *clusterFlags) warmUp(ctx context.Context, c member, srv *broadcast.Serv
 	if err == nil {
 		return nil
 	}
-	return hinted(err, "%s", f.hint(err, "check that NATS is healthy and that crier may use these subjects: see docs/operations.md"))
+	return hinted(err, "%s", f.hint(err,
+		"check that NATS is healthy and that crier may use these subjects: see docs/operations.md"))
 }

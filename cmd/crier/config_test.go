@@ -41,7 +41,8 @@ func TestConfig(t *testing.T) {
 		t.Fatalf("got code %d, %s", code, log)
 	}
 	for _, want := range []string{
-		`listen = ":18000" +# default`, `max-message = "2MiB" +# file`, `origin = \["https://a.test", "https://b.test"\] +# file`,
+		`listen = ":18000" +# default`, `max-message = "2MiB" +# file`,
+		`origin = \["https://a.test", "https://b.test"\] +# file`,
 		`channels = false +# command line`, `rate = 7 +# environment, CRIER_RATE`, `drain = "1s" +# environment, CRIER_DRAIN`,
 		`retain-age = "10m0s" +# file`, `trusted-proxies = \["10.0.0.0/8"\] +# file`, `max-conns-per-ip = 5 +# command line`,
 		`auth = "key.pem" +# file`, `retain = "8MiB" +# default`, `# retain-total: without effect`, `burst = 7 +# default`,
@@ -90,7 +91,8 @@ func TestTemplate(t *testing.T) {
 func TestConfigInEffect(t *testing.T) {
 	values := func(s string) string { return regexp.MustCompile(` +# .*`).ReplaceAllString(s, "") }
 	for args, wants := range map[string][]string{
-		"--channels":                          {`retain-total = "64MiB" `, `retain = "8MiB" `, "# burst: without effect", "# cluster-replicas: without effect"},
+		"--channels": {`retain-total = "64MiB" `, `retain = "8MiB" `, "# burst: without effect",
+			"# cluster-replicas: without effect"},
 		"--max-message 16MiB --channels":      {`retain = "32MiB" `, `retain-total = "256MiB" `},
 		"--retain 1MiB --channels":            {`retain-total = "8MiB" `},
 		"--rate 2.5 --rate-bytes 2MiB":        {"burst = 2 ", `burst-bytes = "2MiB" `},
@@ -101,14 +103,18 @@ func TestConfigInEffect(t *testing.T) {
 		"--memory 200MiB --admin 127.0.0.1:0": {`retain = "`},
 		"--cluster nats://a --channels": {"#cluster-replicas = 1 ", "unless the stream exists", `cluster-linger = "1m0s" `,
 			`cluster-hold = "30s" `},
-		"--cluster nats://a,nats://b --cluster-mode FAST":          {`cluster-mode = "fast" `, "# cluster-replicas: without effect"},
-		"--max-conns 2147483647":                                   {"max-conns = 2147483647 ", "; the limit of open files allows "},
-		"--trusted-proxies ::ffff:10.1.0.0/104 --max-conns 10":     {`trusted-proxies = ["10.0.0.0/8"] `, "max-conns = 10 "},
-		`--origin https://a.test,https://b.test --log-level DEBUG`: {`origin = ["https://a.test", "https://b.test"] `, `log-level = "debug" `},
+		"--cluster nats://a,nats://b --cluster-mode FAST": {`cluster-mode = "fast" `,
+			"# cluster-replicas: without effect"},
+		"--max-conns 2147483647": {"max-conns = 2147483647 ",
+			"; the limit of open files allows "},
+		"--trusted-proxies ::ffff:10.1.0.0/104 --max-conns 10": {`trusted-proxies = ["10.0.0.0/8"] `, "max-conns = 10 "},
+		`--origin https://a.test,https://b.test --log-level DEBUG`: {`origin = ["https://a.test", "https://b.test"] `,
+			`log-level = "debug" `},
 	} {
 		out, log, code := config(t, strings.Fields(args)...)
 		for _, want := range wants {
-			if code != 0 || !strings.Contains("\n"+out, "\n"+want) && !(strings.HasPrefix(want, "#") || want[0] == ';' || want[0] == 'u') ||
+			if code != 0 || !strings.Contains("\n"+out, "\n"+want) &&
+				!(strings.HasPrefix(want, "#") || want[0] == ';' || want[0] == 'u') ||
 				!strings.Contains(out, want) {
 				t.Errorf("%s: got code %d, %s, and no %s in\n%s", args, code, log, want, out)
 			}
@@ -137,11 +143,13 @@ func TestConfigWrong(t *testing.T) {
 		"slow = \"maybe\"":         "--slow",
 		"channels = \"perhaps\"":   "channels",
 	} {
-		if _, log, code := config(t, "--config", writeConfig(t, text)); code != 2 || !strings.Contains(log, want) || !strings.Contains(log, "/crier.toml") || !isComplaint.MatchString(log) {
+		if _, log, code := config(t, "--config", writeConfig(t, text)); code != 2 || !strings.Contains(log, want) ||
+			!strings.Contains(log, "/crier.toml") || !isComplaint.MatchString(log) {
 			t.Errorf("%s: got code %d, %s, want %s", text, code, log, want)
 		}
 	}
-	if _, log, code := config(t, "--config", "/nonexistent/crier.toml"); code != 2 || !strings.Contains(log, "/nonexistent/crier.toml") {
+	if _, log, code := config(t, "--config", "/nonexistent/crier.toml"); code != 2 ||
+		!strings.Contains(log, "/nonexistent/crier.toml") {
 		t.Errorf("no file: got code %d, %s", code, log)
 	}
 }
@@ -180,7 +188,8 @@ func TestReload(t *testing.T) {
 		}
 	}
 	var log logtest.Buffer
-	crier, addrs, stop := startLogged(t, &log, "--config="+file, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--drain=0")
+	crier, addrs, stop := startLogged(t, &log, "--config="+file, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0",
+		"--drain=0")
 	hangUp := func() {
 		t.Helper()
 		if err := crier.Signal(syscall.SIGHUP); err != nil {
@@ -199,7 +208,8 @@ func TestReload(t *testing.T) {
 	hangUp()
 	log.Await(t, `msg="this takes a restart" flags=auth`)
 	// It is at debug level now: that says each connection.
-	if _, _, code := command(t, build(t), "", "sub", "--server=ws://"+addrs["addr"], "--count=1", "--once", "--silence=1s"); code != 1 {
+	if _, _, code := command(t, build(t), "", "sub", "--server=ws://"+addrs["addr"], "--count=1", "--once",
+		"--silence=1s"); code != 1 {
 		t.Errorf("sub: got code %d", code)
 	}
 	log.Await(t, "level=DEBUG msg=connected")

@@ -1,9 +1,9 @@
-// Command crier is a WebSocket broadcast server: a message that a client sends goes to all clients. Other commands of the
-// same program publish, subscribe, sign tokens, check a host, and load a server.
+// Command crier is a WebSocket broadcast server: a message that a client sends goes to all clients. Other commands of
+// the same program publish, subscribe, sign tokens, check a host, and load a server.
 //
-// The package turns flags into the configurations of packages broadcast, cluster, admin, auth, metrics and live, starts
-// them in order, and stops them in reverse order. It knows nothing of frames, logs or connections. It is the only package
-// that reads the command line and the environment, writes to the standard streams, and exits.
+// The package turns flags into the configurations of packages broadcast, cluster, admin, auth, metrics and live,
+// starts them in order, and stops them in reverse order. It knows nothing of frames, logs or connections. It is the
+// only package that reads the command line and the environment, writes to the standard streams, and exits.
 //
 // # Files, in the order of a start
 //
@@ -68,9 +68,9 @@
 //
 // # Ownership
 //
-// The goroutine of main owns flags, sockets, the service and the order of start and stop. Structs that other goroutines
-// use have the owners of their fields in sections. These goroutines exist, and each is waited for by the function that
-// stops it, unless its go statement says otherwise:
+// The goroutine of main owns flags, sockets, the service and the order of start and stop. Structs that other
+// goroutines use have the owners of their fields in sections. These goroutines exist, and each is waited for by the
+// function that stops it, unless its go statement says otherwise:
 //
 //	signalWatch.run          stopped by signalWatch.stop
 //	standIn.run              stopped by standIn.close

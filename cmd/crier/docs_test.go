@@ -71,7 +71,8 @@ func commandLines(script string) (lines [][]string) {
 		}
 		for _, word := range c.Words {
 			if _, command, ok := strings.Cut(word, "="); ok {
-				if words := strings.Fields(strings.ReplaceAll(command, "{port}", "18000")); len(words) > 1 && filepath.Base(words[0]) == "crier" {
+				if words := strings.Fields(strings.ReplaceAll(command, "{port}", "18000")); len(words) > 1 &&
+					filepath.Base(words[0]) == "crier" {
 					lines = append(lines, words[1:])
 				}
 			}

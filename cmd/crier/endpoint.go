@@ -25,8 +25,8 @@ type endpoint struct {
 	before func()        // If not nil, close calls it first: it ends responses that stream without end.
 }
 
-// startEndpoint serves handler on ln until close. A request must arrive within timeout, and its response must be written
-// within twice timeout; 0 means no limit.
+// startEndpoint serves handler on ln until close. A request must arrive within timeout, and its response must be
+// written within twice timeout; 0 means no limit.
 func startEndpoint(
 	name string, ln net.Listener, handler http.Handler, logger *slog.Logger, timeout time.Duration,
 ) *endpoint {
@@ -80,9 +80,9 @@ func onLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
-// localOnly refuses requests that a web page in a browser on this host may send: requests for the page's own name, which
-// resolves to a loopback address (DNS rebinding), and requests that the browser marks as cross-site. The page could not
-// read the response of such a request, but the request would have its effect.
+// localOnly refuses requests that a web page in a browser on this host may send: requests for the page's own name,
+// which resolves to a loopback address (DNS rebinding), and requests that the browser marks as cross-site. The page
+// could not read the response of such a request, but the request would have its effect.
 func localOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch site := r.Header.Get("Sec-Fetch-Site"); {

@@ -67,8 +67,9 @@ func warnOfVariables(app *kong.Application, logger *slog.Logger) {
 	}
 }
 
-// unknownVariables returns the names of variables in the environment that begin with CRIER, in any case and with at most
-// one typing error, and that do not set a flag of any command. Variables that Kubernetes sets for a service are left out.
+// unknownVariables returns the names of variables in the environment that begin with CRIER, in any case and with at
+// most one typing error, and that do not set a flag of any command. Variables that Kubernetes sets for a service are
+// left out.
 func unknownVariables(app *kong.Application) []string {
 	known := make(map[string]bool)
 	for _, cmd := range app.Leaves(false) {

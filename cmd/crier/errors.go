@@ -76,8 +76,8 @@ func exitCode(err error) int {
 	return 1
 }
 
-// isTemporary reports whether the cause of err may go away without a change of settings: a port becomes free, an interface
-// comes up, or memory, files or a name server become available again.
+// isTemporary reports whether the cause of err may go away without a change of settings: a port becomes free, an
+// interface comes up, or memory, files or a name server become available again.
 func isTemporary(err error) bool {
 	for _, kind := range []error{
 		unix.EADDRINUSE, unix.EADDRNOTAVAIL, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, unix.ENOSPC,

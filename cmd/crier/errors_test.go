@@ -33,7 +33,8 @@ func complaint(t *testing.T, code int, args ...string) string {
 		t.Errorf("%q: got exit code %d, want %d", args, got, code)
 	}
 	if out.Len() > 0 || !isComplaint.MatchString(log.String()) {
-		t.Errorf("%q: got %q and %q, want no output, and an error and a hint in a line each", args, out.String(), log.String())
+		t.Errorf("%q: got %q and %q, want no output, and an error and a hint in a line each", args, out.String(),
+			log.String())
 	}
 	return log.String()
 }
@@ -57,10 +58,12 @@ func TestUsage(t *testing.T) {
 		{"--listen", "", "--listen needs a value\nhint: write --listen=VALUE"},
 		{"--listen --path /x", "", "--listen needs a value\nhint: write --listen=VALUE"},
 		{"--trusted-proxies 10.0.0.0/33", "", `--trusted-proxies is "10.0.0.0/33", want a network such as 10.0.0.0/8`},
-		{"--max-message 2GiB --retain 5", "", "crier: --max-message is 2147483648, want 1 to 1GiB; --retain is 5, want at least 64KiB\n"},
+		{"--max-message 2GiB --retain 5", "",
+			"crier: --max-message is 2147483648, want 1 to 1GiB; --retain is 5, want at least 64KiB\n"},
 		{"--retain 5 " + file("max-message = 2000000000\n"), "", "1GiB (from --config /"},
 		{"--retain 5 " + file("max-message = 2000000000\n"), "", "--retain is 5, want at least 64KiB\n"},
-		{file("max-message = \"5x\"\n"), "", `--max-message is "5x", want a size: bytes, or a whole number with KiB, MiB or GiB (from --config /`},
+		{file("max-message = \"5x\"\n"), "",
+			`--max-message is "5x", want a size: bytes, or a whole number with KiB, MiB or GiB (from --config /`},
 		{file("slow = \"maybe\"\n"), "", `but got "maybe" (from --config /`},
 		{"--slow maybe " + file("slow = \"skip\"\n"), "", "but got \"maybe\"\n"},
 		{"", "CRIER_SLOW=maybe", `but got "maybe" (from CRIER_SLOW)`},
@@ -69,7 +72,8 @@ func TestUsage(t *testing.T) {
 		{"", "CRIER_OTLP_ENDPOINT=https://user:s3cret@host", "(from CRIER_OTLP_ENDPOINT)\n"},
 		{file("max-mesage = 5\nLisen = 1\n"), "", "there is no Lisen; --config /"},
 		{file("max-mesage = 5\nLisen = 1\n"), "", "hint: did you mean listen, max-message?"},
-		{"--config /nonexistent/x", "", "--config /nonexistent/x: no such file or directory\nhint: check the name: ls -l /nonexistent "},
+		{"--config /nonexistent/x", "",
+			"--config /nonexistent/x: no such file or directory\nhint: check the name: ls -l /nonexistent "},
 		{"--config /", "", "--config /: is a directory"},
 		{"pub a nonexistent", "", "FILE "},
 		{"completion", "", `expected "<shell>"` + "\nhint: crier completion --help"},
@@ -79,7 +83,8 @@ func TestUsage(t *testing.T) {
 		if ok {
 			t.Setenv(name, value)
 		}
-		if got := complaint(t, 2, strings.Fields(tt.args)...); !strings.Contains(got, tt.says) || strings.Contains(got, "s3cret") {
+		if got := complaint(t, 2, strings.Fields(tt.args)...); !strings.Contains(got, tt.says) ||
+			strings.Contains(got, "s3cret") {
 			t.Errorf("%s %s: got %q, want it to say %q", tt.env, tt.args, got, tt.says)
 		}
 		if ok {
@@ -175,7 +180,8 @@ func TestNoAnswer(t *testing.T) {
 		{2, "sub --token-file /nonexistent/x", "--token-file /nonexistent/x: no such file", "ls -l /nonexistent "},
 		{2, "sub --token-file " + empty, "is empty", "one line"},
 		{1, "pub --admin-url http://" + gone + pub, "--admin-url http://" + gone + ": dial tcp", "with this --admin"},
-		{1, "pub --admin-url http://" + at + "/401" + pub, "401 Unauthorized: the \\x1b[31mbody; published up to line 0", "--token-file"},
+		{1, "pub --admin-url http://" + at + "/401" + pub, "401 Unauthorized: the \\x1b[31mbody; published up to line 0",
+			"--token-file"},
 		{1, "pub --admin-url http://" + at + "/403" + pub, "403", "localhost"},
 		{1, "pub --admin-url http://" + at + "/404" + pub, "404", "the server's --admin"},
 		{1, "pub --admin-url http://" + at + "/413" + pub, "413", "--max-message"},
@@ -227,11 +233,13 @@ func TestExplainListen(t *testing.T) {
 		}
 	}
 	err := fileError("--auth", "key.pem", &fs.PathError{Op: "open", Path: "key.pem", Err: unix.EACCES})
-	if err.Error() != "--auth key.pem: permission denied" || !strings.Contains(hintOf(err), fmt.Sprint("ID ", os.Getuid())) {
+	if err.Error() != "--auth key.pem: permission denied" ||
+		!strings.Contains(hintOf(err), fmt.Sprint("ID ", os.Getuid())) {
 		t.Errorf("got %q and %q", err, hintOf(err))
 	}
 	// An error from another process is text.
-	if got := hintOf((peer{is: "--listen"}).explain(errors.New("with 0 of 2 connections: connection 1: connection refused"))); !strings.Contains(got, "nothing listens") {
+	refused := errors.New("with 0 of 2 connections: connection 1: connection refused")
+	if got := hintOf((peer{is: "--listen"}).explain(refused)); !strings.Contains(got, "nothing listens") {
 		t.Errorf("refused, as text: got the hint %q", got)
 	}
 	for err, hint := range map[error]string{unix.EMFILE: "ulimit -n", unix.ENOMEM: "crier doctor", unix.ENOSPC: "space"} {
@@ -259,12 +267,16 @@ func TestRetries(t *testing.T) {
 		}
 	}))
 	defer srv.Close()
-	if code := run([]string{"pub", "--admin-url", srv.URL, "c", lines}, io.Discard, &log); code != 0 || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "503 Service Unavailable: behind; retrying for 30s") {
+	if code := run([]string{"pub", "--admin-url", srv.URL, "c", lines}, io.Discard, &log); code != 0 ||
+		strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(),
+		"503 Service Unavailable: behind; retrying for 30s") {
 		t.Errorf("pub: got %d, %q", code, log.String())
 	}
 	log.Reset()
 	asked = 1
-	if code := run([]string{"sub", "--server", "ws" + strings.TrimPrefix(srv.URL, "http") + "/"}, io.Discard, &log); code != 1 || strings.Count(log.String(), "hint: the server is full") != 1 || strings.Count(log.String(), "reconnecting in") != 2 {
+	if code := run([]string{"sub", "--server", "ws" + strings.TrimPrefix(srv.URL, "http") + "/"}, io.Discard,
+		&log); code != 1 || strings.Count(log.String(), "hint: the server is full") != 1 ||
+		strings.Count(log.String(), "reconnecting in") != 2 {
 		t.Errorf("sub: got %d, %q", code, log.String())
 	}
 	http.DefaultClient.CloseIdleConnections()

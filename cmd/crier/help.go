@@ -20,8 +20,8 @@ var flagGroups = []struct {
 	{"Delivery", "retain retain-total retain-age slow compress compress-min"},
 	{"Keep-alive and shutdown", "ping-interval ping-timeout handshake-timeout drain"},
 	{"Administration and logs", "admin admin-token-file otlp-endpoint log-format log-level slow-pass pprof"},
-	{"Cluster", "cluster cluster-mode cluster-stream cluster-replicas cluster-max-bytes cluster-max-age cluster-credentials " +
-		"cluster-nkey cluster-ca cluster-cert cluster-key cluster-timeout cluster-linger cluster-hold"},
+	{"Cluster", "cluster cluster-mode cluster-stream cluster-replicas cluster-max-bytes cluster-max-age " +
+		"cluster-credentials cluster-nkey cluster-ca cluster-cert cluster-key cluster-timeout cluster-linger cluster-hold"},
 }
 
 // groupOf returns the group of a flag of serving, or nil.

@@ -38,7 +38,8 @@ func TestHelp(t *testing.T) {
 		if cmd.Hidden {
 			continue
 		}
-		if help := printed(t, name, "--help"); printed(t, "help", name) != help || !strings.HasPrefix(help, "Usage: crier "+name) {
+		if help := printed(t, name, "--help"); printed(t, "help", name) != help ||
+			!strings.HasPrefix(help, "Usage: crier "+name) {
 			t.Errorf("crier help %s and crier %s --help differ, or are %q", name, name, help)
 		}
 	}
@@ -128,7 +129,8 @@ func TestOtherSpellings(t *testing.T) {
 		{"sub -n 5 news", "write --count 5"},
 		{"token --new-key my.pem", "write --key my.pem"},
 	} {
-		if got := complaint(t, 2, strings.Fields(tt.args)...); !strings.Contains(got, tt.says) || strings.Contains(got, "s3cret") {
+		if got := complaint(t, 2, strings.Fields(tt.args)...); !strings.Contains(got, tt.says) ||
+			strings.Contains(got, "s3cret") {
 			t.Errorf("%s: got %q, want it to say %q", tt.args, got, tt.says)
 		}
 	}

@@ -22,7 +22,8 @@ type idleConns struct {
 
 	mu     sync.Mutex
 	byConn map[net.Conn]*list.Element // Guarded by mu.
-	oldest list.List                  // Guarded by mu: elements are net.Conn, the connection that is idle for longest first.
+	// Guarded by mu: elements are net.Conn, the connection that is idle for longest first.
+	oldest list.List
 }
 
 func newIdleConns(most int) *idleConns {

@@ -33,7 +33,8 @@ func TestLivePage(t *testing.T) {
 		}
 	}
 	page := get("/", "")
-	if body, err := io.ReadAll(page.Body); err != nil || page.StatusCode != http.StatusOK || !strings.Contains(string(body), "<title>crier</title>") {
+	if body, err := io.ReadAll(page.Body); err != nil || page.StatusCode != http.StatusOK ||
+		!strings.Contains(string(body), "<title>crier</title>") {
 		t.Errorf("the page: got %s, %v", page.Status, err)
 	}
 	events := bufio.NewScanner(get("/v1/live?last=1", "").Body)

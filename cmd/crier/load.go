@@ -33,8 +33,10 @@ func (cmd *loadCmd) explain(ctx *kong.Context, err error) error {
 		says, hint string
 		setting    bool
 	}{
-		{"did not send the first message", "--greeting is the first message of the server; write --greeting= if it sends none", false},
-		{"does not greet as it should", "--greeting is the first message of the server; write --greeting= if it sends none", false},
+		{"did not send the first message",
+			"--greeting is the first message of the server; write --greeting= if it sends none", false},
+		{"does not greet as it should", "--greeting is the first message of the server; write --greeting= if it sends none",
+			false},
 		{"limit of open files", "raise it with ulimit -n; crier doctor --quick shows the limits", false},
 		{"want ws", "want ws://HOST:PORT/", true},
 		{"is no URL", "want ws://HOST:PORT/", true},

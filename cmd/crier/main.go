@@ -89,7 +89,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 func checkUTF8(args []string) error {
 	for _, arg := range args {
 		if !utf8.ValidString(arg) {
-			return hinted(fmt.Errorf("the argument %q is not valid UTF-8", arg), "write the argument, or rename the file, in UTF-8")
+			return hinted(fmt.Errorf("the argument %q is not valid UTF-8", arg),
+				"write the argument, or rename the file, in UTF-8")
 		}
 	}
 	return nil

@@ -23,10 +23,13 @@ func TestAdminMalformed(t *testing.T) {
 	}{
 		"a percent sign by itself": {"GET /v1/channels/100% HTTP/1.1\r\nHost: localhost\r\n\r\n", httpjson.BadRequest},
 		"no host":                  {"GET /v1/channels HTTP/1.1\r\n\r\n", httpjson.BadRequest},
-		"two lengths":              {"POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi", httpjson.BadRequest},
-		"not HTTP":                 {"hello\r\n\r\n", httpjson.BadRequest},
-		"a large head":             {"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 2<<20), httpjson.HeadTooLarge},
-		"a handler's answer":       {"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", httpjson.NotFound},
+		"two lengths": {"POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: " +
+			"2\r\nContent-Length: 3\r\n\r\nhi", httpjson.BadRequest},
+		"not HTTP": {"hello\r\n\r\n", httpjson.BadRequest},
+		"a large head": {"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 2<<20),
+			httpjson.HeadTooLarge},
+		"a handler's answer": {"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+			httpjson.NotFound},
 	} {
 		conn, err := net.Dial("tcp", addrs["admin"])
 		if err != nil {

@@ -33,7 +33,8 @@ func TestMaxConnsLowered(t *testing.T) {
 		if got := number("connections"); got != want {
 			t.Errorf("--max-conns %s: the start line has %d connections, want %d", maxConns, got, want)
 		}
-		if warning != "" && !(strings.Contains(warning, "max_conns="+maxConns) && strings.Contains(warning, "allowed="+strconv.Itoa(want)) &&
+		if warning != "" && !(strings.Contains(warning, "max_conns="+maxConns) &&
+			strings.Contains(warning, "allowed="+strconv.Itoa(want)) &&
 			strings.Contains(warning, "hint=")) {
 			t.Errorf("--max-conns %s: got %q, want both numbers and a hint", maxConns, warning)
 		}

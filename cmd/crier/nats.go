@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// files returns an error if a file for NATS cannot be used. nats.go reads the files each time it connects, and its errors
-// do not name the file.
+// files returns an error if a file for NATS cannot be used. nats.go reads the files each time it connects, and its
+// errors do not name the file.
 func (f *clusterFlags) files() error {
 	seed := func(file string) error { _, err := nats.NkeyOptionFromSeed(file); return err }
 	option := func(o nats.Option) error { return o(new(nats.Options)) }
@@ -75,7 +75,8 @@ func (f *clusterFlags) hint(err error, otherwise string) string {
 	case errors.Is(err, cluster.ErrNoJetStream):
 		return "start nats-server with -js, and give the account a share of it; --cluster-mode fast needs no JetStream"
 	case errors.Is(err, cluster.ErrUnalterable):
-		return fmt.Sprintf("delete the stream with all its messages (nats stream rm %s), or choose another --cluster-stream; "+
+		return fmt.Sprintf("delete the stream with all its messages (nats stream rm %s), or choose another "+
+			"--cluster-stream; "+
 			"then start crier again", f.ClusterStream)
 	case errors.Is(err, cluster.ErrStream):
 		return fmt.Sprintf("change the stream (nats stream edit %s), or --cluster-replicas, --cluster-max-bytes and "+
@@ -103,9 +104,9 @@ func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode)
 }
 
-// contradictsStream reports whether the flags or the stream must be changed before this server can start: the existing
-// stream differs from the flags, or another stream has its subjects. Other refusals of NATS, such as an unknown user, may
-// end without a change of flags.
+// contradictsStream reports whether the flags or the stream must be changed before this server can start: the
+// existing stream differs from the flags, or another stream has its subjects. Other refusals of NATS, such as an
+// unknown user, may end without a change of flags.
 func contradictsStream(err error) bool {
 	return errors.Is(err, cluster.ErrStream) || hasCode(err, overlap)
 }

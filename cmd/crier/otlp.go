@@ -138,7 +138,8 @@ func readKeyPair(cert, key string) (tls.Certificate, error) {
 // Start does nothing: the first request connects. It is otlptrace.Client's.
 func (c *otlpClient) Start(context.Context) error { return nil }
 
-// Stop closes idle connections. It does not wait for UploadTraces, which ends with its context. It is otlptrace.Client's.
+// Stop closes idle connections. It does not wait for UploadTraces, which ends with its context. It is
+// otlptrace.Client's.
 func (c *otlpClient) Stop(context.Context) error {
 	c.http.CloseIdleConnections()
 	return nil
@@ -197,8 +198,9 @@ func (c *otlpClient) post(ctx context.Context, body []byte) (retry bool, after t
 	return false, 0, err
 }
 
-// rejectedSpans returns an error if a collector accepted only some of the spans. answer is an ExportTraceServiceResponse;
-// its field 1, partial_success, has the number of rejected spans in field 1 and the reason in field 2.
+// rejectedSpans returns an error if a collector accepted only some of the spans. answer is an
+// ExportTraceServiceResponse; its field 1, partial_success, has the number of rejected spans in field 1 and the
+// reason in field 2.
 func rejectedSpans(answer []byte) error {
 	partial := otlpField(answer, 1)
 	if n, _ := protowire.ConsumeVarint(otlpField(partial, 1)); n != 0 {

@@ -89,9 +89,13 @@ func TestOTLPPartialSuccess(t *testing.T) {
 		answer string
 		want   string // A part of the error, or empty for none.
 	}{
-		{"", ""}, {string(answer), `rejected 7 spans: "too old"`}, {string(answer[:3]), ""}, {"{}", ""}, {"\x0a\x00", ""}, {"\xff\xff", ""},
+		{"", ""}, {string(answer), `rejected 7 spans: "too old"`}, {string(answer[:3]), ""}, {"{}", ""}, {"\x0a\x00", ""},
+		{"\xff\xff", ""},
 	} {
-		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, tt.answer) }))
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_,
+				_ = io.WriteString(w, tt.answer)
+		}))
 		err := upload(t, srv.URL)
 		srv.Close()
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
@@ -127,7 +131,8 @@ func TestOTLPEnvironment(t *testing.T) {
 	if err := upload(t, srv.URL); err != nil {
 		t.Fatal(err)
 	}
-	if got.Get("Authorization") != "Basic abc" || got.Get("X-B") != "c=d" || got.Get("X-All") != "" || got.Get("Content-Type") != "application/x-protobuf" {
+	if got.Get("Authorization") != "Basic abc" || got.Get("X-B") != "c=d" || got.Get("X-All") != "" ||
+		got.Get("Content-Type") != "application/x-protobuf" {
 		t.Errorf("got headers %q", got)
 	}
 	var request otlp.TracesData
@@ -147,12 +152,14 @@ func TestOTLPEnvironmentFaults(t *testing.T) {
 		{"HEADERS", "s3cret"}, {"HEADERS", "=s3cret"}, {"HEADERS", "a=%s3cret"},
 		{"HEADERS", "Authorization: Bearer s3cret=="}, {"HEADERS", "a=s3cret%0a"},
 		{"COMPRESSION", "zip"}, {"TIMEOUT", "10s"}, {"TIMEOUT", "0"}, {"TIMEOUT", "-1"},
-		{"CERTIFICATE", filepath.Join(dir, "none")}, {"CERTIFICATE", empty}, {"CLIENT_CERTIFICATE", empty}, {"CLIENT_KEY", empty},
+		{"CERTIFICATE", filepath.Join(dir, "none")}, {"CERTIFICATE", empty}, {"CLIENT_CERTIFICATE", empty},
+		{"CLIENT_KEY", empty},
 	} {
 		t.Run(tt.name+"="+filepath.Base(tt.value), func(t *testing.T) {
 			t.Setenv("OTEL_EXPORTER_OTLP_"+tt.name, tt.value)
 			_, err := newOTLPClient("http://127.0.0.1:9/v1/traces")
-			if err == nil || !strings.Contains(err.Error(), "OTEL_EXPORTER_OTLP_"+tt.name) || strings.Contains(err.Error(), "s3cret") {
+			if err == nil || !strings.Contains(err.Error(), "OTEL_EXPORTER_OTLP_"+tt.name) ||
+				strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("got %v, want an error that names the variable", err)
 			}
 		})

@@ -35,8 +35,8 @@ func (cmd *serveCmd) page(onTerminal bool) *broadcast.Page {
 	})
 }
 
-// startedFromTerminal reports whether a person started crier: its log or its standard input is a terminal. Under a service
-// manager or a container runtime, neither is.
+// startedFromTerminal reports whether a person started crier: its log or its standard input is a terminal. Under a
+// service manager or a container runtime, neither is.
 func (s streams) startedFromTerminal() bool {
 	return term.IsTerminal(s.log) || term.IsTerminal(os.Stdin)
 }

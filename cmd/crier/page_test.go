@@ -33,7 +33,8 @@ func askPage(t *testing.T, addr string, headers ...string) bool {
 	resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusOK:
-		for name, want := range map[string]string{"X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"} {
+		for name, want := range map[string]string{"X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff",
+			"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"} {
 			if got := resp.Header.Get(name); got != want {
 				t.Errorf("%s: got %q, want %q", name, got, want)
 			}

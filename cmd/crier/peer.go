@@ -106,7 +106,8 @@ func speaksNoTLS(err error) bool {
 		strings.Contains(err.Error(), "remote error: tls: handshake failure")
 }
 
-// speaksTLS reports whether a connection without TLS failed in a way that is typical for a server that accepts only TLS.
+// speaksTLS reports whether a connection without TLS failed in a way that is typical for a server that accepts only
+// TLS.
 func (p peer) speaksTLS(err error) bool {
 	if errors.Is(err, crier.ErrLost) {
 		return false // The connection had been open.
@@ -143,13 +144,17 @@ func withoutQuery(addr string) string {
 
 // clientStatuses has what to do about the answers of a server to clients.
 var clientStatuses = map[int]string{
-	http.StatusBadRequest:          "the answer says what is wrong with the request; docs/protocol.md describes requests",
-	http.StatusUnauthorized:        "give a token that the server's --auth accepts, with --token-file or CRIER_TOKEN; crier token makes one",
-	http.StatusForbidden:           "the token's claim must allow this channel: see docs/protocol.md",
-	http.StatusNotFound:            "give the address of the server's --listen; if the server has a --path, write ws://HOST:PORT/PATH",
-	http.StatusUpgradeRequired:     "a proxy in front of the server does not forward WebSockets",
-	http.StatusTooManyRequests:     "this address has as many connections as --max-conns-per-ip allows: close some, or raise it",
-	http.StatusServiceUnavailable:  "the server is full (--max-conns, --memory, open files) or drains: try again later, or raise its limits",
+	http.StatusBadRequest: "the answer says what is wrong with the request; docs/protocol.md describes requests",
+	http.StatusUnauthorized: "give a token that the server's --auth accepts, with --token-file or CRIER_TOKEN; " +
+		"crier token makes one",
+	http.StatusForbidden: "the token's claim must allow this channel: see docs/protocol.md",
+	http.StatusNotFound: "give the address of the server's --listen; if the server has a --path, write " +
+		"ws://HOST:PORT/PATH",
+	http.StatusUpgradeRequired: "a proxy in front of the server does not forward WebSockets",
+	http.StatusTooManyRequests: "this address has as many connections as --max-conns-per-ip allows: close some, or " +
+		"raise it",
+	http.StatusServiceUnavailable: "the server is full (--max-conns, --memory, open files) or drains: try again " +
+		"later, or raise its limits",
 	http.StatusBadGateway:          "a proxy answers, and the server behind it does not: start the server",
 	http.StatusGatewayTimeout:      "a proxy answers, and the server behind it does not: start the server",
 	http.StatusInternalServerError: "the server's log says more",
@@ -157,9 +162,10 @@ var clientStatuses = map[int]string{
 
 // adminStatuses has what to do about the answers of a server's --admin.
 var adminStatuses = map[int]string{
-	http.StatusBadRequest:            "docs/protocol.md describes the names of channels, and requests",
-	http.StatusUnauthorized:          "give the token of the server's --admin-token-file: --token-file",
-	http.StatusForbidden:             "without --admin-token-file the server answers requests for 127.0.0.1, [::1] and localhost only",
+	http.StatusBadRequest:   "docs/protocol.md describes the names of channels, and requests",
+	http.StatusUnauthorized: "give the token of the server's --admin-token-file: --token-file",
+	http.StatusForbidden: "without --admin-token-file the server answers requests for 127.0.0.1, [::1] and " +
+		"localhost only",
 	http.StatusNotFound:              notAdmin,
 	http.StatusMethodNotAllowed:      notAdmin,
 	http.StatusUpgradeRequired:       notAdmin,

@@ -15,8 +15,8 @@ import (
 	"github.com/crier-ws/crier/internal/httpjson"
 )
 
-// loopback is a TCP address on the command line that no other host can reach, or "". Profiles reveal what a process does,
-// and cost it time, so they are only for users of the same host.
+// loopback is a TCP address on the command line that no other host can reach, or "". Profiles reveal what a process
+// does, and cost it time, so they are only for users of the same host.
 type loopback string
 
 // UnmarshalText checks an address. It does not look up localhost: listen does.
@@ -92,8 +92,8 @@ func pprofMux() *http.ServeMux {
 	return mux
 }
 
-// profile serves the list of profiles, and the profiles of the runtime. The answer to a request for an unknown profile is
-// JSON, like all errors of --admin.
+// profile serves the list of profiles, and the profiles of the runtime. The answer to a request for an unknown
+// profile is JSON, like all errors of --admin.
 func profile(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/debug/pprof/")
 	if name != "" && profiles.Lookup(name) == nil {

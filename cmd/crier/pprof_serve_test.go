@@ -42,7 +42,8 @@ func TestPprofServes(t *testing.T) {
 	if status, _ := fetch(t, client, "http://"+addr+"/debug/pprof/", nil); status != http.StatusUpgradeRequired {
 		t.Errorf("/debug/pprof/ on the port of --listen: got %d, want 426", status)
 	}
-	if _, body := fetch(t, client, "http://"+pprofAddr+"/debug/pprof/heap?debug=1", nil); !strings.Contains(string(body), "@ heap/1048576") {
+	if _, body := fetch(t, client, "http://"+pprofAddr+"/debug/pprof/heap?debug=1", nil); !strings.Contains(string(body),
+		"@ heap/1048576") {
 		t.Errorf("heap: got %.60q, want a sample every 512 KiB", body)
 	}
 	ended := longProfile(t, client, "http://"+pprofAddr+"/debug/pprof/")
@@ -80,7 +81,8 @@ func TestPprofAdmin(t *testing.T) {
 	} {
 		addrs, stop := startCrier(t, append(tt.args, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")...)
 		base := "http://" + addrs["admin"] + "/debug/pprof/"
-		for path, want := range map[string]string{"": "full goroutine stack dump", "heap?debug=1": "@ heap/1048576", "goroutine?debug=1": `"crier":"shard 0"`,
+		for path, want := range map[string]string{"": "full goroutine stack dump", "heap?debug=1": "@ heap/1048576",
+			"goroutine?debug=1":       `"crier":"shard 0"`,
 			"goroutine?debug=1&again": `"crier":"admin"`} {
 			if got, _ := fetch(t, client, base+path, tt.mayNot); got != tt.refused {
 				t.Errorf("%s: %q: got %d, want %d", name, path, got, tt.refused)

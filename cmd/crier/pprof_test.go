@@ -22,7 +22,8 @@ const patience = 20 * time.Second // A test gives up after it. Nothing takes tha
 
 func TestPprofAddress(t *testing.T) {
 	for _, text := range []string{
-		"", "127.0.0.1:6060", "127.0.0.1:0", "127.8.9.10:6060", "[::1]:6060", "[::ffff:127.0.0.1]:6060", "localhost:6060", "LocalHost:0",
+		"", "127.0.0.1:6060", "127.0.0.1:0", "127.8.9.10:6060", "[::1]:6060", "[::ffff:127.0.0.1]:6060", "localhost:6060",
+		"LocalHost:0",
 	} {
 		var got loopback
 		if err := got.UnmarshalText([]byte(text)); err != nil || string(got) != text {
@@ -31,8 +32,10 @@ func TestPprofAddress(t *testing.T) {
 	}
 	for _, text := range []string{
 		":6060", "0.0.0.0:6060", "[::]:6060", "10.0.0.1:6060", "192.168.1.5:6060", "128.0.0.1:6060", "126.255.255.255:6060",
-		"[::2]:6060", "[fe80::1]:6060", "[::ffff:10.0.0.1]:6060", "example.org:6060", "localhost.example.org:6060", "127.0.0.1.nip.io:6060",
-		"127.1:6060", "2130706433:6060", "6060", "127.0.0.1", "127.0.0.1:", "localhost", "::1:6060", "[::1]", "http://127.0.0.1:6060", " 127.0.0.1:6060",
+		"[::2]:6060", "[fe80::1]:6060", "[::ffff:10.0.0.1]:6060", "example.org:6060", "localhost.example.org:6060",
+		"127.0.0.1.nip.io:6060",
+		"127.1:6060", "2130706433:6060", "6060", "127.0.0.1", "127.0.0.1:", "localhost", "::1:6060", "[::1]",
+		"http://127.0.0.1:6060", " 127.0.0.1:6060",
 	} {
 		var got loopback
 		err := got.UnmarshalText([]byte(text))
@@ -58,10 +61,12 @@ func TestPprofCommandLine(t *testing.T) {
 	}{
 		{"help", "serve --help", "", 0, []string{"--pprof=HOST:PORT", "$CRIER_PPROF"}},
 		{"all interfaces", "--pprof :6060", "", 2, []string{"--pprof", `":6060"`, "loopback", "127.0.0.1:PORT"}},
-		{"other host's", "serve --pprof 192.168.1.5:6060", "", 2, []string{"--pprof", `"192.168.1.5:6060"`, "this host only", "127.0.0.1:PORT"}},
+		{"other host's", "serve --pprof 192.168.1.5:6060", "", 2,
+			[]string{"--pprof", `"192.168.1.5:6060"`, "this host only", "127.0.0.1:PORT"}},
 		{"from the environment", "", "0.0.0.0:6060", 2, []string{"--pprof", "CRIER_PPROF", `"0.0.0.0:6060"`}},
 		{"port in use", "--listen 127.0.0.1:0 --pprof " + addr, "", 1, []string{"--pprof " + addr, "in use"}},
-		{"port too large", "--listen 127.0.0.1:0 --pprof 127.0.0.1:65536", "", 2, []string{"--pprof 127.0.0.1:65536", "port", "127.0.0.1:PORT"}},
+		{"port too large", "--listen 127.0.0.1:0 --pprof 127.0.0.1:65536", "", 2,
+			[]string{"--pprof 127.0.0.1:65536", "port", "127.0.0.1:PORT"}},
 		{"port of --listen in use", "--pprof 127.0.0.1:0 --listen " + addr, "", 1, []string{"--listen " + addr, "in use"}},
 		{"empty is off", "--listen " + addr, "", 1, []string{"--listen " + addr, "in use"}},
 	}
@@ -294,7 +299,8 @@ func longProfile(t *testing.T, client *http.Client, base string) (ended <-chan e
 		done <- err
 	}()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if _, body := fetch(t, client, base+"goroutine?debug=1", nil); strings.Contains(string(body), "net/http/pprof.Profile") {
+		if _, body := fetch(t, client, base+"goroutine?debug=1", nil); strings.Contains(string(body),
+			"net/http/pprof.Profile") {
 			return done
 		}
 	}
@@ -330,9 +336,11 @@ func TestPprofClose(t *testing.T) {
 		t.Error("the port is open after close")
 	}
 	tr.CloseIdleConnections()
-	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > goroutines || leaktest.FDs() > fds; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > goroutines ||
+		leaktest.FDs() > fds; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("left behind: %d goroutines, want %d; %d fds, want %d", runtime.NumGoroutine(), goroutines, leaktest.FDs(), fds)
+			t.Fatalf("left behind: %d goroutines, want %d; %d fds, want %d", runtime.NumGoroutine(), goroutines, leaktest.FDs(),
+				fds)
 		}
 	}
 }

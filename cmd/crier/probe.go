@@ -22,17 +22,19 @@ type probeCmd struct {
 
 // Help is shown by --help.
 func (*probeCmd) Help() string {
-	return `Exits with 0 if the server on this host answers /livez, or with --ready /readyz, with 200, and with 1 if not. ` +
+	return `Exits with 0 if the server on this host answers /livez, or with --ready /readyz, with 200, ` +
+		`and with 1 if not. ` +
 		`It is for health checks of containers without a shell and curl. ` +
 		`The environment variable CRIER_ADMIN sets --admin of both the server and the probe.`
 }
 
 // probeStatuses has what to do about answers other than 200.
 var probeStatuses = map[int]string{
-	http.StatusNotFound:           notAdmin,
-	http.StatusUpgradeRequired:    notAdmin,
-	http.StatusFound:              notAdmin,
-	http.StatusServiceUnavailable: "the server drains, is full, or does not respond to its connections: see its log and /metrics",
+	http.StatusNotFound:        notAdmin,
+	http.StatusUpgradeRequired: notAdmin,
+	http.StatusFound:           notAdmin,
+	http.StatusServiceUnavailable: "the server drains, is full, or does not respond to its connections: see its log " +
+		"and /metrics",
 }
 
 // Run sends the request. kong calls it.

@@ -34,7 +34,8 @@ func TestProbe(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var out bytes.Buffer
-			if got := run(append([]string{"probe"}, tt.args...), &out, &out); got != tt.code || !strings.Contains(out.String(), tt.says) {
+			if got := run(append([]string{"probe"}, tt.args...), &out, &out); got != tt.code ||
+				!strings.Contains(out.String(), tt.says) {
 				t.Errorf("got %d and %q, want %d and %q", got, &out, tt.code, tt.says)
 			}
 		})

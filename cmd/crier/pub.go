@@ -166,7 +166,8 @@ func (p *publisher) publish(batch [][]byte) error {
 			err := p.failed(fmt.Errorf("line %d is not valid UTF-8", p.done+i+1))
 			return hinted(err, "lines are text messages; iconv -t UTF-8 converts them")
 		}
-		_ = enc.Encode(map[string]string{"channel": p.cmd.Channel, "data": string(line)}) // Encoding into a Buffer cannot fail.
+		// Encoding into a Buffer cannot fail.
+		_ = enc.Encode(map[string]string{"channel": p.cmd.Channel, "data": string(line)})
 	}
 	key := rand.Text() // A batch whose request got no answer may have been published.
 	until := time.Now().Add(time.Duration(p.cmd.Retry))
@@ -240,7 +241,8 @@ func (e *refusedError) StatusCode() int { return e.code }
 // final reports whether a repeated request would be refused as well.
 func (e *refusedError) final() bool { return e.code != http.StatusServiceUnavailable }
 
-// post sends one request. After an error other than a final *refusedError, the caller may repeat the request after wait.
+// post sends one request. After an error other than a final *refusedError, the caller may repeat the request after
+// wait.
 func (p *publisher) post(body []byte, key string) (answer []byte, wait time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

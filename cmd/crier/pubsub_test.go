@@ -114,7 +114,8 @@ func TestPubWithoutChannels(t *testing.T) {
 	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")
 	bin, admin := build(t), "http://"+addrs["admin"]
 	if _, log, code := command(t, bin, "hello\n", "pub", "--admin-url="+admin, "news"); code != 1 ||
-		!strings.Contains(log, `"news", on a server without channels`) || !strings.Contains(log, "\nhint: start crier with --channels;") {
+		!strings.Contains(log, `"news", on a server without channels`) ||
+		!strings.Contains(log, "\nhint: start crier with --channels;") {
 		t.Errorf("pub: got code %d, %q, want 1 and to start crier with --channels", code, log)
 	}
 	resp, err := http.Post(admin+"/v1/publish/news", "", strings.NewReader("hello"))
@@ -122,7 +123,8 @@ func TestPubWithoutChannels(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 400 || !strings.Contains(string(body), "start crier with --channels") {
+	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 400 ||
+		!strings.Contains(string(body), "start crier with --channels") {
 		t.Errorf("the admin API: got %d, %s, %v, want 400 and to start crier with --channels", resp.StatusCode, body, err)
 	}
 	if _, log, code := command(t, bin, "hello\n", "pub", "--admin-url="+admin); code != 0 {
@@ -137,7 +139,8 @@ func TestPubWithoutChannels(t *testing.T) {
 // TestPubSubFail: what goes wrong is said, with an exit code that a script can see.
 func TestPubSubFail(t *testing.T) {
 	bin := build(t)
-	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--path=/ws", "--max-message=10")
+	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--path=/ws",
+		"--max-message=10")
 	admin := "--admin-url=http://" + addrs["admin"]
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -154,7 +157,8 @@ func TestPubSubFail(t *testing.T) {
 		{"no UTF-8", "ok\n\xff\n", []string{"pub", admin, "c"}, 1, "line 2 is not valid UTF-8"},
 		{"no such channel", "ok\n", []string{"pub", admin, "a\nb"}, 1, "control character"},
 		{"no file", "", []string{"pub", admin, "c", "/nonexistent"}, 2, "nonexistent"},
-		{"no server", "ok\n", []string{"pub", "--admin-url=http://" + closed.Addr().String(), "--retry=10ms", "c"}, 1, "published up to line 0"},
+		{"no server", "ok\n", []string{"pub", "--admin-url=http://" + closed.Addr().String(), "--retry=10ms", "c"}, 1,
+			"published up to line 0"},
 		{"no http", "", []string{"pub", "--admin-url=ws://x", "c"}, 2, "--admin-url"},
 		{"wrong path", "", []string{"sub", "--server=ws://" + addrs["addr"] + "/other", "c"}, 1, "404 Not Found"},
 		{"wrong id", "", []string{"sub", "--server=ws://" + addrs["addr"] + "/ws", "--since=5", "c"}, 1, "since is"},

@@ -9,8 +9,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// reparse parses the command line again, with the environment and the file of --config. It returns the flags of serving,
-// and their values as text by their names.
+// reparse parses the command line again, with the environment and the file of --config. It returns the flags of
+// serving, and their values as text by their names.
 type reparse func() (*serveCmd, map[string]string, error)
 
 // values returns the flags of the selected command as text, by their names.

@@ -22,9 +22,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gcPercent is the setting of the garbage collector unless GOGC is set. Nearly all of the heap is long-lived connections,
-// and log segments without pointers. So frequent collections cost little, and they lower the memory per connection:
-// docs/architecture.md has the figures.
+// gcPercent is the setting of the garbage collector unless GOGC is set. Nearly all of the heap is long-lived
+// connections, and log segments without pointers. So frequent collections cost little, and they lower the memory per
+// connection: docs/architecture.md has the figures.
 const gcPercent = 25
 
 // reservedFDs is how many fds the process needs in addition to its connections: standard streams, listeners, epoll and
@@ -144,8 +144,8 @@ func leaveMemory(cfg *broadcast.Config, own int, names string) error {
 	return nil
 }
 
-// serve serves until a signal arrives or this server fails in the cluster, and then drains for grace at most. At a second
-// signal, the process exits at once.
+// serve serves until a signal arrives or this server fails in the cluster, and then drains for grace at most. At a
+// second signal, the process exits at once.
 func serve(
 	srv *broadcast.Server, lns sockets, signals *signalWatch, node member, grace time.Duration, logger *slog.Logger,
 ) error {

@@ -17,10 +17,11 @@ const (
 	settingTimeout  = 10 * time.Second
 )
 
-// readSetting reads a file that a flag names. It fails if the file is too large, is a pipe without a writer, or cannot be
-// read. The error does not contain the name.
+// readSetting reads a file that a flag names. It fails if the file is too large, is a pipe without a writer, or
+// cannot be read. The error does not contain the name.
 func readSetting(name string) ([]byte, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // Opening a pipe must not block until it has a writer: fifo(7).
+	// Opening a pipe must not block until it has a writer: fifo(7).
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -33,9 +33,11 @@ func TestUnreadableConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		fifo: "a pipe without a writer", "/dev/zero": "more than 1048576 bytes", dir: "is a directory", dir + "/none": "no such file",
+		fifo: "a pipe without a writer", "/dev/zero": "more than 1048576 bytes", dir: "is a directory", dir +
+			"/none": "no such file",
 	} {
-		if got := complaint(t, 2, "serve", "--config="+name); !strings.Contains(got, "--config "+name) || !strings.Contains(got, want) {
+		if got := complaint(t, 2, "serve", "--config="+name); !strings.Contains(got, "--config "+name) ||
+			!strings.Contains(got, want) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
@@ -49,12 +51,14 @@ func TestOutputFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer full.Close()
-	for _, args := range []string{"--help", "serve --help", "help sub", "config", "config --template", "version --json", "doctor --quick", "completion bash"} {
+	for _, args := range []string{"--help", "serve --help", "help sub", "config", "config --template", "version --json",
+		"doctor --quick", "completion bash"} {
 		var log strings.Builder
 		cmd := exec.Command(build(t), strings.Fields(args)...)
 		cmd.Stdout, cmd.Stderr = full, &log
 		_ = cmd.Run()
-		if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(log.String(), "crier: standard output: no space left on device\nhint: ") {
+		if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(log.String(),
+			"crier: standard output: no space left on device\nhint: ") {
 			t.Errorf("%s: got code %d, %q, want 1", args, code, log.String())
 		}
 	}

@@ -36,8 +36,8 @@ type signalWatch struct {
 	terminal *hangup // nil if crier was not started from a terminal, or was started with nohup(1).
 }
 
-// earlySignals keeps SIGHUP from ending the process before it has read its flags. Scripts and supervisors send SIGHUP to
-// all servers alike, even to a server that has just started. It is owned by the goroutine of main.
+// earlySignals keeps SIGHUP from ending the process before it has read its flags. Scripts and supervisors send SIGHUP
+// to all servers alike, even to a server that has just started. It is owned by the goroutine of main.
 type earlySignals struct {
 	kept chan os.Signal // nil if the signal is ignored, as by nohup(1).
 }
@@ -117,8 +117,8 @@ func (cmd *serveCmd) watchSignals(parse reparse, s streams, logger *slog.Logger)
 // process group: npm forwards the signal to its shell, and the end of the shell causes another one.
 const npmRepeats = time.Second
 
-// exitAtNext makes the next SIGTERM or SIGINT end the process with 1, after a call of before. A closed terminal does not
-// count.
+// exitAtNext makes the next SIGTERM or SIGINT end the process with 1, after a call of before. A closed terminal does
+// not count.
 func (a *signalWatch) exitAtNext(before func(os.Signal)) {
 	first, underNPM := time.Now(), os.Getenv("npm_command") != ""
 	go func() { // Ends with the process.
@@ -140,8 +140,8 @@ type interruptedError struct {
 
 func (e *interruptedError) Error() string { return "interrupted by the signal " + e.sig.String() }
 
-// during runs f and returns its error, or *interruptedError if a signal ends crier meanwhile. f must return soon after its
-// context is done.
+// during runs f and returns its error, or *interruptedError if a signal ends crier meanwhile. f must return soon
+// after its context is done.
 func (a *signalWatch) during(f func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -218,9 +218,9 @@ func (a *signalWatch) handle(sig os.Signal) (closed bool) {
 const terminalTick = time.Second
 
 // hangup distinguishes the SIGHUP of a closed terminal from a SIGHUP that a process sent. Both look the same, but the
-// kernel detaches a closed terminal from its processes. So SIGHUP ends crier if the terminal disappears at the same time.
-// If the terminal disappeared earlier, crier has survived that, and SIGHUP means a reload. Time is counted in ticks,
-// which do not pass while the process is stopped. It is owned by signalWatch.run.
+// kernel detaches a closed terminal from its processes. So SIGHUP ends crier if the terminal disappears at the same
+// time. If the terminal disappeared earlier, crier has survived that, and SIGHUP means a reload. Time is counted in
+// ticks, which do not pass while the process is stopped. It is owned by signalWatch.run.
 type hangup struct {
 	gone        int // Ticks without the terminal.
 	sinceSignal int // Ticks since the last SIGHUP.
@@ -249,8 +249,8 @@ func (h *hangup) noteTick(present bool) (closed, over bool) {
 	return h.sinceSignal <= atOnce, h.gone >= atOnce
 }
 
-// hasTerminal reports whether the process has a controlling terminal: tty(4). It returns true if it cannot find out, for
-// example for lack of file descriptors.
+// hasTerminal reports whether the process has a controlling terminal: tty(4). It returns true if it cannot find out,
+// for example for lack of file descriptors.
 func hasTerminal() bool {
 	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -259,8 +259,8 @@ func hasTerminal() bool {
 	return !errors.Is(err, unix.ENXIO) && !errors.Is(err, unix.EIO) && !errors.Is(err, unix.ENOENT)
 }
 
-// dumper returns the function that logs the stacks of all goroutines: in text as Go prints them, in JSON as a record for
-// each stack.
+// dumper returns the function that logs the stacks of all goroutines: in text as Go prints them, in JSON as a record
+// for each stack.
 func (cmd *serveCmd) dumper(s streams, logger *slog.Logger) func() {
 	return func() {
 		var stacks bytes.Buffer

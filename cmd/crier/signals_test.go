@@ -153,7 +153,8 @@ func TestTerminalClosedWhileDraining(t *testing.T) {
 	if code := readClose(conn); code != ws.StatusGoingAway {
 		t.Errorf("the client got %v, want status 1001", code)
 	}
-	if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusGoingAway, "")))); err != nil {
+	if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusGoingAway,
+		"")))); err != nil {
 		t.Fatal(err)
 	}
 	exits(t, cmd, 0)

@@ -28,8 +28,8 @@ func respelled(args []string) []string {
 	return args
 }
 
-// joinNegative returns a command line with each negative number joined to the flag before it, as --rate=-1. Otherwise kong
-// would report -1 as an unknown flag.
+// joinNegative returns a command line with each negative number joined to the flag before it, as --rate=-1. Otherwise
+// kong would report -1 as an unknown flag.
 func joinNegative(args []string) []string {
 	var joined []string
 	for _, arg := range args {
@@ -108,7 +108,8 @@ type spelling struct {
 	hint  string // Has %s where the value belongs.
 }
 
-const noTLS = "crier has no TLS of its own: put a proxy in front of it, as in examples/Caddyfile and examples/nginx.conf"
+const noTLS = "crier has no TLS of its own: put a proxy in front of it, as in examples/Caddyfile and " +
+	"examples/nginx.conf"
 
 var serveSpellings = []spelling{
 	{"port p listen-port ws-port http-port", "PORT", "write --listen :%s"},
@@ -186,8 +187,8 @@ func spellingsOf(command string) []spelling {
 
 var unknownFlag = regexp.MustCompile(`^unknown flag (-\S+)`)
 
-// foreignUsage returns an error with a hint if a command line has a flag of another program, or a flag with a single dash.
-// Otherwise it returns nil. text is kong's error.
+// foreignUsage returns an error with a hint if a command line has a flag of another program, or a flag with a single
+// dash. Otherwise it returns nil. text is kong's error.
 func (c *cli) foreignUsage(ctx *kong.Context, text string) error {
 	m := unknownFlag.FindStringSubmatch(text)
 	if m == nil || ctx == nil {

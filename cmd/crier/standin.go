@@ -24,8 +24,8 @@ const (
 	extendEvery = 10 * time.Second
 )
 
-// standIn answers while the server waits for NATS: clients get 503 with Retry-After, /readyz is 503 with the reason, and
-// /livez is 200.
+// standIn answers while the server waits for NATS: clients get 503 with Retry-After, /readyz is 503 with the reason,
+// and /livez is 200.
 type standIn struct {
 	// Immutable after construction.
 	lns      sockets

@@ -61,7 +61,8 @@ func TestStandIn(t *testing.T) {
 		body, _ := io.ReadAll(resp.Body) // What is missing is no JSON.
 		resp.Body.Close()
 		var problem httpjson.Problem
-		if want == 503 && (json.Unmarshal(body, &problem) != nil || problem.Code != httpjson.NotReady || problem.Error == "") {
+		if want == 503 && (json.Unmarshal(body, &problem) != nil || problem.Code != httpjson.NotReady ||
+			problem.Error == "") {
 			t.Errorf("%s: got %q, want an error in JSON with the code %s", path, body, httpjson.NotReady)
 		}
 		if resp.StatusCode != want || want == 503 && resp.Header.Get("Retry-After") == "" {

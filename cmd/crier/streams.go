@@ -33,7 +33,8 @@ func (s streams) dropped() uint64 {
 	return 0
 }
 
-// outputError is an error of writing to standard output. Its type distinguishes it from errors of connections and files.
+// outputError is an error of writing to standard output. Its type distinguishes it from errors of connections and
+// files.
 type outputError struct{ err error }
 
 func (e *outputError) Error() string { return "standard output: " + e.err.Error() }
@@ -65,7 +66,7 @@ func (o output) Write(p []byte) (int, error) {
 // SyscallConn returns the raw connection of the file, for term.IsTerminal.
 func (o output) SyscallConn() (syscall.RawConn, error) { return o.file.SyscallConn() }
 
-// ignoreBrokenPipes makes a write to a pipe without a reader return an error. By default, Go ends the process by SIGPIPE if
-// the pipe is standard output or standard error, even if the parent ignores SIGPIPE. The signal is caught instead of
-// ignored, because child processes would inherit that.
+// ignoreBrokenPipes makes a write to a pipe without a reader return an error. By default, Go ends the process by
+// SIGPIPE if the pipe is standard output or standard error, even if the parent ignores SIGPIPE. The signal is caught
+// instead of ignored, because child processes would inherit that.
 func ignoreBrokenPipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }

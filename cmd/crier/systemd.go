@@ -47,8 +47,8 @@ const maxWatchdog = 1 << 62 * time.Nanosecond
 const firstPassedFD = 3
 
 // passedFiles returns the files that the service manager has passed to this process, and their names:
-// sd_listen_fds_with_names(3). The name of a file without a name is "". It clears the variables, so that child processes
-// do not see them, and marks the files close-on-exec. The caller owns the files.
+// sd_listen_fds_with_names(3). The name of a file without a name is "". It clears the variables, so that child
+// processes do not see them, and marks the files close-on-exec. The caller owns the files.
 func passedFiles() (files []*os.File, names []string) {
 	pid, number, list := takeEnv("LISTEN_PID"), takeEnv("LISTEN_FDS"), takeEnv("LISTEN_FDNAMES")
 	n, err := strconv.Atoi(number)

@@ -37,7 +37,8 @@ func terminal(t *testing.T) (ours, theirs *os.File) {
 
 // shown runs the program on a terminal, or with both streams on a pipe, to its end, and returns
 // what it shows. during, if not nil, is called once it serves.
-func shown(t *testing.T, bin string, onTerminal bool, env []string, during func(addr string, stop func()), args ...string) string {
+func shown(t *testing.T, bin string, onTerminal bool, env []string, during func(addr string, stop func()),
+	args ...string) string {
 	t.Helper()
 	cmd := exec.Command(bin, args...)
 	cmd.Env = append(append(os.Environ(), "NO_COLOR=", "TERM=xterm"), env...)
@@ -85,10 +86,13 @@ func TestColours(t *testing.T) {
 	}{
 		{"--lisen :1", []string{"\x1b[31mcrier:\x1b[0m unknown flag --lisen\n", "\x1b[36mhint:\x1b[0m did you mean"}},
 		{"probe --admin nowhere", []string{"\x1b[31mcrier:\x1b[0m --admin nowhere: ", "\x1b[36mhint:\x1b[0m want"}},
-		{"doctor --quick --conns=2000000000", []string{"\x1b[31mSMALL  \x1b[0m open files", "connections \x1b[31mdo not fit\x1b[0m; the", "\x1b[31mcrier:\x1b[0m 2000000000"}},
-		{"doctor --quick --conns=10", []string{"\x1b[32mok     \x1b[0m open files", "10 connections \x1b[32mfit\x1b[0m; the"}},
+		{"doctor --quick --conns=2000000000", []string{"\x1b[31mSMALL  \x1b[0m open files",
+			"connections \x1b[31mdo not fit\x1b[0m; the", "\x1b[31mcrier:\x1b[0m 2000000000"}},
+		{"doctor --quick --conns=10", []string{"\x1b[32mok     \x1b[0m open files",
+			"10 connections \x1b[32mfit\x1b[0m; the"}},
 		{"doctor --quick --conns=10 --json", nil},
-		{"--log-format=json --listen 127.0.0.1:0 --max-conns=2000000000 --admin 192.0.2.1:1 --admin-token-file /dev/null", []string{"\x1b[31mcrier:\x1b[0m"}},
+		{"--log-format=json --listen 127.0.0.1:0 --max-conns=2000000000 --admin 192.0.2.1:1 --admin-token-file /dev/null",
+			[]string{"\x1b[31mcrier:\x1b[0m"}},
 		{"version", nil},
 	} {
 		args := strings.Fields(tt.args)
@@ -106,7 +110,8 @@ func TestColours(t *testing.T) {
 			onTerminal bool
 			env        string
 		}{{"a pipe", false, "TERM=xterm"}, {"NO_COLOR", true, "NO_COLOR=1"}, {"a dumb terminal", true, "TERM=dumb"}} {
-			if got := shown(t, bin, none.onTerminal, []string{none.env}, nil, args...); strings.Contains(got, "\x1b") || got == "" {
+			if got := shown(t, bin, none.onTerminal, []string{none.env}, nil, args...); strings.Contains(got, "\x1b") ||
+				got == "" {
 				t.Errorf("%s, %s: there are codes, or nothing, in %q", tt.args, none.name, got)
 			}
 		}
@@ -134,7 +139,8 @@ func TestColoursOfEach(t *testing.T) {
 
 // hostile is what a peer asks for to have a terminal do something: turn red, take a title, or
 // show another level. The last ones are those that are connected.
-var hostile = []string{"/?last=%1b%5b31mlevel=ERROR%1b%5d0%3btitle%07", "/?last=%9b31m", "/?last=%c2%9b31m", "/\x1b[31m",
+var hostile = []string{"/?last=%1b%5b31mlevel=ERROR%1b%5d0%3btitle%07", "/?last=%9b31m", "/?last=%c2%9b31m",
+	"/\x1b[31m",
 	"/level=ERROR", "/\u009b31mlevel=ERROR", "/\x9b31mlevel=WARN", "/%1b%5b31mlevel=WARN"}
 
 // TestLogOnTerminal: warnings have a colour, and nothing that a peer sends has.
@@ -150,14 +156,16 @@ func TestLogOnTerminal(t *testing.T) {
 			}
 			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 			fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: crier.v1\r\n\r\n", target)
+				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: "+
+				"crier.v1\r\n\r\n", target)
 			_, _ = conn.Read(make([]byte, 1<<10)) // The answer: what is logged of it is logged.
 			conn.Close()
 		}
 	}
 	args := []string{"--listen=127.0.0.1:0", "--channels", "--max-conns=2000000000", "--log-level=debug", "--drain=0"}
 	got := shown(t, bin, true, nil, ask, args...)
-	if !strings.Contains(got, " \x1b[33mlevel=WARN\x1b[0m msg=\"--max-conns is more than the limit") || !strings.Contains(got, `\x1b[31mlevel=ERROR`) || !strings.Contains(got, "msg=connected") {
+	if !strings.Contains(got, " \x1b[33mlevel=WARN\x1b[0m msg=\"--max-conns is more than the limit") ||
+		!strings.Contains(got, `\x1b[31mlevel=ERROR`) || !strings.Contains(got, "msg=connected") {
 		t.Errorf("the warning has no colour, or the peer is not in the log: %q", got)
 	}
 	rest := strings.NewReplacer("\x1b[33mlevel=WARN\x1b[0m", "", "\n", "").Replace(got)
@@ -165,14 +173,17 @@ func TestLogOnTerminal(t *testing.T) {
 		t.Errorf("a peer's bytes are on the terminal: %q", got)
 	}
 	for _, env := range []string{"NO_COLOR=1", "TERM=dumb"} {
-		if got := shown(t, bin, true, []string{env}, ask, args...); strings.Contains(got, "\x1b") || !strings.Contains(got, " level=WARN ") {
+		if got := shown(t, bin, true, []string{env}, ask, args...); strings.Contains(got, "\x1b") ||
+			!strings.Contains(got, " level=WARN ") {
 			t.Errorf("%s: got %q", env, got)
 		}
 	}
-	if got := shown(t, bin, false, nil, ask, args...); strings.Contains(got, "\x1b") || !strings.Contains(got, " level=WARN ") {
+	if got := shown(t, bin, false, nil, ask, args...); strings.Contains(got, "\x1b") ||
+		!strings.Contains(got, " level=WARN ") {
 		t.Errorf("a pipe: got %q", got)
 	}
-	if got := shown(t, bin, true, nil, ask, append(args, "--log-format=json")...); strings.Contains(got, "\x1b[33m") || !strings.Contains(got, `"level":"WARN"`) || strings.Contains(got, "\x1b") {
+	if got := shown(t, bin, true, nil, ask, append(args, "--log-format=json")...); strings.Contains(got, "\x1b[33m") ||
+		!strings.Contains(got, `"level":"WARN"`) || strings.Contains(got, "\x1b") {
 		t.Errorf("JSON: got %q", got)
 	}
 }

@@ -17,7 +17,8 @@ import (
 func makesToken(t *testing.T, args ...string) string {
 	t.Helper()
 	var out, log bytes.Buffer
-	if code := run(append([]string{"token"}, args...), &out, &log); code != 0 || log.Len() > 0 || strings.Count(out.String(), ".") != 2 {
+	if code := run(append([]string{"token"}, args...), &out, &log); code != 0 || log.Len() > 0 ||
+		strings.Count(out.String(), ".") != 2 {
 		t.Fatalf("token %q: got code %d, %q and %q, want a token alone", args, code, out.String(), log.String())
 	}
 	return strings.TrimSuffix(out.String(), "\n")
@@ -65,7 +66,8 @@ func TestToken(t *testing.T) {
 		addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--drain=0",
 			"--auth="+file[1], "--auth-audience=crier", "--auth-issuer=site")
 		token := func(more ...string) string {
-			return makesToken(t, append([]string{"--key", file[0], "--join=news/*", "--publish=news/chat", "--issuer=site"}, more...)...)
+			return makesToken(t, append([]string{"--key", file[0], "--join=news/*", "--publish=news/chat", "--issuer=site"},
+				more...)...)
 		}
 		if _, log, code := command(t, bin, "hello\n", "pub", "--admin-url=http://"+addrs["admin"], "news/chat"); code != 0 {
 			t.Fatalf("pub: got code %d, %s", code, log)
@@ -184,7 +186,8 @@ func TestTokenFail(t *testing.T) {
 		{"--new-key --public-key " + public + " --key " + lone, 2, public + ": the file exists"},
 		{"--new-key --key nowhere/a", 2, "--key nowhere/a: no such file"},
 	} {
-		if got := complaint(t, tt.code, append([]string{"token"}, strings.Fields(tt.args)...)...); !strings.Contains(got, tt.says) {
+		if got := complaint(t, tt.code, append([]string{"token"}, strings.Fields(tt.args)...)...); !strings.Contains(got,
+			tt.says) {
 			t.Errorf("token %s: got %q, want it to say %q", tt.args, got, tt.says)
 		}
 	}
@@ -200,7 +203,8 @@ func TestTokenFail(t *testing.T) {
 		"--token a.b.c --token-file x": "--token and --token-file",
 		"--token a\u00e9s3cret":        "--token has spaces",
 	} {
-		if got := complaint(t, 2, append([]string{"sub"}, strings.Fields(args)...)...); !strings.Contains(got, says) || strings.Contains(got, "s3cret") {
+		if got := complaint(t, 2, append([]string{"sub"}, strings.Fields(args)...)...); !strings.Contains(got, says) ||
+			strings.Contains(got, "s3cret") {
 			t.Errorf("sub %s: got %q, want it to say %q", args, got, says)
 		}
 	}

@@ -52,8 +52,8 @@ const (
 	flushTime = 2 * time.Second
 )
 
-// startTracing returns a provider whose spans are sent to a collector, by OTLP over HTTP. stop sends the queued spans, for
-// flushTime at most. Without a collector, the provider is nil, and nothing runs.
+// startTracing returns a provider whose spans are sent to a collector, by OTLP over HTTP. stop sends the queued
+// spans, for flushTime at most. Without a collector, the provider is nil, and nothing runs.
 func startTracing(c collector, logger *slog.Logger) (provider trace.TracerProvider, stop func(), err error) {
 	if c == "" {
 		return nil, func() {}, nil

@@ -45,7 +45,8 @@ func newCollector(t *testing.T) *otlpCollector {
 		if err == nil {
 			err = proto.Unmarshal(b, &request)
 		}
-		if err != nil || r.Method != "POST" || r.URL.Path != "/base/v1/traces" || r.Header.Get("Authorization") != "Basic abc" {
+		if err != nil || r.Method != "POST" || r.URL.Path != "/base/v1/traces" ||
+			r.Header.Get("Authorization") != "Basic abc" {
 			t.Errorf("the collector got %s %s, %q: %v", r.Method, r.URL, r.Header, err)
 			w.WriteHeader(http.StatusBadRequest)
 			return
@@ -109,7 +110,8 @@ func TestTracing(t *testing.T) {
 	c := newCollector(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20abc")
 	t.Setenv("OTEL_SERVICE_NAME", "town")
-	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--admin-token-file="+file, "--otlp-endpoint="+c.URL+"/base/")
+	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--admin-token-file="+file,
+		"--otlp-endpoint="+c.URL+"/base/")
 	for traceparent, text := range map[string]string{
 		"00-" + traceID + "-" + parentID + "-01":                  "this one is sampled",
 		"00-1bf7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00": "this one is not",
@@ -127,11 +129,13 @@ func TestTracing(t *testing.T) {
 		t.Fatalf("got %d spans, want 1: %v", len(c.spans), c.spans)
 	}
 	span := c.spans[0]
-	if hex.EncodeToString(span.TraceId) != traceID || hex.EncodeToString(span.ParentSpanId) != parentID || span.Kind != otlp.Span_SPAN_KIND_SERVER ||
+	if hex.EncodeToString(span.TraceId) != traceID || hex.EncodeToString(span.ParentSpanId) != parentID ||
+		span.Kind != otlp.Span_SPAN_KIND_SERVER ||
 		span.EndTimeUnixNano < span.StartTimeUnixNano || len(span.Events) != 1 {
 		t.Errorf("got %v", span)
 	}
-	if got := attributes(span.Attributes)["messaging.message.body.size"].GetIntValue(); got != int64(len("this one is sampled")) {
+	if got := attributes(span.Attributes)["messaging.message.body.size"].GetIntValue(); got != int64(len("this one is "+
+		"sampled")) {
 		t.Errorf("got the size %d", got)
 	}
 	if c.about["service.name"].GetStringValue() != "town" || c.about["service.version"].GetStringValue() == "" {

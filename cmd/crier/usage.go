@@ -11,8 +11,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// These match texts of kong's errors. kong exports a single type of error, ParseError, which has no more than a text and
-// the context.
+// These match texts of kong's errors. kong exports a single type of error, ParseError, which has no more than a text
+// and the context.
 var (
 	variable  = regexp.MustCompile(`\(from envar (\w+)=".*"\)$`) // Its value may be a secret.
 	isValue   = regexp.MustCompile(`(--[a-z-]+): is `)           // Of the types in internal/flags.
@@ -22,8 +22,8 @@ var (
 	flagNamed = regexp.MustCompile(`--([a-z][a-z-]*)`)
 )
 
-// usageError returns an error of kong as crier reports it: what is wrong with the command line, the source of the setting
-// if it is not the command line, and a hint.
+// usageError returns an error of kong as crier reports it: what is wrong with the command line, the source of the
+// setting if it is not the command line, and a hint.
 func usageError(c *cli, err error) error {
 	var at *kong.ParseError
 	var ctx *kong.Context
@@ -74,8 +74,8 @@ func usageError(c *cli, err error) error {
 	return hinted(errors.New(strings.Join(parts, "; ")), "%s", hint)
 }
 
-// source returns the source of the flag that a part of a text names, as " (from CRIER_LISTEN)". It returns "" if the flag
-// was given on the command line, or if the text names the source.
+// source returns the source of the flag that a part of a text names, as " (from CRIER_LISTEN)". It returns "" if the
+// flag was given on the command line, or if the text names the source.
 func (c *cli) source(ctx *kong.Context, part, text string) string {
 	m := flagNamed.FindStringSubmatch(part)
 	inFile := m != nil && m[1] != "config" && strings.Contains(text, "--config ")

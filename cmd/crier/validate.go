@@ -19,7 +19,8 @@ import (
 // checkFunc adds an error unless a condition is met: ok, or else "--flag is value, want want".
 type checkFunc func(ok bool, flag string, value any, want string)
 
-// Validate returns an error for flags whose values the server would refuse, and for flags without effect. kong calls it.
+// Validate returns an error for flags whose values the server would refuse, and for flags without effect. kong calls
+// it.
 func (cmd *serveCmd) Validate() error {
 	var errs []error
 	check := func(ok bool, flag string, value any, want string) {
@@ -47,7 +48,8 @@ func (cmd *serveCmd) Validate() error {
 		"at most --max-message, which is "+cmd.MaxMessage.Text())
 	check(cmd.Path == strings.TrimSpace(cmd.Path), "path", fmt.Sprintf("%q", cmd.Path),
 		"no space at either end: browsers drop it; write %20 for a space")
-	check(cmd.PingTimeout == nil || cmd.PingInterval > 0, "ping-timeout", "given", "a --ping-interval of more than 0 as well")
+	check(cmd.PingTimeout == nil || cmd.PingInterval > 0, "ping-timeout", "given",
+		"a --ping-interval of more than 0 as well")
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -76,7 +78,8 @@ func (cmd *serveCmd) validateRates(check checkFunc) {
 	check(cmd.BurstBytes == 0 || cmd.RateBytes > 0, "burst-bytes", cmd.BurstBytes.Text(), "--rate-bytes as well")
 	bounded := cmd.Rate > 0 || cmd.RateBytes > 0
 	check(cmd.OverRate == "hold" || bounded, "over-rate", cmd.OverRate, "--rate or --rate-bytes as well")
-	check(cmd.Publish == "all" || !bounded, "publish", cmd.Publish, "neither --rate nor --rate-bytes, because clients do not publish")
+	check(cmd.Publish == "all" || !bounded, "publish", cmd.Publish,
+		"neither --rate nor --rate-bytes, because clients do not publish")
 }
 
 // deref returns *p, or the zero value if p is nil.
@@ -173,9 +176,11 @@ func configFault(err error) error {
 	case strings.HasPrefix(text, "--retain-total"):
 		return hinted(err, "raise it, or lower --retain, which one channel may need alone")
 	case strings.HasPrefix(text, "--origin"):
-		return hinted(err, "an origin is the value of the header Origin that browsers send: scheme, host and port, without a path")
+		return hinted(err, "an origin is the value of the header Origin that browsers send: scheme, host and port, "+
+			"without a path")
 	case strings.HasPrefix(text, "--path"):
-		return hinted(err, "--path is the path of the address that clients connect to, such as /ws of wss://example.com/ws?x=1")
+		return hinted(err, "--path is the path of the address that clients connect to, such as /ws of "+
+			"wss://example.com/ws?x=1")
 	}
 	return err
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// bash returns a completion function that has the flags of each command, and the values of each flag. Bash treats "=" as a
-// word of its own (COMP_WORDBREAKS in bash(1)).
+// bash returns a completion function that has the flags of each command, and the values of each flag. Bash treats "="
+// as a word of its own (COMP_WORDBREAKS in bash(1)).
 func bash(app *kong.Application) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }

@@ -90,8 +90,8 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// TestValueLikeCommand checks that the value of a flag is not taken for a command of the same name. Fish and zsh take it for
-// one.
+// TestValueLikeCommand checks that the value of a flag is not taken for a command of the same name. Fish and zsh take
+// it for one.
 func TestValueLikeCommand(t *testing.T) {
 	tool.Need(t, "bash")
 	dir := t.TempDir()
@@ -127,8 +127,8 @@ echo "${COMPREPLY[*]}"`
 // askFish prints a candidate and its description in each line.
 const askFish = `source $argv[1]; complete -C $argv[2]`
 
-// askZsh types the line and a tab into a zsh whose completion reports each addition. A text that is not a completion marks
-// the end.
+// askZsh types the line and a tab into a zsh whose completion reports each addition. A text that is not a completion
+// marks the end.
 const askZsh = `zmodload zsh/zpty
 cd $3
 zpty z zsh -f -i
@@ -212,7 +212,8 @@ func TestMan(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"-c, --count", "--slow=close|skip", "TOWEL_COUNT", "v1.2.3-rc.1", "2026-11-23", "towel-fold(1)"} {
+	for _, want := range []string{"-c, --count", "--slow=close|skip", "TOWEL_COUNT", "v1.2.3-rc.1", "2026-11-23",
+		"towel-fold(1)"} {
 		if !strings.Contains(plain, want) {
 			t.Errorf("the page does not have %q:\n%s", want, plain)
 		}

@@ -11,8 +11,8 @@ import (
 // Shells lists the shells that Completion supports.
 var Shells = []string{"bash", "zsh", "fish"}
 
-// Completion returns the script that completes the command line of a program in one of Shells. The script does not run the
-// program.
+// Completion returns the script that completes the command line of a program in one of Shells. The script does not
+// run the program.
 func Completion(app *kong.Application, shell string) (string, error) {
 	switch shell {
 	case "bash":

@@ -11,7 +11,8 @@ import (
 func TestCompare(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"doc.go":       "// Package x.\n//\n//\tread.go   reads; gone.go: does not exist\n//\n// See other/far.go.\npackage x\n",
+		"doc.go": "// Package x.\n//\n//\tread.go   reads; gone.go: does not exist\n//\n// " +
+			"See other/far.go.\npackage x\n",
 		"read.go":      "package x\n",
 		"write.go":     "package x\n",
 		"read_test.go": "package x\n",
@@ -22,7 +23,8 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	faults, err := compare(dir)
-	want := []string{"doc.go does not name write.go: add it to the data path", "doc.go names gone.go, which does not exist"}
+	want := []string{"doc.go does not name write.go: add it to the data path",
+		"doc.go names gone.go, which does not exist"}
 	if err != nil || !slices.Equal(faults, want) {
 		t.Errorf("got %q, %v, want %q", faults, err, want)
 	}

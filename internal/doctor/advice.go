@@ -62,13 +62,14 @@ func (h Host) buffers(name, what string) Check {
 	return c
 }
 
-// unsentBytes is roughly how much unsent data the kernel holds for a peer that does not read: 128 KiB (TCP_NOTSENT_LOWAT
-// in docs/architecture.md), and some overhead.
+// unsentBytes is roughly how much unsent data the kernel holds for a peer that does not read: 128 KiB
+// (TCP_NOTSENT_LOWAT in docs/architecture.md), and some overhead.
 const unsentBytes = 140 << 10
 
 // outgoing checks the ports of outgoing connections. A proxy on this host needs one for each connection.
 func (h Host) outgoing(n int) Check {
-	c := h.checkSetting(portRange, "ports of outgoing connections: crier needs none, and a proxy on this host one for each connection")
+	c := h.checkSetting(portRange,
+		"ports of outgoing connections: crier needs none, and a proxy on this host one for each connection")
 	ports, ok := h.ports()
 	if !ok {
 		return c
@@ -101,7 +102,8 @@ func (h Host) quotaCheck() Check {
 	n, ok := h.processors()
 	c := Check{
 		Name: "processors", What: "those that this process may run on, and the quota of its control group", Verdict: OK,
-		Found: fmt.Sprintf("%d, no quota", n), Note: "they determine how long a broadcast takes, not the number of connections",
+		Found: fmt.Sprintf("%d, no quota", n),
+		Note:  "they determine how long a broadcast takes, not the number of connections",
 	}
 	if !ok {
 		return Check{Name: c.Name, What: c.What, Verdict: Unknown, Note: notShown}

@@ -13,8 +13,8 @@ type group struct {
 	unified     bool // Version 2.
 }
 
-// groups returns the groups of this process that a controller may belong to: cgroups(7). A host may have both versions, 2
-// and 1.
+// groups returns the groups of this process that a controller may belong to: cgroups(7). A host may have both
+// versions, 2 and 1.
 func (h Host) groups(controller string) (all []group) {
 	text, _ := h.text("proc/self/cgroup")
 	for line := range strings.Lines(text) {
@@ -103,8 +103,8 @@ func (h Host) memoryBound() (tightest bound, found bool) {
 	return tightest, found
 }
 
-// noLimit is more memory than any machine has. Version 1 expresses "no limit" as the largest multiple of a page that fits
-// an int64.
+// noLimit is more memory than any machine has. Version 1 expresses "no limit" as the largest multiple of a page that
+// fits an int64.
 const noLimit = math.MaxInt64 / 2
 
 // statistic returns a number of a file such as memory.stat, or 0.

@@ -60,8 +60,8 @@ func (g Goal) needs(connBytes float64) Needs {
 	}
 }
 
-// Checks checks all limits on the connections of one server on this host, and the settings that cost time or memory. each
-// is how many bytes a connection takes, including those of the kernel.
+// Checks checks all limits on the connections of one server on this host, and the settings that cost time or memory.
+// each is how many bytes a connection takes, including those of the kernel.
 func (h Host) Checks(g Goal, each Range) ([]Check, error) {
 	limits, err := h.Limits(g.needs(each.Likely))
 	if err != nil {
@@ -203,8 +203,8 @@ func (h Host) changes(l Limit, n int) []string {
 // mostFiles is the highest value of fs.nr_open: sysctl_nr_open_max in fs/file.c.
 const mostFiles = math.MaxInt32 &^ 63
 
-// tcpMemory returns the command that sets the second value of tcp_mem to pages. The other values keep the kernel's usual
-// ratio to it, and none is lowered.
+// tcpMemory returns the command that sets the second value of tcp_mem to pages. The other values keep the kernel's
+// usual ratio to it, and none is lowered.
 func (h Host) tcpMemory(pages int64) string {
 	low, _ := h.setting(tcpMem, 0)
 	most, _ := h.setting(tcpMem, 2)
@@ -221,8 +221,8 @@ func (h Host) proposal(l Limit, n int) string {
 	return strconv.FormatInt(value, 10)
 }
 
-// proposed returns the value to set a limit to: a tenth more than needed, because clients may reconnect before the server
-// has noticed that they are gone.
+// proposed returns the value to set a limit to: a tenth more than needed, because clients may reconnect before the
+// server has noticed that they are gone.
 func (h Host) proposed(l Limit, n int) int64 {
 	const round = 1000
 	need := l.Needed(n)

@@ -1,9 +1,10 @@
-// Package doctor reports whether a number of connections fits on a host: which limits bind, and which command changes each.
-// From a short measurement, it predicts the memory of the connections and the time of a broadcast to them. Linux only.
+// Package doctor reports whether a number of connections fits on a host: which limits bind, and which command changes
+// each. From a short measurement, it predicts the memory of the connections and the time of a broadcast to them.
+// Linux only.
 //
-// It reads the host's files below a root directory (proc and sys). It knows the server that it measures by its command
-// line, its first log line and the memory and time that the kernel charges it. It does not know flags, nor how the result
-// is printed.
+// It reads the host's files below a root directory (proc and sys). It knows the server that it measures by its
+// command line, its first log line and the memory and time that the kernel charges it. It does not know flags, nor
+// how the result is printed.
 //
 // In the order of an examination:
 //
@@ -26,6 +27,6 @@
 //
 // # Ownership
 //
-// A Host is a value without state. Structs are owned by their caller, except that the goroutine of watchLog owns the log
-// of a server until it closes server.log.
+// A Host is a value without state. Structs are owned by their caller, except that the goroutine of watchLog owns the
+// log of a server until it closes server.log.
 package doctor

@@ -20,8 +20,8 @@ type Host struct {
 // path returns the path of a file of the host. name does not begin with a slash.
 func (h Host) path(name string) string { return filepath.Join("/", h.Root, name) }
 
-// text returns the content of a file without surrounding space. It returns false if the file cannot be read: many do not
-// exist in a container, or while their kernel module is not loaded.
+// text returns the content of a file without surrounding space. It returns false if the file cannot be read: many do
+// not exist in a container, or while their kernel module is not loaded.
 func (h Host) text(name string) (string, bool) {
 	b, err := os.ReadFile(h.path(name))
 	if err != nil {
@@ -57,8 +57,8 @@ func (h Host) setting(name string, i int) (int64, bool) {
 	return number(words[i])
 }
 
-// HardLimit returns the hard limit of this process for open files: RLIMIT_NOFILE, proc_pid_limits(5). The soft limit is of
-// no use, because the Go runtime has already raised it.
+// HardLimit returns the hard limit of this process for open files: RLIMIT_NOFILE, proc_pid_limits(5). The soft limit
+// is of no use, because the Go runtime has already raised it.
 func (h Host) HardLimit() (int64, error) {
 	text, _ := h.text("proc/self/limits")
 	_, rest, found := strings.Cut(text, "Max open files")

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// mostMeasured is the highest number of connections of a measurement. Both ends are on this host, so they take 64 MB of
-	// the kernel's memory.
+	// mostMeasured is the highest number of connections of a measurement. Both ends are on this host, so they take 64
+	// MB of the kernel's memory.
 	mostMeasured = 8000
 	// leastMeasured is the lowest number of connections whose memory is clear of noise.
 	leastMeasured = 2000
@@ -44,11 +44,11 @@ type Measured struct {
 
 // Sample has counts of the kernel at one moment.
 type Sample struct {
-	// Fixed is the number of bytes of slab that cannot be reclaimed, without those of ended connections. For a socket, they
-	// hold the socket itself, its file and its epoll watch.
+	// Fixed is the number of bytes of slab that cannot be reclaimed, without those of ended connections. For a
+	// socket, they hold the socket itself, its file and its epoll watch.
 	Fixed int64
-	// Loose is the number of bytes of slab that can be reclaimed: the inodes and dentries of sockets, and of all files that
-	// were looked up.
+	// Loose is the number of bytes of slab that can be reclaimed: the inodes and dentries of sockets, and of all
+	// files that were looked up.
 	Loose   int64
 	Sockets int64 // TCP sockets of the host.
 }
@@ -185,8 +185,8 @@ func (s Sample) Since(before Sample, n int) (perSocket float64, undisturbed bool
 	loose := float64(s.Loose-before.Loose) / float64(max(sockets, 1))
 	// A socket takes 2.4 KB or more, its file 0.2, and its watch 0.2.
 	const leastFixed, mostFixed = 2400, 4000
-	// An inode takes 832 bytes, a dentry 192, and some space at the ends of pages is lost. A process that reads /proc/PID/fd
-	// meanwhile creates as much again for each connection.
+	// An inode takes 832 bytes, a dentry 192, and some space at the ends of pages is lost. A process that reads
+	// /proc/PID/fd meanwhile creates as much again for each connection.
 	const leastLoose, usualLoose, mostLoose = 900, 1080, 1300
 	if loose < leastLoose || loose > mostLoose {
 		loose = usualLoose

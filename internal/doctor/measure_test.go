@@ -24,7 +24,8 @@ func TestMeasure(t *testing.T) {
 	// Variables for another server must not reach this one.
 	t.Setenv("CRIER_LISTEN", "nowhere")
 	t.Setenv("CRIER_MAX_CONNS", "3")
-	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"),
+		Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,8 @@ func TestMeasureFails(t *testing.T) {
 		{"no program", filepath.Join(dir, "none"), "no such file", Host{}, 100},
 		{"it ends", script("ends", "echo no luck >&2; exit 1"), "no luck", Host{}, 100},
 		{"nobody there", script("lies", serving+"exec sleep 60"), "refused", Host{}, 100},
-		{"no files", script("unused", "exit 1"), "too few", on(t, map[string]string{"proc/self/limits": "Max open files 90 90 files"}), 100},
+		{"no files", script("unused", "exit 1"), "too few", on(t,
+			map[string]string{"proc/self/limits": "Max open files 90 90 files"}), 100},
 		{"no wish", script("unused", "exit 1"), "too few", Host{}, 3},
 	} {
 		m, err := tt.h.measure(tt.program, Goal{Conns: tt.conns, Reserved: 100}, time.Millisecond)

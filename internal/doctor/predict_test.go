@@ -55,14 +55,17 @@ func TestPredict(t *testing.T) {
 		says string
 	}{
 		{"nothing", Measured{}, "nothing was measured"},
-		{"others", Measured{Conns: 8000, halfConns: 4000, halfOwn: 4e6, live: 100, socket: []float64{4000}}, "run it again when the host is quiet"},
-		{"few", Measured{Conns: 500, halfConns: 250, halfOwn: 3e6, live: 1000, socket: []float64{4000, 4000}, cpu: []float64{1}}, "fewer than 2000"},
+		{"others", Measured{Conns: 8000, halfConns: 4000, halfOwn: 4e6, live: 100, socket: []float64{4000}},
+			"run it again when the host is quiet"},
+		{"few", Measured{Conns: 500, halfConns: 250, halfOwn: 3e6, live: 1000, socket: []float64{4000, 4000},
+			cpu: []float64{1}}, "fewer than 2000"},
 	} {
 		p := h.Predict(Goal{Conns: million}, tt.m)
 		if said := strings.Join(p.Certainty, "\n"); !strings.Contains(said, tt.says) || strings.Count(said, "\n") != 2 {
 			t.Errorf("%s: got %q, want %q and three in all", tt.name, said, tt.says)
 		}
-		if p.Own.Likely < 100e6 || p.Own.Likely > 200e6 || p.Kernel.Likely < 3.5e9 || p.Kernel.Likely > 4.5e9 || (p.Broadcast == nil) != (tt.m.cpu == nil) {
+		if p.Own.Likely < 100e6 || p.Own.Likely > 200e6 || p.Kernel.Likely < 3.5e9 || p.Kernel.Likely > 4.5e9 ||
+			(p.Broadcast == nil) != (tt.m.cpu == nil) {
 			t.Errorf("%s: got %+v", tt.name, p)
 		}
 	}
@@ -110,7 +113,8 @@ func TestReportJSON(t *testing.T) {
 		Checks      []map[string]any
 		Prediction  map[string]any
 	}
-	if err := json.Unmarshal(text, &got); err != nil || got.Connections != 10 || !got.Fits || got.Allows == 0 || got.Binds == "" {
+	if err := json.Unmarshal(text, &got); err != nil || got.Connections != 10 || !got.Fits || got.Allows == 0 ||
+		got.Binds == "" {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	for _, c := range got.Checks {
@@ -123,7 +127,8 @@ func TestReportJSON(t *testing.T) {
 			t.Errorf("%v: change is %v, want a list", c["name"], c["change"])
 		}
 	}
-	for _, name := range []string{"own_memory", "own_memory_per_connection", "kernel_memory", "kernel_memory_per_connection", "memory", "cpu_per_delivery", "broadcast"} {
+	for _, name := range []string{"own_memory", "own_memory_per_connection", "kernel_memory",
+		"kernel_memory_per_connection", "memory", "cpu_per_delivery", "broadcast"} {
 		v, _ := got.Prediction[name].(map[string]any)
 		if v["low"] == nil || v["likely"] == nil || v["high"] == nil {
 			t.Errorf("%s: got %v, want a range", name, v)

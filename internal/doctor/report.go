@@ -11,8 +11,8 @@ type Report struct {
 	Prediction Prediction `json:"prediction"`
 }
 
-// Examine returns the report for a goal. If m is the zero value, memory is predicted from figures of other machines, and
-// the time of a broadcast is not predicted.
+// Examine returns the report for a goal. If m is the zero value, memory is predicted from figures of other machines,
+// and the time of a broadcast is not predicted.
 func (h Host) Examine(g Goal, m Measured) (Report, error) {
 	p := h.Predict(g, m)
 	all, err := h.Checks(g, p.OwnEach.plus(p.KernelEach))

@@ -30,8 +30,8 @@ type addresses struct {
 	Pprof netip.AddrPort // For profiles.
 }
 
-// startServer starts crier on a free port. The child does not get variables of the environment that are meant for another
-// process. It ends with stop, or with the calling thread, which must be locked.
+// startServer starts crier on a free port. The child does not get variables of the environment that are meant for
+// another process. It ends with stop, or with the calling thread, which must be locked.
 func startServer(program string) (*server, error) {
 	args := []string{"serve", "--listen=127.0.0.1:0", "--pprof=127.0.0.1:0", "--log-format=json"}
 	s := &server{cmd: exec.Command(program, args...), log: make(chan struct{})}

@@ -1,13 +1,13 @@
-// Package flags has the types of values on the command line, in the environment and in the configuration file. kong parses
-// them with UnmarshalText.
+// Package flags has the types of values on the command line, in the environment and in the configuration file. kong
+// parses them with UnmarshalText.
 //
 // Errors continue a sentence that begins with the flag: "is -1, want 0 or more".
 //
 //	flags.go  numbers, sizes, durations and words
 //	list.go   lists, and networks
 //
-// Sizes are parsed here: libraries such as dustin/go-humanize and docker/go-units also accept 1.5MB or 10k, and round, where
-// crier wants an exact number of bytes and an error that names the limit.
+// Sizes are parsed here: libraries such as dustin/go-humanize and docker/go-units also accept 1.5MB or 10k, and
+// round, where crier wants an exact number of bytes and an error that names the limit.
 package flags
 
 import (
@@ -68,7 +68,8 @@ func (s *Span) UnmarshalText(text []byte) error {
 	if err != nil && tooLong(string(text)) { // ParseDuration does not distinguish values above 2562047h from invalid ones.
 		err = strconv.ErrRange
 	}
-	err = faultOf(text, int64(d), err, int64(maxSpan), "a duration: a number with its unit, such as 500ms, 30s or 1m30s, or 0",
+	err = faultOf(text, int64(d), err, int64(maxSpan),
+		"a duration: a number with its unit, such as 500ms, 30s or 1m30s, or 0",
 		fmt.Sprintf("%.0fh", maxSpan.Hours()))
 	if err != nil {
 		return err

@@ -74,7 +74,8 @@ func TestFaults(t *testing.T) {
 }
 
 func TestSpans(t *testing.T) {
-	for text, want := range map[string]time.Duration{"0": 0, "500ms": 500 * time.Millisecond, "1m30s": 90 * time.Second, "336h": maxSpan} {
+	for text, want := range map[string]time.Duration{"0": 0, "500ms": 500 * time.Millisecond, "1m30s": 90 * time.Second,
+		"336h": maxSpan} {
 		var got Span
 		if err := got.UnmarshalText([]byte(text)); err != nil || time.Duration(got) != want {
 			t.Errorf("%q: got %v, %v, want %v", text, got.Text(), err, want)
@@ -94,7 +95,8 @@ func TestLists(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	var networks Networks
-	if err := networks.UnmarshalText([]byte("10.0.0.5/8, ::ffff:127.0.0.0/104, 192.0.2.1,2001:db8::1,fe80::/10, ::ffff:192.0.2.7, ::/0")); err != nil {
+	if err := networks.UnmarshalText([]byte("10.0.0.5/8, ::ffff:127.0.0.0/104, 192.0.2.1,2001:db8::1,fe80::/10, " +
+		"::ffff:192.0.2.7, ::/0")); err != nil {
 		t.Fatal(err)
 	}
 	want := "[10.0.0.0/8 127.0.0.0/8 192.0.2.1/32 2001:db8::1/128 fe80::/10 192.0.2.7/32 ::/0]"

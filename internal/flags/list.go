@@ -9,9 +9,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// List has the values of a flag that may be repeated, or have several values separated by commas; a comma within a value is
-// written \,. Spaces around values and empty values are ignored, but one value must remain. Otherwise a list whose shell
-// variable is not set would look like a flag that is not given.
+// List has the values of a flag that may be repeated, or have several values separated by commas; a comma within a
+// value is written \,. Spaces around values and empty values are ignored, but one value must remain. Otherwise a list
+// whose shell variable is not set would look like a flag that is not given.
 type List []string
 
 // UnmarshalText adds to the list.
@@ -51,8 +51,8 @@ func (l *Networks) UnmarshalText(text []byte) error {
 	return err
 }
 
-// parseNetwork parses a network. An IPv4-mapped network (RFC 4291, section 2.5.5.2) becomes the IPv4 network. Bits after the
-// prefix are dropped, because addresses of interfaces have such bits.
+// parseNetwork parses a network. An IPv4-mapped network (RFC 4291, section 2.5.5.2) becomes the IPv4 network. Bits
+// after the prefix are dropped, because addresses of interfaces have such bits.
 func parseNetwork(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
 		addr = addr.Unmap()

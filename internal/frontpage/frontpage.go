@@ -1,5 +1,5 @@
-// Package frontpage has the page that crier shows to a browser that opens crier's address. A message that is sent in one tab
-// appears in a second tab. The package does not know sockets and flags.
+// Package frontpage has the page that crier shows to a browser that opens crier's address. A message that is sent in
+// one tab appears in a second tab. The package does not know sockets and flags.
 package frontpage
 
 import (

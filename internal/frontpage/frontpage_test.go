@@ -12,14 +12,15 @@ import (
 	"github.com/crier-ws/crier/broadcast"
 )
 
-// TestNew checks that the page loads nothing else, that its policy allows nothing else, and that a server accepts it only
-// with its policy.
+// TestNew checks that the page loads nothing else, that its policy allows nothing else, and that a server accepts it
+// only with its policy.
 func TestNew(t *testing.T) {
 	cfg := Config{Path: `/"><script>alert(1)</script>`, Channels: true}
 	page := New(cfg)
 	body := string(page.HTML)
 	for _, wrong := range []string{
-		`\son\w+=`, `\sstyle=`, `(src|href)="[^d#]`, `innerHTML|insertAdjacent|document\.write|eval\(|outerHTML`, `url\(`, `@import`,
+		`\son\w+=`, `\sstyle=`, `(src|href)="[^d#]`, `innerHTML|insertAdjacent|document\.write|eval\(|outerHTML`, `url\(`,
+		`@import`,
 		`<script>alert`, `\{\{`,
 	} {
 		if got := regexp.MustCompile(wrong).FindString(body); got != "" {
@@ -31,10 +32,12 @@ func TestNew(t *testing.T) {
 		t.Fatal("the page has no data-server")
 	}
 	var got Config
-	if err := json.Unmarshal([]byte(html.UnescapeString(m[1])), &got); err != nil || got.Path != cfg.Path || !got.Channels || got.ReceiveOnly {
+	if err := json.Unmarshal([]byte(html.UnescapeString(m[1])), &got); err != nil || got.Path != cfg.Path ||
+		!got.Channels || got.ReceiveOnly {
 		t.Errorf("got %+v, %v, want %+v", got, err, cfg)
 	}
-	for _, want := range []string{"default-src 'none'", "script-src 'sha256-", "style-src 'sha256-", "connect-src 'self'", "frame-ancestors 'none'"} {
+	for _, want := range []string{"default-src 'none'", "script-src 'sha256-", "style-src 'sha256-", "connect-src 'self'",
+		"frame-ancestors 'none'"} {
 		if !strings.Contains(page.Policy, want) {
 			t.Errorf("got %s, want %s in it", page.Policy, want)
 		}
@@ -57,7 +60,8 @@ func TestLocal(t *testing.T) {
 		{"as a browser asks", func(*http.Request) {}, true},
 		{"IPv6", func(r *http.Request) { r.RemoteAddr, r.Host = "[::1]:4000", "[::1]:18000" }, true},
 		{"IPv4 on an IPv6 socket", peer("[::ffff:127.0.0.1]:4000"), true},
-		{"another loopback address", func(r *http.Request) { r.RemoteAddr, r.Host = "127.1.2.3:4000", "127.1.2.3:18000" }, true},
+		{"another loopback address", func(r *http.Request) { r.RemoteAddr, r.Host = "127.1.2.3:4000", "127.1.2.3:18000" },
+			true},
 		{"port 80", host("LocalHost"), true},
 		{"IPv6 without a port", host("[::1]"), true},
 		{"a header of browsers", header("Sec-Fetch-Mode", "navigate"), true},

@@ -1,5 +1,5 @@
-// Package httpjson has the common parts of crier's HTTP handlers for back ends: answers in JSON, a single form of errors,
-// and strict parsing of queries.
+// Package httpjson has the common parts of crier's HTTP handlers for back ends: answers in JSON, a single form of
+// errors, and strict parsing of queries.
 //
 //	httpjson.go   answers, and the form of errors
 //	query.go      the parameters that a request may have

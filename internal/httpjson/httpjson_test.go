@@ -36,7 +36,8 @@ func TestQuery(t *testing.T) {
 		}
 	}
 	for names, want := range map[string]string{"": "want no parameters", "since": "want since"} {
-		if _, err := Query(&url.URL{RawQuery: "x=1"}, strings.Fields(names)...); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Query(&url.URL{RawQuery: "x=1"}, strings.Fields(names)...); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("with %q: got %v, want %s", names, err, want)
 		}
 	}
@@ -45,7 +46,8 @@ func TestQuery(t *testing.T) {
 func TestWrite(t *testing.T) {
 	w := httptest.NewRecorder()
 	Fail(w, Draining, "100%% is %d & <more>", 5)
-	if got := w.Body.String(); got != `{"error":"100% is 5 & <more>","code":"draining"}`+"\n" || w.Header().Get("Retry-After") != "1" {
+	if got := w.Body.String(); got != `{"error":"100% is 5 & <more>","code":"draining"}`+"\n" ||
+		w.Header().Get("Retry-After") != "1" {
 		t.Errorf("got %s, %v", got, w.Header())
 	}
 	w = httptest.NewRecorder()

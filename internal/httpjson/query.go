@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Query parses a query strictly: each parameter must have one of the names, and must not be repeated unless its name ends
-// in "[]". The standard library drops parameters that it cannot parse and does not check names, so a mistyped request could
-// have another effect than intended.
+// Query parses a query strictly: each parameter must have one of the names, and must not be repeated unless its name
+// ends in "[]". The standard library drops parameters that it cannot parse and does not check names, so a mistyped
+// request could have another effect than intended.
 func Query(u *url.URL, names ...string) (url.Values, error) {
 	values, err := url.ParseQuery(u.RawQuery)
 	switch {

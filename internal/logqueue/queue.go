@@ -41,8 +41,8 @@ type entry struct {
 	flushed chan struct{} // Closed when all earlier lines are written or dropped. nil for a line.
 }
 
-// New returns a Queue that writes to out, and starts its goroutine, which Close stops. Each call of out.Write has one line,
-// unless out accepts only a part of it.
+// New returns a Queue that writes to out, and starts its goroutine, which Close stops. Each call of out.Write has one
+// line, unless out accepts only a part of it.
 func New(out io.Writer) *Queue {
 	q := &Queue{out: out, wake: make(chan struct{}, 1), stopped: make(chan struct{}), notice: defaultNotice}
 	go q.run() // Stopped and awaited by Close, unless out blocks.
@@ -60,8 +60,8 @@ func (q *Queue) SetNotice(notice func(lines uint64) []byte) {
 	q.notice = notice
 }
 
-// Write queues a copy of line, which should end with a newline. If the queue is full, it drops and counts the line. It does
-// not block, and always returns len(line), nil, because a program can do nothing about its log.
+// Write queues a copy of line, which should end with a newline. If the queue is full, it drops and counts the line.
+// It does not block, and always returns len(line), nil, because a program can do nothing about its log.
 func (q *Queue) Write(line []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -92,8 +92,8 @@ func (q *Queue) ring() {
 // Dropped returns how many lines were not written completely.
 func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
 
-// Flush waits until all lines that were queued before are written to the output or dropped. It returns false if that takes
-// longer than timeout.
+// Flush waits until all lines that were queued before are written to the output or dropped. It returns false if that
+// takes longer than timeout.
 func (q *Queue) Flush(timeout time.Duration) bool {
 	flushed := make(chan struct{})
 	q.mu.Lock()

@@ -80,8 +80,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestStuckOutput checks that Write does not block while the output does, that the queue is bounded, and that one notice
-// replaces the dropped lines when the output continues.
+// TestStuckOutput checks that Write does not block while the output does, that the queue is bounded, and that one
+// notice replaces the dropped lines when the output continues.
 func TestStuckOutput(t *testing.T) {
 	var out output
 	q := start(t, &out)
@@ -116,7 +116,8 @@ func TestLineTooLarge(t *testing.T) {
 	_, _ = q.Write(make([]byte, maxBytes))
 	_, _ = q.Write([]byte("small\n"))
 	flush(t, q)
-	if got := out.String(); !strings.HasPrefix(got, "1 lines could not be written") || !strings.HasSuffix(got, "\nsmall\n") {
+	if got := out.String(); !strings.HasPrefix(got, "1 lines could not be written") ||
+		!strings.HasSuffix(got, "\nsmall\n") {
 		t.Errorf("got %q", got)
 	}
 }

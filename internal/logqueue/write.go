@@ -38,7 +38,8 @@ func (q *Queue) run() {
 	}
 }
 
-// takeQueued returns all queued entries. If there are none, it takes over the count of the lines that were dropped last.
+// takeQueued returns all queued entries. If there are none, it takes over the count of the lines that were dropped
+// last.
 func (w *writer) takeQueued() (entries []entry, closing bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,9 +79,9 @@ func (w *writer) writeNotice() bool {
 	return true
 }
 
-// write writes a line and reports whether it was written completely. It blocks while a pipe or a terminal is full, even in
-// non-blocking mode, which any process that shares the output may have set (fcntl(2)). Every other error concerns only this
-// line: a disk may have room again, and a named pipe a new reader.
+// write writes a line and reports whether it was written completely. It blocks while a pipe or a terminal is full,
+// even in non-blocking mode, which any process that shares the output may have set (fcntl(2)). Every other error
+// concerns only this line: a disk may have room again, and a named pipe a new reader.
 func (w *writer) write(line []byte) bool {
 	if w.inLine {
 		line = append([]byte("\n"), line...)

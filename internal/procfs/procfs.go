@@ -1,6 +1,6 @@
-// Package procfs reads a few numbers from /proc, and the processor time of a process. github.com/prometheus/procfs, which
-// client_golang links, would parse whole files into structs of all fields for each of them, without RssAnon in bytes and
-// without clock_getcpuclockid(3). Linux only.
+// Package procfs reads a few numbers from /proc, and the processor time of a process. github.com/prometheus/procfs,
+// which client_golang links, would parse whole files into structs of all fields for each of them, without RssAnon in
+// bytes and without clock_getcpuclockid(3). Linux only.
 package procfs
 
 import (
@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NumberAfter returns the number that follows a field's name and a colon at the start of a line. text is borrowed until it
-// returns.
+// NumberAfter returns the number that follows a field's name and a colon at the start of a line. text is borrowed
+// until it returns.
 func NumberAfter(text []byte, field string) (int64, error) {
 	_, after, ok := bytes.Cut(append([]byte("\n"), text...), []byte("\n"+field+":"))
 	if !ok {

@@ -29,7 +29,8 @@ func TestMeminfo(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(root, "proc"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(root, "proc/meminfo"), []byte("MemTotal: 9 kB\nSlab:  17 kB\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "proc/meminfo"), []byte("MemTotal: 9 kB\nSlab:  17 kB\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := Meminfo(root, "Slab"); got != 17<<10 || err != nil {

@@ -1,6 +1,7 @@
-// Package term writes text to terminals: colours, and text of peers without control characters that a terminal would obey.
-// It stays a package of its own: the usual libraries (golang.org/x/term, go-isatty, fatih/color) detect terminals and write
-// colours, which are 30 of its lines, but do not escape text or colour the lines of a slog.TextHandler. Linux only.
+// Package term writes text to terminals: colours, and text of peers without control characters that a terminal would
+// obey. It stays a package of its own: the usual libraries (golang.org/x/term, go-isatty, fatih/color) detect
+// terminals and write colours, which are 30 of its lines, but do not escape text or colour the lines of a
+// slog.TextHandler. Linux only.
 package term
 
 import (
@@ -38,8 +39,8 @@ func IsTerminal(w io.Writer) bool {
 // Paint writes text in colours, or without. The zero value writes it without.
 type Paint struct{ on bool }
 
-// PaintFor returns a Paint for text that is written to w. It uses colours if w is a terminal, unless NO_COLOR is set and
-// not empty (https://no-color.org), or TERM is dumb.
+// PaintFor returns a Paint for text that is written to w. It uses colours if w is a terminal, unless NO_COLOR is set
+// and not empty (https://no-color.org), or TERM is dumb.
 func PaintFor(w io.Writer) Paint {
 	return Paint{IsTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
@@ -97,8 +98,8 @@ func (l logWriter) Write(line []byte) (int, error) {
 	return l.w.Write(line)
 }
 
-// Safe returns text of a peer as it may be written to w: the result of Visible if w is a terminal, and b itself otherwise.
-// The result may share memory with b.
+// Safe returns text of a peer as it may be written to w: the result of Visible if w is a terminal, and b itself
+// otherwise. The result may share memory with b.
 func Safe(w io.Writer, b []byte) []byte {
 	if !IsTerminal(w) {
 		return b
@@ -106,8 +107,8 @@ func Safe(w io.Writer, b []byte) []byte {
 	return []byte(Visible(string(b)))
 }
 
-// Visible returns s with control characters, invalid UTF-8 and non-graphic characters escaped as in Go's string literals.
-// Tabs and line ends are kept.
+// Visible returns s with control characters, invalid UTF-8 and non-graphic characters escaped as in Go's string
+// literals. Tabs and line ends are kept.
 func Visible(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {

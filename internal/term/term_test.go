@@ -11,7 +11,8 @@ import (
 
 // hostile has texts of a peer that a terminal would obey.
 var hostile = []string{
-	"\x1b[31mred", "\x1b]0;title\x07", "\u009b31m", "\x9b31m", "a\rb", "\x00", "\x7f", "\u202egnp.exe", "\u2028", "\U000e0001",
+	"\x1b[31mred", "\x1b]0;title\x07", "\u009b31m", "\x9b31m", "a\rb", "\x00", "\x7f", "\u202egnp.exe", "\u2028",
+	"\U000e0001",
 }
 
 func TestVisible(t *testing.T) {
@@ -38,8 +39,8 @@ func TestVisible(t *testing.T) {
 	}
 }
 
-// TestLog checks that the level has a colour, that the rest of a line is unchanged, and that text of a peer neither is a
-// control sequence nor gets a colour.
+// TestLog checks that the level has a colour, that the rest of a line is unchanged, and that text of a peer neither
+// is a control sequence nor gets a colour.
 func TestLog(t *testing.T) {
 	record := func(p Paint) string {
 		var b bytes.Buffer

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Need skips t, with a line on standard error, if one of the programs is not installed. If the environment variable CI is
-// set, it fails t instead, because a skipped test would go unnoticed.
+// Need skips t, with a line on standard error, if one of the programs is not installed. If the environment variable
+// CI is set, it fails t instead, because a skipped test would go unnoticed.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, program := range programs {

@@ -17,8 +17,8 @@ var colors string
 
 // Assemble puts a style and a script where html has the comments /* page.css */ and /* page.js */, and returns the
 // document and its policy. The style can use the custom properties of colors.css. The document may use images from
-// data: URLs and connect to its own origin. Assemble panics if the parts do not fit together, because they are embedded in
-// the program.
+// data: URLs and connect to its own origin. Assemble panics if the parts do not fit together, because they are
+// embedded in the program.
 func Assemble(html, css, script string) (document []byte, policy string) {
 	if strings.Contains(strings.ToLower(script), "</script") || strings.Contains(css, "</") {
 		panic("webpage: the script or the style would end its element")

@@ -13,7 +13,8 @@ func TestAssemble(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	for _, want := range []string{
-		"default-src 'none'; ", "script-src 'sha256-D6IGS8VMvCoyaR/l0h9tERrBTATY01CoPS7l6xDv0kI='; ", "style-src " + Source(colors+"a{}") + "; ",
+		"default-src 'none'; ", "script-src 'sha256-D6IGS8VMvCoyaR/l0h9tERrBTATY01CoPS7l6xDv0kI='; ", "style-src " +
+			Source(colors+"a{}") + "; ",
 		"connect-src 'self'; ", "base-uri 'none'; ", "form-action 'none'; ", "frame-ancestors 'none'",
 	} {
 		if !strings.Contains(policy, want) {
