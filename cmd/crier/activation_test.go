@@ -15,12 +15,12 @@ import (
 	"time"
 )
 
-// activate starts the real program as systemd does, with sockets from fd 3 on whose names are
-// in names, separated by colons. env is for it, NAME=value; a value of $$ is its process id.
+// activate starts the built program as systemd does, with sockets from fd 3 on. names has the names of the sockets,
+// separated by colons. env has variables for the program, NAME=value; the value $$ stands for its process ID.
 func activate(t *testing.T, bin, names string, lns []net.Listener, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	env = append(env, fmt.Sprintf("LISTEN_FDS=%d", len(lns)), "LISTEN_PID=$$", "LISTEN_FDNAMES="+names)
-	// The shell has the process id that crier will have.
+	// crier gets the process ID of the shell.
 	cmd := exec.Command("sh", append([]string{"-c", strings.Join(env, " ") + ` exec "$0" "$@"`, bin}, args...)...)
 	for _, ln := range lns {
 		f, err := ln.(interface{ File() (*os.File, error) }).File()
@@ -33,8 +33,8 @@ func activate(t *testing.T, bin, names string, lns []net.Listener, env []string,
 	return cmd
 }
 
-// started starts a program until the test is over.
-func started(t *testing.T, cmd *exec.Cmd) (log *bytes.Buffer) {
+// startUntilEnd starts a program, and kills it at the end of the test.
+func startUntilEnd(t *testing.T, cmd *exec.Cmd) (log *bytes.Buffer) {
 	t.Helper()
 	log = new(bytes.Buffer)
 	cmd.Stderr = log
@@ -45,7 +45,7 @@ func started(t *testing.T, cmd *exec.Cmd) (log *bytes.Buffer) {
 	return log
 }
 
-// terminate ends a program with SIGTERM, and wants exit code 0.
+// terminate ends a program with SIGTERM, and fails t unless it exits with 0.
 func terminate(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	_ = cmd.Process.Signal(syscall.SIGTERM)
@@ -55,8 +55,8 @@ func terminate(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// knock connects and asks for a WebSocket, but does not wait for the answer.
-func knock(t *testing.T, addr net.Addr) net.Conn {
+// startHandshake connects and sends a WebSocket handshake. It does not wait for the answer.
+func startHandshake(t *testing.T, addr net.Addr) net.Conn {
 	t.Helper()
 	conn, err := net.Dial(addr.Network(), addr.String())
 	if err != nil {
@@ -69,8 +69,8 @@ func knock(t *testing.T, addr net.Addr) net.Conn {
 	return conn
 }
 
-// answered wants a connection answered with a status.
-func answered(t *testing.T, conn net.Conn, status int) {
+// checkAnswer fails t unless the answer on a connection has a status.
+func checkAnswer(t *testing.T, conn net.Conn, status int) {
 	t.Helper()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
@@ -91,20 +91,20 @@ func listening(t *testing.T, network, addr string) net.Listener {
 	return ln
 }
 
-// TestActivation: who connects before crier has started, or while it starts anew, is served,
-// since the socket is not its own.
+// TestActivation checks that crier serves clients that connected before it started or while it restarted, because the
+// service manager holds the socket.
 func TestActivation(t *testing.T) {
 	bin := build(t)
 	first, second := listening(t, "tcp", "127.0.0.1:0"), listening(t, "unix", filepath.Join(t.TempDir(), "s"))
 	back := listening(t, "tcp", "127.0.0.1:0")
-	elsewhere := listening(t, "tcp", "127.0.0.1:0") // If crier listened there, it would fail.
+	elsewhere := listening(t, "tcp", "127.0.0.1:0") // The port is in use, so crier would fail to listen on it.
 	for round := range 2 {
-		early, local := knock(t, first.Addr()), knock(t, second.Addr())
+		early, local := startHandshake(t, first.Addr()), startHandshake(t, second.Addr())
 		cmd := activate(t, bin, "crier:unknown:admin", []net.Listener{first, second, back}, nil, "--listen",
 			elsewhere.Addr().String(), "--admin", elsewhere.Addr().String())
-		log := started(t, cmd)
-		answered(t, early, http.StatusSwitchingProtocols)
-		answered(t, local, http.StatusSwitchingProtocols)
+		log := startUntilEnd(t, cmd)
+		checkAnswer(t, early, http.StatusSwitchingProtocols)
+		checkAnswer(t, local, http.StatusSwitchingProtocols)
 		resp, err := http.Get("http://" + back.Addr().String() + "/livez")
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
@@ -121,12 +121,12 @@ func TestActivation(t *testing.T) {
 	}
 }
 
-// TestActivationRefused: sockets that crier must not or cannot serve.
+// TestActivationRefused checks the errors for sockets that crier must not or cannot serve.
 func TestActivationRefused(t *testing.T) {
 	bin := build(t)
 	all := listening(t, "tcp", ":0")
 	ours := listening(t, "tcp", "127.0.0.1:0")
-	conn := knock(t, ours.Addr())
+	conn := startHandshake(t, ours.Addr())
 	tests := []struct {
 		name  string
 		names string
@@ -161,7 +161,7 @@ type connected struct {
 
 func (c connected) File() (*os.File, error) { return c.conn.(*net.TCPConn).File() }
 
-// TestActivationOfAnother: what is for another process is not taken.
+// TestActivationOfAnother checks that crier ignores sockets that are meant for another process.
 func TestActivationOfAnother(t *testing.T) {
 	t.Setenv("LISTEN_FDS", "1")
 	t.Setenv("LISTEN_PID", "1")
@@ -174,8 +174,8 @@ func TestActivationOfAnother(t *testing.T) {
 	}
 }
 
-// TestActivationReloads: SIGHUP finds the flags right that were right at the start, when there was
-// an environment that said that sockets are passed.
+// TestActivationReloads checks that SIGHUP accepts flags that are valid only because sockets were passed, although the
+// environment no longer says so.
 func TestActivationReloads(t *testing.T) {
 	dir := t.TempDir()
 	token, config := filepath.Join(dir, "token"), filepath.Join(dir, "crier.toml")

@@ -19,15 +19,15 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// startCrier runs the real program until the test is over, and returns the addresses of its
-// start line by their names.
+// startCrier runs the built program until the end of the test, and returns the addresses in its log line "serving" by
+// their names.
 func startCrier(t *testing.T, args ...string) (addrs map[string]string, stop func() error) {
 	t.Helper()
 	_, addrs, stop = startLogged(t, io.Discard, args...)
 	return addrs, stop
 }
 
-// startLogged is startCrier with the process, and with what it logs when it serves.
+// startLogged is like startCrier. It also returns the process, and copies its log to log.
 func startLogged(
 	t *testing.T, log io.Writer, args ...string,
 ) (p *os.Process, addrs map[string]string, stop func() error) {
@@ -69,8 +69,7 @@ func startLogged(
 	return nil, nil, nil
 }
 
-// TestAdmin: a back end publishes to a channel's clients, on the address that is for it, and
-// only there.
+// TestAdmin checks that a back end can publish to the clients of a channel through --admin, and only there.
 func TestAdmin(t *testing.T) {
 	token := strings.Repeat("s3cret", 4)
 	file := filepath.Join(t.TempDir(), "token")
@@ -113,7 +112,7 @@ func TestAdmin(t *testing.T) {
 		bearer := map[string]string{"Authorization": "Bearer " + token}
 		want := map[string]int{"plain": 200, "bearer": 200, "foreign host": 403, "another site's page": 403,
 			"its origin alone": 403, "own page": 200, "public port": 405}
-		if secret { // A page cannot know it.
+		if secret { // A web page does not have the token.
 			want = map[string]int{"plain": 401, "bearer": 200, "foreign host": 401, "another site's page": 401,
 				"its origin alone": 401, "own page": 401, "public port": 405}
 		}
@@ -136,7 +135,7 @@ func TestAdmin(t *testing.T) {
 		}
 		conn.Close()
 		if err := stop(); err != nil {
-			t.Errorf("it ended with %v", err)
+			t.Errorf("crier ended with %v", err)
 		}
 	}
 }

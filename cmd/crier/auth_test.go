@@ -47,7 +47,7 @@ func (i *issuer) writeKey(file string) {
 	}
 }
 
-// writeToken writes a token for a time, and returns it.
+// writeToken writes and returns a token that is valid for a time.
 func (i *issuer) writeToken(file string, d time.Duration) string {
 	i.t.Helper()
 	token, err := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
@@ -63,8 +63,8 @@ func (i *issuer) writeToken(file string, d time.Duration) string {
 	return token
 }
 
-// TestAuth: the program lets in who bears a token, until it is over; SIGHUP brings other keys; and no
-// token is in the log.
+// TestAuth checks that clients with a token can connect until it expires, that SIGHUP loads other keys, and that the
+// log has no token.
 func TestAuth(t *testing.T) {
 	bin := build(t)
 	keyFile, tokenFile := filepath.Join(t.TempDir(), "key.pem"), filepath.Join(t.TempDir(), "token")
@@ -98,14 +98,14 @@ func TestAuth(t *testing.T) {
 		t.Errorf("without a token: got code %d, %q", code, said)
 	}
 
-	// Its time ends.
+	// The token expires.
 	tokens = append(tokens, old.writeToken(tokenFile, 2*time.Second))
 	_, said, code := command(t, bin, "", "sub", server, "--token-file="+tokenFile, "--once", "news/a")
 	if code != 1 || !strings.Contains(said, "4401: the token has expired") {
 		t.Errorf("to the end of its token: got code %d, %q", code, said)
 	}
 
-	// With another token, which may come late, it goes on.
+	// With another token, which may be late, the client resumes.
 	tokens = append(tokens, old.writeToken(tokenFile, 2*time.Second))
 	late := exec.Command(bin, "sub", server, "--token-file="+tokenFile, "--count=1", "news/a")
 	var lost logtest.Buffer
@@ -122,7 +122,7 @@ func TestAuth(t *testing.T) {
 	if _, said, code := command(t, bin, "now\n", "pub", "--admin-url=http://"+addrs["admin"], "news/a"); code != 0 {
 		t.Fatalf("pub: got code %d, %s", code, said)
 	}
-	if err := late.Wait(); err != nil { // It resumes behind what it got.
+	if err := late.Wait(); err != nil { // It resumes after the last message.
 		t.Errorf("with another token: %v", err)
 	}
 
@@ -160,8 +160,8 @@ func TestAuth(t *testing.T) {
 	}
 }
 
-// TestKeyLeftOut: keys of a JWKS that cannot be used keep nobody out, at the start and after SIGHUP, and the log names
-// them.
+// TestKeyLeftOut checks that unusable keys of a JWKS do not affect the others, at the start and after SIGHUP, and
+// that the log names them.
 func TestKeyLeftOut(t *testing.T) {
 	bin := build(t)
 	keyFile, tokenFile := filepath.Join(t.TempDir(), "keys.json"), filepath.Join(t.TempDir(), "token")

@@ -13,7 +13,7 @@ import (
 	"github.com/crier-ws/crier/internal/logtest"
 )
 
-// config runs crier config and returns what it prints, and its exit code.
+// config runs crier config, and returns its output and exit code.
 func config(t *testing.T, args ...string) (out, log string, code int) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -30,7 +30,7 @@ func writeConfig(t *testing.T, text string) string {
 	return file
 }
 
-// TestConfig: the command line counts more than the environment, and that more than the file.
+// TestConfig checks that the command line has precedence over the environment, and the environment over the file.
 func TestConfig(t *testing.T) {
 	file := writeConfig(t, "# a comment\nmax-message = \"2MiB\"\norigin = [\"https://a.test\", \"https://b.test\"]\n"+
 		"channels = true\nrate = 1.5\nretain-age = \"10m\"\ntrusted-proxies = [\"10.0.0.0/8\"]\nauth = \"key.pem\"\n")
@@ -60,12 +60,13 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// uncomment makes the settings in comments of a template count.
+// uncomment returns a template with its settings uncommented.
 func uncomment(template string) string {
 	return regexp.MustCompile(`(?m)^# ?([a-z-]+ = )`).ReplaceAllString(template, "$1")
 }
 
-// TestTemplate: a server starts with the template as it is, and with all of it uncommented, and is the same as without.
+// TestTemplate checks that a server has the same settings without a file, with the template, and with the uncommented
+// template.
 func TestTemplate(t *testing.T) {
 	template, _, _ := config(t, "--template")
 	defaults, _, _ := config(t)
@@ -86,8 +87,8 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
-// TestConfigInEffect: defaults that follow from other flags are printed as they are, and the output is a file that
-// means the same.
+// TestConfigInEffect checks that defaults that depend on other flags are printed with their values, and that the
+// output is a file with the same meaning.
 func TestConfigInEffect(t *testing.T) {
 	values := func(s string) string { return regexp.MustCompile(` +# .*`).ReplaceAllString(s, "") }
 	for args, wants := range map[string][]string{

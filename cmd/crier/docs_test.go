@@ -19,8 +19,8 @@ import (
 
 const repository = "../.."
 
-// configurations are the files of examples and deploy, by their paths from the top: programs,
-// configurations and dashboards.
+// configurations returns the files of examples and deploy (programs, configurations and dashboards) by their paths
+// from the top of the repository.
 func configurations(t *testing.T) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
@@ -41,7 +41,7 @@ func configurations(t *testing.T) map[string]string {
 	return files
 }
 
-// crierArgs are the arguments with which a command starts crier, or not.
+// crierArgs returns the arguments with which a command starts crier. It returns false if it does not start crier.
 func crierArgs(words []string) (args []string, ok bool) {
 	switch {
 	case filepath.Base(words[0]) == "crier":
@@ -62,7 +62,7 @@ func crierArgs(words []string) (args []string, ok bool) {
 	return nil, false
 }
 
-// commandLines are those in a script that start crier, and those for a program that starts it:
+// commandLines returns the command lines of a script that start crier, and those for a program that starts it:
 // alone='/tmp/crier --listen ...'.
 func commandLines(script string) (lines [][]string) {
 	for _, c := range doccode.Commands(script) {
@@ -81,7 +81,7 @@ func commandLines(script string) (lines [][]string) {
 	return lines
 }
 
-// prompts are the lines of a terminal's text that were typed.
+// prompts returns the typed lines in the text of a terminal.
 func prompts(text string) string {
 	var typed []string
 	for line := range strings.Lines(text) {
@@ -92,7 +92,7 @@ func prompts(text string) string {
 	return strings.Join(typed, "")
 }
 
-// model is crier's commands by their names, and all flags.
+// model returns crier's commands by their names, and all flags.
 func model() (commands map[string]*kong.Node, flags map[string]*kong.Flag) {
 	commands, flags = make(map[string]*kong.Node), make(map[string]*kong.Flag)
 	root := newParser(&cli{}, nil, io.Discard, io.Discard, func(int) {}).Model
@@ -110,14 +110,14 @@ var (
 	envName  = regexp.MustCompile(`\bCRIER_[A-Z_]*[A-Z]\b`)
 )
 
-// foreign are flags of other programs in documents.
+// foreign lists flags of other programs in documents.
 var foreign = map[string][]string{
 	"README.md":            {"now"},                    // systemctl's.
 	"clients/js/README.md": {"experimental-websocket"}, // Node's.
 	"docs/operations.md":   {"allow-batch"},            // nats'.
 }
 
-// TestDocumentsCommandLines: crier takes each command line that documents, examples and deploy show.
+// TestDocumentsCommandLines checks that crier accepts each command line in documents, examples and deploy.
 func TestDocumentsCommandLines(t *testing.T) {
 	lines := make(map[string][][]string)
 	docs, err := doccode.Documents(repository)
@@ -171,7 +171,7 @@ from; ` + "`crier config --template`" + ` prints a file with all flags.
 - SIGHUP reads the files of ` + "`--config` and `--auth`" + ` again and logs which changes need a restart.
 `
 
-// TestFlagsDocument: docs/flags.md has the flags as they are defined.
+// TestFlagsDocument checks that docs/flags.md has the flags as they are defined.
 func TestFlagsDocument(t *testing.T) {
 	app := newParser(&cli{}, nil, io.Discard, io.Discard, func(int) {}).Model
 	want := flagsDocument + clidoc.Markdown(app)
@@ -186,7 +186,7 @@ func TestFlagsDocument(t *testing.T) {
 	}
 }
 
-// mentioned says what is wrong with a command line within a text, which may lack arguments.
+// mentioned returns an error for an invalid command line in running text, which may lack arguments.
 func mentioned(commands map[string]*kong.Node, line string) error {
 	words := strings.Fields(line)[1:]
 	name := "serve"
@@ -204,7 +204,7 @@ func mentioned(commands map[string]*kong.Node, line string) error {
 	return nil
 }
 
-// TestDocumentsFlags: the commands, flags and environment variables that documents name exist.
+// TestDocumentsFlags checks that the commands, flags and environment variables in documents exist.
 func TestDocumentsFlags(t *testing.T) {
 	docs, err := doccode.Documents(repository)
 	if err != nil {

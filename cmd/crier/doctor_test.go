@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDoctor runs the real program on the machine of the test.
+// TestDoctor runs the built program on this host.
 func TestDoctor(t *testing.T) {
 	bin := build(t)
 	var limit unix.Rlimit
@@ -29,7 +29,7 @@ func TestDoctor(t *testing.T) {
 		}
 	}
 
-	// More than any kernel allows.
+	// More connections than any kernel allows.
 	out, log, code = command(t, bin, "", "doctor", "--quick", "--conns=2000000000")
 	if code != 1 || !strings.HasPrefix(log, "crier: 2000000000 connections do not fit: this host allows ") ||
 		!isComplaint.MatchString(log) || !strings.Contains(log, "fs.nr_open") {
@@ -43,7 +43,7 @@ func TestDoctor(t *testing.T) {
 		}
 	}
 
-	// As many as the limit allows, whether other limits allow that or not.
+	// The default is the limit of open files, even if other limits are lower.
 	out, _, code = command(t, bin, "", "doctor", "--quick", "--json")
 	var r doctor.Report
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
@@ -59,7 +59,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// TestDoctorText: what is read in a terminal.
+// TestDoctorText checks the report as text.
 func TestDoctorText(t *testing.T) {
 	allows := 19900
 	long := strings.Repeat("word ", 60)

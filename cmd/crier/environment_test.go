@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestNearVariables: a variable whose name is nearly that of a flag stops the start, and the hint has the right name.
+// TestNearVariables checks that a variable whose name is nearly that of a flag is an error, and that the hint has the
+// right name.
 func TestNearVariables(t *testing.T) {
 	for name, want := range map[string]string{
 		"CRIER_AUHT": "CRIER_AUTH", "CRIER_AUTHH": "CRIER_AUTH", "CRIER_ORIGINS": "CRIER_ORIGIN",
@@ -18,7 +19,8 @@ func TestNearVariables(t *testing.T) {
 		"CRIER_AUTH_ISSUER_URL": "CRIER_AUTH_ISSUER",
 		"CRIER_MAX_CONN_PER_IP": "CRIER_MAX_CONNS_PER_IP", "CRIER_TRUSTED_PROXY": "CRIER_TRUSTED_PROXIES",
 		"CRIER_CONFIG_FILE": "CRIER_CONFIG",
-		"crier_auth":        "CRIER_AUTH", "Crier_Origin": "CRIER_ORIGIN", "CRIERAUTH": "CRIER_AUTH", "CRIER.AUTH": "CRIER_AUTH",
+		"crier_auth":        "CRIER_AUTH", "Crier_Origin": "CRIER_ORIGIN", "CRIERAUTH": "CRIER_AUTH",
+		"CRIER.AUTH": "CRIER_AUTH",
 		"CIRER_AUTH": "CRIER_AUTH", "CRIE_AUTH": "CRIER_AUTH", "CRIER_SERVE_AUTH": "CRIER_AUTH", "CRIER__AUTH": "CRIER_AUTH",
 		"CRIER_MAX-MESSAGE": "CRIER_MAX_MESSAGE", "CRIER_ADMIN_PASSWORD": "CRIER_ADMIN", "CRIER_LISTEN_PORT": "CRIER_LISTEN",
 	} {
@@ -38,8 +40,8 @@ func TestNearVariables(t *testing.T) {
 	}
 }
 
-// TestOtherVariables: a variable that is of no flag is logged; one of another command, or of a service in Kubernetes,
-// is not.
+// TestOtherVariables checks that the log names variables that set no flag, except those of other commands and of
+// services in Kubernetes.
 func TestOtherVariables(t *testing.T) {
 	for name, value := range map[string]string{
 		"CRIER_PORT": "tcp://10.96.0.7:18000", "CRIER_SERVICE_HOST": "10.96.0.7", "CRIER_SERVICE_PORT": "18000",
@@ -48,7 +50,8 @@ func TestOtherVariables(t *testing.T) {
 		"CRIER_PORT_18000_TCP_PORT": "18000",
 		"CRIER_PORT_18000_TCP_ADDR": "10.96.0.7", "CRIER_ADMIN_PORT": "tcp://10.96.0.8:18001",
 		"CRIER_ADMIN_SERVICE_HOST": "10.96.0.8",
-		"CARRIER_PATH":             "/bin", "CRIERS_HOME": "/", "CRIED_NAME": "x", "Crier": "x", "CRIER": "x", "CRI_ORIGIN": "x",
+		"CARRIER_PATH":             "/bin", "CRIERS_HOME": "/", "CRIED_NAME": "x", "Crier": "x", "CRIER": "x",
+		"CRI_ORIGIN":       "x",
 		"CRIER_TOKEN_FILE": "/run/token", "CRIER_SERVER": "ws://127.0.0.1:1", "CRIER_VERSION": "1",
 		"CRIER_NAME": "/web/crier",
 	} {
@@ -59,7 +62,7 @@ func TestOtherVariables(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	for command, want := range map[string]int{"serve": 1, "config": 0} { // It is as far as serving gets.
+	for command, want := range map[string]int{"serve": 1, "config": 0} { // crier serve fails later.
 		var log bytes.Buffer
 		code := run([]string{command, "--listen=" + taken.Addr().String()}, io.Discard, &log)
 		if code != want || !strings.Contains(log.String(),
@@ -69,8 +72,8 @@ func TestOtherVariables(t *testing.T) {
 	}
 }
 
-// TestEmptySettings: what is given but empty does not count as not given, which could open the server, unless empty has
-// a meaning.
+// TestEmptySettings checks that an empty value is an error unless it has a meaning. As a default it could open the
+// server to all.
 func TestEmptySettings(t *testing.T) {
 	for _, name := range []string{"auth", "auth-audience", "auth-issuer", "origin", "trusted-proxies", "admin-token-file",
 		"path", "listen",
@@ -105,7 +108,7 @@ func TestEmptySettings(t *testing.T) {
 	}
 }
 
-// TestNegativeNumbers: they are the value of the flag in front of them, and below its bound.
+// TestNegativeNumbers checks that a negative number is the value of the flag before it, and too low.
 func TestNegativeNumbers(t *testing.T) {
 	for _, name := range []string{"max-message", "retain", "retain-total", "retain-age", "ping-interval", "ping-timeout",
 		"handshake-timeout",
@@ -115,7 +118,7 @@ func TestNegativeNumbers(t *testing.T) {
 		for _, args := range [][]string{{"--" + name, "-1"}, {"--" + name + "=-1"},
 			{"--config=" + writeConfig(t, name+" = -1\n")}} {
 			got := complaint(t, 2, append([]string{"config"}, args...)...)
-			isSpan := strings.Contains(got, "want a duration") // It lacks its unit.
+			isSpan := strings.Contains(got, "want a duration") // The number has no unit.
 			if !isSpan && !strings.Contains(got, "--"+name+" is -1, want 0 or more") {
 				t.Errorf("%q: got %q", args, got)
 			}
@@ -138,7 +141,7 @@ func TestNegativeNumbers(t *testing.T) {
 	}
 }
 
-// TestBounds: a value above its bound says what the bound is.
+// TestBounds checks that the error for a value that is too high has the limit.
 func TestBounds(t *testing.T) {
 	for args, want := range map[string]string{
 		"--drain 600h": "--drain is 600h, want at most 336h", "--ping-interval 337h": "want at most 336h",
@@ -157,7 +160,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestNoEffect: a flag that cannot have an effect says which one it needs, or what is wrong with it.
+// TestNoEffect checks that the error for a flag without effect names the flag that it needs.
 func TestNoEffect(t *testing.T) {
 	for args, want := range map[string]string{
 		"--burst 5": "--rate as well", "--burst-bytes 2MiB": "--rate-bytes as well",

@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isComplaint is an error on standard error: what is wrong, and what to do about it.
+// isComplaint matches an error on standard error: what is wrong, and a hint.
 var isComplaint = regexp.MustCompile(`\Acrier: [^\n]+\nhint: [^\n]+\n\z`)
 
 // complaint runs a command line that fails, and returns its error.
@@ -93,7 +93,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// answering answers each request with the status that its path begins with.
+// answering returns the address of a server that answers each request with the status in its path.
 func answering(w http.ResponseWriter, r *http.Request) {
 	for part := range strings.SplitSeq(r.URL.Path, "/") {
 		if code, err := strconv.Atoi(part); err == nil {
@@ -104,7 +104,7 @@ func answering(w http.ResponseWriter, r *http.Request) {
 	http.NotFound(w, r)
 }
 
-// nobody returns an address on which nothing listens.
+// nobody returns an address on which no process listens.
 func nobody(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -115,7 +115,7 @@ func nobody(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// hangingUp accepts connections, and ends them.
+// hangingUp returns the address of a server that accepts connections and closes them.
 func hangingUp(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -141,7 +141,7 @@ func hangingUp(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// TestNoAnswer: who does not get through is told where, why, and what to do.
+// TestNoAnswer checks the errors of connections that fail: where, why, and what to do.
 func TestNoAnswer(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(answering))
 	defer srv.Close()
@@ -215,7 +215,7 @@ func TestNoAnswer(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// TestExplainListen: what cannot be tried by a test that is root.
+// TestExplainListen checks errors that cannot be provoked by a test that runs as root.
 func TestExplainListen(t *testing.T) {
 	for _, tt := range []struct {
 		err        error

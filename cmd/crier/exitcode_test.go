@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestWrongSettings: a wrong setting exits with 2, wherever it stands, and a port in use with 1.
+// TestWrongSettings checks that the exit code is 2 for a wrong setting from any source, and 1 for a port in use.
 func TestWrongSettings(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	listen := "--listen=" + taken.Addr().String() // So that no mistake serves.
+	listen := "--listen=" + taken.Addr().String() // The port is in use, so no case starts to serve.
 	garbage := filepath.Join(t.TempDir(), "garbage")
 	if err := os.WriteFile(garbage, []byte("two words"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fifo := filepath.Join(t.TempDir(), "fifo") // Nobody writes to it.
+	fifo := filepath.Join(t.TempDir(), "fifo") // It has no writer.
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}

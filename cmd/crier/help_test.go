@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// printed runs a command line that succeeds, and returns what it prints.
+// printed runs a command line that succeeds, and returns its output.
 func printed(t *testing.T, args ...string) string {
 	t.Helper()
 	var out, log bytes.Buffer
@@ -17,8 +17,8 @@ func printed(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-// TestHelp: the overview has all commands and flags of serving on one screen of 80 columns, and each way
-// to ask for help gives the same.
+// TestHelp checks that the overview has all commands and flags of serving on one screen of 80 columns, and that each
+// way to ask for help prints the same.
 func TestHelp(t *testing.T) {
 	overview := printed(t, "--help")
 	lines := strings.Split(overview, "\n")
@@ -55,7 +55,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// TestHelpGroups: each flag of serving is in one group, and groups have no others.
+// TestHelpGroups checks that each flag of serving is in exactly one group, and that groups have no other flags.
 func TestHelpGroups(t *testing.T) {
 	commands, _ := model()
 	var grouped, names []string
@@ -82,7 +82,7 @@ func TestHelpGroups(t *testing.T) {
 	}
 }
 
-// TestOtherSpellings: who types what other programs take is told what crier takes.
+// TestOtherSpellings checks the hints for flags and commands of other programs.
 func TestOtherSpellings(t *testing.T) {
 	for _, tt := range []struct{ args, says string }{
 		{"start", "no command start\nhint: did you mean crier serve?"},

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// keptAlive makes a request on a connection that it leaves open.
+// keptAlive sends a request on a new connection, and keeps the connection open.
 func keptAlive(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -36,7 +36,7 @@ func askAgain(t *testing.T, conn net.Conn, rd *bufio.Reader) {
 	resp.Body.Close()
 }
 
-// TestIdleConns: of too many idle connections, the one that has been idle for longest is closed, and no other.
+// TestIdleConns checks that of too many idle connections, only the one that has been idle for longest is closed.
 func TestIdleConns(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	idle := newIdleConns(2)
@@ -62,7 +62,7 @@ func TestIdleConns(t *testing.T) {
 	settle(1)
 	second, secondReader := keptAlive(t, addr)
 	settle(2)
-	askAgain(t, first, firstReader) // Now the second one has been idle for longest.
+	askAgain(t, first, firstReader) // The second connection has now been idle for longest.
 	settle(2)
 	third, thirdReader := keptAlive(t, addr)
 	_ = second.SetDeadline(time.Now().Add(patience))
@@ -74,8 +74,8 @@ func TestIdleConns(t *testing.T) {
 	settle(2)
 }
 
-// TestEndpointKeepsIdleConnections: for longer than the load balancers that keep theirs for longest, ten minutes, and
-// not any number of them.
+// TestEndpointKeepsIdleConnections checks that an endpoint keeps a limited number of idle connections, and for longer
+// than load balancers do, which is up to ten minutes.
 func TestEndpointKeepsIdleConnections(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

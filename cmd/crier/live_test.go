@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestLivePage: it is where back ends go, for who they are for, and who looks does not hold up the end.
+// TestLivePage checks that --admin serves the live page, and that an open page does not delay the end of crier.
 func TestLivePage(t *testing.T) {
 	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--memory=1GiB")
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
@@ -38,13 +38,13 @@ func TestLivePage(t *testing.T) {
 		t.Errorf("the page: got %s, %v", page.Status, err)
 	}
 	events := bufio.NewScanner(get("/v1/live?last=1", "").Body)
-	for events.Scan() && !strings.HasPrefix(events.Text(), "data: {") { // The event "at" has data, too.
+	for events.Scan() && !strings.HasPrefix(events.Text(), "data: {") { // The event "at" has data as well.
 	}
 	if !strings.Contains(events.Text(), `"memory":1073741824`) || !strings.Contains(events.Text(), `"started":`) {
 		t.Errorf("the first snapshot: got %s", events.Text())
 	}
 	if err := stop(); err != nil {
-		t.Errorf("it ended with %v", err)
+		t.Errorf("crier ended with %v", err)
 	}
 	text := ""
 	for events.Scan() {

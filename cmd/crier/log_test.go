@@ -23,10 +23,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stuckPipe is a small pipe for a program's log, which a test reads, fills or leaves.
+// stuckPipe is a small pipe for the log of a program. A test reads it, fills it or stops reading.
 type stuckPipe struct {
 	r, w *os.File
-	rd   *bufio.Reader // Of r.
+	rd   *bufio.Reader // Reads from r.
 }
 
 func newStuckPipe(t *testing.T) *stuckPipe {
@@ -45,7 +45,7 @@ func newStuckPipe(t *testing.T) *stuckPipe {
 // fill fills the pipe, so that the next write blocks.
 func (p *stuckPipe) fill(t *testing.T) {
 	t.Helper()
-	name := fmt.Sprintf("/proc/self/fd/%d", p.w.Fd()) // Opened anew, it does not make the program's pipe non-blocking.
+	name := fmt.Sprintf("/proc/self/fd/%d", p.w.Fd()) // A new open file description leaves the program's end blocking.
 	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func (p *stuckPipe) fill(t *testing.T) {
 	}
 }
 
-// await reads until a line has s, and returns it.
+// await reads until a line contains s, and returns the line.
 func (p *stuckPipe) await(t *testing.T, s string) string {
 	t.Helper()
 	_ = p.r.SetReadDeadline(time.Now().Add(patience))
@@ -74,7 +74,7 @@ func (p *stuckPipe) await(t *testing.T, s string) string {
 	}
 }
 
-// startWith starts the program with a log, which may be nil, and kills it after the test.
+// startWith starts a program with a log, which may be nil, and kills it at the end of the test.
 func startWith(t *testing.T, bin string, log *os.File, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(bin, args...)
@@ -88,8 +88,8 @@ func startWith(t *testing.T, bin string, log *os.File, args ...string) *exec.Cmd
 	return cmd
 }
 
-// exits waits for a program's end, and checks its exit code.
-func exits(t *testing.T, cmd *exec.Cmd, code int) {
+// checkExit waits for the end of a program, and checks its exit code.
+func checkExit(t *testing.T, cmd *exec.Cmd, code int) {
 	t.Helper()
 	defer time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }).Stop()
 	_ = cmd.Wait()
@@ -98,7 +98,7 @@ func exits(t *testing.T, cmd *exec.Cmd, code int) {
 	}
 }
 
-// addrIn returns an address that the start line has.
+// addrIn returns an address in the log line "serving".
 func addrIn(t *testing.T, line, name string) string {
 	t.Helper()
 	m := regexp.MustCompile(`\b` + name + `=(\S+)`).FindStringSubmatch(line)
@@ -108,7 +108,7 @@ func addrIn(t *testing.T, line, name string) string {
 	return m[1]
 }
 
-// request makes a request that the server answers at once, and has two lines in the log at debug level.
+// request sends a request that the server answers at once. It causes two log lines at debug level.
 func request(t *testing.T, addr string) {
 	t.Helper()
 	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -140,8 +140,8 @@ func droppedLines(t *testing.T, admin string) bool {
 	return string(m[1]) != "0"
 }
 
-// TestLogReaderStuck checks that clients are served while nobody reads the log, that the log says afterwards what it
-// lacks, and that SIGTERM ends the server all the same.
+// TestLogReaderStuck checks that clients are served while nobody reads the log, that the log reports dropped lines
+// afterwards, and that SIGTERM ends the server.
 func TestLogReaderStuck(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	log := newStuckPipe(t)
@@ -153,16 +153,16 @@ func TestLogReaderStuck(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("no line is dropped")
 		}
-		_ = cmd.Process.Signal(syscall.SIGQUIT) // Each has some hundred lines.
+		_ = cmd.Process.Signal(syscall.SIGQUIT) // Each logs some hundred lines.
 		request(t, addr)
 	}
 	log.await(t, `level=ERROR msg="lines of the log were dropped`)
 	log.fill(t)
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	exits(t, cmd, 0)
+	checkExit(t, cmd, 0)
 }
 
-// TestDroppedLinesNotice checks that what the log says of lines that it lacks is in its format.
+// TestDroppedLinesNotice checks that the notice about dropped lines has the format of the log.
 func TestDroppedLinesNotice(t *testing.T) {
 	for format, want := range map[string]string{
 		"text": ` level=ERROR msg="lines of the log were dropped: `,
@@ -171,7 +171,7 @@ func TestDroppedLinesNotice(t *testing.T) {
 		var out logtest.Buffer
 		q := logqueue.New(&out)
 		logger := (&serveCmd{LogFormat: flags.Choice(format), LogLevel: "info"}).logger(streams{q})
-		_, _ = q.Write(make([]byte, 1<<20)) // Too large for any log.
+		_, _ = q.Write(make([]byte, 1<<20)) // Larger than the queue.
 		logger.Info("next")
 		if !q.Close(patience) {
 			t.Fatal("the log is not written")
@@ -191,18 +191,18 @@ func TestLogReaderStuckAtEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() // It does not answer the close.
+	defer conn.Close() // The client does not answer the close frame.
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	log.await(t, "draining")
 	log.fill(t)
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	exits(t, cmd, 1)
+	checkExit(t, cmd, 1)
 	taken := listening(t, "tcp", "127.0.0.1:0")
-	exits(t, startWith(t, bin, log.w, "--listen="+taken.Addr().String()), 1)
-	exits(t, startWith(t, bin, log.w, "--no-such-flag"), 2)
+	checkExit(t, startWith(t, bin, log.w, "--listen="+taken.Addr().String()), 1)
+	checkExit(t, startWith(t, bin, log.w, "--no-such-flag"), 2)
 }
 
-// TestLogReaderGone checks that the server outlives whoever reads its log, and a disk that is full.
+// TestLogReaderGone checks that the server survives the end of the reader of its log, and a full disk.
 func TestLogReaderGone(t *testing.T) {
 	bin := build(t)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
@@ -226,7 +226,7 @@ func TestLogReaderGone(t *testing.T) {
 			request(t, addr)
 		}
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		exits(t, cmd, 0)
+		checkExit(t, cmd, 0)
 	}
 	for _, how := range []struct {
 		name   string
@@ -237,14 +237,14 @@ func TestLogReaderGone(t *testing.T) {
 		cmd := startWith(t, "/bin/sh", how.stderr, "-c", how.exec, bin, "--listen="+addr, "--log-level=debug", "--drain=0")
 		awaitServing(t, how.name, addr)
 		for range 10 {
-			request(t, addr) // Its answer would have lines of the log in it if that were the connection.
+			request(t, addr) // Checks that the log was not written to a connection.
 		}
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		exits(t, cmd, 0)
+		checkExit(t, cmd, 0)
 	}
 }
 
-// freeAddr returns an address that nobody listens on.
+// freeAddr returns an address on which no process listens.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	ln := listening(t, "tcp", "127.0.0.1:0")
@@ -252,7 +252,7 @@ func freeAddr(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// awaitServing waits until somebody listens on an address.
+// awaitServing waits until an address accepts connections.
 func awaitServing(t *testing.T, name, addr string) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
@@ -267,8 +267,8 @@ func awaitServing(t *testing.T, name, addr string) {
 	}
 }
 
-// TestOutputReaderGone checks that commands whose output nobody reads end without a signal and without a word, and do
-// their work.
+// TestOutputReaderGone checks that commands whose output nobody reads do their work, and end without a signal or an
+// error.
 func TestOutputReaderGone(t *testing.T) {
 	bin := build(t)
 	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels")
@@ -292,7 +292,7 @@ func TestOutputReaderGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Close()
-		exits(t, cmd, 0)
+		checkExit(t, cmd, 0)
 		if log.Len() > 0 {
 			t.Errorf("%v: got %q", args, log.String())
 		}
@@ -305,7 +305,7 @@ func TestOutputReaderGone(t *testing.T) {
 	}
 }
 
-// TestLogReaderGoneOfCommands checks that commands other than serving outlive whoever reads their messages.
+// TestLogReaderGoneOfCommands checks that commands other than serve survive the end of the reader of standard error.
 func TestLogReaderGoneOfCommands(t *testing.T) {
 	t.Parallel()
 	bin := build(t)
@@ -332,14 +332,14 @@ func TestLogReaderGoneOfCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Close()
-		exits(t, cmd, tt.code)
+		checkExit(t, cmd, tt.code)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestOutputStuck checks that crier sub and crier load end at a signal while nobody reads what they print.
+// TestOutputStuck checks that a signal ends crier sub and crier load while nobody reads their output.
 func TestOutputStuck(t *testing.T) {
 	t.Parallel()
 	bin := build(t)
@@ -373,12 +373,12 @@ func TestOutputStuck(t *testing.T) {
 			}
 			awaitBlocked(t, cmd.Process.Pid)
 			_ = cmd.Process.Signal(tt.sig)
-			exits(t, cmd, tt.code)
+			checkExit(t, cmd, tt.code)
 		})
 	}
 }
 
-// awaitBlocked waits until a thread of a process waits for room in a pipe.
+// awaitBlocked waits until a thread of a process is blocked in a write to a pipe.
 func awaitBlocked(t *testing.T, pid int) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {

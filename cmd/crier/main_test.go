@@ -38,7 +38,7 @@ func TestCommandLine(t *testing.T) {
 		args string
 		env  string // NAME=value
 		code int
-		says []string // in what is printed
+		says []string // Parts of the output.
 	}{
 		{"version", "version", "", 0, []string{"crier "}},
 		{"version for programs", "version --json", "", 0, []string{`{"version":"`, `"go":"go1.`, `"os":"linux"`}},
@@ -165,7 +165,7 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// TestMain removes what build has built. Tests that run in parallel here wait for processes.
+// TestMain removes the built program at the end. Parallel tests of this package mostly wait for processes.
 func TestMain(m *testing.M) {
 	criertest.AllowParallel(8)
 	code := m.Run()
@@ -175,10 +175,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var builtIn string // Set by built.
+var builtIn string // The directory of the built program, set by built.
 
-// built builds the real program once for all tests. It has no race detector: tests here start
-// some 400 of them, and one with it takes three times as long to start. Those of test/scale and test/cluster have it.
+// built builds the program once for all tests, without the race detector: tests here start some 400 processes, and the
+// race detector makes a start three times as long. test/scale and test/cluster have it.
 var built = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "crier")
 	if err != nil {
@@ -188,7 +188,7 @@ var built = sync.OnceValues(func() (string, error) {
 	return criertest.Build(dir)
 })
 
-// build returns the path of the real program.
+// build returns the path of the built program.
 func build(t *testing.T) string {
 	t.Helper()
 	bin, err := built()
@@ -198,13 +198,13 @@ func build(t *testing.T) string {
 	return bin
 }
 
-// TestServes runs the real program: each way to say "serve", and SIGTERM.
+// TestServes checks each way to start the server, and SIGTERM.
 func TestServes(t *testing.T) {
 	bin := build(t)
 	for _, args := range [][]string{
 		{"--listen", "127.0.0.1:0"},
 		{"serve", "--listen=127.0.0.1:0", "--log-format=json"},
-		{}, // CRIER_LISTEN alone
+		{}, // Only CRIER_LISTEN.
 		{"serve"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
@@ -237,7 +237,7 @@ func TestServes(t *testing.T) {
 	}
 }
 
-// startLine reads the first line of the log and returns the address in it.
+// startLine reads the first line of the log, and returns its address.
 func startLine(t *testing.T, r *bufio.Reader) string {
 	t.Helper()
 	line, err := r.ReadString('\n')
@@ -257,7 +257,7 @@ func startLine(t *testing.T, r *bufio.Reader) string {
 	return "127.0.0.1:" + rest[:end]
 }
 
-// TestSlowPass: a pass that takes longer than the flag says is logged.
+// TestSlowPass checks that a pass that takes longer than --slow-pass is logged.
 func TestSlowPass(t *testing.T) {
 	for flag, want := range map[string]bool{"--slow-pass=1us": true, "--slow-pass=0": false, "--slow-pass=1m": false} {
 		var log logtest.Buffer
@@ -288,7 +288,7 @@ func TestSlowPass(t *testing.T) {
 		}
 		conn.Close() // Otherwise crier waits for an answer to its close frame.
 		if err := stop(); err != nil {
-			t.Errorf("%s: it ended with %v", flag, err)
+			t.Errorf("%s: crier ended with %v", flag, err)
 		}
 		if got := log.Has(line); got != want {
 			t.Errorf("%s: is there a line: got %t, want %t", flag, got, want)

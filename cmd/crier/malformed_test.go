@@ -14,7 +14,7 @@ import (
 	"github.com/crier-ws/crier/internal/httpjson"
 )
 
-// TestAdminMalformed: a request that net/http cannot read is answered with JSON, like all other errors of --admin.
+// TestAdminMalformed checks that the answer to a request that net/http cannot read is JSON, like all errors of --admin.
 func TestAdminMalformed(t *testing.T) {
 	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")
 	for name, tt := range map[string]struct {
@@ -36,13 +36,13 @@ func TestAdminMalformed(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-		_, _ = io.WriteString(conn, tt.request) // A head that is too large is not read whole.
+		_, _ = io.WriteString(conn, tt.request) // The server does not read all of a head that is too large.
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		var p httpjson.Problem
-		body, err := io.ReadAll(resp.Body) // To the end: no reset overtakes the answer.
+		body, err := io.ReadAll(resp.Body) // Reads to the end: a reset must not overtake the answer.
 		if err == nil {
 			err = json.Unmarshal(body, &p)
 		}
@@ -53,11 +53,11 @@ func TestAdminMalformed(t *testing.T) {
 		conn.Close()
 	}
 	if err := stop(); err != nil {
-		t.Errorf("it ended with %v", err)
+		t.Errorf("crier ended with %v", err)
 	}
 }
 
-// written is a connection that keeps what is written to it.
+// written is a connection that records all writes.
 type written struct {
 	net.Conn
 	all bytes.Buffer
@@ -65,7 +65,7 @@ type written struct {
 
 func (w *written) Write(b []byte) (int, error) { return w.all.Write(b) }
 
-// TestJSONConn: the answer to a head that is too large becomes JSON, and all other writes stay what they are.
+// TestJSONConn checks that the answer to a head that is too large becomes JSON, and that other writes are unchanged.
 func TestJSONConn(t *testing.T) {
 	const large = "HTTP/1.1 431 Request Header Fields Too Large"
 	for name, tt := range map[string]struct{ b, want string }{

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestMaxConnsLowered checks that the start line shows how many connections crier takes. A --max-conns above the limit
-// of open files is lowered to what that allows, with a warning.
+// TestMaxConnsLowered checks that the log line "serving" has the number of connections, and that --max-conns is
+// lowered, with a warning, to the limit of open files.
 func TestMaxConnsLowered(t *testing.T) {
 	bin := build(t)
 	for _, maxConns := range []string{"0", "5", "100000000"} {
@@ -39,6 +39,6 @@ func TestMaxConnsLowered(t *testing.T) {
 			t.Errorf("--max-conns %s: got %q, want both numbers and a hint", maxConns, warning)
 		}
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		exits(t, cmd, 0)
+		checkExit(t, cmd, 0)
 	}
 }

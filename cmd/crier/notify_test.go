@@ -40,12 +40,12 @@ func TestNotify(t *testing.T) {
 	ln, notify := listening(t, "tcp", "127.0.0.1:0"), notifySocket(t)
 	cmd := activate(t, build(t), "", []net.Listener{ln},
 		[]string{"NOTIFY_SOCKET=" + notify.LocalAddr().String(), "WATCHDOG_USEC=100000", "WATCHDOG_PID=$$"}, "--drain=1s")
-	started(t, cmd)
-	conn := knock(t, ln.Addr())
+	startUntilEnd(t, cmd)
+	conn := startHandshake(t, ln.Addr())
 	if got, want := receiveState(t, notify), "READY=1\nSTATUS=Serving on "+ln.Addr().String(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	answered(t, conn, 101)
+	checkAnswer(t, conn, 101)
 	for n := 0; n < 3; {
 		got := receiveState(t, notify)
 		if !strings.HasPrefix(got, "WATCHDOG=1\nSTATUS=") {

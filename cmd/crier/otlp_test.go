@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// oneSpan is what the tests below send.
+// oneSpan has the spans that the tests below send.
 var oneSpan = []*otlp.ResourceSpans{{ScopeSpans: []*otlp.ScopeSpans{{Spans: []*otlp.Span{{Name: "publish"}}}}}}
 
 // upload sends oneSpan to a collector with the settings of the environment.
@@ -34,7 +34,8 @@ func upload(t *testing.T, url string) error {
 	return c.UploadTraces(ctx, oneSpan)
 }
 
-// TestOTLPRetry: a collector that is busy gets the same spans again; one that refuses them does not.
+// TestOTLPRetry checks that the same spans are sent again to a busy collector, but not to a collector that refuses
+// them.
 func TestOTLPRetry(t *testing.T) {
 	for status, want := range map[int]int{429: 2, 502: 2, 503: 2, 504: 2, 400: 1, 401: 1, 500: 1} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
@@ -58,7 +59,7 @@ func TestOTLPRetry(t *testing.T) {
 	}
 }
 
-// TestOTLPRetryEnds: a collector that stays busy costs no more than the context allows.
+// TestOTLPRetryEnds checks that retries end with the context.
 func TestOTLPRetryEnds(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "3600")
@@ -77,7 +78,7 @@ func TestOTLPRetryEnds(t *testing.T) {
 	}
 }
 
-// TestOTLPPartialSuccess: spans that a collector rejects, though it answers 200, are an error.
+// TestOTLPPartialSuccess checks for an error if a collector answers 200 but rejects spans.
 func TestOTLPPartialSuccess(t *testing.T) {
 	partial := protowire.AppendTag(nil, 1, protowire.VarintType)
 	partial = protowire.AppendVarint(partial, 7)
@@ -87,7 +88,7 @@ func TestOTLPPartialSuccess(t *testing.T) {
 	answer = protowire.AppendBytes(answer, partial)
 	for _, tt := range []struct {
 		answer string
-		want   string // A part of the error, or empty for none.
+		want   string // A part of the error, or "" for no error.
 	}{
 		{"", ""}, {string(answer), `rejected 7 spans: "too old"`}, {string(answer[:3]), ""}, {"{}", ""}, {"\x0a\x00", ""},
 		{"\xff\xff", ""},
@@ -104,8 +105,8 @@ func TestOTLPPartialSuccess(t *testing.T) {
 	}
 }
 
-// TestOTLPEnvironment: headers, compression and the collector's certificate come from the environment, those for traces
-// first.
+// TestOTLPEnvironment checks that headers, compression and the collector's certificate are read from the environment,
+// and that variables for traces have precedence.
 func TestOTLPEnvironment(t *testing.T) {
 	var got http.Header
 	var body []byte
@@ -141,7 +142,7 @@ func TestOTLPEnvironment(t *testing.T) {
 	}
 }
 
-// TestOTLPEnvironmentFaults: a wrong variable is an error, which contains no secret.
+// TestOTLPEnvironmentFaults checks that an invalid variable is an error, and that the error contains no secret.
 func TestOTLPEnvironmentFaults(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty.pem")

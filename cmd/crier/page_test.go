@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// askPage asks as a browser does, with further headers ("Name: value"), and reports whether the answer is the page.
+// askPage sends a request like a browser, with further headers ("Name: value"), and reports whether the answer is the
+// page.
 func askPage(t *testing.T, addr string, headers ...string) bool {
 	t.Helper()
 	r, err := http.NewRequest("GET", "http://"+addr+"/", nil)
@@ -50,7 +51,7 @@ func askPage(t *testing.T, addr string, headers ...string) bool {
 	return false
 }
 
-// TestPage: with --page auto, only a server that somebody has started from a terminal to try it out has the page.
+// TestPage checks that with --page auto, only a server that was started from a terminal has the page.
 func TestPage(t *testing.T) {
 	bin := build(t)
 	secret := filepath.Join(t.TempDir(), "secret")

@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// TestPprofServes runs the real program: the start line names the port, the
-// WebSocket port has no profiles, and a profile in progress does not hold up
-// SIGTERM.
+// TestPprofServes checks that the log line "serving" has the port, that the WebSocket port has no profiles, and that a
+// profile in progress does not delay the end after SIGTERM.
 func TestPprofServes(t *testing.T) {
 	cmd := exec.Command(build(t), "--listen=127.0.0.1:0", "--pprof=localhost:0")
 	logs, err := cmd.StderrPipe()
@@ -59,7 +58,7 @@ func TestPprofServes(t *testing.T) {
 	<-ended
 }
 
-// TestPprofAdmin: back ends get profiles where they publish, those who may do that.
+// TestPprofAdmin checks that --admin serves profiles to authorized back ends.
 func TestPprofAdmin(t *testing.T) {
 	tr := &http.Transport{}
 	defer tr.CloseIdleConnections()
@@ -92,7 +91,7 @@ func TestPprofAdmin(t *testing.T) {
 			}
 		}
 		if err := stop(); err != nil {
-			t.Errorf("%s: it ended with %v", name, err)
+			t.Errorf("%s: crier ended with %v", name, err)
 		}
 	}
 }

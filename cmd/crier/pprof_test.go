@@ -18,7 +18,7 @@ import (
 	"github.com/crier-ws/crier/internal/leaktest"
 )
 
-const patience = 20 * time.Second // A test gives up after it. Nothing takes that long unless it is broken.
+const patience = 20 * time.Second // How long a test waits for an event.
 
 func TestPprofAddress(t *testing.T) {
 	for _, text := range []string{
@@ -93,11 +93,11 @@ func TestPprofCommandLine(t *testing.T) {
 	}
 }
 
-// TestPprofLocalhost: localhost is what the resolver says, all of it.
+// TestPprofLocalhost checks that all addresses of localhost must be loopback addresses.
 func TestPprofLocalhost(t *testing.T) {
 	tests := []struct {
 		name, resolved string
-		want           string // the host that is listened on, or empty if it is refused
+		want           string // The host of the listener, or "" if it is refused.
 	}{
 		{"usual", "127.0.0.1", "127.0.0.1"},
 		{"both, IPv6 first", "::1 127.0.0.1", "127.0.0.1"},
@@ -137,7 +137,7 @@ func TestPprofLocalhost(t *testing.T) {
 	}
 }
 
-// TestPprofOff: without the flag there is none.
+// TestPprofOff checks that profiles are not served without the flag.
 func TestPprofOff(t *testing.T) {
 	p, err := startProfiles("", slog.New(slog.DiscardHandler))
 	if p != nil || err != nil {
@@ -149,7 +149,7 @@ func TestPprofOff(t *testing.T) {
 	}
 }
 
-// openProfiles serves profiles until the test is over, to a client of its own.
+// openProfiles serves profiles until the end of the test, and returns a client for them.
 func openProfiles(t *testing.T) (p *endpoint, client *http.Client) {
 	t.Helper()
 	p, err := startProfiles("127.0.0.1:0", slog.New(slog.DiscardHandler))
@@ -164,8 +164,7 @@ func openProfiles(t *testing.T) (p *endpoint, client *http.Client) {
 
 func (e *endpoint) url(path string) string { return "http://" + e.ln.Addr().String() + path }
 
-// fetch gets a URL, as change has changed the request, and returns the status
-// and the whole body.
+// fetch requests a URL, after change has modified the request, and returns the status and the body.
 func fetch(t *testing.T, client *http.Client, url string, change func(*http.Request)) (int, []byte) {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodGet, url, nil)
@@ -187,8 +186,7 @@ func fetch(t *testing.T, client *http.Client, url string, change func(*http.Requ
 	return resp.StatusCode, body
 }
 
-// TestPprofProfiles: what go tool pprof asks for, which is gzipped and names
-// what was sampled.
+// TestPprofProfiles checks the profiles that go tool pprof requests: they are compressed and name their samples.
 func TestPprofProfiles(t *testing.T) {
 	p, client := openProfiles(t)
 	for path, want := range map[string]string{
@@ -228,7 +226,7 @@ func TestPprofProfiles(t *testing.T) {
 	}
 }
 
-// TestPprofForeignPages: what a page in a browser on this host can send.
+// TestPprofForeignPages checks requests that a page in a browser on this host can send.
 func TestPprofForeignPages(t *testing.T) {
 	p, client := openProfiles(t)
 	_, port, _ := net.SplitHostPort(p.ln.Addr().String())
@@ -285,8 +283,8 @@ func TestPprofForeignPages(t *testing.T) {
 	})
 }
 
-// longProfile begins a CPU profile of 30 s at a base URL and returns when it
-// runs. ended gets what came of the request.
+// longProfile starts a CPU profile of 30 s at a base URL, and returns when it runs. ended gets the result of the
+// request.
 func longProfile(t *testing.T, client *http.Client, base string) (ended <-chan error) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -308,7 +306,7 @@ func longProfile(t *testing.T, client *http.Client, base string) (ended <-chan e
 	return nil
 }
 
-// TestPprofClose: close waits for no profile, and nothing is left behind.
+// TestPprofClose checks that close does not wait for a profile, and that no goroutine and no connection remains.
 func TestPprofClose(t *testing.T) {
 	goroutines, fds := runtime.NumGoroutine(), leaktest.FDs()
 	tr := &http.Transport{}
@@ -326,14 +324,14 @@ func TestPprofClose(t *testing.T) {
 	select {
 	case err := <-ended:
 		if err == nil {
-			t.Error("the profile was whole, want it cut off")
+			t.Error("got a complete profile, want it cut off")
 		}
 	case <-time.After(patience):
-		t.Error("the request goes on after close")
+		t.Error("the request is still in progress after close")
 	}
 	if conn, err := net.Dial("tcp", p.ln.Addr().String()); err == nil {
 		conn.Close()
-		t.Error("the port is open after close")
+		t.Error("the port is still open after close")
 	}
 	tr.CloseIdleConnections()
 	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > goroutines ||

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestProbe: the exit code is for health checks.
+// TestProbe checks the exit codes of crier probe.
 func TestProbe(t *testing.T) {
 	_, addrs, stop := startLogged(t, new(bytes.Buffer), "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

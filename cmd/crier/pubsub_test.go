@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// command runs the program with what it is to read, and returns what it prints and its exit code.
+// command runs the program with an input, and returns its output and exit code.
 func command(t *testing.T, bin, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -33,7 +33,7 @@ func command(t *testing.T, bin, stdin string, args ...string) (stdout, stderr st
 	return out.String(), log.String(), cmd.ProcessState.ExitCode()
 }
 
-// TestPubSub: lines go in at one end and come out at the other.
+// TestPubSub checks that crier sub prints the lines that crier pub publishes.
 func TestPubSub(t *testing.T) {
 	bin := build(t)
 	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--path=/ws")
@@ -65,7 +65,7 @@ func TestPubSub(t *testing.T) {
 	if code != 0 || out != "line 0 <&>\n" || !strings.Contains(log, "after old-5") {
 		t.Errorf("sub of another time: got code %d, %q, %q", code, out, log)
 	}
-	// It follows until it is told to stop.
+	// sub follows until a signal.
 	sub := exec.Command(bin, "sub", server, "news")
 	pipe, err := sub.StdoutPipe()
 	if err != nil {
@@ -95,7 +95,7 @@ func TestPubSub(t *testing.T) {
 			if time.Now().Before(deadline) {
 				continue
 			}
-			t.Error("sub gets nothing")
+			t.Error("sub does not get the message")
 		}
 		break
 	}
@@ -109,7 +109,7 @@ func TestPubSub(t *testing.T) {
 	}
 }
 
-// TestPubWithoutChannels: a server that has no channels says how to get them.
+// TestPubWithoutChannels checks the hint if the server has no channels.
 func TestPubWithoutChannels(t *testing.T) {
 	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")
 	bin, admin := build(t), "http://"+addrs["admin"]
@@ -136,7 +136,7 @@ func TestPubWithoutChannels(t *testing.T) {
 	}
 }
 
-// TestPubSubFail: what goes wrong is said, with an exit code that a script can see.
+// TestPubSubFail checks errors and their exit codes.
 func TestPubSubFail(t *testing.T) {
 	bin := build(t)
 	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--path=/ws",

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestConfigFromPipe checks that --config takes a pipe, as of a shell's <(...), and that SIGHUP, which cannot read it
-// again, changes nothing.
+// TestConfigFromPipe checks that --config accepts a pipe, such as <(...) of a shell, and that SIGHUP, which cannot
+// read the pipe again, changes nothing.
 func TestConfigFromPipe(t *testing.T) {
 	log := newStuckPipe(t)
 	cmd := exec.Command(build(t), "--config=/dev/stdin")
@@ -22,10 +22,10 @@ func TestConfigFromPipe(t *testing.T) {
 	_ = cmd.Process.Signal(syscall.SIGHUP)
 	log.await(t, "msg=reloaded")
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	exits(t, cmd, 0)
+	checkExit(t, cmd, 0)
 }
 
-// TestUnreadableConfig checks that a file of settings which has no end, or nobody to write it, does not hold up crier.
+// TestUnreadableConfig checks that a file without an end, and a pipe without a writer, do not block crier.
 func TestUnreadableConfig(t *testing.T) {
 	dir := t.TempDir()
 	fifo := dir + "/fifo"
@@ -43,8 +43,7 @@ func TestUnreadableConfig(t *testing.T) {
 	}
 }
 
-// TestOutputFull checks the exit code of commands whose standard output is a full disk: nothing is wrong with the
-// settings.
+// TestOutputFull checks that the exit code is not that of wrong settings if standard output is a full disk.
 func TestOutputFull(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
@@ -64,7 +63,7 @@ func TestOutputFull(t *testing.T) {
 	}
 }
 
-// TestArgumentsInUTF8 checks that an argument in another encoding is an error, and not taken for something else.
+// TestArgumentsInUTF8 checks that an argument in another encoding is an error.
 func TestArgumentsInUTF8(t *testing.T) {
 	if got := complaint(t, 2, "serve", "--path=/caf\xe9"); !strings.Contains(got, `"--path=/caf\xe9" is not valid UTF-8`) {
 		t.Errorf("got %q", got)

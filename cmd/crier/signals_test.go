@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSignalsDoNotEnd checks that no signal that people and supervisors send by habit ends or stops the server.
+// TestSignalsDoNotEnd checks that signals that people and supervisors commonly send neither end nor stop the server.
 func TestSignalsDoNotEnd(t *testing.T) {
 	var log logtest.Buffer
 	crier, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", "--drain=0")
@@ -40,11 +40,11 @@ func TestSignalsDoNotEnd(t *testing.T) {
 	log.Await(t, "SIGQUIT: ")
 	log.Await(t, "main.serve(") // In a stack.
 	if err := stop(); err != nil {
-		t.Errorf("it ended with %v", err)
+		t.Errorf("crier ended with %v", err)
 	}
 }
 
-// stateOf returns a process's state: proc_pid_stat(5).
+// stateOf returns the state of a process: proc_pid_stat(5).
 func stateOf(t *testing.T, pid int) byte {
 	t.Helper()
 	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
@@ -58,7 +58,7 @@ func stateOf(t *testing.T, pid int) byte {
 	return rest[0]
 }
 
-// TestNohup checks that SIGHUP which was ignored at the start stays ignored, but for reading files again.
+// TestNohup checks that a SIGHUP that was ignored at the start does not end crier, but reloads files.
 func TestNohup(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "crier.toml")
 	if err := os.WriteFile(config, []byte("drain = \"0s\"\n"), 0o600); err != nil {
@@ -78,7 +78,7 @@ func TestNohup(t *testing.T) {
 		if line := log.await(t, "msg="); !strings.Contains(line, "draining") {
 			t.Errorf("%s: the log has %q", name, line)
 		}
-		exits(t, cmd, 0)
+		checkExit(t, cmd, 0)
 	}
 }
 
@@ -99,8 +99,8 @@ func onTerminal(t *testing.T, bin string, args ...string) (cmd *exec.Cmd, ours *
 	return cmd, ours, log, addrIn(t, log.await(t, "serving"), "addr")
 }
 
-// TestTerminalClosed checks that crier drains and ends when the terminal that it was started from is closed, and at no
-// other SIGHUP.
+// TestTerminalClosed checks that crier drains and ends when the terminal that started it is closed, and at no other
+// SIGHUP.
 func TestTerminalClosed(t *testing.T) {
 	t.Parallel()
 	bin := build(t)
@@ -132,11 +132,11 @@ func TestTerminalClosed(t *testing.T) {
 			t.Errorf("%s: the client got %v, want status 1001", tt.name, code)
 		}
 		log.await(t, "msg=stopped")
-		exits(t, cmd, tt.code)
+		checkExit(t, cmd, tt.code)
 	}
 }
 
-// TestTerminalClosedWhileDraining checks that this is no second signal.
+// TestTerminalClosedWhileDraining checks that a closed terminal does not count as a second signal.
 func TestTerminalClosedWhileDraining(t *testing.T) {
 	t.Parallel()
 	cmd, ours, log, addr := onTerminal(t, build(t), "--listen=127.0.0.1:0", "--drain=0")
@@ -157,7 +157,7 @@ func TestTerminalClosedWhileDraining(t *testing.T) {
 		"")))); err != nil {
 		t.Fatal(err)
 	}
-	exits(t, cmd, 0)
+	checkExit(t, cmd, 0)
 }
 
 // readClose reads up to a close frame and returns its status, or 0.
@@ -201,7 +201,8 @@ func TestBackground(t *testing.T) {
 			}
 			criertest.Eventually(t, "crier to end", func() bool {
 				stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(b.pid), "stat"))
-				return errors.Is(err, os.ErrNotExist) || bytes.Contains(stat, []byte(") Z ")) // Whoever adopted it may be slow.
+				// The process that adopted it may be slow to reap it.
+				return errors.Is(err, os.ErrNotExist) || bytes.Contains(stat, []byte(") Z "))
 			})
 		})
 	}
@@ -238,7 +239,7 @@ func startInBackground(t *testing.T) *background {
 	}
 	t.Cleanup(func() {
 		_ = b.shell.Process.Kill()
-		_ = b.shell.Wait() // It may have been waited for.
+		_ = b.shell.Wait() // Fails if the shell was already waited for.
 	})
 	theirs.Close()
 	go func() { _, _ = io.Copy(&b.shown, ours) }() // Ends when ours is closed, or when no process has the terminal.
@@ -253,7 +254,7 @@ func startInBackground(t *testing.T) *background {
 	return b
 }
 
-// TestHangup checks when SIGHUP is that of a terminal which was closed.
+// TestHangup checks when SIGHUP means that the terminal was closed.
 func TestHangup(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

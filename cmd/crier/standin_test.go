@@ -13,8 +13,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// TestWithoutNATS checks that crier waits for NATS, says at once for what, and ends at once when it is told to. The
-// server of NATS refuses connections, or accepts them and says nothing.
+// TestWithoutNATS checks that crier waits for NATS, logs the reason at once, and ends at once at a signal. The NATS
+// server refuses connections, or accepts them and sends nothing.
 func TestWithoutNATS(t *testing.T) {
 	t.Parallel()
 	bin := build(t)
@@ -36,13 +36,13 @@ func TestWithoutNATS(t *testing.T) {
 				}
 				_ = cmd.Process.Signal(sig)
 				log.await(t, "stopped while waiting for NATS")
-				exits(t, cmd, 0)
+				checkExit(t, cmd, 0)
 			}
 		}
 	}
 }
 
-// TestStandIn checks what clients and back ends are told while crier waits for NATS.
+// TestStandIn checks the answers to clients and back ends while crier waits for NATS.
 func TestStandIn(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	addr, admin := freeAddr(t), freeAddr(t)
@@ -58,7 +58,7 @@ func TestStandIn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, _ := io.ReadAll(resp.Body) // What is missing is no JSON.
+		body, _ := io.ReadAll(resp.Body) // A truncated body is not valid JSON.
 		resp.Body.Close()
 		var problem httpjson.Problem
 		if want == 503 && (json.Unmarshal(body, &problem) != nil || problem.Code != httpjson.NotReady ||
@@ -78,5 +78,5 @@ func TestStandIn(t *testing.T) {
 		t.Errorf("the service manager: got %q, want the reason and more time", got)
 	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	exits(t, cmd, 0)
+	checkExit(t, cmd, 0)
 }

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal returns the two ends of a new one: ours, and what a program writes to, pty(7).
+// terminal returns the two ends of a new terminal: ours, and the end for a program. See pty(7).
 func terminal(t *testing.T) (ours, theirs *os.File) {
 	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
@@ -35,8 +35,8 @@ func terminal(t *testing.T) (ours, theirs *os.File) {
 	return ours, theirs
 }
 
-// shown runs the program on a terminal, or with both streams on a pipe, to its end, and returns
-// what it shows. during, if not nil, is called once it serves.
+// shown runs the program to its end, on a terminal or with both streams on a pipe, and returns its output. during, if
+// not nil, is called when the program serves.
 func shown(t *testing.T, bin string, onTerminal bool, env []string, during func(addr string, stop func()),
 	args ...string) string {
 	t.Helper()
@@ -71,18 +71,18 @@ func shown(t *testing.T, bin string, onTerminal bool, env []string, during func(
 			break
 		}
 	}
-	_ = cmd.Wait() // Some are to fail.
+	_ = cmd.Wait() // Some commands fail on purpose.
 	return strings.ReplaceAll(all.String(), "\r\n", "\n")
 }
 
 var servedAt = regexp.MustCompile(`addr"?[=:]"?(127\.0\.0\.1:\d+)[ "]`)
 
-// TestColours: colours are for people who look at a terminal and have not said that they want none.
+// TestColours checks that the output has colours on a terminal, unless the environment turns them off.
 func TestColours(t *testing.T) {
 	bin := build(t)
 	for _, tt := range []struct {
 		args  string
-		codes []string // that are there on a terminal
+		codes []string // Control sequences on a terminal.
 	}{
 		{"--lisen :1", []string{"\x1b[31mcrier:\x1b[0m unknown flag --lisen\n", "\x1b[36mhint:\x1b[0m did you mean"}},
 		{"probe --admin nowhere", []string{"\x1b[31mcrier:\x1b[0m --admin nowhere: ", "\x1b[36mhint:\x1b[0m want"}},
@@ -118,7 +118,7 @@ func TestColours(t *testing.T) {
 	}
 }
 
-// TestColoursOfEach: each stream is looked at for itself, as with crier doctor > report.
+// TestColoursOfEach checks that colours depend on each stream by itself, as with crier doctor > report.
 func TestColoursOfEach(t *testing.T) {
 	t.Setenv("NO_COLOR", "")
 	t.Setenv("TERM", "xterm")
@@ -128,7 +128,7 @@ func TestColoursOfEach(t *testing.T) {
 		t.Errorf("got exit code %d, want 1", code)
 	}
 	b := make([]byte, 1<<10)
-	n, err := ours.Read(b) // What there is fits a terminal's buffer.
+	n, err := ours.Read(b) // The output fits the buffer of a terminal.
 	if err != nil || !strings.HasPrefix(string(b[:n]), "\x1b[31mcrier:\x1b[0m") {
 		t.Errorf("got %q, %v on the terminal", b[:n], err)
 	}
@@ -137,13 +137,13 @@ func TestColoursOfEach(t *testing.T) {
 	}
 }
 
-// hostile is what a peer asks for to have a terminal do something: turn red, take a title, or
-// show another level. The last ones are those that are connected.
+// hostile has paths that would control a terminal: set a colour or a title, or imitate another level. The server
+// accepts the last ones.
 var hostile = []string{"/?last=%1b%5b31mlevel=ERROR%1b%5d0%3btitle%07", "/?last=%9b31m", "/?last=%c2%9b31m",
 	"/\x1b[31m",
 	"/level=ERROR", "/\u009b31mlevel=ERROR", "/\x9b31mlevel=WARN", "/%1b%5b31mlevel=WARN"}
 
-// TestLogOnTerminal: warnings have a colour, and nothing that a peer sends has.
+// TestLogOnTerminal checks that warnings have a colour, and that text of a peer has none.
 func TestLogOnTerminal(t *testing.T) {
 	bin := build(t)
 	ask := func(addr string, stop func()) {
@@ -158,7 +158,7 @@ func TestLogOnTerminal(t *testing.T) {
 			fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: "+
 				"crier.v1\r\n\r\n", target)
-			_, _ = conn.Read(make([]byte, 1<<10)) // The answer: what is logged of it is logged.
+			_, _ = conn.Read(make([]byte, 1<<10)) // After the answer, its log lines have been written.
 			conn.Close()
 		}
 	}
@@ -188,8 +188,8 @@ func TestLogOnTerminal(t *testing.T) {
 	}
 }
 
-// TestMessagesOnTerminal: what is published cannot steer the terminal of who follows, and comes
-// through a pipe as it is.
+// TestMessagesOnTerminal checks that messages cannot control the terminal of crier sub, and that they are unchanged
+// on a pipe.
 func TestMessagesOnTerminal(t *testing.T) {
 	bin := build(t)
 	addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--drain=0")

@@ -13,8 +13,8 @@ import (
 	"github.com/crier-ws/crier/internal/doccode"
 )
 
-// makesToken runs crier token, which must print one line and nothing else.
-func makesToken(t *testing.T, args ...string) string {
+// makeToken runs crier token, which must print a single line, and returns it.
+func makeToken(t *testing.T, args ...string) string {
 	t.Helper()
 	var out, log bytes.Buffer
 	if code := run(append([]string{"token"}, args...), &out, &log); code != 0 || log.Len() > 0 ||
@@ -24,7 +24,7 @@ func makesToken(t *testing.T, args ...string) string {
 	return strings.TrimSuffix(out.String(), "\n")
 }
 
-// keyFiles are files with keys by their kinds: what tokens are made with, and what --auth takes.
+// keyFiles has files with keys by the kinds of keys: for making tokens, and for --auth.
 func keyFiles(t *testing.T) map[string][2]string {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,15 +58,14 @@ func keyFiles(t *testing.T) map[string][2]string {
 	return files
 }
 
-// TestToken: a server lets in who has a token of crier token, whatever kind the key is of, and only for
-// what it is for.
+// TestToken checks that a server accepts tokens of crier token with each kind of key, and only for their channels.
 func TestToken(t *testing.T) {
 	bin := build(t)
 	for kind, file := range keyFiles(t) {
 		addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--channels", "--drain=0",
 			"--auth="+file[1], "--auth-audience=crier", "--auth-issuer=site")
 		token := func(more ...string) string {
-			return makesToken(t, append([]string{"--key", file[0], "--join=news/*", "--publish=news/chat", "--issuer=site"},
+			return makeToken(t, append([]string{"--key", file[0], "--join=news/*", "--publish=news/chat", "--issuer=site"},
 				more...)...)
 		}
 		if _, log, code := command(t, bin, "hello\n", "pub", "--admin-url=http://"+addrs["admin"], "news/chat"); code != 0 {
@@ -99,8 +98,8 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// pasted starts a script of README with this crier in the place of go run, on a terminal, and waits until
-// it shows a text. The script ends with the test.
+// pasted starts a script of README on a terminal, with this crier in place of go run, and waits until it shows a
+// text. The script ends with the test.
 func pasted(t *testing.T, bin, dir, script, want string) string {
 	t.Helper()
 	cmd := exec.Command("bash", "-c", strings.ReplaceAll(script, "go run ./cmd/crier", bin))
@@ -129,7 +128,7 @@ func pasted(t *testing.T, bin, dir, script, want string) string {
 	return shown.String()
 }
 
-// TestTokensAsPasted: the commands of README's section on tokens end with a client that is connected.
+// TestTokensAsPasted checks that the commands in README's section on tokens end with a connected client.
 func TestTokensAsPasted(t *testing.T) {
 	readme, err := os.ReadFile(filepath.Join(repository, "README.md"))
 	if err != nil {
@@ -156,7 +155,7 @@ func TestTokensAsPasted(t *testing.T) {
 	pasted(t, bin, dir, scripts[1], "connected to ws://"+m[1]+"/news/chat")
 }
 
-// TestTokenFail: what is wrong is an error before a token is made, and no file is overwritten.
+// TestTokenFail checks for errors before a token is made, and that no file is overwritten.
 func TestTokenFail(t *testing.T) {
 	files := keyFiles(t)
 	public, private := files["--new-key"][1], files["--new-key"][0]
@@ -198,7 +197,7 @@ func TestTokenFail(t *testing.T) {
 		t.Errorf("got %v, %v, want no file left", left, err)
 	}
 	t.Setenv("CRIER_PUBLISH", "none") // A flag of serving.
-	makesToken(t, "--key", private, "--join=news")
+	makeToken(t, "--key", private, "--join=news")
 	for args, says := range map[string]string{
 		"--token a.b.c --token-file x": "--token and --token-file",
 		"--token a\u00e9s3cret":        "--token has spaces",

@@ -20,13 +20,13 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// otlpCollector is what a collector does with what comes by OTLP over HTTP.
+// otlpCollector is a collector that records the spans that it gets by OTLP over HTTP.
 type otlpCollector struct {
 	*httptest.Server
 	mu    sync.Mutex
 	spans []*otlp.Span                // Guarded by mu.
-	about map[string]*common.AnyValue // Guarded by mu: of the resource that sent the last ones.
-	raw   []byte                      // Guarded by mu: all that came.
+	about map[string]*common.AnyValue // Guarded by mu: attributes of the last resource.
+	raw   []byte                      // Guarded by mu: all bodies.
 }
 
 func newCollector(t *testing.T) *otlpCollector {
@@ -74,7 +74,7 @@ func attributes(list []*common.KeyValue) map[string]*common.AnyValue {
 	return m
 }
 
-// publishTraced publishes with a traceparent, and returns the answer's status and body.
+// publishTraced publishes with a traceparent, and returns the status and body of the answer.
 func publishTraced(t *testing.T, addr, token, traceparent, text string) (int, string) {
 	t.Helper()
 	tr := &http.Transport{}
@@ -99,8 +99,8 @@ const (
 	parentID = "b7ad6b7169203331"
 )
 
-// TestTracing: a collector gets a span of a publish that its sender samples, in the sender's trace, before
-// the program has ended.
+// TestTracing checks that a collector gets the span of a sampled request, in the trace of its sender, before crier
+// ends.
 func TestTracing(t *testing.T) {
 	token := strings.Repeat("s3cret", 4)
 	file := filepath.Join(t.TempDir(), "token")
@@ -121,7 +121,7 @@ func TestTracing(t *testing.T) {
 		}
 	}
 	if err := stop(); err != nil {
-		t.Errorf("it ended with %v", err)
+		t.Errorf("crier ended with %v", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,7 +139,7 @@ func TestTracing(t *testing.T) {
 		t.Errorf("got the size %d", got)
 	}
 	if c.about["service.name"].GetStringValue() != "town" || c.about["service.version"].GetStringValue() == "" {
-		t.Errorf("it is from %v", c.about)
+		t.Errorf("got the resource %v", c.about)
 	}
 	for _, secret := range []string{token, "this one is"} {
 		if strings.Contains(string(c.raw), secret) {
@@ -148,18 +148,18 @@ func TestTracing(t *testing.T) {
 	}
 }
 
-// TestTracingFullPath checks that spans arrive at one place, whether the URL of --otlp-endpoint is that of the
-// collector or the full one of its traces.
+// TestTracingFullPath checks that spans arrive whether --otlp-endpoint is the base URL of the collector or its full
+// URL for traces.
 func TestTracingFullPath(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20abc")
 	for _, path := range []string{"/base", "/base/", "/base/v1/traces", "/base/v1/traces/"} {
-		c := newCollector(t) // Which refuses all other paths.
+		c := newCollector(t) // It refuses all other paths.
 		addrs, stop := startCrier(t, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--otlp-endpoint="+c.URL+path)
 		if status, body := publishTraced(t, addrs["admin"], "", "00-"+traceID+"-"+parentID+"-01", "hello"); status != 200 {
 			t.Fatalf("%s: got %d %s", path, status, body)
 		}
 		if err := stop(); err != nil {
-			t.Errorf("%s: it ended with %v", path, err)
+			t.Errorf("%s: crier ended with %v", path, err)
 		}
 		c.mu.Lock()
 		if len(c.spans) != 1 {
@@ -169,32 +169,33 @@ func TestTracingFullPath(t *testing.T) {
 	}
 }
 
-// TestTracingWithoutCollector: a missing or slow collector delays nothing for long, and is logged.
+// TestTracingWithoutCollector checks that a missing or hanging collector delays requests and the end only briefly,
+// and that it is logged.
 func TestTracingWithoutCollector(t *testing.T) {
 	t.Parallel()
 	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // Only then is it noticed that the client has gone.
+		_, _ = io.Copy(io.Discard, r.Body) // net/http notices a closed connection only after the body is read.
 		<-r.Context().Done()
 	}))
 	defer hanging.Close()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	for name, url := range map[string]string{"it hangs": hanging.URL, "it is not there": gone.URL} {
+	for name, url := range map[string]string{"hanging": hanging.URL, "missing": gone.URL} {
 		var log logtest.Buffer
 		_, addrs, stop := startLogged(t, &log, "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--otlp-endpoint="+url)
 		if status, body := publishTraced(t, addrs["admin"], "", "00-"+traceID+"-"+parentID+"-01", "hello"); status != 200 {
 			t.Errorf("%s: got %d %s", name, status, body)
 		}
 		if err := stop(); err != nil {
-			t.Errorf("%s: it ended with %v", name, err)
+			t.Errorf("%s: crier ended with %v", name, err)
 		}
 		if !log.Has("spans are lost") || !log.Has("level=WARN") {
-			t.Errorf("%s: the log says nothing of it: %s", name, log.String())
+			t.Errorf("%s: the log does not report lost spans: %s", name, log.String())
 		}
 	}
 }
 
-// TestTracingOff: nothing of it runs unless it is asked for.
+// TestTracingOff checks that OpenTelemetry has goroutines only with --otlp-endpoint.
 func TestTracingOff(t *testing.T) {
 	tr := &http.Transport{}
 	defer tr.CloseIdleConnections()
@@ -205,13 +206,13 @@ func TestTracingOff(t *testing.T) {
 			_, body := fetch(t, client, "http://"+addrs["admin"]+"/debug/pprof/goroutine?debug=1", nil)
 			return strings.Contains(string(body), "opentelemetry")
 		}
-		if want { // A goroutine has the package in its stack only once it has run.
+		if want { // A goroutine has the package in its stack only after it has run.
 			criertest.Eventually(t, "a goroutine of OpenTelemetry", runs)
 		} else if runs() {
 			t.Errorf("%q: a goroutine of OpenTelemetry runs, want none", args)
 		}
 		if err := stop(); err != nil {
-			t.Errorf("%q: it ended with %v", args, err)
+			t.Errorf("%q: crier ended with %v", args, err)
 		}
 	}
 }

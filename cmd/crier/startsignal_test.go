@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestHangupWhileStarting checks that SIGHUP does not end a server that still reads its settings, but is handled when
-// it has them. A command that does not serve ends as any process does.
+// TestHangupWhileStarting checks that a SIGHUP that arrives while a server reads its settings is handled afterwards. A
+// command that does not serve ends by SIGHUP, like any process.
 func TestHangupWhileStarting(t *testing.T) {
 	bin := build(t)
 	for _, command := range []string{"serve", "config"} {
@@ -24,19 +24,19 @@ func TestHangupWhileStarting(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = cmd.Process.Kill() }) // It may have ended.
-		// A pipe holds 64 KiB: once this is written, crier is reading.
+		// A pipe holds 64 KiB, so after this write crier has begun to read.
 		if _, err := stdin.Write(bytes.Repeat([]byte("# a comment\n"), 20_000)); err != nil {
 			t.Fatal(err)
 		}
 		_ = cmd.Process.Signal(syscall.SIGHUP)
-		_, _ = stdin.Write([]byte("listen = \"127.0.0.1:0\"\n")) // crier may have ended if it is wrong.
+		_, _ = stdin.Write([]byte("listen = \"127.0.0.1:0\"\n")) // The write fails if crier has wrongly ended.
 		stdin.Close()
 		if command == "serve" {
 			for lines := ""; !strings.Contains(lines, "msg=reloaded") || !strings.Contains(lines, "msg=serving"); {
 				lines += log.await(t, "msg=")
 			}
 			_ = cmd.Process.Signal(syscall.SIGTERM)
-			exits(t, cmd, 0)
+			checkExit(t, cmd, 0)
 			continue
 		}
 		_ = cmd.Wait()
