@@ -15,13 +15,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// publisher puts messages into the stream, in the order in which it takes them. Many are on their way at a time. When
-// the stream does not accept one, that message and all later ones are sent again. Each has an ID by which the stream
-// recognizes messages that it already holds.
+// publisher puts messages into the stream. The messages of a channel keep their order, whatever happens: the stream may
+// refuse a message and accept the next one, and when its leader changes, it may lose some of the messages on their way
+// and keep later ones. So no message is sent before the stream has the earlier messages of its channel, except in one
+// batch with them, which the stream accepts as a whole or not at all. NATS calls it an atomic batch (ADR-50).
 //
-// When its leader changes, a stream with replicas may lose some of these messages and keep later ones. So only one
-// batch at a time is on its way to such a stream, which accepts it as a whole or not at all. NATS calls it an atomic
-// batch (ADR-50).
+// If the stream accepts batches, one batch at a time is on its way. If not, one message of each channel is, and a failure
+// makes the publisher send all of these again. Each message has an ID by which the stream recognizes messages that it
+// already holds.
 type publisher struct {
 	// Immutable after init.
 	c        *Ordered
@@ -42,10 +43,11 @@ type publisher struct {
 	published, resent, lost atomic.Uint64
 	publishTime             atomic.Int64 // In ns: the sum over all published messages.
 
-	// Owned by run. Open sets batches before.
-	sent          []*entry      // Sent and not acknowledged, in their order.
-	batches       bool          // The stream accepts batches.
-	retryDelay    time.Duration // Before sent is sent again; 0 after a success.
+	// Owned by run. OpenOrdered sets batchFrom before.
+	sent          []*entry        // Sent and not acknowledged, in their order.
+	sending       map[string]bool // The channels of sent.
+	batchFrom     int             // How many queued messages are sent as a batch; 0 if the stream accepts none.
+	retryDelay    time.Duration   // Before sent is sent again; 0 after a success.
 	retryLoggedAt time.Time
 	lostLog       oncePerSecond
 }
@@ -89,6 +91,7 @@ type result struct {
 
 func (p *publisher) init(c *Ordered) {
 	p.c, p.idPrefix, p.wake, p.denied = c, rand.Text()+"-", newBell(), make(chan string, 16)
+	p.sending = make(map[string]bool)
 }
 
 // Submit implements broadcast.Order: it takes a message of a WebSocket connection, and copies its payload.

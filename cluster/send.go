@@ -60,24 +60,19 @@ func (p *publisher) publishCounts() {
 	p.updateHoldLocked()
 }
 
-// A batch has at most maxBatch messages, and at most batchBytes bytes unless it is a single message. NATS accepts 1000
-// messages.
 const (
-	maxBatch   = 256
-	batchBytes = 1 << 20
+	maxBatch   = 512     // Messages in a batch. NATS accepts 1000.
+	batchBytes = 1 << 20 // Bytes in a batch, unless it is a single message.
+
+	// batchFrom of a stream with one replica. NATS writes a file for each batch, which takes milliseconds, and answers
+	// a single message sooner.
+	batchFromSingle = 64
 )
 
 // sendQueued sends as much of the queue as may be in flight. It returns false if the Ordered is closed.
 func (p *publisher) sendQueued() bool {
 	for len(p.sent) < p.c.cfg.InFlight && p.c.connected.Load() {
-		most := 1
-		if p.batches {
-			if len(p.sent) > 0 { // One batch at a time, see publisher.
-				return true
-			}
-			most = maxBatch
-		}
-		batch := p.takeBatch(most)
+		batch := p.takeSendable()
 		if len(batch) == 0 {
 			return true
 		}
@@ -92,6 +87,9 @@ func (p *publisher) sendQueued() bool {
 			continue
 		}
 		p.sent = append(p.sent, batch...)
+		for _, e := range batch {
+			p.sending[e.channel] = true
+		}
 		switch err := p.sendBatch(batch); {
 		case err != nil && isPermanent(err) && len(batch) == 1:
 			p.rejectSent(len(p.sent)-1, err)
@@ -104,29 +102,54 @@ func (p *publisher) sendQueued() bool {
 	return true
 }
 
-// takeBatch takes the first entries from the queue, at most so many. Entries with different keys are in different
-// batches: NATS rejects a batch that contains a message which the stream already holds.
-func (p *publisher) takeBatch(most int) []*entry {
+// takeSendable takes the entries from the queue that may be sent now, see publisher: a batch, or a single one, or none.
+func (p *publisher) takeSendable() []*entry {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	from, n := 0, 0
+	switch {
+	case p.batchFrom == 0:
+		from = slices.IndexFunc(p.queue, func(e *entry) bool { return !p.sending[e.channel] })
+		n = min(1, from+1)
+	case len(p.sent) == 0 && len(p.queue) < p.batchFrom:
+		n = min(1, len(p.queue))
+	case len(p.sent) == 0:
+		n = p.batchLenLocked()
+	}
+	if n == 0 {
+		return nil
+	}
+	batch := slices.Clone(p.queue[from : from+n])
+	clear(p.queue[from : from+n])
+	if from == 0 {
+		p.queue = p.queue[n:]
+	} else {
+		p.queue = slices.Delete(p.queue, from, from+n)
+	}
+	for _, e := range batch {
+		if e.result != nil {
+			e.result.wasSent = true
+		}
+	}
+	if p.inFlight += n; p.firstSent == nil {
+		p.firstSent = batch[0]
+	}
+	return batch
+}
+
+// batchLenLocked returns how many of the first entries of the queue may be in one batch. Entries with different keys are
+// in different batches: NATS rejects a batch that contains a message which the stream already holds. The mutex must be
+// held.
+func (p *publisher) batchLenLocked() int {
 	n, bytes := 0, 0
-	for n < min(most, len(p.queue)) {
+	for n < min(maxBatch, len(p.queue)) {
 		e := p.queue[n]
 		if bytes += len(e.message.Payload); n > 0 && (bytes > batchBytes || e.key() != p.queue[0].key()) {
 			break
 		}
-		if e.result != nil {
-			e.result.wasSent = true
-		}
 		n++
 	}
-	batch := slices.Clone(p.queue[:n])
-	clear(p.queue[:n])
-	p.queue = p.queue[n:]
-	if p.inFlight += n; n > 0 && p.firstSent == nil {
-		p.firstSent = batch[0]
-	}
-	return batch
+	return n
 }
 
 // sendBatch sends entries to the stream, as a batch if there are several. The future of the batch is in its first
@@ -176,6 +199,7 @@ func (p *publisher) newMsg(e *entry) *nats.Msg {
 func (p *publisher) acknowledge(ack *jetstream.PubAck) {
 	n := p.sent[0].batchLen
 	for i, e := range p.sent[:n] {
+		delete(p.sending, e.channel)
 		seq := ack.Sequence - uint64(n-1-i)
 		if !ack.Duplicate {
 			p.c.checkSeq(seq, e.readerAt)
@@ -201,9 +225,9 @@ func (p *publisher) retry(err error) bool {
 	if hasCode(err, batchContainsDuplicate) && p.resendEach() == nil { // Sent alone, the answer has the sequence number.
 		return true
 	}
-	if hasCode(err, batchesDisabled, batchHeaderUnsupported, batchTooLarge) && p.batches {
-		p.batches = false
-		p.c.cfg.Logger.Warn("the stream no longer accepts batches: "+reorderRisk, "err", err)
+	if hasCode(err, batchesDisabled, batchHeaderUnsupported, batchTooLarge) && p.batchFrom > 0 {
+		p.batchFrom = 0
+		p.c.cfg.Logger.Warn("the stream no longer accepts batches: "+publishesSlowly, "err", err)
 	}
 	for interval := time.Second; ; interval = 10 * time.Second {
 		if now := time.Now(); now.Sub(p.retryLoggedAt) >= interval {
@@ -289,6 +313,7 @@ func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 func (p *publisher) rejectSent(i int, err error) {
 	e := p.sent[i]
 	p.sent = slices.Delete(p.sent, i, i+1)
+	delete(p.sending, e.channel)
 	p.drop(e, err)
 }
 

@@ -28,8 +28,8 @@ func (c *Ordered) awaitStream(ctx context.Context) error {
 	}
 }
 
-// reorderRisk is what a stream with replicas and without batches means.
-const reorderRisk = "messages of a publisher may be reordered when the leader of the stream changes"
+// publishesSlowly is what a stream without batches means.
+const publishesSlowly = "it stores one message of a channel after the other, which is slower"
 
 // openStream finds or creates the stream, checks its settings, and finds the sequence number to begin with.
 func (c *Ordered) openStream(ctx context.Context) error {
@@ -61,11 +61,14 @@ func (c *Ordered) openStream(ctx context.Context) error {
 	if limit := int(info.Config.MaxMsgSize); limit > 0 {
 		c.maxPayload = min(c.maxPayload, limit)
 	}
-	if replicated := info.Config.Replicas > 1; replicated && !info.Config.AllowAtomicPublish {
-		c.cfg.Logger.Info("the stream does not accept batches: "+reorderRisk,
+	switch {
+	case !info.Config.AllowAtomicPublish:
+		c.cfg.Logger.Info("the stream does not accept batches: "+publishesSlowly,
 			"hint", "with NATS 2.12.1 or later: nats stream edit "+c.cfg.Stream+" --allow-batch, and restart crier")
-	} else {
-		c.publisher.batches = replicated
+	case info.Config.Replicas > 1:
+		c.publisher.batchFrom = 2
+	default:
+		c.publisher.batchFrom = batchFromSingle
 	}
 	c.streamCreated = info.Created
 	c.epoch = strconv.FormatInt(info.Created.UnixNano(), 36)
