@@ -9,8 +9,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// TestDecodeHeld: while the server is behind, nothing is published and nothing
-// is lost, wherever the stream is cut. Control frames in front are answered.
+// TestDecodeHeld: while the server is behind, nothing is published and nothing is lost, wherever the stream is cut.
+// Control frames before the message are answered.
 func TestDecodeHeld(t *testing.T) {
 	b := stream("ping 1", "text one", "ping 2", "text+ tw", "ping 3", "cont o", "binary three")
 	want := []string{"text:one", "text:two", "binary:three"}

@@ -106,8 +106,8 @@ func ExampleConfig_hooks() {
 	// <nil>
 }
 
-// Rooms of a chat: who comes late gets what was said last, and each message has an id to come
-// back with.
+// Rooms of a chat: a client that joins late gets the last messages, and each message has an ID with which a client
+// can resume.
 func ExampleServer_PublishTo() {
 	srv, err := broadcast.New(broadcast.Config{Channels: true})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// TestValue: every hook sees what Authorize gave, and nobody pays for it afterwards.
+// TestValue: every hook sees the value that Authorize has set, and nothing is kept of it afterwards.
 func TestValue(t *testing.T) {
 	type user struct{ name string }
 	values := make(chan any, 10)
@@ -68,8 +68,8 @@ func TestValue(t *testing.T) {
 	<-values
 }
 
-// TestCloseInHooks: with the status and the reason that the hook gives; what the connection
-// sends is not published any more, the message of the hook included.
+// TestCloseInHooks: the connection is closed with the status and the reason that the hook gives. What it sends
+// afterwards is not published, and neither is the message of the hook.
 func TestCloseInHooks(t *testing.T) {
 	ended := make(chan Reason, 1)
 	var sent []string

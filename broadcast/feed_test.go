@@ -25,9 +25,9 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-// TestPassBehindOthers: the second of a pass is written to in line, and a short
-// write or what stands aside is seen to there too.
-func TestPassBehindOthers(t *testing.T) {
+// TestPassAfterOthers: a connection that a pass does not visit first is written to on the fast path, and a short
+// write or out-of-band bytes are handled there, too.
+func TestPassAfterOthers(t *testing.T) {
 	second := firstFD + 1
 	t.Run("short write", func(t *testing.T) {
 		b := newBench(t, Config{}, 2)

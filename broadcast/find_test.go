@@ -85,7 +85,7 @@ func TestFindConnections(t *testing.T) {
 	}
 }
 
-// TestFindConnectionsWhileOthersLeave: those that stay are listed, whoever comes and goes.
+// TestFindConnectionsWhileOthersLeave: connections that stay are listed, whichever others open and close.
 func TestFindConnectionsWhileOthersLeave(t *testing.T) {
 	srv, addr := newServer(t, Config{Channels: true, Shards: 2})
 	stay := make(map[string]bool)

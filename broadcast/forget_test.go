@@ -7,12 +7,12 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// yes is a Follower that gives a server all.
-type yes struct{}
+// followsAll is a Follower that follows every channel.
+type followsAll struct{}
 
-func (yes) Follow(string) bool { return true }
+func (followsAll) Follow(string) bool { return true }
 
-// at reads the hello of a connection of crier.v1 and returns its id.
+// helloID reads the greeting of a connection with crier.v1, and returns its ID.
 func (c *client) helloID(t *testing.T) string {
 	t.Helper()
 	_, b, _ := c.readFrame()
@@ -23,7 +23,7 @@ func (c *client) helloID(t *testing.T) string {
 	return id
 }
 
-// gapTold connects from an id on and says whether a gap is said.
+// gapTold connects with an ID to resume from, and reports whether the client is told of a gap.
 func gapTold(t *testing.T, addr, channel, since string) bool {
 	t.Helper()
 	c := dialIDs(t, addr, channel+"?since="+since)
@@ -34,9 +34,9 @@ func gapTold(t *testing.T, addr, channel, since string) bool {
 	return op == ws.OpText && strings.HasPrefix(string(b), "gap: ")
 }
 
-// TestForgetQuiet: Forget of a channel that is not there any more as there is nothing in it.
+// TestForgetQuiet: Forget of a channel that was dropped already because it was empty.
 func TestForgetQuiet(t *testing.T) {
-	srv, addr := newServer(t, Config{Channels: true, Replication: Replication{Follower: yes{}}})
+	srv, addr := newServer(t, Config{Channels: true, Replication: Replication{Follower: followsAll{}}})
 	c := dialIDs(t, addr, "/x")
 	id := c.helloID(t)
 	c.Close()
@@ -49,9 +49,9 @@ func TestForgetQuiet(t *testing.T) {
 	}
 }
 
-// TestForgetRoot: the same of the channel without a name, with messages in it.
+// TestForgetRoot: Forget of the channel without a name, with messages in it.
 func TestForgetRoot(t *testing.T) {
-	srv, addr := newServer(t, Config{Channels: true, Replication: Replication{Follower: yes{}}})
+	srv, addr := newServer(t, Config{Channels: true, Replication: Replication{Follower: followsAll{}}})
 	if err := srv.Publish(t.Context(), Message{Text, []byte("m")}); err != nil {
 		t.Fatal(err)
 	}
@@ -64,9 +64,9 @@ func TestForgetRoot(t *testing.T) {
 	}
 }
 
-// TestForgetControl: with messages it works.
+// TestForgetControl: Forget of a channel with messages.
 func TestForgetControl(t *testing.T) {
-	srv, addr := newServer(t, Config{Channels: true, Replication: Replication{Follower: yes{}}})
+	srv, addr := newServer(t, Config{Channels: true, Replication: Replication{Follower: followsAll{}}})
 	c := dialIDs(t, addr, "/x")
 	c.helloID(t)
 	p, err := srv.PublishTo(t.Context(), "x", Message{Text, []byte("m")})

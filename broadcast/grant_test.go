@@ -18,7 +18,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// head is a request for a target, with further header lines.
+// request sends a request for a target, with further header lines.
 func (c *client) request(target string, lines ...string) {
 	c.t.Helper()
 	c.send([]byte(strings.Replace(headPlus(lines...), "GET /ws ", "GET "+target+" ", 1)))
@@ -103,7 +103,7 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
-// TestGrantPublish: who may not publish still hears, and is answered.
+// TestGrantPublish: a connection that may not publish still receives messages, and its pings are answered.
 func TestGrantPublish(t *testing.T) {
 	srv, addr := newServer(t, Config{Authorize: func(r *http.Request, _ string) (Grant, error) {
 		return Grant{Publish: r.URL.Path == "/may"}, nil
@@ -129,7 +129,7 @@ func TestGrantPublish(t *testing.T) {
 	}
 }
 
-// TestGrantUntil: who has a time ends with it, whatever it is, and nobody else.
+// TestGrantUntil: a connection whose grant has an end is closed then, whatever its form, and no others are.
 func TestGrantUntil(t *testing.T) {
 	t.Parallel()
 	begins := time.Now()
@@ -167,15 +167,15 @@ func TestGrantUntil(t *testing.T) {
 	publishTo(t, srv, "a", "still there")
 	ever.expectText("still there")
 	long.expectText("still there")
-	if n := lapsing(srv); n != 1 {
+	if n := expiring(srv); n != 1 {
 		t.Errorf("%d are to end, want 1", n)
 	}
 	long.Close()
-	eventually(t, "it to be forgotten", func() bool { return lapsing(srv) == 0 })
+	eventually(t, "it to be forgotten", func() bool { return expiring(srv) == 0 })
 }
 
-// lapsing is how many connections have a time.
-func lapsing(srv *Server) (n int) {
+// expiring returns how many connections have a grant with an end.
+func expiring(srv *Server) (n int) {
 	var mu sync.Mutex
 	srv.eachShard(func(_ int, s *shard) {
 		mu.Lock()
@@ -188,8 +188,8 @@ func lapsing(srv *Server) (n int) {
 	return n
 }
 
-// TestLapses: more than one tick takes, as when all tokens are of the same second.
-func TestLapsesAtOnce(t *testing.T) {
+// TestExpiriesAtOnce: more grants end at the same time than one tick handles.
+func TestExpiriesAtOnce(t *testing.T) {
 	const conns = maxExpiriesPerTick + 100
 	until := time.Now().Add(500 * time.Millisecond)
 	srv, addr := newServer(t, Config{Shards: 1, Authorize: func(*http.Request, string) (Grant, error) {
@@ -204,13 +204,13 @@ func TestLapsesAtOnce(t *testing.T) {
 		c.Close()
 	}
 	eventually(t, "all to be gone", func() bool { return srv.Stats().Open == 0 })
-	if n := lapsing(srv); n != 0 {
+	if n := expiring(srv); n != 0 {
 		t.Errorf("%d are still to end", n)
 	}
 }
 
-// TestLapses: the first one is always the one whose time comes first.
-func TestLapses(t *testing.T) {
+// TestExpiries: the connection whose grant ends first is always the first one.
+func TestExpiries(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var l expiries
 	model := make(map[*Conn]int64)
@@ -237,7 +237,7 @@ func TestLapses(t *testing.T) {
 	}
 }
 
-// TestTokenProtocol: what brings a token is not taken for the subprotocol.
+// TestTokenProtocol: a subprotocol that is a token is not selected.
 func TestTokenProtocol(t *testing.T) {
 	_, addr := newServer(t, Config{Authorize: func(*http.Request, string) (Grant, error) { return Grant{}, nil }})
 	_, without := newServer(t, Config{})

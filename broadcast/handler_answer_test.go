@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// hidden is middleware whose ResponseWriter can do no more than flush.
+// hidden is middleware whose ResponseWriter can only be flushed.
 func hidden(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(struct {
@@ -25,7 +25,7 @@ func hidden(h http.Handler) http.Handler {
 	})
 }
 
-// deadlines notes the deadlines that are set through a ResponseWriter.
+// deadlines records the deadlines that are set through a ResponseWriter.
 type deadlines struct {
 	http.ResponseWriter
 	http.Flusher
@@ -37,8 +37,8 @@ func (d *deadlines) SetWriteDeadline(at time.Time) error {
 	return nil
 }
 
-// TestHandlerDeadline: only events last longer than the http.Server's WriteTimeout, and an event stream that refuses
-// does not.
+// TestHandlerDeadline: only event streams last longer than the http.Server's WriteTimeout, and not those that refuse
+// a request.
 func TestHandlerDeadline(t *testing.T) {
 	for name, tt := range map[string]struct {
 		timeout time.Duration
@@ -83,7 +83,8 @@ func TestHandlerDeadline(t *testing.T) {
 	}
 }
 
-// TestHandlerCannotFlush: behind http.TimeoutHandler, answers are whole, and events are refused at once.
+// TestHandlerCannotFlush: under http.TimeoutHandler, answers are complete, and requests for events are refused at
+// once.
 func TestHandlerCannotFlush(t *testing.T) {
 	var log bytes.Buffer
 	ended := make(chan Reason, 1)

@@ -28,8 +28,8 @@ func newSite(t *testing.T, start func(*httptest.Server), h http.Handler) *httpte
 	return site
 }
 
-// TestHandler: on a site's mux behind its middleware, a connection of TCP is one like those of
-// the server's own port, and hooks see the request that net/http made.
+// TestHandler: on a site's mux, under its middleware, a TCP connection is like one of the server's own port, and
+// hooks see the request of net/http.
 func TestHandler(t *testing.T) {
 	type key struct{}
 	seen := make(chan string, 10)
@@ -108,7 +108,7 @@ func TestHandlerRefuses(t *testing.T) {
 	eventually(t, "all to be gone", func() bool { return srv.Stats().Handshakes == 0 })
 }
 
-// TestHandlerClosed: what comes after Shutdown is answered, and leaves nothing behind.
+// TestHandlerClosed: a request after Shutdown is answered, and leaves nothing behind.
 func TestHandlerClosed(t *testing.T) {
 	srv := newIdle(t, Config{})
 	for _, start := range []func(*httptest.Server){(*httptest.Server).Start, (*httptest.Server).StartTLS} {
@@ -321,7 +321,7 @@ func TestHandlerCannotHijack(t *testing.T) {
 	}
 }
 
-// TestWrittenHead: what middleware has made of a request does not become another request.
+// TestWrittenHead: what middleware has changed in a request does not turn it into two requests.
 func TestWrittenHead(t *testing.T) {
 	r := httptest.NewRequest("GET", "/a%2fb?c=d", nil)
 	r.Header.Set("X-Bad", "a\r\nSec-WebSocket-Key: b")

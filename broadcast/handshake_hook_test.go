@@ -36,8 +36,7 @@ func TestHandshakeMaxConns(t *testing.T) {
 	dial(t, addr)
 }
 
-// TestHandshakeHalfOpen: hundreds that never get done with their handshake
-// cost no goroutine, and nobody waits for them.
+// TestHandshakeHalfOpen: hundreds of handshakes that are never finished cost no goroutine, and delay nobody.
 func TestHandshakeHalfOpen(t *testing.T) {
 	const conns, workers = 300, 2
 	srv, addr := newServer(t, Config{Workers: workers})
@@ -259,8 +258,7 @@ func TestHookPanicKeepsPingPrivate(t *testing.T) {
 	c.expectEOF()
 }
 
-// TestRefusalOfItsOwn: what a request is answered does not depend on the one
-// that the worker had before.
+// TestRefusalOfItsOwn: the answer to a request does not depend on the previous request of the worker.
 func TestRefusalOfItsOwn(t *testing.T) {
 	_, addr := newServer(t, Config{Workers: 1})
 	first := connect(t, addr)
@@ -277,7 +275,7 @@ func TestRefusalOfItsOwn(t *testing.T) {
 	}
 }
 
-// BenchmarkHandshake is the way from a whole head to the bytes of its answer.
+// BenchmarkHandshake measures a handshake from its complete head to the bytes of its answer.
 func BenchmarkHandshake(b *testing.B) {
 	for name, head := range map[string][]byte{
 		"short": []byte(handshakeHead),

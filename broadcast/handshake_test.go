@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendTap is the kernel, with a count of the sends.
+// sendTap is the kernel, and counts the sends.
 type sendTap struct {
 	kernel
 	sends atomic.Int64
@@ -129,7 +129,7 @@ func TestHandshakeRefusals(t *testing.T) {
 	}
 }
 
-// TestHandshakeTLS: a TLS client is told at once and does not wait in vain.
+// TestHandshakeTLS: a TLS client is refused at once.
 func TestHandshakeTLS(t *testing.T) {
 	srv, addr := newServer(t, Config{})
 	c := connect(t, addr)
@@ -178,8 +178,8 @@ func TestHandshakeSubprotocol(t *testing.T) {
 	}
 }
 
-// TestHandshakeInPieces: a head byte by byte, and a head with frames behind it
-// in one write, cut at each place around its end.
+// TestHandshakeInPieces: a head byte by byte, and a head with frames after it in one write, cut at each place around
+// its end.
 func TestHandshakeInPieces(t *testing.T) {
 	_, addr := newServer(t, DefaultConfig())
 	c := connect(t, addr)
@@ -218,7 +218,7 @@ func TestHandshakeInPieces(t *testing.T) {
 	}
 }
 
-// TestHandshakeTimeout: who is not done in time is told so and cut off.
+// TestHandshakeTimeout: a client that does not finish in time is answered, and its connection is closed.
 func TestHandshakeTimeout(t *testing.T) {
 	srv, addr := newServer(t, Config{HandshakeTimeout: 50 * time.Millisecond})
 	half := connect(t, addr)
@@ -237,7 +237,7 @@ func TestHandshakeTimeout(t *testing.T) {
 	}
 }
 
-// TestHandshakeTimeoutWhileRead: its time is up while a worker has it.
+// TestHandshakeTimeoutWhileRead: the time is over while a worker reads the connection.
 func TestHandshakeTimeoutWhileRead(t *testing.T) {
 	t.Parallel()
 	in, out := make(chan struct{}), make(chan struct{})
@@ -262,7 +262,7 @@ func TestHandshakeTimeoutWhileRead(t *testing.T) {
 	}
 }
 
-// TestHandshakeLinger: a refused peer that does not go is let go of.
+// TestHandshakeLinger: a refused connection is released although its peer does not close it.
 func TestHandshakeLinger(t *testing.T) {
 	srv, addr := newServer(t, Config{HandshakeTimeout: 50 * time.Millisecond})
 	c := connect(t, addr)
@@ -276,7 +276,7 @@ func TestHandshakeLinger(t *testing.T) {
 	}
 }
 
-// TestHandshakeAbandoned: the peer goes before its handshake is done.
+// TestHandshakeAbandoned: the peer closes the connection before its handshake is finished.
 func TestHandshakeAbandoned(t *testing.T) {
 	srv, addr := newServer(t, Config{})
 	for _, sent := range []string{"", "GET / HT"} {

@@ -14,13 +14,13 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// headOfSize is a good head of n bytes, of which one header has most.
+// headOfSize returns a valid head of n bytes, most of which are in one header.
 func headOfSize(header string, n int) []byte {
 	header += ": "
 	return []byte(headPlus(header + strings.Repeat("x", n-len(headPlus(header)))))
 }
 
-// TestHandshakeHeadLimit: heads have 16 KiB at most, be they sent in one piece or not.
+// TestHandshakeHeadLimit: heads have at most 16 KiB, in one piece or in several.
 func TestHandshakeHeadLimit(t *testing.T) {
 	_, addr := newServer(t, Config{})
 	empty := []byte("\r\n\r\n")
@@ -84,8 +84,8 @@ func TestLongHeader(t *testing.T) {
 	}
 }
 
-// TestHeadBuffer: what is kept of a head takes up no more than its place in the memory plan, in whatever pieces it
-// comes.
+// TestHeadBuffer: what is kept of a head takes no more than its share in the memory plan, in whatever pieces it
+// arrives.
 func TestHeadBuffer(t *testing.T) {
 	if used := maxHeadBytes + unsafe.Sizeof(Conn{}) + unsafe.Sizeof(inbound{}); handshakeBytes <= used {
 		t.Errorf("a handshake is planned with %d bytes, and takes %d", handshakeBytes, used)
@@ -111,9 +111,9 @@ func TestHeadBuffer(t *testing.T) {
 	}
 }
 
-// TestPipelinedBehindHead: what a peer sends without waiting for the answer is not read beyond a head's room while the
-// connection waits to be opened.
-func TestPipelinedBehindHead(t *testing.T) {
+// TestPipelinedAfterHead: bytes that a peer sends without waiting for the answer are not read beyond the room for a
+// head while the connection waits to be opened.
+func TestPipelinedAfterHead(t *testing.T) {
 	p := &picky{gives: make(map[string]bool)}
 	srv, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true})
 	srv.Replica().StartAfter(0)
@@ -135,7 +135,7 @@ func TestPipelinedBehindHead(t *testing.T) {
 	c.expectUpgrade()
 }
 
-// TestEmptyLinesFirst: empty lines before the request line are passed over, RFC 9112, section 2.2, up to a bound.
+// TestEmptyLinesFirst: empty lines before the request line are skipped (RFC 9112, section 2.2), up to a bound.
 func TestEmptyLinesFirst(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.9.0/24")}
@@ -180,7 +180,7 @@ func TestEmptyLinesFirst(t *testing.T) {
 	}
 }
 
-// TestOnlyEmptyLines: a peer that sends nothing else does not wait for ever, and keeps nobody busy.
+// TestOnlyEmptyLines: a peer that sends nothing but empty lines is refused, and keeps no worker busy.
 func TestOnlyEmptyLines(t *testing.T) {
 	_, addr := newServer(t, Config{})
 	c := connect(t, addr)

@@ -31,7 +31,7 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
-// TestQuantile: what is wanted is what histogram_quantile of Prometheus 2.42 said.
+// TestQuantile: the wanted values are those of histogram_quantile of Prometheus 2.42.
 func TestQuantile(t *testing.T) {
 	for _, tc := range []struct {
 		name               string

@@ -29,7 +29,7 @@ func TestBackfillIsBounded(t *testing.T) {
 	}
 }
 
-// TestSkipToNothing: when everything that a slow consumer has still to get has expired, its gap ends with the newest
+// TestSkipToNothing: when all messages that a slow consumer still needs have expired, its gap ends with the newest
 // message.
 func TestSkipToNothing(t *testing.T) {
 	srv := quietServer(t, Config{Slow: SlowSkip, RetainAge: time.Minute, Shards: 1})

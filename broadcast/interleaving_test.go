@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rounds lets a shard that does not run by itself do all that it was woken for.
+// rounds makes a shard without a goroutine do everything that it was woken for.
 func (b *bench) rounds() {
 	for {
 		select {
@@ -46,8 +46,8 @@ func TestPublishDuringAPass(t *testing.T) {
 	}
 }
 
-// TestPingInAFrame: a connection that is in the middle of a frame is not pinged, not even when its socket has room
-// again and the shard has still to hear of that.
+// TestPingInAFrame: a connection in the middle of a frame is not pinged, not even when its socket is writable again
+// and the shard does not know it yet.
 func TestPingInAFrame(t *testing.T) {
 	b := newBench(t, Config{PingInterval: time.Minute}, 1)
 	c := b.conns[0]
@@ -133,8 +133,8 @@ func waitsForMutex(t *testing.T, function string) {
 	})
 }
 
-// TestCaughtUpBeforeTheWait: whoever decides to wait just when the server has caught up does not wait. Nobody else
-// would wake it.
+// TestCaughtUpBeforeTheWait: a publisher that decides to wait just when the server has caught up does not wait,
+// because nobody would wake it.
 func TestCaughtUpBeforeTheWait(t *testing.T) {
 	t.Run("Publish", func(t *testing.T) {
 		srv := quietServer(t, Config{Shards: 1})
@@ -169,7 +169,7 @@ func TestCaughtUpBeforeTheWait(t *testing.T) {
 	})
 }
 
-// TestEndWhileHeld: a held connection that ends is let go of at once, and not when publishers may go on.
+// TestEndWhileHeld: a held connection that ends is released at once, not when publishers may continue.
 func TestEndWhileHeld(t *testing.T) {
 	conns, ended := make(chan *Conn, 1), make(chan Reason, 1)
 	srv, addr := newServer(t, Config{
@@ -193,7 +193,7 @@ func TestEndWhileHeld(t *testing.T) {
 	}
 }
 
-// TestFirstReasonCounts: of two reasons that reach the shard together, the first one is why a connection ended.
+// TestFirstReasonCounts: if two reasons reach the shard together, the first one counts.
 func TestFirstReasonCounts(t *testing.T) {
 	b := newBench(t, Config{}, 2)
 	for i, c := range b.conns {
@@ -211,8 +211,8 @@ func TestFirstReasonCounts(t *testing.T) {
 	}
 }
 
-// TestPongBeforeTheFirstMessage: the pong to a ping that came with the handshake goes out before what was published
-// after the ping.
+// TestPongBeforeTheFirstMessage: the pong to a ping that arrived with the handshake goes out before messages that
+// were published after the ping.
 func TestPongBeforeTheFirstMessage(t *testing.T) {
 	b := newBench(t, Config{}, 0)
 	c := enroll(b.shard, firstFD, b.shard.srv.forms[0])

@@ -35,7 +35,7 @@ func TestPingsAreSpread(t *testing.T) {
 	}
 }
 
-// TestPingsAfterALongPass: what was due while a pass took long does not go out at once.
+// TestPingsAfterALongPass: pings that were due during a long pass do not go out all at once.
 func TestPingsAfterALongPass(t *testing.T) {
 	const conns = 1000
 	interval := 10 * time.Second

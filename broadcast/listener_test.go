@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// acceptFaults is the kernel, whose accept4 fails as it is told.
+// acceptFaults is the kernel, except that accept4 fails as the test wants.
 type acceptFaults struct {
 	kernel
 	srv   atomic.Pointer[Server]
@@ -57,9 +57,8 @@ func faultyServer(t *testing.T, fault func(*acceptFaults) unix.Errno) (*acceptFa
 	return f, srv, addr
 }
 
-// TestListenerOutOfFDs: connections that cannot be had are shed and not left
-// to wait, the listener does not spin, and all is well when there are fds
-// again.
+// TestListenerOutOfFDs: connections for which there is no fd are closed and do not wait, the listener does not spin,
+// and accepting continues when there are fds again.
 func TestListenerOutOfFDs(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
@@ -89,8 +88,8 @@ func TestListenerOutOfFDs(t *testing.T) {
 	}
 }
 
-// TestListenerOutOfMemory: nothing can be shed; the clock tries again, so a
-// connection that came meanwhile is served without a further event.
+// TestListenerOutOfMemory: no connection can be shed; the clock retries, so a connection that arrived meanwhile is
+// served without a further event.
 func TestListenerOutOfMemory(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.ENOBUFS, unix.ENOMEM} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
@@ -111,8 +110,7 @@ func TestListenerOutOfMemory(t *testing.T) {
 	}
 }
 
-// TestListenerConnectionFaults: what concerns one connection is no reason to
-// stop, accept(2).
+// TestListenerConnectionFaults: an error of one connection does not stop accepting (accept(2)).
 func TestListenerConnectionFaults(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.ECONNABORTED, unix.EINTR, unix.EPROTO, unix.EPERM, unix.ENETUNREACH} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
@@ -164,8 +162,8 @@ func newUnserved(t *testing.T, s sockets) (*Server, *listener) {
 	return srv, l
 }
 
-// TestListenerShedWithoutReserve: where not even the reserve can be had back,
-// the clock must try again, since no event will.
+// TestListenerShedWithoutReserve: if not even the reserve can be opened again, the clock must retry, because no event
+// will come.
 func TestListenerShedWithoutReserve(t *testing.T) {
 	tests := []struct {
 		name string
@@ -244,8 +242,7 @@ func TestListenerSeveral(t *testing.T) {
 	local.expectText("over TCP")
 }
 
-// TestListenerOptions: what an accepted connection has, be it older than the
-// call of Serve or not.
+// TestListenerOptions: accepted connections have the options, whether they are older than the call of Serve or not.
 func TestListenerOptions(t *testing.T) {
 	fds := make(chan int, 1)
 	srv, _ := newServer(t, Config{UnsentBytes: 54321, OnConnect: func(c *Conn, _ *http.Request) error { fds <- int(c.fd); return nil }})

@@ -26,12 +26,11 @@ func TestMain(m *testing.M) {
 	os.Exit(leaktest.Main(m))
 }
 
-// patience is how long anything may take before a test gives up. It is no
-// measure: nothing takes that long unless it is broken.
+// patience is how long anything may take before a test gives up. Only something that is broken takes that long.
 const patience = 20 * time.Second
 
-// newServer starts a server on a loopback port of its own and shuts it down
-// when the test is over. It logs nothing unless cfg says otherwise.
+// newServer starts a server on a loopback port of its own, and shuts it down when the test is over. It logs nothing
+// unless cfg has a Logger.
 func newServer(t testing.TB, cfg Config) (srv *Server, addr string) {
 	t.Helper()
 	if cfg.Logger == nil {
@@ -61,9 +60,8 @@ func newServer(t testing.TB, cfg Config) (srv *Server, addr string) {
 	return srv, ln.Addr().String()
 }
 
-// client is a WebSocket client made of a plain socket: it does what it is told
-// and nothing else. Its methods end the test on a fault, so they belong on the
-// test's goroutine.
+// client is a WebSocket client on a plain socket: it does nothing by itself. Its methods end the test on a fault, so
+// only the test's goroutine may call them.
 type client struct {
 	net.Conn
 	t  testing.TB
@@ -184,7 +182,7 @@ func (c *client) readFrame() (op ws.OpCode, payload []byte, fin bool) {
 	return h.OpCode, payload, h.Fin
 }
 
-// expectFrame reads a frame that must be final and just so.
+// expectFrame reads a final frame with an opcode and a payload.
 func (c *client) expectFrame(wantOp ws.OpCode, want string) {
 	c.t.Helper()
 	if op, p, fin := c.readFrame(); op != wantOp || string(p) != want || !fin {
@@ -211,7 +209,7 @@ func (c *client) expectClose(want ws.StatusCode) {
 	}
 }
 
-// expectEOF wants the orderly end of the stream, and no reset.
+// expectEOF expects the orderly end of the stream, not a reset.
 func (c *client) expectEOF() {
 	c.t.Helper()
 	c.deadline()
@@ -220,7 +218,7 @@ func (c *client) expectEOF() {
 	}
 }
 
-// eventually waits until a thing has happened.
+// eventually waits until done returns true.
 func eventually(t testing.TB, what string, happened func() bool) {
 	t.Helper()
 	poll := time.NewTicker(time.Millisecond)

@@ -55,8 +55,7 @@ func TestMemoryPlan(t *testing.T) {
 	}
 }
 
-// TestUnfinished: whatever happens in whatever order, what is counted is what is there, and
-// is never more than there is room for.
+// TestUnfinished: whatever happens in whatever order, the count equals the real size, and never exceeds the bound.
 func TestUnfinished(t *testing.T) {
 	const most = 1 << 20
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -130,8 +129,8 @@ func TestUnfinished(t *testing.T) {
 	}
 }
 
-// TestCrowded: where there is no room for more unfinished messages, the largest gives way,
-// and whoever sends less goes on.
+// TestCrowded: if there is no room for more unfinished messages, the largest gives way, and connections with less
+// continue.
 func TestCrowded(t *testing.T) {
 	var whole atomic.Int32 // Large messages, which go to nobody: their senders do not read.
 	srv, addr := newServer(t, Config{MaxMessageBytes: 1 << 20, MemoryBytes: 64 << 20, CloseTimeout: patience,
@@ -188,7 +187,7 @@ func TestCrowded(t *testing.T) {
 	eventually(t, "nothing to be left", func() bool { return srv.unfinished.bytes.Load() == 0 && srv.Stats().Open == 0 })
 }
 
-// TestManyHandshakes: at accept 503 where there are too many already.
+// TestManyHandshakes: connections are answered 503 at accept while there are too many handshakes.
 func TestManyHandshakes(t *testing.T) {
 	srv, addr := newServer(t, Config{MemoryBytes: 64 << 20})
 	var waiting []*client

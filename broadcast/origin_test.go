@@ -95,7 +95,7 @@ func TestOriginPatterns(t *testing.T) {
 	}
 }
 
-// TestOriginsThatCannotBe: an entry that no page can match is an error, which says what to write.
+// TestOriginsThatCannotBe: an entry that no page can match is an error that says what to write instead.
 func TestOriginsThatCannotBe(t *testing.T) {
 	for bad, want := range map[string]error{
 		"": errOrigin, "example.com": errOrigin, "https://": errOrigin, "https://example.com/": errOrigin, "https://u@example.com": errOrigin,

@@ -50,7 +50,7 @@ func publishTo(t testing.TB, srv *Server, channel string, messages ...string) {
 	}
 }
 
-// TestIDs: those who ask for ids get them, and others get the same without.
+// TestIDs: clients that ask for IDs get them, and the others get the same messages without.
 func TestIDs(t *testing.T) {
 	for _, compress := range []bool{false, true} {
 		srv, addr := newServer(t, Config{Greeting: "hi", Compress: compress, CompressMinBytes: 100})
@@ -84,8 +84,7 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// TestResume: who names what it has got last gets what came behind it, once, or hears what
-// is missing.
+// TestResume: a client that sends the last ID that it has gets each later message once, or is told of a gap.
 func TestResume(t *testing.T) {
 	for _, readBefore := range []bool{false, true} { // Whether there is a log with ids that was written all the time.
 		srv, addr := newServer(t, Config{Channels: true, Compress: true, CompressMinBytes: 1, RetainBytes: minRetain})
@@ -193,8 +192,8 @@ func TestResumeRefused(t *testing.T) {
 	}
 }
 
-// TestIDsGoOn: a channel that was dropped and is there again uses no id twice.
-func TestIDsGoOn(t *testing.T) {
+// TestIDsContinue: a channel that was dropped and exists again uses no ID twice.
+func TestIDsContinue(t *testing.T) {
 	srv := quietServer(t, Config{Channels: true, Shards: 1})
 	ch := srv.enter("a")
 	for range 3 {
@@ -211,8 +210,8 @@ func TestIDsGoOn(t *testing.T) {
 	}
 }
 
-// TestSkipSaysSo: who asked for ids is told when the server skips messages for it.
-func TestSkipSaysSo(t *testing.T) {
+// TestSkipTellsOfGap: a client with IDs is told of a gap when the server skips messages.
+func TestSkipTellsOfGap(t *testing.T) {
 	for _, kind := range []formKind{formIDs, formEvents} {
 		srv := quietServer(t, Config{Slow: SlowSkip, RetainBytes: minRetain, Shards: 1})
 		s, form := srv.shards[0], srv.forms[formAt(kind, 0)]
@@ -260,8 +259,8 @@ func TestSkipSaysSo(t *testing.T) {
 // gapLine is what a gap begins with. Its word alone may stand in an epoch, which is random.
 var gapLine = map[formKind]string{formIDs: "gap: ", formEvents: "event: gap\n"}
 
-// TestLateToJoin: what leaves the log between the place that a client is told and its first
-// message is said to be missing.
+// TestLateToJoin: if messages leave the log between the place that a client is told of and its first message, the
+// client is told of a gap.
 func TestLateToJoin(t *testing.T) {
 	for _, kind := range []formKind{formIDs, formEvents} {
 		srv := quietServer(t, Config{Channels: true, RetainBytes: minRetain, RetainTotalBytes: minRetain, Shards: 1})
@@ -295,7 +294,7 @@ func TestLateToJoin(t *testing.T) {
 	}
 }
 
-// TestGapsAreOne: however often a client that does not read skips, one gap waits for it.
+// TestGapsAreOne: however often a client that does not read skips, only one gap line waits for it.
 func TestGapsAreOne(t *testing.T) {
 	srv := quietServer(t, Config{Slow: SlowSkip, RetainBytes: minRetain, Shards: 1})
 	s, form := srv.shards[0], srv.forms[formAt(formIDs, 0)]

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// smallBuffers makes a site's sockets hold little, so that a peer that does not read is noticed soon.
+// smallBuffers makes a site's sockets hold few bytes, so that a peer that does not read is noticed soon.
 func smallBuffers(site *httptest.Server) {
 	site.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		if c, ok := conn.(*tls.Conn); ok {
@@ -81,7 +81,7 @@ func (c *client) expectReset() {
 	}
 }
 
-// TestHandlerUnread: a peer that reads nothing of its events is dropped, long before it is lapped.
+// TestHandlerUnread: a peer that reads none of its events is dropped long before it is lapped.
 func TestHandlerUnread(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -149,7 +149,7 @@ func TestHandlerNoWindow(t *testing.T) {
 	}
 }
 
-// TestWriteLimit: each write has a time, an idle peer has none, and nothing extends what hurry gives.
+// TestWriteLimit: each write has a deadline, an idle peer has none, and nothing extends the deadline of hurry.
 func TestWriteLimit(t *testing.T) {
 	for name, tt := range map[string]struct {
 		timeout time.Duration
@@ -169,7 +169,7 @@ func TestWriteLimit(t *testing.T) {
 	}
 }
 
-// TestPumpPage: the largest page comes whole, however little the kernel may hold of a connection's output.
+// TestPumpPage: the largest page arrives whole, however little the kernel may hold of a connection's output.
 func TestPumpPage(t *testing.T) {
 	page := &Page{Policy: "default-src 'none'"}
 	page.HTML = bytes.Repeat([]byte("x"), maxPageBytes-len(page.Policy))

@@ -59,7 +59,7 @@ func TestQueueFirstComeFirstServed(t *testing.T) {
 	}
 }
 
-// TestQueueShrinks: what a storm needed is not kept.
+// TestQueueShrinks: the memory of a storm of tasks is freed.
 func TestQueueShrinks(t *testing.T) {
 	q := openQueue(t, 1)
 	free := q.block(t)
@@ -76,8 +76,7 @@ func TestQueueShrinks(t *testing.T) {
 	}
 }
 
-// TestQueueShortFirst: those whose last turn was long wait behind the others, and are not
-// forgotten.
+// TestQueueShortFirst: tasks whose last turn was long wait for the others, but get their turns.
 func TestQueueShortFirst(t *testing.T) {
 	q := openQueue(t, 1)
 	free := q.block(t)
@@ -218,7 +217,7 @@ func TestQueueOneWorkerOneTurn(t *testing.T) {
 	}
 }
 
-// TestQueuePanic: a turn that panics is told so, and its worker goes on.
+// TestQueuePanic: panicked is called for a turn that panics, and its worker continues.
 func TestQueuePanic(t *testing.T) {
 	q := openQueue(t, 1)
 	var got []any
@@ -253,7 +252,7 @@ func TestQueuePushAfterClose(t *testing.T) {
 	}
 }
 
-// BenchmarkQueue is the way of one task from push to its turn.
+// BenchmarkQueue measures a task from push to its turn.
 func BenchmarkQueue(b *testing.B) {
 	b.Run("wake", func(b *testing.B) { // The worker is idle, as under light load.
 		q := openQueue(b, 1)

@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// TestSlowest: who does not read is listed with how far it is behind, and not any more when it
-// has read.
+// TestSlowest: a connection that does not read is listed with its lag, and no longer when it has read.
 func TestSlowest(t *testing.T) {
 	srv, addr := newServer(t, Config{Channels: true, RetainBytes: 16 << 20, RetainTotalBytes: 64 << 20, CloseTimeout: 200 * time.Millisecond})
 	const size, messages = 64 << 10, 160
@@ -88,7 +87,7 @@ func TestTop(t *testing.T) {
 	}
 }
 
-// BenchmarkLargest: what the live page asks for now and then.
+// BenchmarkLargest measures a call that the live page makes now and then.
 func BenchmarkLargest(b *testing.B) {
 	const channels = 100_000
 	srv, _ := newServer(b, Config{Channels: true})

@@ -10,7 +10,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// TestRateClose: what is too much closes its sender and is not published.
+// TestRateClose: a message that exceeds the rate closes its sender and is not published.
 func TestRateClose(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"messages": {Rate: 0.001, Burst: 3},
@@ -48,8 +48,7 @@ func TestRateClose(t *testing.T) {
 	}
 }
 
-// TestRateHold: who sends too much is read later and loses nothing, and others do not
-// wait for it.
+// TestRateHold: a connection that exceeds its rate is read later and loses nothing, and others do not wait for it.
 func TestRateHold(t *testing.T) {
 	const messages = 12
 	for name, cfg := range map[string]Config{
@@ -97,8 +96,7 @@ func TestRateHold(t *testing.T) {
 	}
 }
 
-// TestRateHeldEnds: one that is held for long goes when it is closed, and does not keep
-// the server from ending.
+// TestRateHeldEnds: a connection that is held for long can be closed, and does not keep the server from ending.
 func TestRateHeldEnds(t *testing.T) {
 	srv, addr := newServer(t, Config{Rate: 0.01, Burst: 1, CloseTimeout: 200 * time.Millisecond})
 	c := dial(t, addr)

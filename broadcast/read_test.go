@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// recvFaults is the kernel, whose recv fails as it is told.
+// recvFaults is the kernel, except that recv fails as the test wants.
 type recvFaults struct {
 	kernel
 	fault atomic.Uint32 // The errno, or 0.
@@ -33,8 +33,8 @@ func (f *recvFaults) recv(fd int, b []byte) (int, unix.Errno) {
 	return f.kernel.recv(fd, b)
 }
 
-// TestReadInterrupted: EINTR is no fault, not before nor behind the handshake,
-// nor if it comes more often than a turn has reads.
+// TestReadInterrupted: EINTR is not an error, neither before nor after the handshake, nor if it occurs more often
+// than a turn has reads.
 func TestReadInterrupted(t *testing.T) {
 	var f recvFaults
 	srv, addr := newServer(t, Config{sockets: &f})
@@ -94,7 +94,7 @@ func TestReadFaults(t *testing.T) {
 	}
 }
 
-// TestReadReset: the real thing.
+// TestReadReset: a connection that its peer resets ends with ReasonReset.
 func TestReadReset(t *testing.T) {
 	srv, addr := newServer(t, Config{})
 	c := dial(t, addr)
@@ -106,8 +106,7 @@ func TestReadReset(t *testing.T) {
 	eventually(t, "the connection to end", func() bool { return srv.Stats().Disconnects["reset"] == 1 })
 }
 
-// TestReadEnd: what came in front of the end of the stream is not lost, with
-// either kind of end.
+// TestReadEnd: bytes before the end of the stream are not lost, with either kind of end.
 func TestReadEnd(t *testing.T) {
 	srv, addr := newServer(t, Config{})
 	other := dial(t, addr)
@@ -130,8 +129,7 @@ func TestReadEnd(t *testing.T) {
 	}
 }
 
-// TestReadEndAtOnce: the end of the stream is there before the first event, so
-// no event of its own tells of it.
+// TestReadEndAtOnce: the stream has ended before the first event, so no event of its own reports that.
 func TestReadEndAtOnce(t *testing.T) {
 	srv, addr := newServer(t, Config{})
 	other := dial(t, addr)
@@ -150,8 +148,8 @@ func TestReadEndAtOnce(t *testing.T) {
 	eventually(t, "the connection to end", func() bool { return srv.Stats().Disconnects["peer-gone"] == 1 })
 }
 
-// TestReadMoreThanATurn: what is more than a worker's buffer, and more than one
-// turn reads, comes out whole and in order, and nobody else waits for it.
+// TestReadMoreThanATurn: a stream that is longer than a worker's buffer, and than one turn reads, arrives whole and
+// in order, and delays nobody.
 func TestReadMoreThanATurn(t *testing.T) {
 	_, addr := newServer(t, Config{Workers: 1})
 	large := string(bytes.Repeat([]byte("0123456789"), recvBytes*readsPerTurn/10+1))
@@ -189,7 +187,7 @@ func TestTurnEnds(t *testing.T) {
 	}
 }
 
-// floodSockets fill each buffer with what comes next, without end.
+// floodSockets fill each buffer with the next bytes of an endless stream.
 type floodSockets struct {
 	countingSockets
 	sends []byte
@@ -206,7 +204,7 @@ func (k *floodSockets) recv(_ int, b []byte) (n int, _ unix.Errno) {
 	return n, 0
 }
 
-// TestTurnIsLong: who sends what costs much is known by it, as long as it does.
+// TestTurnIsLong: a connection whose bytes cost much is costly, as long as they do.
 func TestTurnIsLong(t *testing.T) {
 	var conn *Conn
 	srv, addr := newServer(t, Config{

@@ -74,7 +74,8 @@ func TestRefusedForNow(t *testing.T) {
 	}
 }
 
-// expectForNow reads an event stream that has nothing but a comment with the status, and after what time to come back.
+// expectForNow reads an event stream that has only a comment with the status, and the time to wait before
+// reconnecting.
 func expectForNow(t *testing.T, r *http.Response, status int) {
 	t.Helper()
 	body, err := io.ReadAll(r.Body)
@@ -133,7 +134,7 @@ func refusals() []refusedCase {
 	}
 }
 
-// TestRefusedByProxyHeader: what a PROXY header says of the address counts when the request behind it has come.
+// TestRefusedByProxyHeader: the address in a PROXY header counts once the request after it has arrived.
 func TestRefusedByProxyHeader(t *testing.T) {
 	srv, addr := newServer(t, Config{MaxConnsPerIP: 1, ProxyProtocol: true, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.9.0/24")}})
 	const proxy = "PROXY TCP4 192.0.2.1 127.0.0.1 4711 80\r\n"
@@ -154,7 +155,8 @@ func TestRefusedByProxyHeader(t *testing.T) {
 	}
 }
 
-// TestCrowdIsBounded: of an address that is above the limit, only so many are heard before they are refused.
+// TestCrowdIsBounded: of the connections above the limit of an address, a bounded number is read before they are
+// refused.
 func TestCrowdIsBounded(t *testing.T) {
 	for limit, crowd := range map[int]int{3: minCrowd, minCrowd + 4: minCrowd + 4} {
 		testCrowd(t, limit, limit+crowd)
@@ -190,7 +192,8 @@ func testCrowd(t *testing.T, limit, most int) {
 	eventually(t, "it to be let in", func() bool { return srv.Stats().Open == 1 })
 }
 
-// TestTurnedAway: who is refused at accept is answered by what has come of its request.
+// TestTurnedAway: a connection that is refused at accept is answered according to the part of its request that has
+// arrived.
 func TestTurnedAway(t *testing.T) {
 	for _, tt := range []struct {
 		name, came string
@@ -224,7 +227,7 @@ func TestTurnedAway(t *testing.T) {
 	}
 }
 
-// TestTooLateForNow: a request that took too long comes back if it looks like one for events.
+// TestTooLateForNow: a request for events that took too long gets an answer after which an EventSource reconnects.
 func TestTooLateForNow(t *testing.T) {
 	srv, addr := newServer(t, Config{HandshakeTimeout: 50 * time.Millisecond, Origins: []string{"https://a.test"}})
 	begun := strings.Join([]string{baseLine, hostLine, "Origin: https://a.test", eventsLine, "Cookie: x"}, "\r\n")
@@ -245,7 +248,7 @@ func TestTooLateForNow(t *testing.T) {
 	}
 }
 
-// TestTooLateInHook: so does one whose time was up while a hook was asked.
+// TestTooLateInHook: so does a request whose time was over while a hook ran.
 func TestTooLateInHook(t *testing.T) {
 	t.Parallel()
 	released := make(chan struct{})
@@ -261,7 +264,7 @@ func TestTooLateInHook(t *testing.T) {
 	}
 }
 
-// TestHandlerRefusesForNow: so it is behind net/http, whoever refuses.
+// TestHandlerRefusesForNow: the same holds under net/http, whoever refuses.
 func TestHandlerRefusesForNow(t *testing.T) {
 	t.Parallel()
 	srv, addr := newServer(t, Config{MaxConns: 1, MaxConnsPerIP: 2})

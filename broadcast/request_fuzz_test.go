@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// FuzzRequest: a peer's bytes never bring the parser down, and what it accepts
-// net/http accepts too, and understands in the same way.
+// FuzzRequest: no bytes of a peer make the parser panic, and net/http accepts and understands in the same way what
+// the parser accepts.
 func FuzzRequest(f *testing.F) {
 	for _, head := range []string{
 		handshakeHead, headPlus(), headPlus("Connection: keep-alive", "Content-Length: 0"),

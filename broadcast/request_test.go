@@ -18,8 +18,8 @@ const (
 // headOf joins lines to a request head.
 func headOf(lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r\n" }
 
-// headWith is a good head with lines in the place of others; "" takes the line
-// out. Further lines follow at the end.
+// headWith returns a valid head in which the line old is replaced by new; if new is "", the line is left out. Further
+// lines follow at the end.
 func headWith(old, new string, further ...string) string {
 	var lines []string
 	for _, line := range []string{baseLine, hostLine, upgrLine, connLine, keyLine, versLine} {
@@ -219,8 +219,8 @@ func TestRequestHeaders(t *testing.T) {
 	})
 }
 
-// TestRequestConnectionList: a list may stand in several lines and have empty
-// elements, RFC 9110, sections 5.3 and 5.6.1.
+// TestRequestConnectionList: a list may be in several lines and have empty elements (RFC 9110, sections 5.3 and
+// 5.6.1).
 func TestRequestConnectionList(t *testing.T) {
 	runRequests(t, "/ws", []requestCase{
 		{"twice, first says it", headPlus("Connection: keep-alive"), 101, ""},

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRetainTotal: the oldest messages of all channels give way to new ones.
+// TestRetainTotal: the oldest messages of all channels are dropped for new ones.
 func TestRetainTotal(t *testing.T) {
 	srv := quietServer(t, Config{Channels: true, RetainBytes: 1 << 20, RetainTotalBytes: 1 << 20, Shards: 1})
 	m := Message{Binary, make([]byte, 1000)}
@@ -27,8 +27,8 @@ func TestRetainTotal(t *testing.T) {
 	}
 }
 
-// TestEvictedWhileBlocked: what a channel's connection with a full socket has still to get
-// is held no longer than the log holds it, though nobody publishes there any more.
+// TestEvictedWhileBlocked: what a blocked connection still needs is kept no longer than the log keeps it, although
+// nobody publishes in that channel any longer.
 func TestEvictedWhileBlocked(t *testing.T) {
 	srv := quietServer(t, Config{Channels: true, RetainBytes: 1 << 20, RetainTotalBytes: 1 << 20, Shards: 1})
 	s := srv.shards[0]
@@ -70,8 +70,8 @@ func TestEvictedWhileBlocked(t *testing.T) {
 	}
 }
 
-// TestFull: when shards have too much to offer in all channels together, publishers wait,
-// though none of the channels is far behind.
+// TestFull: when shards have too many bytes to offer in all channels together, publishers wait although no channel is
+// far behind.
 func TestFull(t *testing.T) {
 	srv := quietServer(t, Config{Channels: true, RetainBytes: 1 << 20, RetainTotalBytes: 1 << 20, Shards: 1})
 	s := srv.shards[0]
@@ -117,8 +117,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestStaleDrop: who still has a channel that was dropped does not drop the one that has its
-// name now.
+// TestStaleDrop: a goroutine that drops a channel which was dropped before does not drop the new channel of the same
+// name.
 func TestStaleDrop(t *testing.T) {
 	srv := quietServer(t, Config{Channels: true, Shards: 1})
 	old := srv.enter("a")

@@ -69,7 +69,7 @@ func TestRunDrains(t *testing.T) {
 	}
 }
 
-// TestRunEnds: what else ends it, and with what error.
+// TestRunEnds: other ways in which Run ends, and their errors.
 func TestRunEnds(t *testing.T) {
 	t.Run("Shutdown by another goroutine", func(t *testing.T) {
 		srv := newIdle(t, Config{})
@@ -99,7 +99,7 @@ func TestRunEnds(t *testing.T) {
 	})
 }
 
-// TestServeOutlastsShutdown: when Serve returns, nobody is being closed any more.
+// TestServeOutlastsShutdown: when Serve returns, no connection is being closed any longer.
 func TestServeOutlastsShutdown(t *testing.T) {
 	srv := newIdle(t, Config{CloseTimeout: time.Minute})
 	ln := listen(t)
@@ -122,7 +122,7 @@ func TestServeOutlastsShutdown(t *testing.T) {
 	}
 }
 
-// TestServeNil: a nil listener, as of an error of Listen that nobody has looked at, is an error.
+// TestServeNil: a nil listener, as after an error of Listen that the program ignored, is an error.
 func TestServeNil(t *testing.T) {
 	srv, _ := newServer(t, Config{})
 	if err := srv.Serve(nil); err == nil || errors.Is(err, ErrServerClosed) {

@@ -33,7 +33,7 @@ func socketPair(t *testing.T, typ int) (ends [2]net.Conn) {
 	return ends
 }
 
-// TestServeConn: a connection of TCP that another accepted, and one end of a pair of sockets.
+// TestServeConn: a TCP connection that another goroutine accepted, and one end of a pair of sockets.
 func TestServeConn(t *testing.T) {
 	srv, _ := newServer(t, Config{Channels: true, Greeting: "hello"})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -84,7 +84,7 @@ func TestServeConn(t *testing.T) {
 	tcp.expectClose(0)
 }
 
-// TestServeConnRefused: what cannot be served is closed all the same.
+// TestServeConnRefused: a connection that cannot be served is closed all the same.
 func TestServeConnRefused(t *testing.T) {
 	srv, _ := newServer(t, Config{})
 	pipe, other := net.Pipe()

@@ -27,7 +27,7 @@ func TestPassIsOneSystemCallForEach(t *testing.T) {
 	}
 }
 
-// countingSockets takes everything and remembers nothing.
+// countingSockets takes all bytes and keeps none.
 type countingSockets struct {
 	kernel
 	calls int
@@ -64,8 +64,8 @@ func TestFanOutAllocs(t *testing.T) {
 	}
 }
 
-// TestEveryShortWrite stops the socket after every number of bytes, with and
-// without an answer to a ping on the way: the stream is always the same.
+// TestEveryShortWrite blocks the socket after every number of bytes, with and without a pong to send: the stream is
+// always the same.
 func TestEveryShortWrite(t *testing.T) {
 	t.Parallel()
 	messages := []string{"", "a", strings.Repeat("b", 125), strings.Repeat("c", 126), strings.Repeat("d", 70_000)}
@@ -290,8 +290,8 @@ func TestPongBetweenMessages(t *testing.T) {
 	}
 }
 
-// TestLeavingDuringAPass breaks connections in the middle of a pass, which
-// moves others to places that the pass has behind it.
+// TestLeavingDuringAPass breaks connections in the middle of a pass, which moves others to places that the pass has
+// visited already.
 func TestLeavingDuringAPass(t *testing.T) {
 	for _, broken := range [][]int{{0}, {99}, {0, 1, 2}, {5, 50, 99}, {98, 99}} {
 		b := newBench(t, Config{}, 100)
@@ -314,9 +314,8 @@ func TestLeavingDuringAPass(t *testing.T) {
 	}
 }
 
-// TestInboxDuringAPass ends the first connections while the pass is at the
-// last: those moved to their places have been visited, those moved before
-// were not.
+// TestInboxDuringAPass ends the first connections while the pass is at the last one: connections that moved to their
+// places now were visited, and those that moved before were not.
 func TestInboxDuringAPass(t *testing.T) {
 	const conns = 3 * inboxEvery
 	for at := range conns {

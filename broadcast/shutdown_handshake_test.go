@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// expectUnavailable wants the answer to a WebSocket handshake that the end of the server has cut short.
+// expectUnavailable expects the answer to a WebSocket handshake that was interrupted by the end of the server.
 func expectUnavailable(t *testing.T, name string, c *client) {
 	t.Helper()
 	r := c.readResponse()
@@ -26,7 +26,7 @@ func expectUnavailable(t *testing.T, name string, c *client) {
 }
 
 // TestShutdownAnswersHandshakes: at the end of the server, a client whose request is not complete is refused in the
-// form that fits the part that has come.
+// form that fits the part that has arrived.
 func TestShutdownAnswersHandshakes(t *testing.T) {
 	srv, addr := newServer(t, Config{
 		ProxyProtocol: true, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.9.0/24")},
@@ -79,7 +79,7 @@ func TestShutdownAnswersHandshakes(t *testing.T) {
 	}
 }
 
-// TestShutdownAnswersQueued: so are a client whose OnConnect runs, one whose request waits for a worker, unread, and
+// TestShutdownAnswersQueued: the same for a client whose OnConnect runs, one whose request waits for a worker, and
 // one that net/http has handed over.
 func TestShutdownAnswersQueued(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})

@@ -72,9 +72,9 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// TestShutdownHears: what a client sends until it has seen the close frame is published. The stream to it does not end
-// before it has answered: a proxy would take that for the end of the other direction.
-func TestShutdownHears(t *testing.T) {
+// TestShutdownPublishes: what a client sends until it has seen the close frame is published. The stream to it does
+// not end before it has answered, because a proxy would then end the other direction, too.
+func TestShutdownPublishes(t *testing.T) {
 	srv, addr := newServer(t, Config{})
 	c := dial(t, addr)
 	done := make(chan error)

@@ -5,7 +5,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// simSocket is the server's end of a connection, as the kernel has it.
+// simSocket is the server's end of a connection as the kernel sees it.
 type simSocket struct {
 	peer    *simPeer
 	in      []byte // to the server
@@ -18,7 +18,7 @@ type simSocket struct {
 	cb      func(netpoll.Events)
 	sending int // how often the server has sent
 
-	refusals int  // how many sends failed for want of room
+	refusals int  // how many sends failed because the buffer was full
 	refused  bool // the last one did
 	tookAll  int  // the step in which a send last took all, after one that failed
 	lapped   bool // checkLapped has seen that it is closed as slow
@@ -36,7 +36,7 @@ func (s *simulation) accept4(int) (int, unix.Errno) {
 	s.next++
 	p.sock = &simSocket{peer: p, room: 100 + s.rng.IntN(5000), tookAll: -1}
 	s.socks[s.next] = p.sock
-	s.say("accept %d as %d", p.id, s.next)
+	s.record("accept %d as %d", p.id, s.next)
 	return s.next, 0
 }
 
@@ -56,7 +56,7 @@ func (s *simulation) recv(fd int, b []byte) (int, unix.Errno) {
 	}
 	n := copy(b, k.in)
 	k.in = k.in[n:]
-	s.say("recv %d: %d", fd, n)
+	s.record("recv %d: %d", fd, n)
 	return n, 0
 }
 
@@ -99,11 +99,11 @@ func (s *simulation) send(fd int, pieces [][]byte) (int, unix.Errno) {
 		k.out = append(k.out, b...)
 		left -= len(b)
 	}
-	s.say("send %d: %d of %d", fd, n, total)
+	s.record("send %d: %d of %d", fd, n, total)
 	return n, 0
 }
 
-// refuse notes that a send fails for want of room.
+// refuse records that a send fails because the buffer is full.
 func (k *simSocket) refuse() {
 	k.refusals++
 	k.refused = true
@@ -129,7 +129,7 @@ func (s *simulation) Del(fd int) error {
 	if k == nil || k.closed {
 		s.t.Fatalf("seed %d: fd %d is closed twice", s.seed, fd)
 	}
-	s.say("close %d", fd)
+	s.record("close %d", fd)
 	k.closed = true
 	return nil
 }

@@ -98,8 +98,7 @@ func (s *simulation) frames(p *simPeer) (b []byte) {
 	return clientFrame(nil, true, ws.OpText, payload)
 }
 
-// line takes the line in front of a message off, and checks it. There is no message if it
-// returns nil.
+// line removes the line before a message, and checks it. It returns nil if there is no message.
 func (p *simPeer) line(payload []byte, bad func(string)) []byte {
 	line, rest, _ := bytes.Cut(payload, []byte("\n"))
 	word, value, _ := strings.Cut(string(line), ": ")
@@ -115,14 +114,14 @@ func (p *simPeer) line(payload []byte, bad func(string)) []byte {
 	return rest
 }
 
-// act lets a peer do something, and says whether it did.
+// act lets a peer do something, and reports whether it did.
 func (s *simulation) act(p *simPeer) bool {
 	k := p.sock
 	if k == nil || p.over {
 		return false
 	}
 	if s.faults && p.kind == simGone && s.rng.IntN(60) == 0 {
-		s.say("peer %d goes", p.id)
+		s.record("peer %d goes", p.id)
 		p.over = true
 		if s.rng.IntN(2) == 0 {
 			k.reset = true
@@ -160,7 +159,7 @@ func (s *simulation) act(p *simPeer) bool {
 	return true
 }
 
-// end checks what a peer has when the server has closed its connection.
+// end checks what a peer has received when the server has closed its connection.
 func (p *simPeer) end(s *simulation) {
 	p.over = true
 	if p.kind == simHealthy && p.upgraded && p.closed == 0 && !p.sock.reset && s.srv.cfg.RetainBytes > minRetain {
@@ -168,7 +167,7 @@ func (p *simPeer) end(s *simulation) {
 	}
 }
 
-// understand takes apart what a peer has read, and checks it.
+// understand parses what a peer has read, and checks it.
 func (p *simPeer) understand(s *simulation) {
 	if !p.upgraded {
 		i := bytes.Index(p.got, []byte("\r\n\r\n"))
@@ -203,9 +202,9 @@ func (p *simPeer) understand(s *simulation) {
 	}
 }
 
-// event takes what one chunk has.
+// event handles the content of one chunk.
 func (p *simPeer) event(s *simulation, chunk string) {
-	s.say("peer %d gets a chunk of %d", p.id, len(chunk))
+	s.record("peer %d gets a chunk of %d", p.id, len(chunk))
 	bad := func(what string) {
 		s.t.Fatalf("seed %d: peer %d got %s: %s", s.seed, p.id, what, brief([]byte(chunk)))
 	}
@@ -254,7 +253,7 @@ func (p *simPeer) message(s *simulation, payload []byte, bad func(string)) {
 }
 
 func (p *simPeer) frame(s *simulation, h ws.Header, payload []byte) {
-	s.say("peer %d gets %v of %d", p.id, h.OpCode, len(payload))
+	s.record("peer %d gets %v of %d", p.id, h.OpCode, len(payload))
 	bad := func(what string) {
 		s.t.Fatalf("seed %d: peer %d got %s: %v %s", s.seed, p.id, what, h, brief(payload))
 	}

@@ -109,7 +109,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	return s
 }
 
-// simLog fails the test with what the server complains of, but for what it is to.
+// simLog fails the test when the server logs an error, except for those that the simulation causes.
 type simLog struct{ t *testing.T }
 
 func (l simLog) Write(b []byte) (int, error) {
@@ -119,10 +119,10 @@ func (l simLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// say notes what happens, for the comparison of two runs.
-func (s *simulation) say(format string, args ...any) { fmt.Fprintf(s.trace, format+"\n", args...) }
+// record records what happens, so that two runs can be compared.
+func (s *simulation) record(format string, args ...any) { fmt.Fprintf(s.trace, format+"\n", args...) }
 
-// chance says yes once in n times while there are faults, and counts it.
+// chance returns true once in n times while there are faults, and counts that.
 func (s *simulation) chance(n int, what string) bool {
 	if !s.faults || s.rng.IntN(n) != 0 {
 		return false
@@ -134,10 +134,10 @@ func (s *simulation) chance(n int, what string) bool {
 // oneOf draws an errno.
 func (s *simulation) oneOf(errnos ...unix.Errno) unix.Errno { return errnos[s.rng.IntN(len(errnos))] }
 
-// slowness is how many chances to make a pass a slow shard leaves for each that it takes.
+// slowness is the number of chances to make a pass that a slow shard leaves out for each one that it takes.
 const slowness = 150
 
-// serve lets a part of the server do something, and says whether there was anything.
+// serve lets a part of the server do something, and reports whether there was anything to do.
 func (s *simulation) serve() bool {
 	parts := len(s.srv.shards) + 1
 	from := s.rng.IntN(parts)
@@ -235,7 +235,7 @@ func (s *simulation) run() {
 	}
 }
 
-// publish publishes a message in the place of a back end.
+// publish publishes a message as a back end would.
 func (s *simulation) publish() {
 	channel := ""
 	if s.srv.cfg.Channels {
@@ -269,7 +269,7 @@ func (s *simulation) checkLapped() {
 	}
 }
 
-// settle goes on without faults until nothing is left to do.
+// settle continues without faults until nothing is left to do.
 func (s *simulation) settle() {
 	s.faults = false
 	s.listener.event(netpoll.Readable)

@@ -8,8 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sink stands in for the kernel: it takes what is sent to each fd, as far as
-// room says. It is for one goroutine.
+// sink replaces the kernel: it takes what is sent to each fd, as far as room allows. Only one goroutine may use it.
 type sink struct {
 	kernel
 	sent  map[int]*bytes.Buffer
@@ -49,8 +48,8 @@ func (k *sink) send(fd int, pieces [][]byte) (int, unix.Errno) {
 	return n, 0
 }
 
-// bench is a shard whose goroutine does not run: the test makes the passes. It
-// has conns connections with the fds from firstFD on, which are no real ones.
+// bench is a shard whose goroutine does not run: the test makes the passes. It has conns connections, with fds from
+// firstFD on that do not exist.
 type bench struct {
 	*feed // The plain one of a shard.
 	t     testing.TB
@@ -77,7 +76,7 @@ func newBench(t testing.TB, cfg Config, conns int) *bench {
 	return b
 }
 
-// enroll makes an open connection of the root channel that s has still to hear of.
+// enroll makes an open connection of the root channel. Its opened is posted to s, which has not read it yet.
 func enroll(s *shard, fd int, form *form) *Conn {
 	c := newConn(fd, s.lobby)
 	c.phase = phaseOpen
@@ -100,7 +99,7 @@ func (b *bench) run() {
 	b.shard.releaseViews()
 }
 
-// writable does what an EPOLLOUT edge does.
+// writable does what an EPOLLOUT event does.
 func (b *bench) writable(c *Conn) {
 	if c.takeFlag(wantOut) {
 		b.shard.post(c, postWritable, 0, nil)
@@ -116,7 +115,7 @@ func texts(messages ...string) (wire []byte) {
 	return wire
 }
 
-// expect compares all that was ever sent to the i-th connection.
+// expect compares everything that was ever sent to the i-th connection.
 func (b *bench) expect(i int, want []byte) {
 	b.t.Helper()
 	var got []byte

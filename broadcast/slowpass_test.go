@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// logged are the lines that were logged, and begins anew.
+// logged returns the lines that were logged since the last call.
 func logged(t *testing.T, out *bytes.Buffer) (lines []map[string]any) {
 	t.Helper()
 	for dec := json.NewDecoder(out); dec.More(); {
@@ -26,7 +26,7 @@ func logged(t *testing.T, out *bytes.Buffer) (lines []map[string]any) {
 	return lines
 }
 
-// TestSlowPass: what is logged of a pass that takes long is what it did.
+// TestSlowPass: the log line of a slow pass says what the pass did.
 func TestSlowPass(t *testing.T) {
 	const stall = 20 * time.Millisecond
 	for _, tt := range []struct {
@@ -91,8 +91,8 @@ func TestSlowPass(t *testing.T) {
 	}
 }
 
-// TestPassGoesOn: of a pass that does not end there is a line now and then.
-func TestPassGoesOn(t *testing.T) {
+// TestEndlessPass: a pass that does not end is logged now and then.
+func TestEndlessPass(t *testing.T) {
 	var out bytes.Buffer
 	const slow = time.Minute
 	b := newBench(t, Config{SlowPass: slow, Logger: slog.New(slog.NewJSONHandler(&out, nil))}, 300)
@@ -121,7 +121,7 @@ func TestPassGoesOn(t *testing.T) {
 	}
 }
 
-// TestLabels: a profile of goroutines tells those of a server apart.
+// TestLabels: a goroutine profile tells the goroutines of a server apart.
 func TestLabels(t *testing.T) {
 	newServer(t, Config{Shards: 2, Workers: 3})
 	want := map[string]int{`"crier":"shard 0"`: 1, `"crier":"shard 1"`: 1, `"crier":"worker"`: 3, `"crier":"clock"`: 1, `"crier":"poller"`: 1}

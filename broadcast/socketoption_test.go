@@ -31,7 +31,7 @@ func TestEventsUserTimeout(t *testing.T) {
 	}
 }
 
-// TestAbortedConnectionsAreReset: the kernel does not keep what it holds for a peer that does not read.
+// TestAbortedConnectionsAreReset: the kernel frees what it holds for a peer that does not read.
 func TestAbortedConnectionsAreReset(t *testing.T) {
 	inAFrame := func(b *bench) {
 		b.stall(5)
@@ -94,7 +94,7 @@ func TestAbortedConnectionsAreReset(t *testing.T) {
 	}
 }
 
-// reserveOnly is a kernel with no file descriptor to be had but the listener's reserve.
+// reserveOnly is a kernel in which the listener's reserve is the only fd.
 type reserveOnly struct {
 	kernel
 	listener *listener
@@ -107,7 +107,7 @@ func (k *reserveOnly) accept4(fd int) (int, unix.Errno) {
 	return k.kernel.accept4(fd)
 }
 
-// TestShedAllThatWait: one event may stand for many connections, so one turn sheds all of them.
+// TestShedAllThatWait: one event may announce many connections, so one turn sheds all of them.
 func TestShedAllThatWait(t *testing.T) {
 	var k reserveOnly
 	srv, l := newUnserved(t, &k)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestPath: what a client sends for a path finds it, however it encodes that.
+// TestPath: a path is found however a client encodes it.
 func TestPath(t *testing.T) {
 	for _, tt := range []struct{ path, target, rest string }{
 		{"", "/any", "/any"},

@@ -75,9 +75,9 @@ func TestTurnstileFlags(t *testing.T) {
 	}
 }
 
-// TestTurnstileLosesNoEvent lets loops raise events while workers come and go,
-// with other flags changing all the time. Each event must be seen by an owner
-// that looks after it came, and there is one owner at a time.
+// TestTurnstileLosesNoEvent lets loops raise events while workers acquire and relinquish the turnstile, and other
+// flags change all the time. Each event must be seen by an owner that looks after the event, and there is one owner
+// at a time.
 func TestTurnstileLosesNoEvent(t *testing.T) {
 	const loops, events, rounds = 3, 200, 100
 	for range rounds {

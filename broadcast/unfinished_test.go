@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUnfinishedIsCounted: whatever it is that is unfinished, the buffers that it keeps are
-// counted, those too that were larger for something else before.
+// TestUnfinishedIsCounted: whatever is unfinished, the capacity of its buffers is counted, also if a larger use
+// before has grown them.
 func TestUnfinishedIsCounted(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"a header":            clientFrame(nil, true, ws.OpText, []byte("text"))[:3],
@@ -44,7 +44,7 @@ func TestUnfinishedIsCounted(t *testing.T) {
 	}
 }
 
-// TestCrowdedOut: who has to give way is closed though it sends nothing more, wherever it
+// TestCrowdedOut: a connection that has to give way is closed although it sends nothing more, in whatever state it
 // waits.
 func TestCrowdedOut(t *testing.T) {
 	srv, addr := newServer(t, Config{MaxMessageBytes: 4 << 20, MemoryBytes: 128 << 20, CloseTimeout: 100 * time.Millisecond})
@@ -58,7 +58,7 @@ func TestCrowdedOut(t *testing.T) {
 	}
 }
 
-// TestSmallIsSpared: many that each keep some tens of KiB give way to one that keeps less.
+// TestSmallIsSpared: many connections that keep some tens of KiB each give way to one that keeps less.
 func TestSmallIsSpared(t *testing.T) {
 	srv, addr := newServer(t, Config{MemoryBytes: 64 << 20, CloseTimeout: 100 * time.Millisecond})
 	part := clientFrame(nil, false, ws.OpBinary, make([]byte, 40<<10))
@@ -78,9 +78,9 @@ func TestSmallIsSpared(t *testing.T) {
 	}
 }
 
-// TestHeldMustGo: connections that are held because the server is behind, or by their
-// rate, go on when they have to give way, or are closed.
-func TestHeldMustGo(t *testing.T) {
+// TestHeldMustGiveWay: connections that are held because the server is behind, or by their rate, get a turn when they
+// have to give way or are closed.
+func TestHeldMustGiveWay(t *testing.T) {
 	srv := quietServer(t, Config{Rate: 0.001, Burst: 1, Shards: 1})
 	for _, flag := range []uint32{closed, evicted, mute | leaving} {
 		stays, goes := newConn(firstFD, srv.shards[0].lobby), newConn(firstFD+1, srv.shards[0].lobby)
@@ -105,7 +105,7 @@ func TestHeldMustGo(t *testing.T) {
 	}
 }
 
-// gluttonSockets have as much to read as fits, and note how much that is.
+// gluttonSockets always have enough to read to fill the buffer, and record its size.
 type gluttonSockets struct {
 	countingSockets
 	rooms []int
@@ -116,9 +116,9 @@ func (k *gluttonSockets) recv(_ int, b []byte) (int, unix.Errno) {
 	return 0, unix.EAGAIN
 }
 
-// TestRoomOfHeld: with a bound on memory little is read of who may have to wait, and
-// nothing when memory is scarce.
-func TestRoomOfHeld(t *testing.T) {
+// TestRecvBufferOfHeld: with a bound on memory, few bytes are read of a connection that may have to wait, and none
+// when memory is scarce.
+func TestRecvBufferOfHeld(t *testing.T) {
 	rate := Config{Rate: 1}
 	hold := Config{Rate: 1, OverRate: RateClose}
 	for _, tt := range []struct {
@@ -157,7 +157,7 @@ func TestRoomOfHeld(t *testing.T) {
 	}
 }
 
-// TestPostedPongs: when many pongs wait for a shard, of each connection the newest stays.
+// TestPostedPongs: when many pongs wait for a shard, only the newest of each connection is kept.
 func TestPostedPongs(t *testing.T) {
 	var b inbox
 	pong := appendFrame(nil, ws.OpPong, bytes.Repeat([]byte("x"), 125))
@@ -184,7 +184,7 @@ type failingPoller struct{ poller }
 
 func (failingPoller) Add(int, netpoll.Events, func(netpoll.Events)) error { return unix.ENOSPC }
 
-// TestAddressOfUnadopted: who cannot be taken in is not counted as of its address.
+// TestAddressOfUnadopted: a connection that cannot be adopted is not counted for its address.
 func TestAddressOfUnadopted(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

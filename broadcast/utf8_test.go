@@ -23,8 +23,8 @@ var runePrefixes = sync.OnceValue(func() map[string]bool {
 	return prefixes
 })
 
-// firstBad is the index of the first byte of b at which nothing that follows
-// could make it valid, or len(b) if there is none. By definition and slowly.
+// firstBad returns the index of the first byte of b after which no further bytes can make the text valid, or len(b)
+// if there is none. It is slow, and follows the definition.
 func firstBad(b []byte) int {
 	from := 0 // Where the present code point starts.
 	for i := range b {
@@ -63,8 +63,8 @@ func TestFirstBad(t *testing.T) { // Who checks the checker.
 	}
 }
 
-// checkText gives b to a textCheck in pieces, whose sizes come from chops, and
-// compares what it says to each with the definition.
+// checkText gives b to a textCheck in pieces, whose sizes are from chops, and compares each result with the
+// definition.
 func checkText(t *testing.T, b, chops []byte) {
 	t.Helper()
 	bad := firstBad(b)
@@ -92,9 +92,8 @@ func checkText(t *testing.T, b, chops []byte) {
 	}
 }
 
-// TestTextCheck tries every pair and, with interesting bytes, every four of
-// them, behind a whole and in front of a whole code point, in pieces of each
-// size.
+// TestTextCheck tries every pair of bytes and, for interesting ones, every four of them, after and before a complete
+// code point, in pieces of each size.
 func TestTextCheck(t *testing.T) {
 	sizes := [][]byte{{1}, {2}, {3}, {4}, {8}, {1, 0, 2}, {3, 1}}
 	for first := range 256 {

@@ -16,8 +16,8 @@ import (
 // Situations in which two things happen at the same time, each made to happen
 // in the order that is worst.
 
-// TestWritableInThePassThatLaps: the edge of a blocked connection is read
-// within the pass whose view no longer holds its bytes, before the pass is there.
+// TestWritableInThePassThatLaps: the writable event of a blocked connection is handled within the pass whose view no
+// longer holds its bytes, before the pass reaches the connection.
 func TestWritableInThePassThatLaps(t *testing.T) {
 	for _, policy := range []SlowPolicy{SlowClose, SlowSkip} {
 		b := newBench(t, Config{RetainBytes: minRetain, Slow: policy}, 2)
@@ -50,8 +50,8 @@ func TestWritableInThePassThatLaps(t *testing.T) {
 	}
 }
 
-// TestOpenedLate: a worker takes a connection's place in the log and is
-// delayed; the log has dropped that place when it posts.
+// TestOpenedLate: a worker takes a connection's place in the log and is delayed. The log has dropped that place when
+// the worker posts opened.
 func TestOpenedLate(t *testing.T) {
 	b := newBench(t, Config{RetainBytes: minRetain}, 0)
 	c := enroll(b.shard, firstFD, b.shard.srv.forms[0])
@@ -71,8 +71,8 @@ func TestOpenedLate(t *testing.T) {
 	}
 }
 
-// TestSteadySlowReader: a peer whose socket is full at each visit, and is read
-// from in between, lives.
+// TestSteadySlowReader: a connection whose socket is full at each visit of the keep-alive, but whose peer reads in
+// between, lives.
 func TestSteadySlowReader(t *testing.T) {
 	b := newBench(t, Config{PingInterval: time.Second}, 1)
 	c := b.conns[0]
@@ -112,8 +112,7 @@ func TestDrainBeginsAfterTheTick(t *testing.T) {
 	}
 }
 
-// TestPanicAfterTheEnd: the shard ends a connection while a hook runs, which
-// panics then.
+// TestPanicAfterTheEnd: the shard ends a connection while a hook runs, and then the hook panics.
 func TestPanicAfterTheEnd(t *testing.T) {
 	in, gate, ended := make(chan struct{}), make(chan struct{}), make(chan Reason, 1)
 	srv, addr := newServer(t, Config{
@@ -161,7 +160,7 @@ func TestPanicAfterTheHandshakeTimeout(t *testing.T) {
 	}
 }
 
-// TestGoexitInAHook: the worker goes on, and nobody gets another's pong.
+// TestGoexitInAHook: the worker continues, and no peer gets the pong of another.
 func TestGoexitInAHook(t *testing.T) {
 	_, addr := newServer(t, Config{Workers: 1, OnMessage: func(_ *Conn, m Message) (Message, bool) {
 		if string(m.Payload) == "exit" {
