@@ -106,7 +106,7 @@ func TestEventsEnd(t *testing.T) {
 	go func() { _ = srv.Shutdown(context.Background()) }() // The cleanup waits for it.
 	e.expect("event: close\ndata: 1001 server is shutting down\n")
 	if rest, err := io.ReadAll(e.body); err != nil || len(rest) != 0 {
-		t.Errorf("behind the end: got %q, %v", rest, err)
+		t.Errorf("after the end: got %q, %v", rest, err)
 	}
 }
 

@@ -129,7 +129,7 @@ func TestBegin(t *testing.T) {
 }
 
 // TestFollowerFloorRaised: a cluster that stops reading all channels keeps channels that are read and not pinned. When it
-// fills all channels again, it calls BeginBehind with a place that may be ahead of the reader: what the reader delivers
+// fills all channels again, it calls StartAfter with an ID that may be ahead of the reader: what the reader delivers
 // then is ErrOrder, which put ignores.
 func TestFollowerFloorRaised(t *testing.T) {
 	p := &picky{gives: map[string]bool{"kept": true}}

@@ -34,7 +34,7 @@ func gapTold(t *testing.T, addr, channel, since string) bool {
 	return op == ws.OpText && strings.HasPrefix(string(b), "gap: ")
 }
 
-// TestForgetQuiet: Forget of a channel that was dropped already because it was empty.
+// TestForgetQuiet: ForgetChannel of a channel that was dropped before because it was empty.
 func TestForgetQuiet(t *testing.T) {
 	srv, addr := newServer(t, Config{Channels: true, Replication: Replication{Follower: followsAll{}}})
 	c := dialIDs(t, addr, "/x")
@@ -45,7 +45,7 @@ func TestForgetQuiet(t *testing.T) {
 		t.Fatal("in use")
 	}
 	if !gapTold(t, addr, "/x", id) {
-		t.Errorf("since %s: no gap is said, want one", id)
+		t.Errorf("since %s: got no gap, want one", id)
 	}
 }
 
@@ -60,7 +60,7 @@ func TestForgetRoot(t *testing.T) {
 	c.Close()
 	eventually(t, "nobody", func() bool { return srv.Stats().Open == 0 && srv.Replica().ForgetChannel("") })
 	if !gapTold(t, addr, "/", id) {
-		t.Errorf("since %s: no gap is said, want one", id)
+		t.Errorf("since %s: got no gap, want one", id)
 	}
 }
 
@@ -76,11 +76,12 @@ func TestForgetControl(t *testing.T) {
 	c.Close()
 	eventually(t, "nobody", func() bool { return srv.Stats().Open == 0 && srv.Replica().ForgetChannel("x") })
 	if !gapTold(t, addr, "/x", p.ID) {
-		t.Errorf("since %s: no gap is said, want one", p.ID)
+		t.Errorf("since %s: got no gap, want one", p.ID)
 	}
 }
 
-// TestForgetFloor: interest.sweep forgets what an all-batch has begun beside it; join lets go of it.
+// TestForgetFloor: a channel is forgotten between StartChannel and ReleaseChannel: clients are told that messages are
+// missing.
 func TestForgetFloor(t *testing.T) {
 	p := &picky{gives: map[string]bool{"z": true}}
 	srv, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true})
@@ -92,17 +93,17 @@ func TestForgetFloor(t *testing.T) {
 		}
 	}
 	srv.Replica().SetDelivered(3)
-	if !srv.Replica().ForgetChannel("z") { // sweep
+	if !srv.Replica().ForgetChannel("z") {
 		t.Fatal("in use")
 	}
-	srv.Replica().ReleaseChannel("z") // join
+	srv.Replica().ReleaseChannel("z")
 	if !gapTold(t, addr, "/z", "town-1") {
-		t.Error("2 and 3 are missing, and no gap is said")
+		t.Error("got no gap for the missing messages 2 and 3")
 	}
 }
 
-// TestBeginBehindKept: BeginBehind, of an all-batch, when a channel that narrow kept is idle and has older messages.
-func TestBeginBehindKept(t *testing.T) {
+// TestStartAfterKept: StartAfter leaves a channel without connections alone that has older messages: its IDs stay in order.
+func TestStartAfterKept(t *testing.T) {
 	p := &picky{gives: map[string]bool{"z": true}}
 	srv, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true})
 	for id := uint64(1); id <= 3; id++ {
@@ -117,6 +118,6 @@ func TestBeginBehindKept(t *testing.T) {
 	_, b, _ := c.readFrame()
 	t.Logf("hello %s, then %q", id, b)
 	if id == "town-2" && strings.HasPrefix(string(b), "id: town-1") {
-		t.Error("the hello's id is above that of what comes next: who is cut off here does not get 1 and 2")
+		t.Error("the ID of the hello is above that of the next message: a client that is cut off now would miss 1 and 2")
 	}
 }

@@ -162,7 +162,7 @@ func TestGrantUntil(t *testing.T) {
 	}
 	eventually(t, "three to be gone", func() bool { return srv.Stats().Disconnects["expired"] == 3 })
 	if n := srv.Stats().Messages; n != 0 {
-		t.Errorf("%d messages were published by who may not any more", n)
+		t.Errorf("%d messages were published after the permission had ended", n)
 	}
 	publishTo(t, srv, "a", "still there")
 	ever.expectText("still there")

@@ -158,9 +158,9 @@ func TestPublishAll(t *testing.T) {
 		t.Error(err)
 	}
 	if srv.Disconnect("5-0123456789abcdef", 1000, "") || srv.Connections("news", 5) != nil {
-		t.Error("there are connections behind the end")
+		t.Error("got connections after the end")
 	}
 	if _, err := srv.PublishAll(context.Background(), []Addressed{text("news", "x")}); !errors.Is(err, ErrServerClosed) {
-		t.Errorf("behind the end: got %v", err)
+		t.Errorf("after the end: got %v", err)
 	}
 }

@@ -67,7 +67,7 @@ func (l *line) add(t *testing.T, cfg Config) (*Server, string) {
 	return srv, addr
 }
 
-// TestOrder: what is published at one of two servers is delivered by both, in one order and with the same ids.
+// TestOrder: messages published at either of two servers are delivered by both, in one order and with the same IDs.
 func TestOrder(t *testing.T) {
 	l := &line{}
 	one, oneAddr := l.add(t, Config{})
@@ -110,7 +110,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestOrderResume: who comes back to another server goes on where it was, also if that one is behind for now.
+// TestOrderResume: a client that reconnects to another server resumes where it was, even if that server has delivered
+// less for now.
 func TestOrderResume(t *testing.T) {
 	l := &line{}
 	one, oneAddr := l.add(t, Config{})
@@ -122,10 +123,10 @@ func TestOrderResume(t *testing.T) {
 	l.deliver(t, two, 0, 90)
 	for _, tt := range []struct {
 		addr, since string
-		first       string // of what comes behind "at"
+		first       string // Of the frames after "at".
 	}{
 		{oneAddr, "town-49", "id: town-51\n51"},
-		{oneAddr, "town-50", "id: town-51\n51"}, // It is another channel's.
+		{oneAddr, "town-50", "id: town-51\n51"}, // The ID is of another channel.
 		{twoAddr, "town-49", "id: town-51\n51"},
 		{oneAddr, "town-0", "id: town-1\n1"},
 		{oneAddr, "elsewhere-49", "gap: elsewhere-49 town-0\n"},
@@ -136,15 +137,15 @@ func TestOrderResume(t *testing.T) {
 		}
 		c.expectText(tt.first)
 	}
-	far := connect(t, oneAddr) // Nobody has got that: it waits, and is refused.
+	far := connect(t, oneAddr) // No server has delivered that: the client waits, and is refused.
 	far.send([]byte(strings.Replace(handshakeHead, "GET / ", "GET /news?since=town-1000 ", 1)))
 	if r := far.readResponse(); r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
 		t.Errorf("got %d", r.StatusCode)
 	}
 	c := connect(t, twoAddr)
 	c.send([]byte(strings.Replace(strings.Replace(handshakeHead, "GET / ", "GET /news?since=town-97 ", 1), "\r\n\r\n", "\r\nSec-WebSocket-Protocol: crier.v1\r\n\r\n", 1)))
-	c.send(clientFrame(nil, true, ws.OpPing, []byte("early"))) // Comes with the head, perhaps.
-	eventually(t, "it to wait", func() bool { return two.Stats().Handshakes == 1 })
+	c.send(clientFrame(nil, true, ws.OpPing, []byte("early"))) // This may arrive together with the head.
+	eventually(t, "the client to wait", func() bool { return two.Stats().Handshakes == 1 })
 	l.deliver(t, two, 90, 100)
 	c.expectUpgrade()
 	c.expectText("at: town-97\n")
@@ -164,13 +165,13 @@ func TestOrderLost(t *testing.T) {
 	srv, addr := l.add(t, Config{})
 	_, _ = l.Publish(t.Context(), []Addressed{{"news", Message{Text, []byte("kept")}}})
 	l.deliver(t, srv, 0, 1)
-	srv.Replica().SetCurrent(time.Now()) // Before they came: it says nothing.
+	srv.Replica().SetCurrent(time.Now()) // Before the clients connected: this proves nothing about their IDs.
 	for _, tt := range []struct{ path, first string }{{"/news", "id: town-1\nkept"}, {"/quiet", ""}} {
 		was := l.asked.Load()
 		c := connect(t, addr)
 		head := strings.Replace(handshakeHead, "GET / ", "GET "+tt.path+"?since=town-7 ", 1)
 		c.send([]byte(strings.Replace(head, "\r\n\r\n", "\r\nSec-WebSocket-Protocol: crier.v1\r\n\r\n", 1)))
-		eventually(t, "it to wait", func() bool { return l.asked.Load() > was })
+		eventually(t, "the client to wait", func() bool { return l.asked.Load() > was })
 		srv.Replica().SetCurrent(time.Now())
 		c.expectUpgrade()
 		c.expectText("at: town-0\n")
@@ -181,8 +182,8 @@ func TestOrderLost(t *testing.T) {
 	}
 }
 
-// TestOrderBegin: what a server does not have is said to be missing, of channels that are there from the start, too;
-// and of one in which nothing was published since, nothing is.
+// TestOrderBegin: clients are told of a gap before the first message of a server, also in channels that exist from the
+// start, but not in a channel in which nothing was published since.
 func TestOrderBegin(t *testing.T) {
 	l := &line{}
 	srv, addr := l.add(t, Config{})
@@ -212,7 +213,7 @@ func TestOrderBegin(t *testing.T) {
 	}
 }
 
-// TestDeliverWhileHeld: that publishers are held does not hold up what is delivered, when it has waited for the server.
+// TestDeliverWhileHeld: a call of Deliver that waited for the server continues although publishers are held.
 func TestDeliverWhileHeld(t *testing.T) {
 	srv, addr := (&line{}).add(t, Config{})
 	c := dialPath(t, addr, "/news")
@@ -220,14 +221,14 @@ func TestDeliverWhileHeld(t *testing.T) {
 	defer srv.leave(ch)
 	srv.Replica().HoldPublishers(true)
 	defer srv.Replica().HoldPublishers(false)
-	ch.behind.Store(true) // The clock sees that it is not.
+	ch.behind.Store(true) // The clock finds that it is not.
 	if err := srv.Replica().Deliver(t.Context(), 1, "news", Message{Text, []byte("hello")}); err != nil {
 		t.Fatal(err)
 	}
 	c.expectText("hello")
 }
 
-// TestIDCharge: what ids take up is counted, and not any more when they are forgotten.
+// TestIDCharge: the memory of IDs is charged to the space, and freed with them.
 func TestIDCharge(t *testing.T) {
 	srv, _ := (&line{}).add(t, Config{})
 	space := srv.forms[0].log.Space
@@ -246,11 +247,11 @@ func TestIDCharge(t *testing.T) {
 	}
 	srv.tidy()
 	if got := space.Taken(); got != 0 {
-		t.Errorf("nothing is kept: got %d bytes", got)
+		t.Errorf("with no messages: got %d bytes, want 0", got)
 	}
 }
 
-// TestHoldPublishers: they are not read, and go on.
+// TestHoldPublishers: held publishers are not read, and are read again afterwards.
 func TestHoldPublishers(t *testing.T) {
 	l := &line{}
 	srv, addr := l.add(t, Config{})
@@ -259,8 +260,8 @@ func TestHoldPublishers(t *testing.T) {
 	for range 10 {
 		c.sendText("hello")
 	}
-	eventually(t, "it to be held", func() bool { return srv.Stats().Held == 1 })
-	time.Sleep(3 * tickEvery) // Nor does the clock let it go.
+	eventually(t, "the publisher to be held", func() bool { return srv.Stats().Held == 1 })
+	time.Sleep(3 * tickEvery) // The clock does not resume it either.
 	if l.len() != 0 {
 		t.Errorf("%d messages were submitted", l.len())
 	}
@@ -268,16 +269,16 @@ func TestHoldPublishers(t *testing.T) {
 	eventually(t, "all messages", func() bool { return l.len() == 10 })
 }
 
-// TestHoldTime: who is held too long is closed with 1013, and who does not publish is not.
+// TestHoldTime: publishers that are held too long are closed with 1013; connections that do not publish stay open.
 func TestHoldTime(t *testing.T) {
 	srv, addr := (&line{}).add(t, Config{Replication: Replication{HoldTime: 3 * tickEvery}})
 	quiet := dialPath(t, addr, "/news")
-	early, parts := dialPath(t, addr, "/news"), dialPath(t, addr, "/news")
+	first, parts := dialPath(t, addr, "/news"), dialPath(t, addr, "/news")
 	srv.Replica().HoldPublishers(true)
-	early.sendText("hello")
+	first.sendText("hello")
 	parts.sendFrame(false, ws.OpText, []byte("one, "))
 	parts.sendFrame(true, ws.OpContinuation, []byte("two"))
-	for _, c := range []*client{early, parts} {
+	for _, c := range []*client{first, parts} {
 		c.expectClose(1013)
 	}
 	late := dialPath(t, addr, "/news")
@@ -291,20 +292,20 @@ func TestHoldTime(t *testing.T) {
 	}
 }
 
-// TestProtocolSays: docs/protocol.md has what clients are told to come back for.
-func TestProtocolSays(t *testing.T) {
+// TestProtocolReasons: docs/protocol.md lists the reasons after which clients should reconnect.
+func TestProtocolReasons(t *testing.T) {
 	text, err := os.ReadFile("../docs/protocol.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, said := range []string{errUnordered.Error(), errCrowded.Error(), errBehind.Reason} {
-		if !strings.Contains(string(text), "`"+said+"`") {
-			t.Errorf("there is nothing of `%s`", said)
+	for _, reason := range []string{errUnordered.Error(), errCrowded.Error(), errBehind.Reason} {
+		if !strings.Contains(string(text), "`"+reason+"`") {
+			t.Errorf("docs/protocol.md does not have the reason `%s`", reason)
 		}
 	}
 }
 
-// TestIDs: runs of ids say the same as a list of all of them.
+// TestIDRuns: runs of IDs give the same answers as a list of all IDs.
 func TestIDRuns(t *testing.T) {
 	for range 300 {
 		start, floor := rand.Uint64N(1000), rand.Uint64N(100)
@@ -326,7 +327,7 @@ func TestIDRuns(t *testing.T) {
 		frames := start + uint64(len(all))
 		for n := first; n < len(all); n++ {
 			if got := s.at(start + uint64(n) + 1); got != all[n] {
-				t.Fatalf("%v: the id of %d: got %d, want %d", s, n, got, all[n])
+				t.Fatalf("%v: the ID of message %d: got %d, want %d", s, n, got, all[n])
 			}
 		}
 		if got := s.at(start + uint64(first)); first > 0 && got != all[first-1] || first == 0 && got != floor {
@@ -339,7 +340,7 @@ func TestIDRuns(t *testing.T) {
 		for ask := low; ask < id+3; ask++ {
 			want, _ := slices.BinarySearch(all, ask+1)
 			if got := s.before(ask, frames); got != start+uint64(want) {
-				t.Fatalf("%v: behind %d: got %d, want %d", s, ask, got, start+uint64(want))
+				t.Fatalf("%v: after %d: got %d, want %d", s, ask, got, start+uint64(want))
 			}
 		}
 	}

@@ -220,7 +220,7 @@ func TestSkip(t *testing.T) {
 			t.Errorf("cut after %d: no skip counted", cut)
 		}
 		if b.shard.kept != 0 || len(b.shard.outOfBand) != 0 {
-			t.Errorf("cut after %d: %d bytes and %d asides kept, want 0", cut, b.shard.kept, len(b.shard.outOfBand))
+			t.Errorf("cut after %d: %d bytes kept for %d connections, want 0", cut, b.shard.kept, len(b.shard.outOfBand))
 		}
 	}
 }

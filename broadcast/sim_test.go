@@ -211,7 +211,7 @@ func (s *simulation) run() {
 	}
 	for _, sh := range s.srv.shards {
 		if len(sh.outOfBand) != 0 || sh.kept != 0 || len(sh.closing) != 0 || sh.opened != 0 || len(sh.feeds) != 0 || len(sh.touched) != 0 {
-			s.t.Errorf("seed %d: a shard keeps %d asides, %d bytes, %d closing, %d open", s.seed, len(sh.outOfBand), sh.kept, len(sh.closing), sh.opened)
+			s.t.Errorf("seed %d: a shard keeps out-of-band bytes of %d connections, %d bytes, %d closing, %d open", s.seed, len(sh.outOfBand), sh.kept, len(sh.closing), sh.opened)
 		}
 	}
 	for _, p := range s.peers { // What they have not read is delivered, too.

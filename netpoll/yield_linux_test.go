@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// TestYieldLooksWhileSomeoneWaits: with one processor and a goroutine that
-// wants it all the time, the loop comes back again and again after one Yield.
-// When the goroutine is gone, it does not.
+// TestYieldLooksWhileSomeoneWaits: with one processor and a goroutine that always wants it, the loop polls again and
+// again after one Yield. When the goroutine has ended, the loop stops polling.
 func TestYieldLooksWhileSomeoneWaits(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	p, err := Open(Config{Loops: 1})
@@ -60,7 +59,7 @@ func TestYieldLooksWhileSomeoneWaits(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatal("the loop goes on looking although nobody waits")
+			t.Fatal("the loop still polls although no goroutine waits")
 		}
 	}
 }

@@ -58,7 +58,7 @@ func TestSpaceEvictsTheOldest(t *testing.T) {
 	if !slow.Empty() {
 		t.Error("what was offered since is still held")
 	}
-	// A log that was emptied goes on where it was.
+	// A log that was emptied continues at its old offsets.
 	add(&quiet, nil, 1, 50)
 	var v View
 	quiet.Load(&v)
@@ -74,7 +74,7 @@ func TestSpaceEvictsTheOldest(t *testing.T) {
 	}
 }
 
-// TestEvictedView: what is evicted stays readable to who has it in view.
+// TestEvictedView: evicted bytes stay readable through a View that has them.
 func TestEvictedView(t *testing.T) {
 	cfg := &Config{Retain: 1 << 20, FrameLen: testLen, Space: NewSpace(1, 0)}
 	var l Log
@@ -98,8 +98,7 @@ func TestEvictedView(t *testing.T) {
 	}
 }
 
-// TestExpire: what is old is dropped, in a quiet log and in one that goes on, though it
-// is far from full.
+// TestExpire: old messages are dropped, in a quiet log and in a busy one, although both are far from full.
 func TestExpire(t *testing.T) {
 	cfg := &Config{Retain: 1 << 20, FrameLen: testLen, Space: NewSpace(0, 80*time.Second)}
 	var quiet, steady, slow Log
