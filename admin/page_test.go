@@ -8,14 +8,15 @@ import (
 	"testing"
 )
 
-// leaving is a viewer that leaves when something has arrived.
+// leaving is a viewer that leaves when a snapshot has arrived. The event "at", whose data is no JSON, may arrive before
+// the first snapshot.
 type leaving struct {
 	*httptest.ResponseRecorder
 	leave func()
 }
 
 func (w leaving) Write(b []byte) (int, error) {
-	if strings.Contains(string(b), "\ndata: ") {
+	if strings.Contains(string(b), "\ndata: {") {
 		defer w.leave()
 	}
 	return w.ResponseRecorder.Write(b)

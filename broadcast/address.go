@@ -79,8 +79,8 @@ func group(ip netip.Addr) netip.Addr {
 	return ip
 }
 
-// register records the address of c, in place of one recorded before. It returns false if there are too many connections
-// from that address. A trusted proxy's own address stands for any number of unknown clients, so its
+// register records the address of c, in place of one recorded before. It returns false if there are too many
+// connections from that address. A trusted proxy's own address stands for any number of unknown clients, so its
 // connections are not limited.
 func (a *addresses) register(c *Conn, from netip.AddrPort) bool {
 	a.mu.Lock()

@@ -12,7 +12,8 @@ const aheadTime = 2 * time.Second
 var errBehind = &Refusal{503, "this server has not received all messages of the channel yet"}
 
 // mustWait reports whether c must wait until this server receives c's channel and has delivered what c received from
-// another server. It returns errBehind if c has waited too long. The channel must be entered, so that it stays followed.
+// another server. It returns errBehind if c has waited too long. The channel must be entered, so that it stays
+// followed.
 func (c *Conn) mustWait(channel string, p position) (bool, *Refusal) {
 	srv := c.shard().srv
 	follower := srv.cfg.Replication.Follower

@@ -196,8 +196,8 @@ func (srv *Server) part(c *Conn) {
 	ch.mu.Unlock()
 }
 
-// history returns how many bytes of history a log gets that is read for the first time. It is 0 if no client may ask
-// for history. It is small enough that one client that asks for all forms does not drive out the messages of other
+// history returns how many bytes of history the log of a form gets when its first reader joins: 0 if clients of the
+// form cannot ask for history. The limit keeps one client that uses all forms from pushing out the messages of other
 // channels.
 func (srv *Server) history(form *form) uint64 {
 	switch {
@@ -252,7 +252,7 @@ func (ch *channel) wake(at time.Duration) {
 	}
 }
 
-// lag returns how far the slowest shard is behind, in bytes, in the log in which that is most.
+// lag returns how far the slowest shard is behind the head, in bytes, in the log where it is furthest behind.
 func (ch *channel) lag() (lag uint64) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()

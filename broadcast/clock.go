@@ -151,8 +151,8 @@ func (c *Conn) begunHead(buf []byte) []byte {
 
 var errTooLate = &Refusal{http.StatusRequestTimeout, "the handshake took too long"}
 
-// acceptAgain gives listeners a turn whose accepting has stalled for lack of memory or fds: no event reports that
-// there are some again.
+// acceptAgain gives every listener a turn if one of them is accept stalled: no event reports that memory or fds are
+// available again.
 func (srv *Server) acceptAgain() {
 	if !srv.acceptStalled.Swap(false) {
 		return

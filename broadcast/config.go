@@ -74,7 +74,8 @@ type Config struct {
 	CompressMinBytes int
 
 	// RetainBytes is how far a connection may fall behind before it is lapped, and how much memory a full log takes
-	// up. With Compress a channel has a log for uncompressed frames, and one for each window size in use, mostly one.
+	// up. A channel has a log of plain frames and one for each other form in use: frames with IDs, server-sent events
+	// and, with Compress, compressed frames for each window size.
 	// Defaults to 8 MiB, or to twice MaxMessageBytes if that is more; less than twice MaxMessageBytes is not
 	// advisable. At least 64 KiB.
 	RetainBytes int
@@ -118,9 +119,9 @@ type Config struct {
 	MaxConns int
 
 	// MaxConnsPerIP bounds the connections, those in the handshake included, from one IPv4 address or one IPv6 /64
-	// network. More are answered 429. The server reads the requests of some excess connections to find out how to
-	// answer them: of as many as MaxConnsPerIP, and of at least 16. 0 is no bound. Counting takes about 100 bytes for
-	// each connection.
+	// network. Excess connections are answered 429. Up to MaxConnsPerIP of them (at least 16) may stay until their
+	// request has arrived, so that the answer suits the client; the others are answered at once. 0 means no bound.
+	// Counting takes about 100 bytes for each connection.
 	MaxConnsPerIP int
 
 	// TrustedProxies are the networks of proxies that are trusted to report a client's address: in X-Forwarded-For,
@@ -147,8 +148,9 @@ type Config struct {
 	ReceiveOnly bool
 
 	// Rate is how many messages a second, and RateBytes how many bytes of payload a second, each connection may publish
-	// in the long run; 0 means no bound. Burst is how many messages, and BurstBytes how many bytes, it may publish at once
-	// after a rest. Both default to those of one second. BurstBytes is at least MaxMessageBytes.
+	// in the long run; 0 means no bound. Burst is how many messages, and BurstBytes how many bytes, a connection may
+	// publish at once after a rest. Burst defaults to one second of Rate, and is at least 1. BurstBytes defaults to one
+	// second of RateBytes, and is at least MaxMessageBytes.
 	Rate       float64
 	Burst      int
 	RateBytes  float64
@@ -157,8 +159,8 @@ type Config struct {
 	// OverRate is what happens to a connection that exceeds its rate. Defaults to RateHold.
 	OverRate RatePolicy
 
-	// Replication makes the server one of several that have the same channels. The zero value is a server that is alone.
-	// Package cluster has two implementations, which use Server.Replica.
+	// Replication makes the server one of several that have the same channels. The zero value is a server that is
+	// alone. Package cluster has two implementations, which use Server.Replica.
 	Replication Replication
 
 	// MemoryBytes, if set, bounds the server's own memory, whatever its peers do. MaxConns is lowered to what fits, the
@@ -186,8 +188,8 @@ type Config struct {
 	// the number of processors.
 	Workers int
 
-	// SlowPass is how long a pass may take, which writes what is new in a channel to the connections of a shard. A
-	// slower pass is logged with what it did, at level Warn and at most once a second. 0 logs none.
+	// SlowPass is how long a pass may take. A pass writes the new messages of a channel to the connections of one
+	// shard. Slower passes are logged with details, at level Warn and at most one a second. 0 logs none.
 	SlowPass time.Duration
 
 	// Logger gets the server's log. Defaults to slog.Default().
@@ -217,9 +219,9 @@ type Config struct {
 	// hook may call Send, Close and Publish, which may block. It must not call Server.Shutdown or Run.
 	OnConnect func(c *Conn, r *http.Request) error
 
-	// OnMessage, if set, gets each message instead of its being published. It returns the message to publish and
-	// true, or false to publish nothing. The payload of m is borrowed until OnMessage returns; the payload that it
-	// returns is copied.
+	// OnMessage, if set, is called with each message that a connection sends. It returns the message to publish and
+	// true, or false to publish nothing. The payload of m is borrowed until OnMessage returns. The payload of the
+	// returned message is copied.
 	OnMessage func(c *Conn, m Message) (Message, bool)
 
 	// OnDisconnect, if set, is called once for every connection that was open, when the connection has ended.

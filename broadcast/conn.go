@@ -34,8 +34,8 @@ type receiver struct {
 	phase phase
 	why   Reason
 
-	// The feed that the connection belongs to: its shard's lobby at first. Atomic: written by the reading side before it
-	// posts opened, read by any goroutine.
+	// The feed that the connection belongs to: its shard's lobby at first. Atomic: written by the reading side before
+	// it posts opened, read by any goroutine.
 	feedRef atomic.Pointer[feed]
 
 	// Guarded by the list that the connection is in: Server.opening by its mutex, the lists of a shard by the shard.

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestConnSize: 48 bytes is a size class of the allocator; one byte more costs a million connections 16 MB. Neither side
-// has room for a pointer back to the Conn.
+// TestConnSize: 48 bytes is a size class of the allocator; one byte more costs a million connections 16 MB. Neither
+// side has room for a pointer back to the Conn.
 func TestConnSize(t *testing.T) {
 	for _, tt := range []struct {
 		name      string

@@ -48,9 +48,9 @@ func (s *countChanges) takeNames(most int) (names []string, many bool) {
 }
 
 // Changed returns the names of at most that many channels whose number of connections has changed since Changed last
-// returned them, the oldest change first. A later call of Count returns a number at least as new. If many is true, more
-// channels have changed than are remembered, so any channel may have changed. Recording starts with the first call. Only
-// one caller may use Changed.
+// returned them, the oldest change first. A later call of Count returns a number at least as new. If many is true,
+// more channels have changed than are remembered, so any channel may have changed. Recording starts with the first
+// call. Only one caller may use Changed.
 func (r *Replica) Changed(most int) (names []string, many bool) {
 	r.changes.on.Store(true)
 	names, many = r.changes.takeNames(most)

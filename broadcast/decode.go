@@ -32,7 +32,7 @@ type inbound struct {
 	handed   bool     // rest is a whole request head that net/http has read, and what arrived after it.
 	proxied  bool     // A PROXY header must come before the request head.
 	nameless bool     // The PROXY header did not contain the client's address.
-	refusal  *Refusal // The request will be refused with this. It is read only to answer as its client understands.
+	refusal  *Refusal // If not nil, refuses the request, which is read only to choose the answer's format.
 
 	// When the connection began to wait for messages of other servers (see Conn.mustWait), after Server.started; or 0.
 	aheadSince time.Duration
@@ -72,11 +72,11 @@ func (c *Conn) freeInbound() {
 	inbounds.Put(in)
 }
 
-// verdict is how decoding has ended.
+// verdict is the result of a decoding step: whether decoding continues, or why it stops.
 type verdict uint8
 
 const (
-	more  verdict = iota // It has not ended: continue.
+	more  verdict = iota // Continue.
 	short                // The next step needs bytes that have not arrived yet.
 	held                 // The connection must not publish now: see glossary.
 	later                // The rest needs a long turn: see Conn.inflateMessage.

@@ -18,9 +18,10 @@ import (
 // ErrBusy means that the message was not queued: more than 64 KiB of direct messages already wait for this connection,
 // because its peer does not read, or the direct messages of all connections would exceed their share of
 // Config.MemoryBytes. So at most 64 KiB and one message wait for a connection, beside what its socket buffer holds. A
-// direct message is not a reply, so the server continues to read from the connection while they wait. The caller must do
-// one of three things: drop the message, Close the connection, or send again later. A program whose OnMessage answers
-// each message of a client with Send should Close the connection at ErrBusy: that client sends but does not read.
+// direct message is not a reply, so the server continues to read from the connection while they wait. The caller must
+// do one of three things: drop the message, Close the connection, or send again later. A program whose OnMessage
+// answers each message of a client with Send should Close the connection at ErrBusy: that client sends but does not
+// read.
 //
 // ErrClosed means that the connection has ended or that Close was called. ErrTooLarge, ErrNotText and ErrKind are as
 // for Publish.
@@ -97,7 +98,8 @@ func (d *directBytes) free(u *unfinished, n int64) {
 	}
 }
 
-// moveBeforeOpen moves what was sent before c was open into m, and reports whether there was anything. x.mu must be held.
+// moveBeforeOpen moves what was sent before c was open into m, and reports whether there was anything. x.mu must be
+// held.
 func (x *extra) moveBeforeOpen(c *Conn, m *mail, at uint64) bool {
 	for _, early := range x.beforeOpen {
 		m.direct.add(c.feed().encoding.form, x, early, at)
@@ -163,7 +165,7 @@ func (s *shard) sendDirect(c *Conn, d *direct) {
 		case ok:
 			d.discardAll()
 			c.feed().flush(c)
-		case c.phase != phaseNone: // Otherwise c is gone, and free drops them.
+		case c.phase != phaseNone: // Otherwise c is gone, and mail.recycle discards the messages.
 			a := s.outOfBandOf(c)
 			a.sending = append(a.sending, rest...)
 			a.direct.x, a.directCounted = d.x, d.counted()

@@ -1,4 +1,4 @@
-// Package broadcast is a WebSocket broadcast server: each message that a client sends goes to all of them. It holds very
+// Package broadcast is a WebSocket broadcast server: it sends each message of a client to all clients. It holds very
 // many connections, most of them idle, without a goroutine, a timer or a buffer for each.
 //
 //	srv, err := broadcast.New(broadcast.DefaultConfig())
@@ -19,9 +19,9 @@
 // may connect and what is published. Publish and PublishTo send to every connection of a channel, Conn.Send sends to
 // one connection, and Conn.Close closes one.
 //
-// The package knows WebSocket (RFC 6455), server-sent events and sockets. It does not know flags, signals, other servers,
-// or what messages mean: programs such as package cluster connect several servers through Server.Replica. It runs on
-// Linux only.
+// The package knows WebSocket (RFC 6455), server-sent events and sockets. It does not know flags, signals, other
+// servers, or what messages mean: programs such as package cluster connect several servers through Server.Replica. It
+// runs on Linux only.
 //
 // # The data path, in file order
 //

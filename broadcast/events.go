@@ -114,9 +114,9 @@ func (r *request) checkEvents() *Refusal {
 	return nil
 }
 
-// watchOver makes the kernel find out that the peer of an event stream has gone, since such a peer sends nothing:
-// unacknowledged data ends the connection after that time (TCP_USER_TIMEOUT, tcp(7)). The call fails on the socket
-// pair of a pump or of Server.stream, which have deadlines instead: see writeLimit.
+// watchOver makes the kernel detect that the peer of an event stream has gone, since such a peer sends nothing: the
+// connection ends when sent data stays unacknowledged for PingTimeout (TCP_USER_TIMEOUT, tcp(7)). The call fails on the
+// socket pair of a pump or of Server.stream, which have deadlines instead: see writeLimit.
 func (r *receiver) watchOver() {
 	if d := r.shard().srv.cfg.PingTimeout; d > 0 {
 		_ = unix.SetsockoptInt(int(r.fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(milliseconds(d)))

@@ -53,14 +53,14 @@ func (c *Conn) makeExtra() *extra {
 	t := &c.shard().srv.extras
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if c.has(closed) { // remove may have been called.
+	if c.has(closed) { // discard may have run already.
 		return nil
 	}
 	x := t.byConn[c]
 	if x == nil {
 		x = &extra{srv: c.shard().srv}
 		t.storeLocked(c, x)
-		if c.has(closed) { // remove may have been called before put, and found nothing.
+		if c.has(closed) { // discard may have run before storeLocked, and found no extra.
 			t.deleteLocked(c)
 			return nil
 		}

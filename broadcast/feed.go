@@ -92,13 +92,13 @@ func (f *feed) pass() {
 				break
 			}
 			f.countPartly(c, n)
-			if errno == 0 || s.refused(c, errno) {
+			if errno == 0 || s.mayRetrySend(c, errno) {
 				f.flush(c)
 			}
 		case c.out&outBlocked == 0:
 			f.flush(c)
 		case c.cursor < tail:
-			f.lapped(c)
+			f.applySlowPolicy(c)
 		default:
 			p.lag = max(p.lag, head-c.cursor)
 		}
@@ -135,7 +135,7 @@ func (f *feed) passMissed(head, tail uint64) {
 		if c.out&outBlocked == 0 {
 			f.flush(c)
 		} else if c.cursor < tail {
-			f.lapped(c)
+			f.applySlowPolicy(c)
 		}
 	}
 }
@@ -174,7 +174,7 @@ func (f *feed) removeConn(c *Conn) {
 // always hits, and one system call.
 func (f *feed) flush(c *Conn) {
 	if c.cursor < f.look().Tail { // Lapped since the last look.
-		if f.lapped(c); c.phase != phaseOpen {
+		if f.applySlowPolicy(c); c.phase != phaseOpen {
 			return
 		}
 	}

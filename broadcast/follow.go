@@ -8,9 +8,9 @@ import (
 // Follower limits which channels a server receives from other servers: see Replication.Follower. Its methods may be
 // called from any goroutine.
 type Follower interface {
-	// Follow reports whether the server receives what is published in a channel, and continues to do so while a client is
-	// connected to the channel. If not, the server begins to receive the channel, and Replica.FollowChanged is called
-	// then: connections wait for that. Follow must not block.
+	// Follow reports whether the server receives the channel, and will do so while clients are connected to it. If
+	// Follow returns false, it starts receiving the channel, and Replica.FollowChanged is called once the channel is
+	// received; connections to the channel wait until then. Follow must not block.
 	Follow(channel string) bool
 }
 
@@ -23,7 +23,7 @@ func (r *Replica) FollowChanged() { r.ahead.recheck(r.srv) }
 // connected to it: Follow has returned false since the channel was forgotten.
 func (r *Replica) StartChannel(channel string, id uint64) {
 	ch := r.srv.enter(channel)
-	if !r.srv.channels.pin(ch, true) { // If so, it stays in use.
+	if !r.srv.channels.pin(ch, true) { // A channel that is newly pinned keeps this use, until ReleaseChannel.
 		defer r.srv.leave(ch)
 	}
 	ch.mu.Lock()

@@ -128,9 +128,9 @@ func TestBegin(t *testing.T) {
 	eventually(t, "it to be dropped", func() bool { return len(names()) == 0 })
 }
 
-// TestFollowerFloorRaised: a cluster that stops reading all channels keeps channels that are read and not pinned. When it
-// fills all channels again, it calls StartAfter with an ID that may be ahead of the reader: what the reader delivers
-// then is ErrOrder, which put ignores.
+// TestFollowerFloorRaised: a cluster that stops reading all channels keeps channels that are read and not pinned. When
+// it fills all channels again, it calls StartAfter with an ID that may be ahead of the reader: what the reader
+// delivers then is ErrOrder, which put ignores.
 func TestFollowerFloorRaised(t *testing.T) {
 	p := &picky{gives: map[string]bool{"kept": true}}
 	srv, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true})

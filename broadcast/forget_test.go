@@ -102,7 +102,8 @@ func TestForgetFloor(t *testing.T) {
 	}
 }
 
-// TestStartAfterKept: StartAfter leaves a channel without connections alone that has older messages: its IDs stay in order.
+// TestStartAfterKept: StartAfter leaves a channel without connections alone that has older messages: its IDs stay in
+// order.
 func TestStartAfterKept(t *testing.T) {
 	p := &picky{gives: map[string]bool{"z": true}}
 	srv, addr := newServer(t, Config{Replication: Replication{Order: p, Follower: p, Epoch: "town"}, Channels: true})

@@ -17,11 +17,12 @@ import (
 
 // Grant is what Config.Authorize allows a connection to do, in addition to receiving messages.
 type Grant struct {
-	// Publish allows the connection to publish. A connection that sends a message without this right is closed with 1008.
+	// Publish allows the connection to publish. A connection that sends a message without this right is closed with
+	// 1008.
 	Publish bool
 
-	// Until is when the connection is closed with 4401, to about a second. It is a time of the wall clock, so setting the
-	// system's clock takes effect at once. The zero time means never.
+	// Until is when the connection is closed with 4401, to about a second. It is a time of the wall clock, so setting
+	// the system's clock takes effect at once. The zero time means never.
 	Until time.Time
 
 	// Value is what Conn.Value returns afterwards, such as a user or a session. nil takes no memory.

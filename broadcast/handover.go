@@ -16,7 +16,7 @@ type handover struct {
 	remote   netip.AddrPort // See extra.remote.
 	released func()         // See extra.released.
 	answered chan struct{}  // Closed when conn is open, refused or closed.
-	conn     *Conn          // Set by take, unless that returns an error.
+	conn     *Conn          // Set by give; nil if takeOver returned an error.
 }
 
 // give makes c the connection of h. No other goroutine may know c yet.

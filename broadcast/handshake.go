@@ -143,8 +143,8 @@ func (in *inbound) appendHead(b []byte) []byte {
 	return in.rest
 }
 
-// upgrade answers a handshake with 101 and the greeting, and hands the connection over to its shard. Otherwise it reports
-// that the connection must wait for messages of other servers, or returns why the connection must be refused.
+// upgrade answers a handshake with 101 and the greeting, and hands the connection over to its shard. Otherwise it
+// reports that the connection must wait for messages of other servers, or returns why the connection must be refused.
 func (c *Conn) upgrade(w *worker, head []byte) (wait bool, refusal *Refusal) {
 	srv := c.shard().srv
 	want, refusal := w.handshake.parseRequest(c, head)
@@ -246,7 +246,7 @@ func (h *handshaker) parseRequest(c *Conn, head []byte) (want requested, refusal
 	return want, refusal
 }
 
-// finishHandshake makes c a receiver, and hands it over to its shard. The request was answered with nothing yet.
+// finishHandshake makes c a receiver, and hands it over to its shard. No part of the answer has been sent yet.
 func (c *Conn) finishHandshake(want *requested, grant Grant) {
 	srv := c.shard().srv
 	c.setReadPhase(readFrames)

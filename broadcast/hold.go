@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// holding is the publishers that wait because the server is behind in a channel: connections, which are not read, so that
-// TCP pushes back on their peers, and calls of Publish. caughtUp ends the wait.
+// holding has the gated publishers of each channel: held connections, which are not read, so that TCP pushes back on
+// their peers, and blocked calls of Publish. caughtUp ends the wait.
 type holding struct {
 	mu        sync.Mutex
 	byChannel map[*channel]*waiters // Guarded by mu.
@@ -29,16 +29,16 @@ func (h *holding) waitersOf(ch *channel) *waiters {
 	return w
 }
 
-// mayLag returns how far the slowest shard may be behind the head, in bytes, before publishers are held. It is half the
+// maxLag returns how far the slowest shard may be behind the head, in bytes, before publishers are held. It is half the
 // retention: a pass that began at the head ends before the log drops what the pass writes, so no connection is lapped
 // because the server was slow.
-func (srv *Server) mayLag() uint64 { return uint64(srv.cfg.RetainBytes) / 2 }
+func (srv *Server) maxLag() uint64 { return uint64(srv.cfg.RetainBytes) / 2 }
 
-// full reports whether the messages of all channels that were not offered yet take up too much: more than
-// Config.RetainTotalBytes by half of a channel's retention.
+// full reports whether the logs of all channels, with what views still hold of them, exceed Config.RetainTotalBytes by
+// more than maxLag.
 func (srv *Server) full() bool {
 	total := srv.cfg.RetainTotalBytes
-	return srv.cfg.Channels && uint64(srv.forms[0].log.Space.Taken()) > uint64(total)+srv.mayLag()
+	return srv.cfg.Channels && uint64(srv.forms[0].log.Space.Taken()) > uint64(total)+srv.maxLag()
 }
 
 // hold stops reading a connection until the server has caught up, or until the connection may publish again.
@@ -95,7 +95,7 @@ func (srv *Server) caughtUp(ch *channel) {
 			srv.channels.tidySoon.Store(true) // And so may their IDs.
 		}
 	}
-	if ch.lag() <= srv.mayLag() && !srv.full() {
+	if ch.lag() <= srv.maxLag() && !srv.full() {
 		ch.behind.Store(false)
 		srv.resume(ch)
 	}

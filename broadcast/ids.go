@@ -5,15 +5,16 @@ import (
 	"sort"
 )
 
-// channelIDs maps the messages of a channel, numbered from 1 on, to the IDs that an Order gave them. IDs rise, and those
-// of other channels are between them, so they are kept as runs. A nil *channelIDs stands for messages whose ID is their
-// number.
+// channelIDs maps the messages of a channel, numbered from 1 on, to the IDs that an Order gave them. IDs rise, and
+// those of other channels are between them, so they are kept as runs. A nil *channelIDs stands for messages whose ID
+// is their number.
 type channelIDs struct {
 	floor uint64 // Messages that are missing here had this ID or a lower one.
 	runs  []idRun
 }
 
-// idRun is messages with consecutive IDs. Its fields are those of the first message.
+// idRun describes messages with consecutive IDs. Its fields are those of the first message: its frame number in the
+// log, which counts from 0, and its ID.
 type idRun struct{ number, id uint64 }
 
 // idRunBytes is the size of an idRun.
@@ -31,7 +32,8 @@ func (s *channelIDs) at(n uint64) uint64 {
 	return s.runs[i].id + n - 1 - s.runs[i].number
 }
 
-// before returns how many messages have the ID or a lower one. frames is how many there are.
+// before returns the number of messages whose ID is id or lower. frames is the number of messages that the channel has
+// had.
 func (s *channelIDs) before(id, frames uint64) uint64 {
 	if s == nil {
 		return id

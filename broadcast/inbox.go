@@ -68,7 +68,7 @@ func (m *mail) recycle() {
 
 // inbox collects what other goroutines report until the shard's next round.
 type inbox struct {
-	hasPosts atomic.Bool // Written under mu by extend and takePosts; read without it by the shard, so that a look is cheap.
+	hasPosts atomic.Bool // Written under mu by extend and takePosts; read by the shard without it, which is cheap.
 
 	mu    sync.Mutex
 	posts []post    // Guarded by mu.

@@ -53,7 +53,7 @@ const (
 )
 
 // logs returns how much memory published messages take up. This is the retention, half as much for what may be
-// published during a pass (see Server.mayLag), and an eighth for what is kept for connections that skip (see
+// published during a pass (see Server.maxLag), and an eighth for what is kept for connections that skip (see
 // feed.skip). With channels, views keep as much of what was dropped as is published during a pass (see
 // shard.refresh).
 func (cfg *Config) logs(encodings int64) int64 {

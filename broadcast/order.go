@@ -13,9 +13,9 @@ type Order interface {
 	Submit(channel string, m Message)
 
 	// Publish publishes all of the messages or none, waits until they have their places, and returns their IDs. The
-	// payloads are borrowed until Publish returns. With an error, nothing was published as far as is known. If ctx has a
-	// key (OnceOf), and any server has recently published messages with that key, Publish returns the IDs of those and
-	// publishes nothing.
+	// payloads are borrowed until Publish returns. With an error, nothing was published as far as is known. If ctx has
+	// a key (OnceOf), and any server has recently published messages with that key, Publish returns the IDs of those
+	// and publishes nothing.
 	Publish(ctx context.Context, messages []Addressed) (ids []uint64, err error)
 
 	// Ahead reports that a connection has an ID above that of Replica.SetDelivered, and waits for that message or for
@@ -41,6 +41,7 @@ func OnceOf(ctx context.Context) (key [32]byte, ok bool) {
 var (
 	// ErrUnavailable means that messages cannot be ordered at the moment. An Order's temporary errors wrap it.
 	ErrUnavailable = errors.New("broadcast: messages cannot be ordered")
-	// ErrOrder means that a message given to Deliver has no place after the previous ones.
+	// ErrOrder means that the ID given to Deliver is not above that of the channel's previous message, that Deliver
+	// was called without an Order, or that DeliverForwarded was called with one.
 	ErrOrder = errors.New("broadcast: message is out of order")
 )

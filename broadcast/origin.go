@@ -165,8 +165,9 @@ func (o origins) allow(origin string) bool {
 	return false
 }
 
-// checkOrigin refuses a request from a page whose origin is not listed. Browsers send the page's origin, and they send the
-// user's cookies to any server (RFC 6455, section 10.2). A request without Origin does not come from a browser's page.
+// checkOrigin refuses a request from a page whose origin is not listed. Browsers send the page's origin, and they send
+// the user's cookies to any server (RFC 6455, section 10.2). A request without Origin does not come from a browser's
+// page.
 func (o origins) checkOrigin(r *request) *Refusal {
 	if len(o) == 0 || r.origins == 0 || r.origins == 1 && o.allow(string(r.origin)) {
 		return nil

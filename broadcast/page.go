@@ -10,8 +10,8 @@ import (
 // text/html in Accept, do not ask for an upgrade or for events, and name a path that is served. Without it these
 // requests are answered 426, as all others without an upgrade.
 type Page struct {
-	// HTML is the document, in UTF-8. Document and Policy must fit in 16 KiB together, so that the answer always
-	// fits in an empty socket buffer.
+	// HTML is the document, in UTF-8. HTML and Policy must fit in 16 KiB together, so that the answer always fits in
+	// an empty socket buffer.
 	HTML []byte
 
 	// Policy is the document's Content-Security-Policy. It must not be empty.

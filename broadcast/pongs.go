@@ -64,8 +64,8 @@ const maxPongBytes = 1280
 // maxPongRuns is how many places the pongs of one connection may have.
 const maxPongRuns = 16
 
-// appendFrames adds frames, which are copied. If there are too many bytes, older frames are dropped; if there are too many
-// places, the frames go out later.
+// appendFrames adds frames, which are copied. If there are too many bytes, older frames are dropped; if there are too
+// many places, the frames go out later.
 func (p *pongs) appendFrames(at uint64, frames []byte) {
 	if len(p.frames)+len(frames) > maxPongBytes {
 		p.clear()

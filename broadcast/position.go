@@ -120,16 +120,16 @@ func (r *receiver) placeCursor(p position) (at uint64, gap string) {
 const maxBackfill = 1 << 16
 
 // backfill fills the log of an encoding that gets its first reader with the newest messages of the plain encoding: at
-// most most bytes and maxBackfill messages. They are not compressed, which could take long. The channel's mutex must be
-// held.
-func (e *encoding) backfill(most uint64) {
+// most maxBytes bytes and maxBackfill messages. The messages are not compressed, because compressing could take long.
+// The channel's mutex must be held.
+func (e *encoding) backfill(maxBytes uint64) {
 	var v framelog.View
 	plain := &e.channel.plain
 	plain.log.Load(&v)
 	defer v.Reset()
 	first := v.First
-	if held := v.Head - v.Tail; held > most {
-		first = v.Number(v.Boundary(v.Head - most))
+	if held := v.Head - v.Tail; held > maxBytes {
+		first = v.Number(v.Boundary(v.Head - maxBytes))
 	}
 	first = max(first, v.Frames-min(v.Frames, maxBackfill))
 	e.log.Init(&e.form.log, 0, first)

@@ -121,7 +121,7 @@ func (srv *Server) PublishAll(ctx context.Context, messages []Addressed) ([]Publ
 	return published, nil
 }
 
-// publishOrdered is PublishAll with Config.Order.
+// publishOrdered is PublishAll for a server with an Order.
 func (srv *Server) publishOrdered(ctx context.Context, messages []Addressed) ([]Published, error) {
 	select {
 	case <-srv.closed:
@@ -199,7 +199,7 @@ func (srv *Server) appendToLogs(ch *channel, m Message, wants uint64) (id uint64
 	ch.mu.Unlock()
 	srv.total.messages.Add(1)
 	srv.total.bytesIn.Add(uint64(len(m.Payload)))
-	if lag > srv.mayLag() || srv.full() {
+	if lag > srv.maxLag() || srv.full() {
 		ch.behind.Store(true) // Before the shards are woken, because one of them clears it: see caughtUp.
 	}
 	return id, receivers

@@ -102,7 +102,7 @@ func (p *pump) down() {
 		if err != nil {
 			_ = p.pair.CloseRead()  // The server's next send fails.
 			_ = p.pair.CloseWrite() // It sees the end of the stream, too.
-			p.conn.Close()          // Which ends up. crypto/tls may wait for a peer that does not read.
+			p.conn.Close()          // Ends p.up. crypto/tls may wait for a peer that does not read.
 			return
 		}
 	}

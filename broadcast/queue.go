@@ -207,8 +207,8 @@ func (q *queue) runTurn(t task, w *worker) {
 			return
 		}
 		if v == nil {
-			// A hook has called runtime.Goexit, which ends this goroutine but must not end the worker. The new goroutine
-			// ends when there is no task; close does not wait for it.
+			// A hook has called runtime.Goexit, which ends this goroutine but must not end the worker. The new
+			// goroutine ends when there is no task; close does not wait for it.
 			v = "runtime.Goexit"
 			defer func() { go q.run(w) }() // After panicked, which uses w.
 		}

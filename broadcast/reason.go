@@ -26,8 +26,8 @@ const (
 	// ReasonReceiveOnly: the peer sent a message although Config.ReceiveOnly or its
 	// Grant does not allow that; closed with 1008.
 	ReasonReceiveOnly
-	// ReasonRate: the peer published more than Config.Rate and OverRate allow;
-	// closed with 1008.
+	// ReasonRate: the peer exceeded Config.Rate or Config.RateBytes, and Config.OverRate is RateClose; closed with
+	// 1008.
 	ReasonRate
 	// ReasonCrowded: the peer's message was unfinished, and other connections
 	// needed its memory: see Config.MemoryBytes. Closed with 1013.
@@ -45,8 +45,8 @@ const (
 	ReasonDisconnected
 	// ReasonExpired: its Grant ended; closed with 4401.
 	ReasonExpired
-	// ReasonUnordered: the peer was to publish, and there was nobody to give messages their places for
-	// longer than Replication.HoldTime; closed with 1013.
+	// ReasonUnordered: the peer sent a message while publishers had been held for longer than
+	// Replication.HoldTime, because the Order accepted no messages; closed with 1013.
 	ReasonUnordered
 	// ReasonInternal: a fault in the server or in one of its hooks; closed
 	// with 1011.

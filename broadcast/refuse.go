@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Refusals of excess connections. An address may have as many connections again as Config.MaxConnsPerIP, and at least
-// minCrowd: the server reads these only until it knows how to refuse them.
+// Refusals of excess connections. Up to Config.MaxConnsPerIP excess connections of an address (at least minCrowd) stay
+// until their request has arrived, so that the refusal suits the client.
 var (
 	errManyHandshakes = &Refusal{http.StatusServiceUnavailable, "too many handshakes at once"}
 	errManyOfAddress  = &Refusal{http.StatusTooManyRequests, "too many connections from this address"}
-	errManyAtAccept   = &Refusal{errManyOfAddress.Status, errManyOfAddress.Reason} // Counted as shed.
+	errManyAtAccept   = &Refusal{errManyOfAddress.Status, errManyOfAddress.Reason} // Counted in Stats.ShedPerIP.
 )
 
 // turnAway answers a connection at once, based on the part of its request that has arrived (in a flood, often all of

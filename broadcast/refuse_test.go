@@ -40,8 +40,8 @@ func (tt *refusedCase) ask(t *testing.T, addr string, head ...string) *client {
 	return c
 }
 
-// TestRefusedForNow: an EventSource reconnects only after status 200. So a temporary refusal is a stream that ends, and a
-// lasting one is a status. WebSocket clients get a status for both.
+// TestRefusedForNow: an EventSource reconnects only after status 200. So a temporary refusal is a stream that ends,
+// and a lasting one is a status. WebSocket clients get a status for both.
 func TestRefusedForNow(t *testing.T) {
 	for _, tt := range refusals() {
 		t.Run(tt.name, func(t *testing.T) {

@@ -46,8 +46,8 @@ func (r *Replication) validate(check func(ok bool, field string, value any, want
 	check(r.Forward == nil || r.Order == nil, "Replication.Forward", "given", "no Order")
 }
 
-// Replica is the methods of a Server for programs that replicate it, such as package cluster. Methods are safe for concurrent use,
-// except where they say otherwise. Only Deliver and DeliverForwarded block.
+// Replica has the methods of a Server that replicate it, for programs such as package cluster. Methods are safe for
+// concurrent use, except where they say otherwise. Only Deliver and DeliverForwarded block.
 type Replica struct {
 	srv *Server // Immutable.
 
@@ -64,10 +64,11 @@ type Replica struct {
 // Replica returns the methods that replicate the server: see Config.Replication.
 func (srv *Server) Replica() *Replica { return &srv.replica }
 
-// Deliver puts a message into a channel's log, at the place that the Order has given it: after all messages with lower
-// IDs. It blocks while the server is behind, as Server.PublishTo does. Messages of a channel must come in their order.
-// Deliver returns ErrOrder if an ID is not above that of the channel's previous message, and ErrServerClosed or the
-// error of ctx unwrapped. The payload is copied. Messages of channels without a connection are kept as well.
+// Deliver appends a message with the ID that the Order has assigned to a channel's log. Calls for one channel must
+// have rising IDs. Deliver blocks while the server is behind, as Server.PublishTo does. The payload is copied. Messages
+// of channels without connections are retained, too. The error is ErrOrder if id is not above the ID of the channel's
+// previous message or the server has no Order, ErrServerClosed or that of ctx, both unwrapped, or the reason why the
+// message is invalid, as for PublishTo.
 func (r *Replica) Deliver(ctx context.Context, id uint64, channel string, m Message) error {
 	srv := r.srv
 	if err := srv.checkTo(channel, m); err != nil {
@@ -121,9 +122,9 @@ func (r *Replica) SetDelivered(id uint64) { r.delivered.Store(id) }
 // gets all retained messages. Times must not decrease.
 func (r *Replica) SetCurrent(at time.Time) { r.currentAt.Store(int64(at.Sub(r.srv.started))) }
 
-// StartAfter records that Deliver will not be given messages up to an ID, except in channels of StartChannel. Call
-// StartAfter before the first call of Deliver and before Server.Serve, or for channels of a Follower without
-// connections.
+// StartAfter records that Deliver will not be given messages up to id, except in channels of StartChannel. Call
+// StartAfter before the first call of Deliver and before Server.Serve. With a Follower, a later call applies to new
+// channels, and to channels that have neither connections nor messages.
 func (r *Replica) StartAfter(id uint64) {
 	chs := &r.srv.channels
 	chs.mu.Lock()
@@ -140,8 +141,9 @@ func (r *Replica) StartAfter(id uint64) {
 	}
 }
 
-// HoldPublishers stops reading connections that publish, until it is called with false: TCP pushes back on their
-// peers. A connection is held for Replication.HoldTime at most.
+// HoldPublishers(true) holds publishers: connections that publish are not read, so TCP pushes back on their peers.
+// HoldPublishers(false) resumes them. If they are held for longer than Replication.HoldTime, their connections are
+// closed with 1013.
 func (r *Replica) HoldPublishers(hold bool) {
 	if hold {
 		r.gatedSince.CompareAndSwap(0, max(1, int64(time.Since(r.srv.started))))

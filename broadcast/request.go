@@ -18,7 +18,7 @@ type request struct {
 	upgrade    bool // Upgrade lists websocket.
 	connection bool // Connection lists upgrade.
 	body       bool // The request announces a body.
-	keys       int  // How many header lines there are, as for the other plurals.
+	keys       int  // How many header lines Sec-WebSocket-Key has; hosts, versions and origins count theirs.
 	key        []byte
 	versions   int
 	version    []byte
@@ -181,8 +181,9 @@ func (r *request) field(line []byte) *Refusal {
 	return nil
 }
 
-// checkRequest returns nil if the request is a WebSocket handshake (RFC 6455, section 4.2.1), or a request for events, for
-// path or, with below, for a path below it. An empty path matches any. Otherwise check returns the refusal.
+// checkRequest returns nil if the request is a WebSocket handshake (RFC 6455, section 4.2.1) or a request for events,
+// and asks for path or, if below is set, for a path below it. Otherwise it returns the refusal. An empty path matches
+// any path.
 func (r *request) checkRequest(path string, below bool) *Refusal {
 	switch {
 	case string(r.method) != http.MethodGet && !r.page: // A page answers HEAD, too.

@@ -196,7 +196,8 @@ func (srv *Server) adopt(fd int, from *handover) {
 		srv.unadopt(c)
 		return
 	}
-	// The reading side is owned until the fd is registered, so that a goroutine that ends c meanwhile does not close it.
+	// The reading side is owned until the fd is registered, so that a goroutine that ends c meanwhile does not close
+	// it.
 	c.acquire(0)
 	if !srv.opening.track(c) { // Accepted just before the listener was closed.
 		c.tooLate(make([]byte, maxHeadBytes))
@@ -286,10 +287,10 @@ func (srv *Server) countOut(c *Conn) {
 }
 
 // Shutdown ends the server. It stops accepting, sends the connections what has been published, closes them with 1001
-// over DrainTime, and waits for their peers. When ctx is done, Shutdown cuts off the remaining connections and returns
-// ctx's error. Handshakes that are not finished by then are refused with 503. Shutdown returns when all goroutines of
-// the server have ended, or after about 10 seconds if a hook does not return. A second call returns ErrServerClosed at
-// once.
+// over DrainTime, and waits for their peers. Handshakes that have not finished when Shutdown begins are refused with
+// 503. When ctx is done, Shutdown cuts off the remaining connections and returns ctx's error. Shutdown returns when all
+// goroutines of the server have ended, or after about 10 seconds if a hook does not return. A second call returns
+// ErrServerClosed at once.
 //
 // A hook must not call Shutdown and wait for it, since Shutdown waits for running hooks: in OnConnect it would wait
 // until ctx is done. Start a goroutine for the call instead.

@@ -19,8 +19,8 @@ const (
 	SlowSkip
 )
 
-// lapped applies the policy to c, whose next bytes have left the log.
-func (f *feed) lapped(c *Conn) {
+// applySlowPolicy applies the policy to c, whose next bytes have left the log.
+func (f *feed) applySlowPolicy(c *Conn) {
 	s := f.shard
 	rest := c.cursor // Where the frame that c is in the middle of ends.
 	prev := f.previousView()

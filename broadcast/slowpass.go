@@ -89,9 +89,8 @@ func (f *feed) passArgs(took time.Duration) []any {
 		"form", form.kind.String(), "deflate_bits", form.bits, "took", took}
 }
 
-// logSlow logs the last pass that was slow, at most one a second, and a pass that has been running for ten times as
-// long as a slow one, which may never end. That one is logged again each time as much has passed. The clock calls
-// logSlow.
+// logSlow logs the last slow pass, at most one a second. It also logs a running pass that has taken ten times
+// Config.SlowPass, as it may never end, and logs it again after each further ten times. The clock calls logSlow.
 func (w *watch) logSlow(srv *Server, now time.Duration) {
 	if args := w.slow.Load(); args != nil && srv.slowLog.allow(srv.clock()) {
 		w.slow.CompareAndSwap(args, nil)

@@ -82,8 +82,8 @@ type Stats struct {
 	LogBytes int64  // memory that published messages take up, in bytes
 	Segments int    // pieces of memory that published messages are in
 
-	// ShardLag is the time since the slowest shard finished its last round. Shards make ten rounds a second, unless a pass
-	// takes longer.
+	// ShardLag is the time since the slowest shard finished its last round. Shards make ten rounds a second, unless a
+	// pass takes longer.
 	ShardLag     time.Duration
 	SlowestBytes uint64 // the greatest lag of a blocked connection in the last pass of its feed, in bytes
 }

@@ -116,7 +116,7 @@ func pathByte(p []byte) (b byte, n int) {
 	return unhex(p[1])<<4 | unhex(p[2]), 3
 }
 
-// checkPath returns what Config.Path should be if no request could ask for it.
+// checkPath returns nil if a request can ask for path. Otherwise the error's text says what Config.Path must be.
 func checkPath(path string) error {
 	switch {
 	case path == "":
@@ -148,7 +148,8 @@ const maxPath = 2 << 10
 // maxChannelName is how long a channel's name may be, in bytes.
 const maxChannelName = 255
 
-// channelName returns the name of the channel that the request's path names below path, or the refusal if it names none.
+// channelName returns the name of the channel that the request's path names below path, or the refusal if it names
+// none.
 func (r *request) channelName(path string) (string, *Refusal) {
 	p, _ := r.path() // It was checked.
 	rest, _ := cutPath(p, path)

@@ -85,8 +85,8 @@ func (w *walk) step(s *shard) {
 	w.done = true
 }
 
-// walkAll makes a walk through each shard, all at the same time. It goes a step at a time, so that a shard does its other
-// work between two steps. The error is ErrServerClosed or that of ctx; then a shard may be in its last step.
+// walkAll makes a walk through each shard, all at the same time. It goes a step at a time, so that a shard does its
+// other work between two steps. The error is ErrServerClosed or that of ctx; then a shard may be in its last step.
 func (srv *Server) walkAll(ctx context.Context, walks []*walk) error {
 	for done := false; !done; {
 		err := srv.awaitShards(ctx, func(i int, s *shard) {

@@ -16,12 +16,12 @@ func (s *shard) sent(c *Conn, n int) {
 // returns EAGAIN. pieces are borrowed.
 func (s *shard) write(c *Conn, pieces [][]byte) (n int, ok bool) {
 	n, errno := s.sockets.send(int(c.fd), pieces)
-	return n, errno == 0 || s.refused(c, errno)
+	return n, errno == 0 || s.mayRetrySend(c, errno)
 }
 
-// refused handles a failed send, and reports whether to try again. EAGAIN makes c blocked; ENOBUFS and ENOMEM make it
-// starved.
-func (s *shard) refused(c *Conn, errno unix.Errno) bool {
+// mayRetrySend handles a failed send, and reports whether to try again. EAGAIN makes c blocked; ENOBUFS and ENOMEM
+// make it starved.
+func (s *shard) mayRetrySend(c *Conn, errno unix.Errno) bool {
 	switch errno {
 	case unix.EINTR:
 		return true
@@ -59,7 +59,7 @@ func (s *shard) resumeWrite(c *Conn) {
 // partial greeting. A connection has it only while its socket is full or it is in the middle of a frame. Few
 // connections have one, so it is not part of Conn. Owned by the shard.
 type outOfBand struct {
-	sending       []byte // Goes first, and whole. Afterwards c.cursor is at a boundary, unless a pong or close waits for one.
+	sending       []byte // Goes first, whole. Then c.cursor is at a boundary, unless a pong or close waits for one.
 	pongs         pongs
 	direct        direct
 	closing       []byte // A close frame, the last frame that is ever sent.

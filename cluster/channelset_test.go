@@ -30,8 +30,8 @@ func TestChannelSetBound(t *testing.T) {
 	}
 }
 
-// TestChannelSetIdle checks when a channel without connections is left: after Linger, not before, not if the channel was
-// in use in between, and not if the owner still needs it.
+// TestChannelSetIdle checks when a channel without connections is left: after Linger, not before, not if the channel
+// was in use in between, and not if the owner still needs it.
 func TestChannelSetIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newChannelSet(10, time.Minute)

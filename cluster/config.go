@@ -34,7 +34,8 @@ type Config struct {
 	// Timeout is how long NATS may take to answer. Defaults to 5 s.
 	Timeout time.Duration
 
-	// Waiting, if set, is called while OpenOrdered, OpenFast or Start waits for NATS, with the reason. It must not block.
+	// Waiting, if set, is called while OpenOrdered, OpenFast or Start waits for NATS, with the reason. It must not
+	// block.
 	Waiting func(reason error)
 
 	// Logger defaults to slog.Default().

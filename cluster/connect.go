@@ -56,9 +56,8 @@ func (cfg *Config) connect(ctx context.Context, more ...nats.Option) (nc *nats.C
 	return nc, nil
 }
 
-// connectErrors connects to each server by itself, and returns the error of each, joined. Connecting to all of them
-// has failed with err, which is the error of only one server, or none of them. The errors name hosts and not URLs,
-// which may contain a secret.
+// connectErrors explains why connecting to servers has failed with err, which concerns at most one of them: it connects
+// to each server alone, and returns all errors, joined. The errors name hosts and not URLs, which may contain a secret.
 func connectErrors(servers []string, options []nats.Option, err error) error {
 	errs := make([]error, len(servers))
 	var attempts sync.WaitGroup

@@ -8,8 +8,8 @@
 // In the fast mode, a [Fast], each server delivers its own messages at once, with an order and IDs of its own, and
 // forwards them to the other servers by core NATS, which may lose them.
 //
-// The package knows NATS and [broadcast.Replica], which orders and delivers messages. It does not know sockets, WebSocket
-// frames, HTTP, flags or what messages mean.
+// The package knows NATS and [broadcast.Replica], which delivers messages to the connections of one server. It does not
+// know sockets, WebSocket frames, HTTP, flags or what messages mean.
 //
 // # The data path, in file order
 //
@@ -52,10 +52,10 @@
 //	inbound.run        the newest number of each other server
 //	subscriptions.mu   the subscriptions, which subscriptions.run makes and ends
 //
-// Start starts these goroutines. Cancelling the context of the Ordered or the Fast stops them, and Close waits for
-// them; that of an Ordered waits at most a second, as one of them may wait for an answer of NATS. NATS' client calls
-// its handlers in a goroutine of its own: they set atomics and ring bells. They do not block, except that of a Fast
-// which waits for a flush after a reconnect.
+// Start starts these goroutines. Close cancels their context and waits for them. Ordered.Close waits at most a second,
+// because a goroutine may be waiting for an answer of NATS. NATS' client calls its handlers in a goroutine of its own.
+// Handlers set atomics and ring bells, and do not block, except the reconnect handler of a Fast, which waits for a
+// flush.
 //
 // # Glossary
 //

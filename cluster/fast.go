@@ -15,10 +15,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Fast is the part of one server in a cluster of the fast mode. What is published at this server is delivered here at
-// once, and forwarded by core NATS to the other servers, which receive it at most once and in the order of its
-// publisher. Call OpenFast, set broadcast.Config.Replication to that of Replication, call Start, and call Close in the
-// end. Methods are safe for concurrent use, except Start.
+// Fast makes one server a member of a cluster in the fast mode. A message that is published at this server is delivered
+// here at once, and forwarded over core NATS to the other servers. They receive each message at most once, and the
+// messages of one publisher in their order. Call OpenFast, set broadcast.Config.Replication to the result of
+// Replication, call Start, and finally call Close. Methods are safe for concurrent use, except Start.
 type Fast struct {
 	// Immutable after OpenFast.
 	cfg      FastConfig

@@ -15,7 +15,7 @@ func (c *Ordered) markerSubject() string {
 	return c.cfg.Stream + "." + markerToken + c.publisher.idPrefix
 }
 
-// markerPayload returns the payload of a marker: the time since Open.
+// markerPayload returns the payload of a marker: the time since OpenOrdered was called.
 func (c *Ordered) markerPayload() []byte { return []byte(time.Since(c.opened).String()) }
 
 // putMarker puts a marker into the stream, and returns its sequence number. It waits for NATS, at most Config.Timeout.

@@ -35,9 +35,9 @@ var (
 	ErrClosed = errors.New("cluster: NATS closed the connection for good")
 )
 
-// Ordered is the part of one server in a cluster of the ordered mode. It is the broadcast.Order and the
-// broadcast.Follower of the server. Call OpenOrdered, set broadcast.Config.Replication to that of Replication, call
-// Start, and call Close in the end. Methods are safe for concurrent use, except Start.
+// Ordered makes one server a member of a cluster in the ordered mode. It is the broadcast.Order and the
+// broadcast.Follower of that server. Call OpenOrdered, set broadcast.Config.Replication to the result of Replication,
+// call Start, and finally call Close. Methods are safe for concurrent use, except Start.
 type Ordered struct {
 	// Immutable after OpenOrdered.
 	cfg           OrderedConfig

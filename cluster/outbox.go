@@ -56,8 +56,8 @@ func (o *outbox) init(f *Fast) {
 	o.msg.Header = nats.Header{}
 }
 
-// Forward is a hook for broadcast.Config.Forward. It queues a copy of the message, or drops it if the queue is full. It
-// does not block.
+// Forward implements broadcast.Replication.Forward. It queues a copy of the message, or drops the message if the queue
+// is full. It does not block.
 func (f *Fast) Forward(channel string, m broadcast.Message) {
 	o := &f.outbox
 	if !o.reserve(len(m.Payload)) {

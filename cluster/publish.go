@@ -20,9 +20,9 @@ import (
 // and keep later ones. So no message is sent before the stream has the earlier messages of its channel, except in one
 // batch with them, which the stream accepts as a whole or not at all. NATS calls it an atomic batch (ADR-50).
 //
-// If the stream accepts batches, one batch at a time is on its way. If not, one message of each channel is, and a failure
-// makes the publisher send all of these again. Each message has an ID by which the stream recognizes messages that it
-// already holds.
+// If the stream accepts batches, one batch at a time is on its way. If not, one message of each channel is, and a
+// failure makes the publisher send all of these again. Each message has an ID by which the stream recognizes messages
+// that it already holds.
 type publisher struct {
 	// Immutable after init.
 	c        *Ordered
@@ -43,10 +43,10 @@ type publisher struct {
 	published, resent, lost atomic.Uint64
 	publishTime             atomic.Int64 // In ns: the sum over all published messages.
 
-	// Owned by run. OpenOrdered sets batchFrom before.
+	// Owned by run. OpenOrdered sets minBatch before.
 	sent          []*entry        // Sent and not acknowledged, in their order.
 	sending       map[string]bool // The channels of sent.
-	batchFrom     int             // How many queued messages are sent as a batch; 0 if the stream accepts none.
+	minBatch     int             // How many queued messages are sent as a batch; 0 if the stream accepts none.
 	retryDelay    time.Duration   // Before sent is sent again; 0 after a success.
 	retryLoggedAt time.Time
 	lostLog       oncePerSecond

@@ -12,11 +12,11 @@ import (
 )
 
 // newPublisher returns a publisher with queued messages, written as "channel number".
-func newPublisher(batchFrom int, queued ...string) *publisher {
+func newPublisher(minBatch int, queued ...string) *publisher {
 	c := &Ordered{cfg: OrderedConfig{}.withDefaults()}
 	p := &c.publisher
 	p.init(c)
-	p.batchFrom = batchFrom
+	p.minBatch = minBatch
 	for _, text := range queued {
 		channel, _, _ := strings.Cut(text, " ")
 		m := broadcast.Message{Kind: broadcast.Text, Payload: []byte(text)}
@@ -43,7 +43,7 @@ func takeTexts(p *publisher) (batches [][]string) {
 func TestTakeSendable(t *testing.T) {
 	queued := []string{"a 1", "a 2", "b 1", "a 3", "c 1", "b 2"}
 	for name, tt := range map[string]struct {
-		batchFrom int
+		minBatch int
 		want      string
 		left      int
 	}{
@@ -53,7 +53,7 @@ func TestTakeSendable(t *testing.T) {
 		"no batches":                 {0, "[[a 1] [b 1] [c 1]]", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPublisher(tt.batchFrom, queued...)
+			p := newPublisher(tt.minBatch, queued...)
 			if got := fmt.Sprint(takeTexts(p)); got != tt.want || len(p.queue) != tt.left {
 				t.Errorf("got %s and %d queued, want %s and %d", got, len(p.queue), tt.want, tt.left)
 			}
@@ -61,8 +61,8 @@ func TestTakeSendable(t *testing.T) {
 	}
 }
 
-// TestChannelOrder acknowledges and rejects messages of a stream without batches: a channel's next message is taken when
-// the outcome of the one before is known, and the order of each channel stays.
+// TestChannelOrder acknowledges and rejects messages of a stream without batches: a channel's next message is taken
+// when the outcome of the one before is known, and the order of each channel stays.
 func TestChannelOrder(t *testing.T) {
 	var queued []string
 	for i := range 60 {

@@ -64,9 +64,9 @@ const (
 	maxBatch   = 512     // Messages in a batch. NATS accepts 1000.
 	batchBytes = 1 << 20 // Bytes in a batch, unless it is a single message.
 
-	// batchFrom of a stream with one replica. NATS writes a file for each batch, which takes milliseconds, and answers
+	// minBatch of a stream with one replica. NATS writes a file for each batch, which takes milliseconds, and answers
 	// a single message sooner.
-	batchFromSingle = 64
+	minBatchSingle = 64
 )
 
 // sendQueued sends as much of the queue as may be in flight. It returns false if the Ordered is closed.
@@ -108,10 +108,10 @@ func (p *publisher) takeSendable() []*entry {
 	defer p.mu.Unlock()
 	from, n := 0, 0
 	switch {
-	case p.batchFrom == 0:
+	case p.minBatch == 0:
 		from = slices.IndexFunc(p.queue, func(e *entry) bool { return !p.sending[e.channel] })
 		n = min(1, from+1)
-	case len(p.sent) == 0 && len(p.queue) < p.batchFrom:
+	case len(p.sent) == 0 && len(p.queue) < p.minBatch:
 		n = min(1, len(p.queue))
 	case len(p.sent) == 0:
 		n = p.batchLenLocked()
@@ -137,9 +137,9 @@ func (p *publisher) takeSendable() []*entry {
 	return batch
 }
 
-// batchLenLocked returns how many of the first entries of the queue may be in one batch. Entries with different keys are
-// in different batches: NATS rejects a batch that contains a message which the stream already holds. The mutex must be
-// held.
+// batchLenLocked returns how many of the first entries of the queue may be in one batch. Entries with different keys
+// are in different batches: NATS rejects a batch that contains a message which the stream already holds. The mutex
+// must be held.
 func (p *publisher) batchLenLocked() int {
 	n, bytes := 0, 0
 	for n < min(maxBatch, len(p.queue)) {
@@ -225,8 +225,8 @@ func (p *publisher) retry(err error) bool {
 	if hasCode(err, batchContainsDuplicate) && p.resendEach() == nil { // Sent alone, the answer has the sequence number.
 		return true
 	}
-	if hasCode(err, batchesDisabled, batchHeaderUnsupported, batchTooLarge) && p.batchFrom > 0 {
-		p.batchFrom = 0
+	if hasCode(err, batchesDisabled, batchHeaderUnsupported, batchTooLarge) && p.minBatch > 0 {
+		p.minBatch = 0
 		p.c.cfg.Logger.Warn("the stream no longer accepts batches: "+publishesSlowly, "err", err)
 	}
 	for interval := time.Second; ; interval = 10 * time.Second {
@@ -269,8 +269,9 @@ var (
 	errIDExpired  = errors.New("the stream may hold it without knowing its ID, and the outcome was reported as unknown")
 )
 
-// rejectDenied rejects the messages in sent with a subject that NATS denies, as it does not answer them. It answers for
-// a batch that messages are missing, unless the denied one is the last. It returns false if the Ordered is closed.
+// rejectDenied rejects the sent messages whose subject NATS denies, because NATS does not answer them. In a batch, NATS
+// answers the last message with an error that an earlier one is missing; only a denied last message stays unanswered,
+// and makes rejectDenied retry the batch. rejectDenied returns false if the Ordered is closed.
 func (p *publisher) rejectDenied(subject string) bool {
 	for i := len(p.sent) - 1; i >= 0; i-- {
 		e := p.sent[i]

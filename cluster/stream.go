@@ -66,9 +66,9 @@ func (c *Ordered) openStream(ctx context.Context) error {
 		c.cfg.Logger.Info("the stream does not accept batches: "+publishesSlowly,
 			"hint", "with NATS 2.12.1 or later: nats stream edit "+c.cfg.Stream+" --allow-batch, and restart crier")
 	case info.Config.Replicas > 1:
-		c.publisher.batchFrom = 2
+		c.publisher.minBatch = 2
 	default:
-		c.publisher.batchFrom = batchFromSingle
+		c.publisher.minBatch = minBatchSingle
 	}
 	c.streamCreated = info.Created
 	c.epoch = strconv.FormatInt(info.Created.UnixNano(), 36)

@@ -110,9 +110,9 @@ func (w *watcher) isDeleted(err error, at time.Time) bool {
 	return at.Sub(w.missingSince) >= 2*w.c.cfg.Timeout
 }
 
-// noteAnswer notes whether the stream has answered a request of a time, with a majority. The stream counts as
-// silent only after twice Config.Timeout: otherwise all servers would be unready while it elects a leader, which
-// takes seconds.
+// noteAnswer notes whether the stream, with a majority, answered the request that was made at the time at. The stream
+// counts as silent only after twice Config.Timeout. Otherwise all servers would be unready while the stream elects a
+// leader, which takes seconds.
 func (w *watcher) noteAnswer(answers bool, at time.Time) {
 	c := w.c
 	switch {
@@ -213,8 +213,9 @@ func (c *Ordered) restartReader(reason error) {
 	}
 }
 
-// nextCheck returns how long watch waits before it checks again. If the stream drops messages, that is an eighth of the
-// time in which it drops as many as it holds, judging by two answers and the time between them. They may be nil.
+// nextCheck returns how long watch waits before it checks again. If the stream drops messages, the wait is at most an
+// eighth of the time in which it would drop all that it holds. The rate comes from last and now, two answers that may
+// be nil, and the time between them.
 func (c *Ordered) nextCheck(last, now *jetstream.StreamInfo, between time.Duration) time.Duration {
 	wait := c.cfg.Timeout
 	if c.maxAge > 0 {
@@ -264,7 +265,8 @@ func (c *Ordered) checkSeq(seq, delivered uint64) {
 	if seq > delivered {
 		return
 	}
-	err := fmt.Errorf("%w: a new message is number %d, and this server has delivered up to %d", ErrRolledBack, seq, delivered)
+	err := fmt.Errorf("%w: a new message is number %d, and this server has delivered up to %d",
+		ErrRolledBack, seq, delivered)
 	c.rolledBack.CompareAndSwap(nil, &err)
 	c.recheck.ring()
 }
