@@ -20,9 +20,9 @@ import (
 // and keep later ones. So no message is sent before the stream has the earlier messages of its channel, except in one
 // batch with them, which the stream accepts as a whole or not at all. NATS calls it an atomic batch (ADR-50).
 //
-// If the stream accepts batches, one batch at a time is on its way. If not, one message of each channel is, and a
-// failure makes the publisher send all of these again. Each message has an ID by which the stream recognizes messages
-// that it already holds.
+// If the stream accepts batches and enough messages are queued, one batch is on its way and nothing else. Otherwise one
+// message of each channel is, and a failure makes the publisher send all of these again. Each message has an ID by which
+// the stream recognizes messages that it already holds.
 type publisher struct {
 	// Immutable after init.
 	c        *Ordered
@@ -35,7 +35,7 @@ type publisher struct {
 	inFlight   int      // Guarded by mu: the length of sent.
 	bytes      int      // Guarded by mu: payloads in queue and sent.
 	lastNumber uint64   // Guarded by mu: of the newest entry.
-	firstSent  *entry   // Guarded by mu: the first of sent, or nil.
+	firstSent  *entry   // Guarded by mu: the oldest of sent, or nil.
 	held       bool     // Guarded by mu: the server holds its publishers.
 	closed     bool     // Guarded by mu: nothing more is taken.
 
@@ -46,7 +46,7 @@ type publisher struct {
 	// Owned by run. OpenOrdered sets minBatch before.
 	sent          []*entry        // Sent and not acknowledged, in their order.
 	sending       map[string]bool // The channels of sent.
-	minBatch     int             // How many queued messages are sent as a batch; 0 if the stream accepts none.
+	minBatch      int             // How many queued messages are sent as a batch; 0 if the stream accepts none.
 	retryDelay    time.Duration   // Before sent is sent again; 0 after a success.
 	retryLoggedAt time.Time
 	lostLog       oncePerSecond
@@ -231,13 +231,14 @@ func (p *publisher) drain(ctx context.Context) {
 func (p *publisher) oldest() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.firstSent != nil:
-		return p.firstSent.queuedAt
-	case len(p.queue) > 0:
-		return p.queue[0].queuedAt
+	var oldest time.Time
+	if len(p.queue) > 0 {
+		oldest = p.queue[0].queuedAt
 	}
-	return time.Time{}
+	if first := p.firstSent; first != nil && (oldest.IsZero() || first.queuedAt.Before(oldest)) {
+		oldest = first.queuedAt
+	}
+	return oldest
 }
 
 // Settle waits until messages that were published before the call are in the stream, and all that the stream holds is

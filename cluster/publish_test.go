@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/crier-ws/crier/broadcast"
 	"github.com/nats-io/nats.go/jetstream"
@@ -39,16 +40,16 @@ func takeTexts(p *publisher) (batches [][]string) {
 	return batches
 }
 
-// TestTakeSendable checks what may be on its way at a time: one batch, or without batches one message of each channel.
+// TestTakeSendable checks what may be on its way at a time: one batch, or one message of each channel.
 func TestTakeSendable(t *testing.T) {
 	queued := []string{"a 1", "a 2", "b 1", "a 3", "c 1", "b 2"}
 	for name, tt := range map[string]struct {
 		minBatch int
-		want      string
-		left      int
+		want     string
+		left     int
 	}{
 		"with replicas":              {2, "[[a 1 a 2 b 1 a 3 c 1 b 2]]", 0},
-		"one replica, few messages":  {7, "[[a 1]]", 5},
+		"one replica, few messages":  {7, "[[a 1] [b 1] [c 1]]", 3},
 		"one replica, many messages": {6, "[[a 1 a 2 b 1 a 3 c 1 b 2]]", 0},
 		"no batches":                 {0, "[[a 1] [b 1] [c 1]]", 3},
 	} {
@@ -58,6 +59,31 @@ func TestTakeSendable(t *testing.T) {
 				t.Errorf("got %s and %d queued, want %s and %d", got, len(p.queue), tt.want, tt.left)
 			}
 		})
+	}
+}
+
+// TestOldest checks that a message which waits in the queue counts although a later one of another channel was sent.
+func TestOldest(t *testing.T) {
+	p := newPublisher(0, "a 1", "a 2", "b 1")
+	p.held = true // As without a connection to NATS.
+	start := time.Now()
+	for i, e := range p.queue {
+		e.queuedAt = start.Add(time.Duration(i) * time.Second)
+	}
+	takeTexts(p)
+	for i, seconds := range []time.Duration{0, 1, 1, 1} {
+		if got := p.oldest().Sub(start); got != seconds*time.Second {
+			t.Errorf("step %d: got a message of second %v, want %d", i, got, seconds)
+		}
+		switch i {
+		case 0:
+			p.acknowledge(&jetstream.PubAck{Sequence: 1, Duplicate: true})
+			p.publishCounts()
+		case 1:
+			takeTexts(p)
+		case 2:
+			p.publishCounts()
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ func (p *publisher) publishCounts() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.inFlight, p.firstSent = len(p.sent), nil; p.inFlight > 0 {
-		p.firstSent = p.sent[0]
+		p.firstSent = slices.MinFunc(p.sent, func(a, b *entry) int { return a.queuedAt.Compare(b.queuedAt) })
 	}
 	p.updateHoldLocked()
 }
@@ -106,18 +106,17 @@ func (p *publisher) sendQueued() bool {
 func (p *publisher) takeSendable() []*entry {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	from, n := 0, 0
-	switch {
-	case p.minBatch == 0:
-		from = slices.IndexFunc(p.queue, func(e *entry) bool { return !p.sending[e.channel] })
-		n = min(1, from+1)
-	case len(p.sent) == 0 && len(p.queue) < p.minBatch:
-		n = min(1, len(p.queue))
-	case len(p.sent) == 0:
-		n = p.batchLenLocked()
-	}
-	if n == 0 {
+	from, n := 0, 1
+	switch batches := p.minBatch > 0 && len(p.queue) >= p.minBatch; {
+	case len(p.sent) > 0 && (batches || p.sent[0].batchLen > 1):
 		return nil
+	case batches:
+		n = p.batchLenLocked()
+	default:
+		from = slices.IndexFunc(p.queue, func(e *entry) bool { return !p.sending[e.channel] })
+		if from < 0 {
+			return nil
+		}
 	}
 	batch := slices.Clone(p.queue[from : from+n])
 	clear(p.queue[from : from+n])
@@ -131,7 +130,7 @@ func (p *publisher) takeSendable() []*entry {
 			e.result.wasSent = true
 		}
 	}
-	if p.inFlight += n; p.firstSent == nil {
+	if p.inFlight += n; p.firstSent == nil || batch[0].queuedAt.Before(p.firstSent.queuedAt) {
 		p.firstSent = batch[0]
 	}
 	return batch

@@ -33,7 +33,8 @@ type connection struct {
 	turn chan struct{} // of capacity 1; full while a frame is written
 
 	// Owned by the holder of turn.
-	sent bool // The client has published on this connection.
+	sent    bool // The client has published on this connection.
+	closing bool // A close frame was written, or is being written.
 }
 
 // newConnection takes over conn. buffered, which may be nil, has what was read beyond the handshake's answer.
@@ -53,7 +54,16 @@ func newConnection(conn net.Conn, buffered *bufio.Reader) *connection {
 // read calls f with each message until the connection is lost, ctx is done or f returns an error. The bytes of a
 // message are borrowed until f returns.
 func (c *connection) read(ctx context.Context, silence time.Duration, f func(binary bool, message []byte) error) error {
-	defer context.AfterFunc(ctx, func() { _ = c.conn.SetReadDeadline(time.Unix(1, 0)) })()
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+		close(woken)
+	})
+	defer func() {
+		if !stop() {
+			<-woken // Otherwise the deadline might replace the one of end.
+		}
+	}()
 	lost := func(err error) error {
 		if ctx.Err() != nil {
 			return ctx.Err() // The deadline of AfterFunc has passed: the connection is not lost.
@@ -134,7 +144,10 @@ func (c *connection) write(ctx context.Context, op ws.OpCode, payload []byte) er
 		return ctx.Err()
 	}
 	defer func() { <-c.turn }()
-	c.sent = c.sent || op.IsData()
+	if c.closing {
+		return net.ErrClosed // No frame may follow a close frame: RFC 6455, section 5.5.1.
+	}
+	c.sent, c.closing = c.sent || op.IsData(), op == ws.OpClose
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetWriteDeadline(time.Unix(1, 0)) })
 	_, err = c.conn.Write(frame)
 	if !stop() { // The deadline has passed, or is about to: the connection is of no more use.

@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/crier-ws/crier/broadcast"
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
 )
 
 // TestSend: what a client sends comes back to it, text as text and binary as binary, in order.
@@ -66,6 +71,42 @@ func TestSendThenLeave(t *testing.T) {
 	err = c.Follow(t.Context(), func(Event) error { return errEnough })
 	if got := srv.Stats().Messages; !errors.Is(err, errEnough) || got != messages {
 		t.Errorf("got %v, and %d messages published, want %d", err, got, messages)
+	}
+}
+
+// TestSendThenCancel: a callback that sends and cancels its context: the client still waits for the end of the closing
+// handshake, so that the message is not lost.
+func TestSendThenCancel(t *testing.T) {
+	const looks = 50 * time.Millisecond // Much less than leaveTimeout.
+	url := serveScript(t, func(_ int, _ string, conn net.Conn) {
+		_ = wsutil.WriteServerText(conn, []byte("id: e-1\nhello"))
+		for range 2 { // The message, and the close frame.
+			if _, err := ws.ReadHeader(conn); err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.CopyN(io.Discard, conn, 2) // Both payloads have two bytes.
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(looks))
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("before the server has answered the close: got %v, want an open connection", err)
+		}
+	})
+	for range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		client, err := New(newsConfig(url))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = client.Follow(ctx, func(Event) error {
+			err := client.Send(ctx, "ok")
+			cancel()
+			return err
+		})
+		cancel()
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v, want %v", err, context.Canceled)
+		}
 	}
 }
 
