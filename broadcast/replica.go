@@ -141,9 +141,9 @@ func (r *Replica) StartAfter(id uint64) {
 	}
 }
 
-// HoldPublishers(true) holds publishers: connections that publish are not read, so TCP pushes back on their peers.
-// HoldPublishers(false) resumes them. If they are held for longer than Replication.HoldTime, their connections are
-// closed with 1013.
+// HoldPublishers holds publishers, or resumes them if hold is false. Connections that publish are not read while they are
+// held, so TCP pushes back on their peers. If they are held for longer than Replication.HoldTime, they are closed with
+// 1013.
 func (r *Replica) HoldPublishers(hold bool) {
 	if hold {
 		r.gatedSince.CompareAndSwap(0, max(1, int64(time.Since(r.srv.started))))
