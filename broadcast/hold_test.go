@@ -33,7 +33,6 @@ func (k *slowSockets) send(fd int, pieces [][]byte) (int, unix.Errno) {
 // out. Healthy consumers lose nothing, since publishers are held; a consumer
 // that does not read is lapped all the same.
 func TestSlowShard(t *testing.T) {
-	t.Parallel()
 	srv, addr := newServer(t, Config{
 		Shards: 1, RetainBytes: minRetain, sockets: &slowSockets{delay: 2 * time.Millisecond},
 	})
