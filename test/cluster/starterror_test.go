@@ -85,7 +85,7 @@ func TestStartErrorWhere(t *testing.T) {
 func TestStartErrorNoJetStream(t *testing.T) {
 	t.Parallel()
 	none := startNATS(t, 1, noJetStream)
-	wantStartError(t, 1, "JetStream is not enabled", "nats-server -js", "--cluster", none.urls()[0])
+	wantStartError(t, 1, "JetStream is not enabled", "nats-server with -js", "--cluster", none.urls()[0])
 	account := startNATS(t, 1, "accounts { A { users: [ { user: a, password: a } ] } }", "no_auth_user: a")
 	wantStartError(t, 1, "JetStream is not enabled", "--cluster-mode fast", "--cluster", account.urls()[0])
 }
@@ -94,10 +94,10 @@ func TestStartErrorNoJetStream(t *testing.T) {
 func TestStartErrorNoRoom(t *testing.T) {
 	t.Parallel()
 	alone, three := startNATS(t, 1).urls()[0], startNATS(t, 3)
-	wantStartError(t, 1, "replicas > 1", "takes 3 servers", "--cluster", alone, "--cluster-replicas", "3")
+	wantStartError(t, 1, "replicas > 1", "needs 3 NATS servers", "--cluster", alone, "--cluster-replicas", "3")
 	wantStartError(t, 1, "insufficient storage", "--cluster-max-bytes (100GiB)", "--cluster", alone, "--cluster-max-bytes", "100GiB")
 	three.leader(t, startMade(t, three))
-	wantStartError(t, 1, "no suitable peers", "takes 5 servers", "--cluster", three.urls()[0], "--cluster-replicas", "5")
+	wantStartError(t, 1, "no suitable peers", "needs 5 NATS servers", "--cluster", three.urls()[0], "--cluster-replicas", "5")
 }
 
 // startMade creates a stream when the servers have found each other, and returns its name.
