@@ -45,8 +45,8 @@ func (api *API) publishBatch(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// publishAll publishes the messages of a batch. lines are their line numbers. One batch at a time is published: the others
-// wait, until ctx is done.
+// publishAll publishes the messages of a batch. lines has the line number of each. One batch at a time is published: the
+// others wait, until ctx is done.
 func (api *API) publishAll(ctx context.Context, messages []broadcast.Addressed, lines []int) ([]published, error) {
 	select {
 	case api.batch <- struct{}{}:

@@ -178,7 +178,8 @@ func (api *API) disconnectAll(w http.ResponseWriter, r *http.Request) {
 	}
 	filter, err := filterOf(query)
 	if err == nil && !query.Has("channel") && !query.Has("address") {
-		err = errors.New("no connections are selected: want channel or address, or both") // To close all connections is what a drain is for.
+		// A drain closes all connections.
+		err = errors.New("no connections are selected: want channel or address, or both")
 	}
 	if err != nil {
 		failQuery(w, err)

@@ -13,7 +13,8 @@ import (
 func (api *API) live(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), api.cfg.Wait)
 	defer cancel()
-	if err := api.srv.Alive(ctx); err != nil && !errors.Is(err, broadcast.ErrServerClosed) { // A server that shuts down is healthy.
+	// A server that shuts down is healthy.
+	if err := api.srv.Alive(ctx); err != nil && !errors.Is(err, broadcast.ErrServerClosed) {
 		httpjson.Fail(w, httpjson.NotAlive, "connections are not read, or messages are not sent")
 		return
 	}

@@ -62,8 +62,8 @@ func (api *API) addRoutes() {
 	api.mux.HandleFunc("/", notFound)
 }
 
-// ServeHTTP answers a request if its query is valid and has only parameters of the route. So in the handler, r.URL.Query
-// leaves nothing out.
+// ServeHTTP answers a request if its query is valid and has only parameters of the route. So r.URL.Query in the handler
+// omits nothing.
 func (rt route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !rt.anyQuery {
 		if _, err := httpjson.Query(r.URL, rt.query...); err != nil {

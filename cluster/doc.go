@@ -20,6 +20,7 @@
 //	ordered.go        the ordered mode: OpenOrdered, Start, Ready, Close
 //	stream.go         finding or creating the stream, and checking its settings
 //	publish.go        the queue of messages that go into the stream
+//	batch.go          which queued messages may be sent now: a batch, or one of each channel
 //	send.go           sending them, one by one or in batches, and again after a failure
 //	consume.go        the reader: from the stream into the logs of the server
 //	marker.go         messages of crier in the stream, which show how far the reader is
